@@ -1,0 +1,5 @@
+"""`python -m jaxcnn`: the command line."""
+
+from jaxcnn.cli import main
+
+main()

@@ -1,0 +1,1 @@
+"""Functions of (module, variables, batches) that explain a network."""

@@ -1,0 +1,188 @@
+"""Parameters, multiply-accumulates and activations of any Flax module, counted from its jaxpr; nothing is compiled.
+
+Formulas: convolution k^2 (Cin / groups) Cout H' W', dense in * out, activations the elements convolutions put out
+(Dollár et al. 2021, "Fast and accurate model scaling"). Padded taps count, as in published tables. XLA's own cost
+analysis leaves them out and counts two per multiply-accumulate: never equate the two.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn.errors import InputError
+
+MARK = "jaxcnn_layer_"
+# How modules in the wild call the switch between training and inference, and what inference is.
+INFERENCE = {"train": False, "training": False, "is_training": False, "deterministic": True, "mask": None}
+
+
+class Layer(NamedTuple):
+    """One layer: path below the module ("stage1_block1/conv1/conv"), class, output shape of one example, counts."""
+
+    path: str
+    kind: str
+    output_shape: tuple[int, ...]
+    params: int
+    macs: int
+
+
+class Complexity(NamedTuple):
+    """What a module costs per image: trainable parameters, MACs (1 MAC = 2 FLOPs), activations (elements), layers."""
+
+    params: int
+    macs: int
+    activations: int
+    layers: tuple[Layer, ...]
+
+
+class _Call(NamedTuple):
+    path: tuple[str, ...]
+    kind: str
+    method: str
+    output_shape: tuple[int, ...]
+
+
+class _Cost(NamedTuple):
+    call: int | None  # index of the call that the operation belongs to
+    macs: int
+    activations: int
+
+
+def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
+    """Count a module at one input shape, in inference, for one example.
+
+    Layers are the modules that own parameters, spend MACs or call no other module, in order of their first call.
+    A layer called twice counts its MACs twice and its parameters once. Convolutions and dense layers (every dot
+    product) are counted; a scan counts its body times its length, a cond its dearest branch, and a while loop its body
+    once, because its length is not known. A transposed convolution counts a kernel's worth per input pixel.
+
+    Args:
+        module: Any Flax linen module whose call takes an array first; train, training, is_training, deterministic and
+            mask are set to inference where the call knows them.
+        input_shape: Shape of one example, without the batch: (H, W, C).
+
+    Returns:
+        Totals and layers.
+
+    Raises:
+        InputError: The shape is not made of positive integers.
+    """
+    shape = tuple(input_shape)
+    if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
+        raise InputError(f"input_shape={input_shape!r}: give positive integers, the shape of one example (H, W, C)")
+    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    settings = {k: v for k, v in INFERENCE.items() if k in inspect.signature(type(module).__call__).parameters}
+    keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
+    variables = jax.eval_shape(lambda x: module.init(keys, x, **settings), x)
+    calls, jaxpr = _trace(module, variables, x, settings)
+    costs = list(_costs(jaxpr.jaxpr, None))
+    layers = _layers(calls, costs, _own_params(variables.get("params", {})))
+    return Complexity(
+        params=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {}))),
+        macs=sum(cost.macs for cost in costs),
+        activations=sum(cost.activations for cost in costs),
+        layers=layers,
+    )
+
+
+def _trace(
+    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, settings: dict[str, Any]
+) -> tuple[list[_Call], Any]:
+    """Trace with every module call under a scope of its own name, so that each operation tells which call it serves."""
+    calls: list[_Call] = []
+
+    def mark(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        index = len(calls)
+        calls.append(_Call(context.module.path, type(context.module).__name__, context.method_name, ()))
+        with jax.named_scope(f"{MARK}{index}"):
+            out = call(*args, **kwargs)
+        arrays = [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "shape")]
+        calls[index] = calls[index]._replace(output_shape=tuple(arrays[0].shape[1:]) if arrays else ())
+        return out
+
+    def apply(variables: Any, x: jax.Array) -> Any:
+        with nn.intercept_methods(mark):
+            return module.apply(variables, x, **settings)
+
+    return calls, jax.make_jaxpr(apply)(variables, x)
+
+
+def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:
+    """Costs of all convolutions and dot products, those inside inner jaxprs too."""
+    for eqn in jaxpr.eqns:
+        call = _served(str(eqn.source_info.name_stack), outer)
+        name = eqn.primitive.name
+        if name == "conv_general_dilated":
+            yield _Cost(call, _conv_macs(eqn), eqn.outvars[0].aval.size)
+        elif name == "dot_general":
+            (contracted, _), _ = eqn.params["dimension_numbers"]
+            depth = math.prod(eqn.invars[0].aval.shape[axis] for axis in contracted)
+            yield _Cost(call, eqn.outvars[0].aval.size * depth, 0)
+        elif name == "cond":
+            branches = [list(_costs(branch.jaxpr, call)) for branch in eqn.params["branches"]]
+            yield from max(branches, key=lambda costs: sum(cost.macs for cost in costs))
+        else:
+            times = eqn.params["length"] if name == "scan" else 1
+            for inner in _inner(eqn.params):
+                for cost in _costs(inner, call):
+                    yield cost._replace(macs=cost.macs * times, activations=cost.activations * times)
+
+
+def _conv_macs(eqn: Any) -> int:
+    image, kernel = (var.aval for var in eqn.invars)
+    features_out, features_in = eqn.params["dimension_numbers"].rhs_spec[:2]
+    if any(step != 1 for step in eqn.params["lhs_dilation"]):  # transposed: zeros between pixels cost nothing
+        return image.size * (kernel.size // kernel.shape[features_in]) // eqn.params["feature_group_count"]
+    return eqn.outvars[0].aval.size * (kernel.size // kernel.shape[features_out])
+
+
+def _inner(params: dict[str, Any]) -> Iterator[Any]:
+    """Jaxprs among an equation's parameters, whichever primitive it is (jit, remat, custom gradients, loops)."""
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            jaxpr = getattr(item, "jaxpr", item)  # closed or open
+            if hasattr(jaxpr, "eqns"):
+                yield jaxpr
+
+
+def _served(stack: str, outer: int | None) -> int | None:
+    """Index of the innermost call on a name stack; inner jaxprs start with an empty stack and inherit the outer's."""
+    found = re.findall(MARK + r"(\d+)", stack)
+    return int(found[-1]) if found else outer
+
+
+def _own_params(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
+    """Parameters that a module owns itself, by path."""
+    own: dict[tuple[str, ...], int] = {}
+    for name, value in tree.items():
+        if hasattr(value, "items"):
+            own |= _own_params(value, (*path, name))
+        else:
+            size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(value))
+            own[path] = own.get(path, 0) + size
+    return own
+
+
+def _layers(calls: list[_Call], costs: list[_Cost], params: dict[tuple[str, ...], int]) -> tuple[Layer, ...]:
+    macs: dict[tuple[str, ...], int] = {}
+    for cost in costs:
+        path = () if cost.call is None else calls[cost.call].path
+        macs[path] = macs.get(path, 0) + cost.macs
+    parents = {call.path[:depth] for call in calls for depth in range(len(call.path))}
+    first: dict[tuple[str, ...], _Call] = {}
+    for call in calls:
+        if call.path not in first or (call.method == "__call__" != first[call.path].method):
+            first[call.path] = call
+    return tuple(
+        Layer("/".join(path), call.kind, call.output_shape, params.get(path, 0), macs.get(path, 0))
+        for path, call in first.items()
+        if path not in parents or params.get(path, 0) or macs.get(path, 0)
+    )

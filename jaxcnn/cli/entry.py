@@ -1,0 +1,117 @@
+"""Dispatch without importing what is not asked for: help answers before JAX could be imported."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import NoReturn, TypeVar
+
+from jaxcnn.errors import InputError
+
+Config = TypeVar("Config")
+
+# command -> (module that holds the function of that name, one line of help)
+COMMANDS = {
+    "train": ("training", "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5"),
+    "evaluate": ("training", "measure a run again: jaxcnn evaluate RUN"),
+    "predict": ("training", "classify image files: jaxcnn predict RUN IMAGE..."),
+    "study": ("studying", "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 30000 --out runs/study"),
+    "report": ("studying", "rebuild a study's report without training: jaxcnn report DIR"),
+    "models": ("listing", "list models, or one model's layers, parameters and MACs: jaxcnn models resnet20"),
+    "data": ("listing", "list data sets, describe or prepare one: jaxcnn data [NAME | prepare NAME]"),
+    "doctor": ("listing", "versions, devices, caches, and files that shadow a package"),
+}
+
+
+def usage() -> str:
+    """The top page of help."""
+    lines = [f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        [
+            "usage: jaxcnn COMMAND [OPTIONS]",
+            "",
+            "At one budget, should a CNN be deeper or wider?",
+            "",
+            "commands:",
+            *lines,
+            "",
+            "jaxcnn COMMAND --help shows a command's options.",
+        ]
+    )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command and exit: 0 done, 2 bad input (one sentence on stderr), 130 interrupted."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        sys.exit(0)
+    name, rest = arguments[0], arguments[1:]
+    if name in ("-V", "--version"):
+        from importlib.metadata import version
+
+        print(f"jaxcnn {version('jaxcnn')}")
+        sys.exit(0)
+    if name not in COMMANDS:
+        from difflib import get_close_matches
+
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
+        _refuse(InputError(f"command {name!r}: unknown; {hint}"))
+    command = getattr(import_module(f"jaxcnn.cli.{COMMANDS[name][0]}"), name)
+    guarded(lambda: command(rest))
+
+
+def launch(main: Callable[[Config], object], config: type[Config], smoke: Config) -> None:
+    """Entry of an experiment script: flags -> config -> main, with the command line's handling of errors.
+
+    Args:
+        main: Takes the config.
+        config: A frozen dataclass; its fields are the flags.
+        smoke: What `--smoke` starts from instead of the defaults: the same path through the code, in seconds.
+    """
+    import tyro
+
+    flags = [flag for flag in sys.argv[1:] if flag != "--smoke"]
+    default = smoke if len(flags) < len(sys.argv) - 1 else config()
+    guarded(lambda: main(tyro.cli(config, args=flags, default=default)))
+
+
+def guarded(call: Callable[[], object]) -> None:
+    """Run a command: bad input becomes one sentence and exit code 2, Ctrl-C one sentence and 130."""
+    prepare_backend()
+    try:
+        call()
+    except InputError as error:
+        _refuse(error)
+    except BrokenPipeError:
+        # The reader (head, less) has gone: nothing is wrong, and nothing more can be printed.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt as interrupt:
+        print(str(interrupt) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
+        sys.exit(130)
+
+
+def prepare_backend() -> None:
+    """Settings of our entry points, never of a bare import, never over the user's own: a compilation cache."""
+    if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_folder() / "xla")
+        # A script's own imports may have brought JAX in already, which reads its environment only once.
+        if (jax := sys.modules.get("jax")) is not None:
+            jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
+    os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+
+def cache_folder() -> Path:
+    """$JAXCNN_CACHE, else the user's cache folder."""
+    if folder := os.environ.get("JAXCNN_CACHE"):
+        return Path(folder)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn"
+
+
+def _refuse(error: InputError) -> NoReturn:
+    print(f"jaxcnn: {error}", file=sys.stderr)
+    sys.exit(2)

@@ -1,0 +1,94 @@
+"""Variations of training images on the device: pure functions (key, images) -> images.
+
+Each example draws from its own key, `fold_in(key, position)`, so its variation does not depend on who else is in the
+batch or on how many devices share it. Every function here takes and returns (N, H, W, C), uint8 or float.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxcnn.errors import InputError
+
+Augment = Callable[..., jax.Array]
+"""(key, images, start=0) -> images; `start` is the position of the first image in the whole batch."""
+
+
+def example_keys(key: jax.Array, count: int, start: int | jax.Array = 0) -> jax.Array:
+    """One key an example: fold_in(key, start + i) for i in range(count)."""
+    positions = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
+    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions)
+
+
+def flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+    """Mirror each image left to right with probability one half.
+
+    Args:
+        key: Random key of the step.
+        images: (N, H, W, C).
+        start: Position of the first image in the whole batch, where `images` is one device's part.
+    """
+    flipped = jax.vmap(jax.random.bernoulli)(example_keys(key, images.shape[0], start))
+    return jnp.where(flipped.reshape(-1, 1, 1, 1), images[:, :, ::-1, :], images)
+
+
+def crop_padding(side: int) -> int:
+    """Pixels that `crop` adds on each edge: an eighth of the side (4 of 32), at least 1."""
+    return max(1, round(side / 8))
+
+
+def crop(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+    """Pad each image with zeros by an eighth of its side and cut out a window of the old size at a random place.
+
+    Args:
+        key: Random key of the step.
+        images: (N, H, W, C).
+        start: Position of the first image in the whole batch, where `images` is one device's part.
+
+    Reference:
+        He et al. 2015, arXiv:1512.03385, section 4.2 (4 pixels on each side of CIFAR's 32).
+    """
+    n, height, width, channels = images.shape
+    pad_y, pad_x = crop_padding(height), crop_padding(width)
+    limits = jnp.array([2 * pad_y + 1, 2 * pad_x + 1], jnp.int32)
+    offsets = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, limits, jnp.int32))(example_keys(key, n, start))
+    padded = jnp.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)))
+
+    def window(image: jax.Array, offset: jax.Array) -> jax.Array:
+        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
+
+    return jax.vmap(window)(padded, offsets)
+
+
+AUGMENTATIONS: dict[str, Augment] = {"flip": flip, "crop": crop}
+"""What `DataConfig.augment` may name. A new augmentation is a function like those above and a line here."""
+
+
+def make_augment(names: tuple[str, ...]) -> Augment | None:
+    """Compose augmentations, applied in order; None where `names` is empty.
+
+    Args:
+        names: Keys of `AUGMENTATIONS`.
+
+    Returns:
+        (key, images, start=0) -> images. The i-th augmentation draws from fold_in(key, i).
+
+    Raises:
+        InputError: A name is unknown.
+    """
+    for name in names:
+        if name not in AUGMENTATIONS:
+            raise InputError(f"augment={name!r} is unknown; choose from {', '.join(sorted(AUGMENTATIONS))}")
+    if not names:
+        return None
+    functions = tuple(AUGMENTATIONS[name] for name in names)
+
+    def augment(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+        for i, function in enumerate(functions):
+            images = function(jax.random.fold_in(key, i), images, start)
+        return images
+
+    return augment

@@ -1,0 +1,33 @@
+"""The data sets that need no download: scikit-learn's digits (E. Alpaydin, C. Kaynak, UCI 1998)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.decode import resize_array
+
+DIGITS_COUNT = 1797
+
+
+def digits_source(size: int | None = None) -> Source:
+    """1,797 handwritten digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index."""
+
+    def read() -> Iterator[Example]:
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        images = np.rint(bunch["images"] * (255 / 16)).astype(np.uint8)[..., None]
+        for i, (image, label) in enumerate(zip(images, bunch["target"], strict=True)):
+            yield Example(f"digits[{i}]", resize_array(image, size), int(label))
+
+    return Source(
+        name="digits",
+        where="scikit-learn",
+        identity={"name": "digits", "size": size},
+        class_names=tuple("0123456789"),
+        pools={"train": Pool(DIGITS_COUNT, read)},
+        carve={"validation": 300, "test": 360},
+    )

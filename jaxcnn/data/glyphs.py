@@ -1,0 +1,206 @@
+"""Seeded drawn characters: any number of classes and images, from the fonts that ship with matplotlib."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import unicodedata
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.errors import InputError
+
+if TYPE_CHECKING:
+    from PIL.ImageFont import FreeTypeFont
+
+FONTS = (
+    *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSansMono{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
+    *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
+    *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
+)
+"""File names without .ttf; a character is drawn in those that have it. DejaVu Sans has the most."""
+
+SCRIPTS = ((0x41, 0x5A), (0x30, 0x39), (0x61, 0x7A), (0x391, 0x3C9), (0x410, 0x44F), (0x531, 0x586), (0x5D0, 0x5EA))
+"""First come capitals, digits, small letters, Greek, Cyrillic, Armenian, Hebrew; then all else by code point."""
+
+DEFAULT_SIZE, SMALLEST, OVERSAMPLE = 28, 16, 3
+
+SAME, SAME_AS_CAPITAL = 0.93, 0.6
+"""Normalised drawings that overlap more (intersection over union) show one class: А and A, but also c and C."""
+
+
+class Style(NamedTuple):
+    """How each of N characters is drawn: uniform numbers in [0, 1) turned into fonts, affine maps, strokes and tones."""
+
+    font: np.ndarray
+    matrix: np.ndarray
+    shift: np.ndarray
+    stroke: np.ndarray
+    tone: np.ndarray
+    noise: np.ndarray
+
+
+def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: int | None = None) -> Source:
+    """Drawn characters, white on black, as a source.
+
+    The i-th image is a function of (seed, classes, size, i) alone, so a larger set begins with the smaller one.
+
+    Args:
+        classes: Number of characters.
+        images: Number of images, all splits together; image i shows character i % classes.
+        seed: Of the drawing.
+        size: Side in pixels; None: 28.
+
+    Raises:
+        InputError: A number is out of range.
+    """
+    import matplotlib
+    import PIL
+
+    size = DEFAULT_SIZE if size is None else size
+    if size < SMALLEST:
+        raise InputError(f"size={size} is too small to draw characters; choose at least {SMALLEST}, or leave it out for 28")
+    if seed < 0:
+        raise InputError(f"data_seed={seed} must not be negative; choose 0 or more")
+    chosen = alphabet(max(classes, 0))
+    if classes < 2 or classes > len(chosen):
+        most = len(alphabet(sys.maxunicode))
+        raise InputError(f"classes={classes} must lie in 2..{most}, the number of characters that the fonts can draw")
+    if images < 10 * classes:
+        raise InputError(f"images={images} is too few for {classes} classes; choose at least {10 * classes}, ten a class")
+
+    def read() -> Iterator[Example]:
+        drawn = draw(chosen, images, seed=seed, size=size)
+        for i, image in enumerate(drawn):
+            yield Example(f"glyphs[{i}]", image, i % classes)
+
+    identity = {"name": "glyphs", "classes": classes, "images": images, "seed": seed, "size": size}
+    identity |= {"matplotlib": matplotlib.__version__, "pillow": PIL.__version__}  # fonts and rasteriser
+    return Source("glyphs", "drawn", identity, chosen, {"train": Pool(images, read)})
+
+
+@functools.cache
+def _font(name: str, pixels: int) -> FreeTypeFont:
+    import matplotlib
+    from PIL import ImageFont
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    # The basic layout: the other one depends on whether libraqm is installed.
+    return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
+
+
+@functools.cache
+def _coverage(name: str) -> frozenset[int]:
+    import matplotlib
+    from matplotlib.ft2font import FT2Font
+
+    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
+    return frozenset(FT2Font(str(path)).get_charmap())
+
+
+@functools.cache
+def alphabet(count: int) -> tuple[str, ...]:
+    """The first `count` characters (fewer where the font ends) in the order in which classes take them.
+
+    A character that looks like an earlier one is left out, and so is a small letter shaped like its capital.
+    """
+    covered, first = _coverage(FONTS[0]), [code for low, high in SCRIPTS for code in range(low, high + 1)]
+    candidates = [chr(code) for code in (*first, *sorted(covered - set(first))) if code in covered]
+    kept: list[str] = []
+    drawings = np.zeros((min(count, len(candidates)), 24 * 24), np.float32)
+    for character in candidates:
+        if len(kept) == len(drawings):
+            break
+        accented = unicodedata.normalize("NFKD", character) != character
+        if accented or unicodedata.category(character) not in ("Lu", "Ll", "Lo", "Nd"):
+            continue
+        drawing, earlier = _normalised(character).ravel(), drawings[: len(kept)]
+        overlap = np.minimum(earlier, drawing).sum(axis=1) / np.maximum(earlier, drawing).sum(axis=1).clip(1e-6)
+        capital = kept.index(character.upper()) if character.upper() in kept else None
+        if drawing.any() and not (overlap > SAME).any() and (capital is None or overlap[capital] < SAME_AS_CAPITAL):
+            drawings[len(kept)] = drawing
+            kept.append(character)
+    return tuple(kept)
+
+
+def _normalised(character: str) -> np.ndarray:
+    """The character in DejaVu Sans, fitted into 24x24 with its proportions kept: float32, 0..1."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("L", (96, 96))
+    ImageDraw.Draw(canvas).text((48, 48), character, fill=255, font=_font(FONTS[0], 48), anchor="mm")
+    box = canvas.getbbox()
+    if box is None:
+        return np.zeros((24, 24), np.float32)
+    part = canvas.crop(box)
+    scale = 24 / max(part.size)
+    part = part.resize([max(1, round(side * scale)) for side in part.size], Image.Resampling.BILINEAR)
+    fitted = Image.new("L", (24, 24))
+    fitted.paste(part, ((24 - part.width) // 2, (24 - part.height) // 2))
+    return np.asarray(fitted, np.float32) / 255
+
+
+def styles(count: int, seed: int) -> Style:
+    """Draw the style of each image; row i does not depend on `count`."""
+    u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))
+    angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
+    scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Output to input, as Pillow wants it: the inverse of rotation @ shear @ scale, up to the sign of the angle.
+    matrix = np.stack([np.stack([cos, -sin + shear], 1), np.stack([sin, cos], 1)], axis=1) / scale[:, :, None]
+    return Style(
+        font=u[:, 0],
+        matrix=matrix,
+        shift=0.16 * u[:, 5:7] - 0.08,
+        stroke=(3 * u[:, 7]).astype(int),
+        tone=0.55 + 0.45 * u[:, 8],
+        noise=0.12 * u[:, 9],
+    )
+
+
+def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np.ndarray:
+    """Draw `count` images, image i showing characters[i % len(characters)].
+
+    Returns:
+        uint8 (count, size, size, 1): light characters on dark ground, with noise.
+    """
+    style, side = styles(count, seed), size * OVERSAMPLE
+    fonts = {character: [f for f in FONTS if ord(character) in _coverage(f)] for character in characters}
+    images = np.zeros((count, size, size), np.float32)
+    for i in range(count):
+        character = characters[i % len(characters)]
+        font = fonts[character][int(style.font[i] * len(fonts[character]))]
+        images[i] = _draw_one(character, font, side, style, i)
+    generator = np.random.Generator(np.random.Philox([seed, 2]))
+    images = images * (style.tone / 255).astype(np.float32)[:, None, None]
+    for image, level in zip(images, style.noise.astype(np.float32), strict=True):
+        image += level * generator.standard_normal(image.shape, np.float32)
+    return np.rint(images.clip(0, 1) * 255).astype(np.uint8)[..., None]
+
+
+def _draw_one(character: str, font: str, side: int, style: Style, i: int) -> np.ndarray:
+    """One character on a canvas of side x side, mapped and reduced to (size, size), 0..255."""
+    from PIL import Image, ImageDraw
+
+    canvas = Image.new("L", (side, side))
+    centre = side / 2
+    ImageDraw.Draw(canvas).text(
+        (centre, centre),
+        character,
+        fill=255,
+        font=_font(font, round(side * 0.72)),
+        anchor="mm",
+        stroke_width=int(style.stroke[i]) * side // 84,
+    )
+    (a, b), (d, e) = style.matrix[i]
+    dx, dy = style.shift[i] * side
+    offset = (centre - a * (centre + dx) - b * (centre + dy), centre - d * (centre + dx) - e * (centre + dy))
+    moved = canvas.transform(
+        (side, side), Image.Transform.AFFINE, (a, b, offset[0], d, e, offset[1]), Image.Resampling.BILINEAR
+    )
+    return np.asarray(moved.reduce(OVERSAMPLE), np.float32)

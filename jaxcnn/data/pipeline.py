@@ -1,0 +1,141 @@
+"""Batches as pure functions of (seed, step): nothing to save, nothing to restore.
+
+The order of an epoch is a function of (seed, epoch), a batch one of (seed, step). So a run that stopped after any step
+goes on with exactly the batches that it would have seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.data.dataset import Split
+from jaxcnn.errors import InputError
+
+
+def steps_per_epoch(n: int, batch_size: int) -> int:
+    """Number of batches that hold `n` examples; the last one may be padded."""
+    if n < 1:
+        raise InputError(f"n={n} examples make no batch; give at least one")
+    if batch_size < 1:
+        raise InputError(f"batch_size={batch_size} must be at least 1; choose a positive number")
+    return -(-n // batch_size)
+
+
+def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
+    """The order of the examples in one epoch: int32 (n,), a permutation that is a function of (seed, epoch)."""
+    if not shuffle:
+        return np.arange(n, dtype=np.int32)
+    # Philox, not the default generator: a counter-based stream that NumPy promises to keep as it is.
+    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
+    return np.random.Generator(bits).permutation(n).astype(np.int32)
+
+
+def batch_indices(
+    n: int,
+    batch_size: int,
+    *,
+    seed: int,
+    step: int,
+    shuffle: bool = True,
+    shard: tuple[int, int] = (0, 1),
+    order: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which examples the batch of a step holds.
+
+    Args:
+        n: Number of examples.
+        batch_size: Examples a step, over all hosts together.
+        seed: Of the order.
+        step: Counted from 0 over all epochs; the epoch is step // steps_per_epoch(n, batch_size).
+        shuffle: False keeps the stored order (evaluation).
+        shard: (index, count): this host's contiguous part of each batch; together the parts are the batch.
+        order: The epoch's order where the caller has it at hand; else it is computed.
+
+    Returns:
+        indices: int32 (B,); the last batch of an epoch is padded with index 0.
+        mask: float32 (B,), 1 for an example and 0 for padding. B is batch_size / count (up to rounding).
+
+    Raises:
+        InputError: A number is out of range.
+
+    >>> batch_indices(5, 3, seed=0, step=1, shuffle=False)
+    (array([3, 4, 0], dtype=int32), array([1., 1., 0.], dtype=float32))
+    """
+    steps = steps_per_epoch(n, batch_size)
+    index, count = shard
+    if not 0 <= index < count <= batch_size:
+        raise InputError(f"shard={shard} must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
+    if step < 0 or seed < 0:
+        raise InputError(f"seed={seed} and step={step} must not be negative; count from 0")
+    epoch, batch = divmod(step, steps)
+    if order is None:
+        order = epoch_order(n, seed, epoch, shuffle)
+    first, last = index * batch_size // count, (index + 1) * batch_size // count
+    chosen = order[batch * batch_size + first : min(batch * batch_size + last, n)]
+    indices, mask = np.zeros(last - first, np.int32), np.zeros(last - first, np.float32)
+    indices[: len(chosen)], mask[: len(chosen)] = chosen, 1
+    return indices, mask
+
+
+def take(split: Split, indices: np.ndarray) -> Split:
+    """Gather examples on the host: each array of the split at `indices` int (B,), in that order."""
+    return {name: np.asarray(array[indices]) for name, array in split.items()}
+
+
+def batches(
+    split: Split,
+    batch_size: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    stop: int | None = None,
+    shuffle: bool = True,
+    shard: tuple[int, int] = (0, 1),
+) -> Iterator[Split]:
+    """The batches of steps start .. stop - 1, the order computed once an epoch.
+
+    Args:
+        split: Arrays with one leading length.
+        batch_size: Examples a step, over all hosts together.
+        seed: Of the order.
+        start: First step; not 0 where a run goes on.
+        stop: Step after the last; None: the end of the epoch in which `start` lies.
+        shuffle: False keeps the stored order (evaluation).
+        shard: (index, count): this host's part of each batch.
+
+    Yields:
+        The split's arrays at the batch's examples, and "mask" float32 (B,).
+    """
+    n = len(split["labels"] if "labels" in split else next(iter(split.values())))
+    steps = steps_per_epoch(n, batch_size)
+    stop = (start // steps + 1) * steps if stop is None else stop
+    epoch, order = -1, np.zeros(0, np.int32)
+    for step in range(start, stop):
+        if step // steps != epoch:
+            epoch = step // steps
+            order = epoch_order(n, seed, epoch, shuffle)
+        indices, mask = batch_indices(
+            n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard, order=order
+        )
+        yield {**take(split, indices), "mask": mask}
+
+
+def normalize(images: jax.Array | np.ndarray, mean: jax.Array | np.ndarray, std: jax.Array | np.ndarray) -> jax.Array:
+    """Scale pixels to [0, 1] and standardise each channel, on the device.
+
+    Args:
+        images: (N, H, W, C), uint8 or float, pixel values 0 .. 255.
+        mean: float32 (C,), of pixels scaled to [0, 1].
+        std: float32 (C,), likewise.
+
+    Returns:
+        float32 (N, H, W, C): (images / 255 - mean) / std.
+    """
+    shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
+    mean = jnp.asarray(mean, jnp.float32).reshape(shape)
+    std = jnp.asarray(std, jnp.float32).reshape(shape)
+    return (jnp.asarray(images).astype(jnp.float32) / 255 - mean) / std

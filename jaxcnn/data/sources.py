@@ -1,0 +1,145 @@
+"""`load(config)`: any source of labelled images as arrays with frozen splits."""
+
+from __future__ import annotations
+
+import functools
+import warnings
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.data.cache import Decoded, decoded
+from jaxcnn.data.catalog import find_source
+from jaxcnn.data.dataset import Dataset, Source, Split
+from jaxcnn.data.stratify import channel_statistics, divide, validation_hash
+from jaxcnn.errors import InputError
+from jaxcnn.spec import DataConfig
+
+
+def load(config: DataConfig, *, progress: bool = False) -> Dataset:
+    """Load a data set: decoded once, cached, and divided in a way that no seed changes.
+
+    Where the source has no validation split, `config.validation` of its training images become one: stratified, chosen
+    by index, recorded in `validation_hash`. Where it has no test split, a fifth of the training images becomes that
+    first. The digits' three splits are fixed.
+
+    Args:
+        config: Which images; see `jaxcnn.spec.DataConfig`.
+        progress: Show a progress bar on standard error while decoding.
+
+    Raises:
+        InputError: The set is unknown, not prepared, damaged, or a field does not fit it.
+
+    >>> load(DataConfig("digits")).sizes
+    {'train': 1137, 'validation': 300, 'test': 360}
+    """
+    _check(config)
+    source = find_source(config)
+    read = functools.partial(_read, source, config, progress)
+    pool = read("train")
+    labels = pool.split["labels"]
+    if len(np.unique(labels)) < 2:
+        raise InputError(
+            f"data set {config.name!r} has a single class ({source.class_names[int(labels[0])]!r}); "
+            f"classification needs at least two"
+        )
+    parts = divide(
+        labels,
+        validation=config.validation,
+        train_size=config.train_size,
+        own=frozenset(source.pools),
+        carve=source.carve,
+    )
+    train, skipped = _pick(pool.split, parts.train), pool.skipped
+    if "validation" in source.pools:
+        own = read("validation")
+        validation, skipped = own.split, skipped + own.skipped
+        chosen, total = np.arange(len(validation["labels"])), len(validation["labels"])
+        _check_shape(config, validation, train, "validation")
+    else:
+        validation, chosen, total = _pick(pool.split, parts.validation), parts.validation, len(labels)
+    mean, std = channel_statistics(train["images"])
+    tests = source.pools["test"].count if "test" in source.pools else len(parts.test)
+    return Dataset(
+        name=config.name,
+        train=train,
+        validation=validation,
+        load_test=functools.partial(_load_test, source, config, progress, train, parts.test),
+        class_names=source.class_names,
+        image_shape=train["images"].shape[1:],
+        mean=mean,
+        std=std,
+        validation_hash=validation_hash(validation["labels"], chosen, total),
+        sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": tests},
+        skipped=skipped,
+        where=source.where,
+    )
+
+
+def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
+    """What `load(config)` gives, as plain JSON values: sizes, classes, shape, statistics, hash, place."""
+    data = load(config, progress=progress)
+    return {
+        "name": data.name,
+        "where": data.where,
+        "sizes": data.sizes,
+        "classes": len(data.class_names),
+        "class_names": list(data.class_names),
+        "image_shape": list(data.image_shape),
+        "mean": [round(float(value), 6) for value in data.mean],
+        "std": [round(float(value), 6) for value in data.std],
+        "validation_hash": data.validation_hash,
+        "skipped": list(data.skipped),
+    }
+
+
+def _load_test(source: Source, config: DataConfig, progress: bool, train: Split, indices: np.ndarray) -> Split:
+    if "test" not in source.pools:
+        return _pick(_read(source, config, progress, "train").split, indices)
+    split = _read(source, config, progress, "test").split
+    _check_shape(config, split, train, "test")
+    return split
+
+
+def _read(source: Source, config: DataConfig, progress: bool, name: str) -> Decoded:
+    result = decoded(source, name, on_bad=config.on_bad, progress=progress)
+    if result.skipped:
+        warnings.warn(
+            f"skipped {len(result.skipped)} files of data set {config.name!r}: {'; '.join(result.skipped)}",
+            stacklevel=4,
+        )
+    labels, classes = result.split["labels"], len(source.class_names)
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise InputError(
+            f"the {name} labels of data set {config.name!r} contain {int(wrong[0])}, outside 0..{classes - 1} for "
+            f"its {classes} classes; number the classes from 0"
+        )
+    return result
+
+
+def _pick(split: Split, indices: np.ndarray) -> Split:
+    """The examples at sorted `indices`; without a copy where that is all of them."""
+    if len(indices) == len(split["labels"]):
+        return split
+    return {key: array[indices] for key, array in split.items()}
+
+
+def _check_shape(config: DataConfig, split: Split, train: Split, name: str) -> None:
+    ours, theirs = train["images"].shape[1:], split["images"].shape[1:]
+    if ours != theirs:
+        raise InputError(
+            f"the {name} images of data set {config.name!r} have shape {theirs} and its training images {ours}; "
+            f"set size, such as size={ours[0]}, to resize both to one"
+        )
+
+
+def _check(config: DataConfig) -> None:
+    if not 0 < config.validation < 1:
+        raise InputError(f"validation={config.validation} must be a share between 0 and 1, such as 0.1")
+    if config.train_size is not None and config.train_size < 1:
+        raise InputError(f"train_size={config.train_size} must be at least 1; leave it out to use all images")
+    if config.size is not None and not 1 <= config.size <= 4096:
+        raise InputError(f"size={config.size} must lie in 1..4096 pixels; choose such a number or leave it out")
+    if config.on_bad not in ("refuse", "skip"):
+        raise InputError(f"on_bad={config.on_bad!r} must be 'refuse' or 'skip'")

@@ -1,0 +1,131 @@
+"""Which images are validation, test or a smaller training set: fixed by index, the same for every seed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcnn.errors import InputError
+
+ORDER_SEED = 20_240_607
+"""Never change it: every recorded validation split depends on it."""
+
+TEST_SHARE = 0.2
+"""Share of a source without a test split that becomes one."""
+
+
+class Division(NamedTuple):
+    """Sorted indices into a source's "train" images; empty where the source has its own split."""
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+
+
+def stratified_order(labels: np.ndarray) -> np.ndarray:
+    """A permutation of which each prefix holds the classes in their overall proportions, to within one image a class.
+
+    It is a function of the labels alone. Within a class the choice is random, with a constant seed.
+
+    Args:
+        labels: int (N,).
+
+    Returns:
+        int64 (N,).
+    """
+    rng = np.random.Generator(np.random.Philox(ORDER_SEED))
+    shuffled = rng.permutation(len(labels))
+    by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
+    counts = np.unique(labels, return_counts=True)[1]
+    rank = np.concatenate([np.arange(count) for count in counts]) if len(counts) else np.zeros(0)
+    position = (rank + 0.5) / np.repeat(counts, counts)
+    return by_class[np.lexsort((rng.random(len(labels)), position))]
+
+
+def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
+    """`count` sorted indices, stratified, with at least one image of each class. Larger counts contain smaller ones."""
+    order = stratified_order(labels)
+    first = np.sort(np.unique(labels[order], return_index=True)[1])
+    return np.sort(np.concatenate([order[first], np.delete(order, first)])[:count])
+
+
+def divide(
+    labels: np.ndarray, *, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int]
+) -> Division:
+    """Divide a source's training images by index.
+
+    Args:
+        labels: int (N,).
+        validation: Share of the training images, those for a missing test split already taken away.
+        train_size: Keep that many for training.
+        own: Splits that the source has itself.
+        carve: Fixed counts for "validation" and "test" where the source's convention gives them.
+
+    Raises:
+        InputError: A split would be empty, or train_size does not fit.
+    """
+    n, order = len(labels), stratified_order(labels)
+    tests = 0 if "test" in own else carve.get("test", round(TEST_SHARE * n))
+    rest = n - tests
+    validations = 0 if "validation" in own else carve.get("validation", round(validation * rest))
+    if "validation" not in own and not 0 < validations < rest:
+        raise InputError(
+            f"validation={validation} of {rest} images leaves {validations} for validation and {rest - validations} "
+            f"for training; choose a share that leaves some of both, or add images"
+        )
+    if "test" not in own and tests == 0:
+        raise InputError(f"the data set has {n} images, too few to take a test split from; add images")
+    test, chosen, train = np.split(order, [tests, tests + validations])
+    train = np.sort(train)
+    if train_size is not None:
+        train = train[_choose(labels[train], train_size)]
+    return Division(train, np.sort(chosen), np.sort(test))
+
+
+def _choose(labels: np.ndarray, train_size: int) -> np.ndarray:
+    classes = len(np.unique(labels))
+    if train_size > len(labels):
+        raise InputError(
+            f"train_size={train_size} is larger than the training split of {len(labels)} images; "
+            f"choose at most {len(labels)}, or leave it out to use all"
+        )
+    if train_size < classes:
+        raise InputError(
+            f"train_size={train_size} is smaller than the number of classes, {classes}; choose at least one image a class"
+        )
+    return covering_prefix(labels, train_size)
+
+
+def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
+    """SHA-256 over which of `total` images were chosen (`indices`, int (V,)) and their labels (int (V,))."""
+    digest = hashlib.sha256(f"{total}:{len(indices)}:".encode())
+    digest.update(indices.astype("<i8").tobytes())
+    digest.update(labels.astype("<i4").tobytes())
+    return digest.hexdigest()
+
+
+def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
+    """Mean and standard deviation of each channel, pixels scaled to [0, 1], summed in integers so that order is moot.
+
+    Args:
+        images: uint8 (N, H, W, C).
+        chunk: Images summed at a time; bounds the memory.
+
+    Returns:
+        mean, std: float32 (C,). The std of a channel that never changes is given as 1.
+    """
+    channels = images.shape[-1]
+    counts = np.zeros((channels, 256), np.int64)
+    for start in range(0, len(images), chunk):
+        part = images[start : start + chunk]
+        for channel in range(channels):
+            counts[channel] += np.bincount(part[..., channel].ravel(), minlength=256)
+    levels, pixels = np.arange(256, dtype=np.int64), math.prod(images.shape[:-1])
+    mean = (counts @ levels) / pixels
+    variance = (counts @ levels**2) / pixels - mean**2
+    std = np.where(counts.max(axis=1) == pixels, 255.0, np.sqrt(np.maximum(variance, 0)))
+    return (mean / 255).astype(np.float32), (std / 255).astype(np.float32)

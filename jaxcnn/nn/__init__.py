@@ -1,0 +1,18 @@
+"""Flax layers and blocks over `jaxcnn.ops`."""
+
+from jaxcnn.nn.blocks import BasicBlock, Bottleneck, ConvNormAct, PreActBlock
+from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool
+
+__all__ = [
+    "AvgPool",
+    "BasicBlock",
+    "BatchNorm",
+    "Bottleneck",
+    "Conv",
+    "ConvNormAct",
+    "Dense",
+    "Dropout",
+    "GlobalAvgPool",
+    "MaxPool",
+    "PreActBlock",
+]

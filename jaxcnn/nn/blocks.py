@@ -1,0 +1,194 @@
+"""Blocks of residual networks, and the convolution, norm, activation they are made of.
+
+References: He et al., "Deep residual learning", 2015 (basic, bottleneck); He et al., "Identity mappings", 2016 and
+Zagoruyko and Komodakis, "Wide residual networks", 2016 (pre-activation).
+
+All take `(x, train=False, mask=None)` with x (N, H, W, C) and give (N, ceil(H / stride), ceil(W / stride), out), out
+being `features` (times 4 for the bottleneck). Kernels of 3 are padded by 1 on every side, as in PyTorch: with stride 2
+that is not XLA's SAME, and published weights need it.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn import ops
+from jaxcnn.errors import InputError
+from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout
+
+
+class ConvNormAct(nn.Module):
+    """Convolution without bias, batch norm, ReLU. Parameters: k^2 (Cin / groups) features + 2 features.
+
+    Args:
+        features: Channels out.
+        kernel: Side of the kernel.
+        stride: Pixels between windows.
+        groups: Channel groups.
+        padding: None: kernel // 2 on every side; else as for `Conv`.
+        norm: Batch norm; without it the convolution has a bias.
+        act: ReLU at the end.
+        zero_init: Start the norm's scale at zero.
+        axis_name: Mapped axis over which batch norm shares its statistics.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    groups: int = 1
+    padding: ops.Padding | None = None
+    norm: bool = True
+    act: bool = True
+    zero_init: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Apply the three in turn."""
+        padding = self.kernel // 2 if self.padding is None else self.padding
+        x = Conv(
+            self.features,
+            self.kernel,
+            stride=self.stride,
+            groups=self.groups,
+            padding=padding,
+            use_bias=not self.norm,
+            name="conv",
+        )(x)
+        if self.norm:
+            init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+            x = BatchNorm(axis_name=self.axis_name, scale_init=init, name="norm")(x, train, mask)
+        return nn.relu(x) if self.act else x
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions beside a shortcut. Parameters: 9 features (Cin + features) + 4 features, and the shortcut's.
+
+    Args:
+        features: Channels out.
+        stride: Of the first convolution and the shortcut.
+        skip: Add the shortcut; without it the block is a piece of a plain network.
+        shortcut: Where shapes change: A (every stride-th pixel, zero channels appended; no parameters)
+            or B (1x1 convolution and norm: (Cin + 2) features).
+        zero_init: Start the last norm's scale at zero: the block starts as its shortcut (Goyal et al. 2017).
+        axis_name: Mapped axis over which batch norm shares its statistics.
+    """
+
+    features: int
+    stride: int = 1
+    skip: bool = True
+    shortcut: str = "B"
+    zero_init: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Residual branch plus shortcut, then ReLU."""
+        y = ConvNormAct(self.features, stride=self.stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
+        y = ConvNormAct(self.features, act=False, zero_init=self.zero_init, axis_name=self.axis_name, name="conv2")(
+            y, train, mask
+        )
+        if self.skip:
+            y = y + _shortcut(self, x, self.features, train, mask)
+        return nn.relu(y)
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride: v1.5) and 1x1 convolutions beside a shortcut; the last has 4 features channels.
+
+    Parameters: features (Cin + 13 features) + 12 features, and 4 features (Cin + 2) for shortcut B where shapes change.
+
+    Args:
+        features: Channels inside the block; 4 times as many come out.
+        stride: Of the 3x3 convolution and the shortcut.
+        skip: Add the shortcut.
+        shortcut: A or B, as for `BasicBlock`.
+        zero_init: Start the last norm's scale at zero.
+        axis_name: Mapped axis over which batch norm shares its statistics.
+    """
+
+    features: int
+    stride: int = 1
+    skip: bool = True
+    shortcut: str = "B"
+    zero_init: bool = False
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Residual branch plus shortcut, then ReLU."""
+        axis, out = self.axis_name, 4 * self.features
+        y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
+        y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
+        y = ConvNormAct(out, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")(y, train, mask)
+        if self.skip:
+            y = y + _shortcut(self, x, out, train, mask)
+        return nn.relu(y)
+
+
+class PreActBlock(nn.Module):
+    """Norm, ReLU, 3x3 convolution, twice, beside a shortcut.
+
+    Parameters: 9 features (Cin + features) + 2 Cin + 2 features, and the shortcut's.
+    Where shapes change the shortcut starts from the activated input, elsewhere from the raw one (as WRN's authors do).
+
+    Args:
+        features: Channels out.
+        stride: Of the first convolution and the shortcut.
+        skip: Add the shortcut.
+        shortcut: A (no parameters) or B (1x1 convolution without norm: Cin features).
+        zero_init: Start the last convolution at zero. The last norm stands before a ReLU here, and with a zero scale
+            the ReLU's gradient would be zero too: the block would never learn.
+        dropout: Share of units dropped between the convolutions.
+        axis_name: Mapped axis over which batch norm shares its statistics.
+    """
+
+    features: int
+    stride: int = 1
+    skip: bool = True
+    shortcut: str = "B"
+    zero_init: bool = False
+    dropout: float = 0.0
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Residual branch plus shortcut; no activation after the sum."""
+        active = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train, mask))
+        y = Conv(self.features, 3, stride=self.stride, padding=1, use_bias=False, name="conv1")(active)
+        y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
+        if self.dropout:
+            y = Dropout(self.dropout, name="drop")(y, train)
+        init = nn.initializers.zeros if self.zero_init else HE_FAN_OUT
+        y = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=init, name="conv2")(y)
+        if not self.skip:
+            return y
+        if self.stride == 1 and x.shape[-1] == self.features:
+            return y + x
+        if self.shortcut == "A":
+            return y + _zero_pad(active, self.features, self.stride)
+        project = Conv(self.features, 1, stride=self.stride, padding=0, use_bias=False, name="projection")
+        return y + project(active)
+
+
+def _shortcut(
+    block: BasicBlock | Bottleneck, x: jax.Array, features: int, train: bool, mask: jax.Array | None
+) -> jax.Array:
+    if block.stride == 1 and x.shape[-1] == features:
+        return x
+    if block.shortcut == "A":
+        return _zero_pad(x, features, block.stride)
+    project = ConvNormAct(features, 1, stride=block.stride, act=False, axis_name=block.axis_name, name="projection")
+    return project(x, train, mask)
+
+
+def _zero_pad(x: jax.Array, features: int, stride: int) -> jax.Array:
+    missing = features - x.shape[-1]
+    if missing < 0:
+        raise InputError(
+            f"features={features}: shortcut A cannot go down from {x.shape[-1]} channels; "
+            "use shortcut='B' or stage_widths that do not shrink"
+        )
+    return jnp.pad(x[:, ::stride, ::stride, :], ((0, 0), (0, 0), (0, 0), (0, missing)))

@@ -1,0 +1,120 @@
+"""Batch normalisation: Ioffe and Szegedy 2015.
+
+The variance is the biased one (divided by the number of values, not by one less) everywhere: to normalise, as in every
+framework, and in the running average, as in Flax. PyTorch keeps the unbiased one there; convert with n / (n - 1).
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from jaxcnn.errors import InputError
+
+
+def batch_norm_train(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    *,
+    mask: jax.Array | None = None,
+    axis_name: str | None = None,
+    epsilon: float = 1e-5,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalise each channel by the batch's own mean and variance, then scale and shift it.
+
+    Statistics are taken in float32 in two passes (the mean, then the squared distances to it), because
+    E[x^2] - E[x]^2 loses all digits where the mean is large against the spread.
+
+    Args:
+        x: (N, ..., C), channels last.
+        scale: (C,), gamma.
+        bias: (C,), beta.
+        mask: (N,), true (or non-zero) where an example counts. Others give nothing to the statistics.
+        axis_name: Mapped axis (pmap, shard_map, vmap) over which statistics are shared. Sums and counts are added up
+            rather than means averaged, so that devices with unequal masks agree with one device exactly.
+        epsilon: Added to the variance.
+
+    Returns:
+        y of x's shape and dtype; mean (C,) and biased variance (C,), float32. With no example at all, mean and
+        variance are zero.
+
+    Raises:
+        InputError: Shapes do not fit together.
+    """
+    _check(x, scale, bias)
+    weights = _weights(x, mask)
+    axes = tuple(range(x.ndim - 1))
+    wide = x.astype(jnp.float32)
+    count = example_count(x, mask, axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
+    count = jnp.maximum(count, 1.0)
+    mean = _total(_keep(wide, weights), axes, axis_name) / count
+    centred = wide - _channels(mean, x.ndim)
+    var = _total(_keep(jnp.square(centred), weights), axes, axis_name) / count
+    factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
+    y = centred * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)
+    return y.astype(x.dtype), mean, var
+
+
+def batch_norm_inference(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, var: jax.Array, *, epsilon: float = 1e-5
+) -> jax.Array:
+    """Normalise by given statistics: one multiplication and one addition per value.
+
+    Args:
+        x: (N, ..., C), channels last.
+        scale: (C,), gamma.
+        bias: (C,), beta.
+        mean: (C,), usually the running average over training.
+        var: (C,), likewise.
+        epsilon: Added to the variance.
+
+    Returns:
+        Array of x's shape and dtype.
+
+    Raises:
+        InputError: Shapes do not fit together.
+    """
+    _check(x, scale, bias)
+    factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
+    wide = x.astype(jnp.float32) - _channels(mean, x.ndim)
+    y = wide * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)
+    return y.astype(x.dtype)
+
+
+def example_count(x: jax.Array, mask: jax.Array | None = None, axis_name: str | None = None) -> jax.Array:
+    """Number of examples that count, over all devices of `axis_name`: a float32 scalar."""
+    weights = _weights(x, mask)
+    local = jnp.asarray(x.shape[0], jnp.float32) if weights is None else jnp.sum(weights.astype(jnp.float32))
+    return local if axis_name is None else lax.psum(local, axis_name)
+
+
+def _check(x: jax.Array, scale: jax.Array, bias: jax.Array) -> None:
+    if x.ndim < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
+        raise InputError(f"x of shape {x.shape} and dtype {x.dtype}: batch norm takes floating point (N, ..., C)")
+    for name, value in (("scale", scale), ("bias", bias)):
+        if value.shape != (x.shape[-1],):
+            raise InputError(f"{name} of shape {value.shape}: it must be ({x.shape[-1]},), one value per channel of x")
+
+
+def _weights(x: jax.Array, mask: jax.Array | None) -> jax.Array | None:
+    if mask is None:
+        return None
+    if mask.shape != x.shape[:1]:
+        raise InputError(f"mask of shape {mask.shape}: it must be {x.shape[:1]}, one value per example of x")
+    return mask.astype(bool).reshape((-1,) + (1,) * (x.ndim - 1))
+
+
+def _keep(values: jax.Array, weights: jax.Array | None) -> jax.Array:
+    # `where`, not a product: a masked-out example may hold NaN, and 0 * NaN is NaN.
+    return values if weights is None else jnp.where(weights, values, jnp.zeros_like(values))
+
+
+def _total(values: jax.Array, axes: tuple[int, ...], axis_name: str | None) -> jax.Array:
+    total = jnp.sum(values, axis=axes)
+    return total if axis_name is None else lax.psum(total, axis_name)
+
+
+def _channels(vector: jax.Array, ndim: int) -> jax.Array:
+    return vector.reshape((1,) * (ndim - 1) + (-1,))

@@ -1,0 +1,6 @@
+"""One run: config in, result out."""
+
+from jaxcnn.run.inference import Prediction, evaluate_run, predict
+from jaxcnn.run.runner import RunResult, load_result, run
+
+__all__ = ["Prediction", "RunResult", "evaluate_run", "load_result", "predict", "run"]

@@ -1,0 +1,138 @@
+"""Where model, data, task and training meet."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import numpy as np
+import optax
+from flax import linen
+
+from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
+from jaxcnn.errors import InputError
+from jaxcnn.models import build
+from jaxcnn.spec import ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.tasks import Batch, Task, classification
+from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
+from jaxcnn.train.parallel import choose
+
+
+class Assembly(NamedTuple):
+    """One run's parts, ready to be driven by `fit`."""
+
+    module: linen.Module
+    task: Task
+    tx: optax.GradientTransformation
+    programs: Programs
+    init: Callable[[jax.Array], TrainState]
+
+
+def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Assembly:
+    """The parts of a run; equal architectures share their compiled programs within a process.
+
+    Args:
+        config: The run.
+        dataset: The images it is trained on.
+        module: A user's own module, in place of `config.model`.
+    """
+    check(config)
+    classes = len(dataset.class_names)
+    if config.model.num_classes not in (None, classes) and module is None:
+        raise InputError(
+            f"model.num_classes={config.model.num_classes}: data set {dataset.name} has {classes} classes; leave it out"
+        )
+    if module is None:
+        module = build(replace(config.model, num_classes=classes))
+    per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
+    arguments = (
+        module,
+        config.optimizer,
+        (config.epochs * per_epoch, per_epoch),
+        config.label_smoothing,
+        config.data.augment,
+        (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
+        dataset.image_shape,
+        (choose(config.parallel), config.sync_batch_norm),
+    )
+    try:
+        hash(module)
+    except TypeError:  # A module with list fields cannot be remembered, only compiled anew.
+        return _assemble.__wrapped__(*arguments)
+    return _assemble(*arguments)
+
+
+def check(config: RunConfig) -> None:
+    """Refuse values that no run can have, by name."""
+    for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0)):
+        value = getattr(config, name)
+        if value < least:
+            raise InputError(f"{name}={value}: must be at least {least}")
+
+
+@lru_cache(maxsize=4)
+def _assemble(
+    module: linen.Module,
+    optimizer: OptimizerConfig,
+    steps: tuple[int, int],
+    label_smoothing: float,
+    augment: tuple[str, ...],
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    image_shape: tuple[int, ...],
+    devices: tuple[str, bool],
+) -> Assembly:
+    """A pure function of values, remembered so that the seeds of one arm compile once."""
+    task = classification(label_smoothing)
+    tx = make_optimizer(optimizer, *steps)
+    mode, synchronised = devices
+    prepare = make_prepare(*(np.asarray(part, np.float32) for part in statistics), augment)
+
+    def make_steps(axis_name: str | None):
+        spread = module
+        if axis_name is not None and synchronised:
+            spread = synchronise(module, axis_name)
+        return (
+            make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name),
+            make_eval_step(module, task, prepare=prepare, axis_name=axis_name),
+        )
+
+    return Assembly(module, task, tx, make_programs(mode, make_steps), make_init(module, tx, image_shape))
+
+
+def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
+    """The same module with batch-norm statistics taken over a mapped axis.
+
+    A module without an `axis_name` field is returned as it is: it keeps statistics per device.
+    """
+    return module.clone(axis_name=axis_name) if hasattr(module, "axis_name") else module
+
+
+def make_prepare(
+    mean: np.ndarray, std: np.ndarray, augment: tuple[str, ...] = ()
+) -> Callable[[jax.Array | None, Batch], Batch]:
+    """What happens to a batch on the device: augmentation (with a key), then normalisation of uint8 images."""
+    change = make_augment(augment)
+
+    def prepare(key: jax.Array | None, batch: Batch) -> Batch:
+        images = batch["images"]
+        if key is not None and change is not None:
+            images = change(key, images)
+        return {**batch, "images": normalize(images, mean, std)}
+
+    return prepare
+
+
+def model_record(config: RunConfig, module: linen.Module | None) -> dict[str, object] | None:
+    """How a user's own module is recorded in place of the spec: its import path and its fields."""
+    if module is None:
+        return None
+    kind = type(module)
+    return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": repr(module)}
+
+
+def spec_of(record: dict[str, object]) -> ModelSpec | None:
+    """None where a run's model was a user's own module."""
+    from jaxcnn.spec import from_record
+
+    return None if "module" in record else from_record(ModelSpec, record, "config.model")

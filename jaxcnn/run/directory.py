@@ -1,0 +1,129 @@
+"""A run's folder: what lies in it, written whole or not at all, never over another run's."""
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.errors import InputError
+
+
+class RunDirectory:
+    """The files of one run.
+
+    config.json (what was asked), data.json (what it was trained on), environment.json, metrics.jsonl (a line an epoch),
+    checkpoints/, and, once it is finished, predictions.npz (the test split, per example) and result.json.
+    """
+
+    def __init__(self, path: Path):
+        self.path = Path(path)
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object an epoch."""
+        return self.path / "metrics.jsonl"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Orbax checkpoints by step."""
+        return self.path / "checkpoints"
+
+    @property
+    def finished(self) -> bool:
+        """Whether the result is there: it is written last."""
+        return (self.path / "result.json").exists()
+
+    def refuse_other(self, config: Mapping[str, Any]) -> None:
+        """Check that the folder is this configuration's, or free; writes nothing.
+
+        Raises:
+            InputError: It holds another configuration's run, or files that are no run's.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"out={str(self.path)!r}: it is a file; name a folder")
+        if (self.path / "config.json").exists():
+            held = self.read("config.json")
+            if _identity(held) != _identity(config):
+                raise InputError(
+                    f"out={str(self.path)!r}: it holds a run of another configuration "
+                    f"({_difference(held, config)}); choose another folder"
+                )
+            return
+        if self.path.exists() and any(self.path.iterdir()):
+            raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
+
+    def claim(self, config: Mapping[str, Any]) -> None:
+        """Make the folder this configuration's, or find that it is; raises as `refuse_other` does."""
+        self.refuse_other(config)
+        if (self.path / "config.json").exists():
+            return
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            self.write("config.json", config)
+        except OSError as error:
+            raise InputError(
+                f"out={str(self.path)!r}: cannot be written ({error.strerror}); choose another folder"
+            ) from error
+
+    def read(self, name: str) -> dict[str, Any]:
+        """A JSON file of the run.
+
+        Raises:
+            InputError: It is missing or is not JSON.
+        """
+        file = self.path / name
+        try:
+            return json.loads(file.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if not (self.path / "config.json").exists():
+                raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json)") from None
+            raise InputError(
+                f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"
+            ) from None
+        except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError):
+            raise InputError(f"{str(file)!r}: not readable as JSON; restore it or train into a new folder") from None
+
+    def write(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write a JSON file, whole or not at all."""
+        spare = self.path / f".{name}.{os.getpid()}.tmp"
+        spare.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        spare.replace(self.path / name)
+
+    def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Write predictions.npz, whole or not at all."""
+        spare = self.path / f".predictions.{os.getpid()}.tmp.npz"
+        np.savez_compressed(spare, **dict(arrays))
+        spare.replace(self.path / "predictions.npz")
+
+    def read_predictions(self) -> dict[str, np.ndarray]:
+        """The arrays of predictions.npz."""
+        try:
+            with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
+                return {name: stored[name] for name in stored.files}
+        except (OSError, ValueError) as error:
+            raise InputError(f"{str(self.path / 'predictions.npz')!r}: not readable ({error})") from error
+
+
+def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
+    """What makes two configurations the same run: all but where the data lie on this machine."""
+    plain = json.loads(json.dumps(config))
+    plain.get("data", {}).pop("data_dir", None)
+    return plain
+
+
+def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
+    """The first few fields that differ, as `field: held, not wanted`."""
+    have, want = _flat(_identity(held)), _flat(_identity(wanted))
+    names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
+    shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
+    return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in tree.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat

@@ -1,0 +1,127 @@
+"""A trained run at work: measured again, or shown new images."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen
+
+from jaxcnn.data import BadImage, decode_image, load
+from jaxcnn.errors import InputError
+from jaxcnn.models import build
+from jaxcnn.run.assembly import assemble, make_prepare, spec_of
+from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.runner import measure
+from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
+from jaxcnn.tasks import classification
+from jaxcnn.train import Checkpoints, TrainState, make_eval_step, make_init, make_optimizer
+
+
+class Prediction(NamedTuple):
+    """What a model says of one image: the best class, its probability, and the best few with theirs."""
+
+    path: Path
+    name: str
+    probability: float
+    top: tuple[tuple[str, float], ...]
+
+
+def evaluate_run(
+    directory: Path | str, *, split: str = "test", model: linen.Module | None = None, data_dir: str | None = None
+) -> dict[str, float]:
+    """Metrics of a run's latest checkpoint on a split of its data.
+
+    Args:
+        directory: The run's folder.
+        split: test, validation or train.
+        model: The module, where the run trained a user's own.
+        data_dir: Where TFDS sets lie now, if no longer where they lay.
+
+    Raises:
+        InputError: No such run, no checkpoint, a checkpoint of another model, unknown split.
+    """
+    if split not in ("train", "validation", "test"):
+        raise InputError(f"split={split!r}: choose train, validation or test")
+    folder = RunDirectory(Path(directory))
+    config, model = _read_config(folder, model)
+    if data_dir is not None:
+        config = replace(config, data=replace(config.data, data_dir=data_dir))
+    dataset = load(config.data)
+    parts = assemble(config, dataset, model)
+    state = _restore(folder, parts.init(jax.random.key(0)))
+    arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
+    return measure(parts, state, arrays, config.batch_size)[0]
+
+
+def predict(
+    directory: Path | str, images: Sequence[Path | str], *, top: int = 5, model: linen.Module | None = None
+) -> list[Prediction]:
+    """Classify image files of any size and mode with a run's latest checkpoint; the data set itself is not needed.
+
+    Args:
+        directory: The run's folder.
+        images: Image files; each is converted to the channels and resized to the size the model was trained on.
+        top: How many classes to list.
+        model: The module, where the run trained a user's own.
+
+    Raises:
+        InputError: A file that is missing or cannot be decoded (named), no such run, no checkpoint.
+    """
+    folder = RunDirectory(Path(directory))
+    config, model = _read_config(folder, model)
+    about = folder.read("data.json")
+    names, shape = about["class_names"], tuple(about["image_shape"])
+    pixels = np.stack([_read_image(Path(path), shape) for path in images])
+    module = build(replace(config.model, num_classes=len(names))) if model is None else model
+    tx = make_optimizer(config.optimizer, 2, 1)
+    state = _restore(folder, make_init(module, tx, shape)(jax.random.key(0)))
+    prepare = make_prepare(np.asarray(about["mean"], np.float32), np.asarray(about["std"], np.float32))
+    step = jax.jit(make_eval_step(module, classification(), prepare=prepare))
+    batch = {
+        "images": jnp.asarray(pixels),
+        "labels": jnp.zeros(len(pixels), jnp.int32),
+        "mask": jnp.ones(len(pixels), jnp.float32),
+    }
+    probabilities = np.asarray(step(state, batch)[1]["probabilities"])
+    return [_prediction(Path(path), row, names, top) for path, row in zip(images, probabilities, strict=True)]
+
+
+def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+    """An image file as uint8 of the model's (H, W, C)."""
+    if not path.is_file():
+        raise InputError(f"image {str(path)!r}: there is no such file; check the path")
+    try:
+        return decode_image(path, shape[2], (shape[0], shape[1]))
+    except BadImage as error:
+        raise InputError(f"image {str(path)!r}: {error}; give a PNG, JPEG or another image file") from error
+
+
+def _prediction(path: Path, row: np.ndarray, names: Sequence[str], top: int) -> Prediction:
+    order = np.argsort(-row)[: max(top, 1)]
+    best = tuple((names[i], float(row[i])) for i in order)
+    return Prediction(path, best[0][0], best[0][1], best)
+
+
+def _read_config(folder: RunDirectory, model: linen.Module | None) -> tuple[RunConfig, linen.Module | None]:
+    record: dict[str, Any] = folder.read("config.json")
+    if spec_of(record["model"]) is None:
+        if model is None:
+            raise InputError(
+                f"run {str(folder.path)!r}: its model is your own module {record['model']['module']}; "
+                "call evaluate_run or predict from Python with model=..."
+            )
+        record = {**record, "model": as_record(ModelSpec())}
+    else:
+        model = None
+    return from_record(RunConfig, record, f"{folder.path}/config.json"), model
+
+
+def _restore(folder: RunDirectory, like: TrainState) -> TrainState:
+    if not folder.checkpoints.exists():
+        raise InputError(f"run {str(folder.path)!r}: it has no checkpoint yet; train it first")
+    with Checkpoints(folder.checkpoints) as checkpoints:
+        return checkpoints.restore(jax.device_get(like)).state

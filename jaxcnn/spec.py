@@ -1,0 +1,173 @@
+"""What a run is, as frozen dataclasses: `replace` is the sweep, `asdict` the record, tyro the flags.
+
+Nothing here imports JAX, so that help pages and `doctor` answer before a backend could start.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field, is_dataclass
+from typing import Any, Literal, TypeVar, get_type_hints
+
+from jaxcnn.errors import InputError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """One architecture: a family at a depth and a width.
+
+    Fields left at None take the family's default; a field that the family does not have must stay None.
+
+    Args:
+        family: Key of `jaxcnn.models.FAMILIES`: lenet, plain, vgg, resnet, resnet_imagenet or wrn.
+        depth: Weighted layers on the main path (convolutions and dense layers; projections and norms do not count).
+        width: Channels of the first stage (wrn: the factor k, as its authors write it: WRN-d-k).
+        num_classes: Length of the logits; None takes the data set's number of classes.
+        stage_sizes: Blocks (lenet, plain, vgg: convolutions) per stage; overrides how depth is spread.
+        stage_widths: Channels per stage; overrides how width grows. How a budget is hit to the last percent.
+        dense: Number of dense layers, the classifier included (lenet, vgg).
+        units: Units of the hidden dense layers, `dense - 1` of them (lenet, vgg).
+        kernel: Side of the convolution kernels (lenet, plain).
+        norm: Batch norm after each convolution (lenet, plain, vgg).
+        skip: Residual connections on or off (residual families).
+        shortcut: A (zero padding) or B (1x1 projection) where shapes change (resnet).
+        block: basic or bottleneck (resnet_imagenet).
+        stem: cifar (3x3) or imagenet (7x7, stride 2, max pool) (resnet_imagenet).
+        padding: Padding of the lenet convolutions: same_first (pad 2, then valid), valid, same.
+        zero_init: Start the last batch-norm scale of each residual block at zero.
+        dropout: Share of units dropped: before dense layers, or inside wrn blocks.
+    """
+
+    family: str = "resnet"
+    depth: int = 8
+    width: int = 16
+    num_classes: int | None = None
+    stage_sizes: tuple[int, ...] | None = None
+    stage_widths: tuple[int, ...] | None = None
+    dense: int | None = None
+    units: tuple[int, ...] | None = None
+    kernel: int | None = None
+    norm: bool | None = None
+    skip: bool | None = None
+    shortcut: Literal["A", "B"] | None = None
+    block: Literal["basic", "bottleneck"] | None = None
+    stem: Literal["cifar", "imagenet"] | None = None
+    padding: Literal["same_first", "valid", "same"] | None = None
+    zero_init: bool | None = None
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """Which images, how they are split and what happens to them before the first layer.
+
+    Args:
+        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder or an .npz file.
+        data_dir: Where TFDS sets lie; None: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+        validation: Share of the training split frozen for validation where the source has none of its own.
+        train_size: Use only that many training images (a fixed, recorded choice); None: all.
+        size: Resize images to size x size pixels; None: as stored.
+        on_bad: What a file that cannot be decoded does: refuse (an error that names it) or skip (a warning that does).
+        augment: Names of `jaxcnn.data.augment.AUGMENTATIONS` applied in training, in order: flip, crop (pad and crop).
+        classes: glyphs only: number of classes.
+        images: glyphs only: number of images, all splits together.
+        data_seed: glyphs only: seed of the drawing.
+    """
+
+    name: str = "digits"
+    data_dir: str | None = None
+    validation: float = 0.1
+    train_size: int | None = None
+    size: int | None = None
+    on_bad: Literal["refuse", "skip"] = "refuse"
+    augment: tuple[str, ...] = ()
+    classes: int = 10
+    images: int = 2000
+    data_seed: int = 0
+
+
+@dataclass(frozen=True)
+class OptimizerConfig:
+    """How parameters move.
+
+    Args:
+        name: sgd (momentum, Nesterov by default) or adam.
+        learning_rate: Peak learning rate.
+        momentum: SGD momentum; 0 switches it off.
+        nesterov: Nesterov's form of momentum.
+        weight_decay: Strength; never applied to biases and batch norm.
+        decay: l2 (added to the gradient) or decoupled (added to the update: SGDW, AdamW).
+        schedule: Shape over the run: constant, step (times `factor` at each milestone) or cosine (to zero).
+        milestones: step only: shares of the run at which the rate is multiplied.
+        factor: step only: the multiplier.
+        warmup_epochs: Epochs of linear warm-up from zero, inside the run.
+        clip_norm: Global gradient norm limit; None: off.
+    """
+
+    name: Literal["sgd", "adam"] = "sgd"
+    learning_rate: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = True
+    weight_decay: float = 5e-4
+    decay: Literal["l2", "decoupled"] = "l2"
+    schedule: Literal["constant", "step", "cosine"] = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    factor: float = 0.1
+    warmup_epochs: float = 1.0
+    clip_norm: float | None = None
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One training run, whole: equal configs on equal software give equal results.
+
+    Args:
+        model: The architecture.
+        data: The images.
+        optimizer: How parameters move.
+        epochs: Passes over the training split.
+        batch_size: Examples per step, over all devices together.
+        label_smoothing: Share of the target spread evenly over the classes.
+        seed: Seeds initialisation, order, dropout and augmentation together.
+        parallel: auto (one device: jit; several: pmap), jit or pmap.
+        sync_batch_norm: Batch norm statistics over all devices (True) or per device.
+        checkpoint_every: Epochs between checkpoints.
+    """
+
+    model: ModelSpec = field(default_factory=ModelSpec)
+    data: DataConfig = field(default_factory=DataConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    epochs: int = 10
+    batch_size: int = 128
+    label_smoothing: float = 0.0
+    seed: int = 0
+    parallel: Literal["auto", "jit", "pmap"] = "auto"
+    sync_batch_norm: bool = True
+    checkpoint_every: int = 1
+
+
+def as_record(config: object) -> dict[str, object]:
+    """A config as plain JSON values; `from_record` reads it back."""
+    return json.loads(json.dumps(asdict(config)))  # type: ignore[call-overload]
+
+
+def from_record(kind: type[T], record: dict[str, Any], where: str = "config") -> T:
+    """Rebuild a config of type `kind` from what `as_record` wrote.
+
+    Raises:
+        InputError: A field that this version does not know, or a value that is not an object.
+    """
+    if not isinstance(record, dict):
+        raise InputError(f"{where}: expected an object with the fields of {kind.__name__}, found {record!r}")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(record) - set(hints))
+    if unknown:
+        raise InputError(f"{where}: unknown field {unknown[0]!r}; it was written by another version of jaxcnn")
+    values = {}
+    for name, value in record.items():
+        if is_dataclass(hints[name]):
+            value = from_record(hints[name], value, f"{where}.{name}")
+        values[name] = tuple(value) if isinstance(value, list) else value
+    return kind(**values)

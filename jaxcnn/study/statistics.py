@@ -1,0 +1,184 @@
+"""Intervals over seeds, and the verdict they carry: Student's t per arm, Welch's t for the declared contrast.
+
+The simple form of a study: everything here speaks about the one fixed test set that was used. How far a verdict carries
+to new images needs an example-level analysis, which belongs to the full protocol.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import numpy as np
+from scipy import stats
+
+Decision = Literal["deeper", "wider", "not resolved"]
+
+
+class Interval(NamedTuple):
+    """An estimate with its confidence limits; infinite limits say that one seed shows no spread.
+
+    Args:
+        estimate: Mean, or difference of means, in the unit of the values.
+        low: Lower limit.
+        high: Upper limit.
+    """
+
+    estimate: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance between the limits, in the unit of the values."""
+        return (self.high - self.low) / 2
+
+
+def _mean_and_variance(values: Sequence[float], resolution: float) -> tuple[float, float, int]:
+    array = np.asarray(values, np.float64)
+    if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
+        raise ValueError(f"values={list(values)!r} must be one or more finite numbers, one a seed")
+    if array.size == 1:
+        return float(array[0]), math.inf, 1
+    # An error rate is a count over n images, so seeds that agree exactly agree only to within a rounding to 1/n. The
+    # variance of such a rounding (Sheppard: 1/12 of a squared step) is the least spread that can honestly be claimed.
+    return float(array.mean()), max(float(array.var(ddof=1)), resolution**2 / 12), int(array.size)
+
+
+def _interval(estimate: float, squared_error: float, freedom: float, confidence: float) -> Interval:
+    if not math.isfinite(squared_error):
+        return Interval(estimate, -math.inf, math.inf)
+    margin = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(squared_error) if squared_error else 0.0
+    return Interval(estimate, estimate - margin, estimate + margin)
+
+
+def mean_interval(values: Sequence[float], *, confidence: float = 0.95, resolution: float = 0.0) -> Interval:
+    """Mean of one arm's seeds with Student's t interval.
+
+    Args:
+        values: One number a seed.
+        confidence: Coverage aimed at, between 0 and 1.
+        resolution: Step of the measurement (1 / test images for an error rate): the spread is never taken to be less
+            than that of rounding to it, resolution / sqrt(12).
+
+    Returns:
+        The interval, with infinite limits for a single seed.
+
+    Raises:
+        ValueError: No values, or one that is not finite.
+    """
+    mean, variance, count = _mean_and_variance(values, resolution)
+    return _interval(mean, variance / count, count - 1, confidence)
+
+
+def welch_interval(
+    first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95, resolution: float = 0.0
+) -> Interval:
+    """Difference of two arms' means, first minus second, with Welch's interval (variances may differ).
+
+    Args:
+        first: One number a seed.
+        second: One number a seed; the counts may differ.
+        confidence: Coverage aimed at, between 0 and 1.
+        resolution: As for `mean_interval`.
+
+    Returns:
+        The interval; infinite limits where an arm has a single seed.
+
+    Raises:
+        ValueError: No values, or one that is not finite.
+
+    Reference:
+        Welch 1947, "The generalization of Student's problem when several different population variances are involved".
+    """
+    mean_a, variance_a, count_a = _mean_and_variance(first, resolution)
+    mean_b, variance_b, count_b = _mean_and_variance(second, resolution)
+    part_a, part_b = variance_a / count_a, variance_b / count_b
+    total = part_a + part_b
+    if not math.isfinite(total) or total == 0:
+        return _interval(mean_a - mean_b, total, 1, confidence)
+    freedom = total**2 / (part_a**2 / (count_a - 1) + part_b**2 / (count_b - 1))
+    return _interval(mean_a - mean_b, total, freedom, confidence)
+
+
+def power(effect: float, spread: float, seeds: int, *, confidence: float = 0.95) -> float:
+    """Chance that a two-sided t test with `seeds` runs per arm finds a true difference.
+
+    Args:
+        effect: True difference of the means.
+        spread: Standard deviation over seeds, the same in both arms and in the unit of effect.
+        seeds: Runs per arm, 2 or more.
+        confidence: One minus the size of the test.
+
+    Returns:
+        A probability.
+    """
+    freedom = 2 * seeds - 2
+    shift = effect / spread * math.sqrt(seeds / 2)
+    limit = float(stats.t.ppf((1 + confidence) / 2, freedom))
+    if shift == 0:
+        return 1 - confidence
+    # The square of a noncentral t is a noncentral F; SciPy's noncentral t returns NaN far out in its tails.
+    return float(stats.ncf.sf(limit**2, 1, freedom, shift**2))
+
+
+def seeds_needed(effect: float, spread: float, *, target: float = 0.8, most: int = 1000) -> int | None:
+    """Least number of seeds per arm that finds `effect` with the target power (two-sided, 5 %).
+
+    Args:
+        effect: Difference of the means to be found.
+        spread: Standard deviation over seeds, in the unit of effect.
+        target: Power aimed at.
+        most: Where the search ends.
+
+    Returns:
+        2 or more, or None where `most` seeds are not enough.
+    """
+    if spread == 0:
+        return 2 if effect else None
+    low, high = 1, 2
+    while power(effect, spread, high) < target:
+        low, high = high, high * 2
+        if low >= most:
+            return None
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (low, middle) if power(effect, spread, middle) >= target else (middle, high)
+    return high if high <= most else None
+
+
+def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
+    """Least true difference that `seeds` runs per arm find with the target power (two-sided, 5 %).
+
+    Args:
+        spread: Standard deviation over seeds.
+        seeds: Runs per arm; one run detects nothing: infinity.
+        target: Power aimed at.
+
+    Returns:
+        A difference in the unit of spread.
+    """
+    if seeds < 2:
+        return math.inf
+    low, high = 0.0, 1.0
+    while power(high, 1.0, seeds) < target:
+        low, high = high, 2 * high
+    for _ in range(50):
+        middle = (low + high) / 2
+        low, high = (low, middle) if power(middle, 1.0, seeds) >= target else (middle, high)
+    return high * spread
+
+
+def decide(contrast: Interval) -> Decision:
+    """The rule declared before the first run: the side of zero on which the whole interval lies.
+
+    Args:
+        contrast: Test error of the deeper arm minus that of the wider arm.
+
+    Returns:
+        deeper, wider, or not resolved where the interval holds zero.
+    """
+    if contrast.high < 0:
+        return "deeper"
+    return "wider" if contrast.low > 0 else "not resolved"
