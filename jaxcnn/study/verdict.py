@@ -81,7 +81,8 @@ def judge(result: StudyResult) -> Verdict:
     seeds = len(result.plan.seeds)
     sentence = (
         f"{_lead(decision, contrast, deeper.arm, wider.arm)}; {_measured(contrast, seeds)}, on this fixed test set of "
-        f"{images:,} {result.data['name']} images and with one set of hyper-parameters shared by all arms, tuned for none of them."
+        f"{images:,} {result.data['name']} images and with one set of hyper-parameters shared by all arms, tuned for "
+        "none of them."
     )
     return Verdict(decision, contrast, seeds, sentence, _scope(decision, contrast, deeper, wider, images))
 
