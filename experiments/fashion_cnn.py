@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jaxcnn.cli import launch
 from jaxcnn.models import named
-from jaxcnn.run.seeds import run_seeds
+from jaxcnn.run import run_seeds
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 
 

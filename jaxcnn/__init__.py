@@ -1,1 +1,71 @@
-"""jaxcnn: at one budget, should a CNN be deeper or wider? Public names, loaded when first used."""
+"""jaxcnn: at one budget, should a CNN be deeper or wider?
+
+The public names below load when first used: `import jaxcnn` starts no backend.
+
+>>> import jaxcnn
+>>> jaxcnn.named("resnet20").depth
+20
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from jaxcnn.analysis.complexity import count
+    from jaxcnn.data import Dataset, load
+    from jaxcnn.errors import InputError
+    from jaxcnn.models import build, named
+    from jaxcnn.run import RunResult, evaluate_run, load_result, predict, run_seeds
+    from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+    from jaxcnn.study import match_width, run_study, write_report
+    from jaxcnn.tasks import Task, classification
+    from jaxcnn.train import TrainState, make_eval_step, make_train_step
+
+_HOMES = {
+    "analysis.complexity": ("count",),
+    "data": ("Dataset", "load"),
+    "errors": ("InputError",),
+    "models": ("build", "named"),
+    "run": ("RunResult", "evaluate_run", "load_result", "predict", "run_seeds"),
+    "spec": ("DataConfig", "ModelSpec", "OptimizerConfig", "RunConfig"),
+    "study": ("match_width", "run_study", "write_report"),
+    "tasks": ("Task", "classification"),
+    "train": ("TrainState", "make_eval_step", "make_train_step"),
+}
+_HOME = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [
+    "DataConfig",
+    "Dataset",
+    "InputError",
+    "ModelSpec",
+    "OptimizerConfig",
+    "RunConfig",
+    "RunResult",
+    "Task",
+    "TrainState",
+    "build",
+    "classification",
+    "count",
+    "evaluate_run",
+    "load",
+    "load_result",
+    "make_eval_step",
+    "make_train_step",
+    "match_width",
+    "named",
+    "predict",
+    "run_seeds",
+    "run_study",
+    "write_report",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'jaxcnn' has no attribute {name!r}")
+    return getattr(import_module(f"jaxcnn.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -14,7 +14,7 @@ import shutil
 import tempfile
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -125,7 +125,8 @@ def _checksum(images: np.ndarray, labels: np.ndarray) -> int:
 
 
 def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool) -> None:
-    pool, labels, skipped, shape = source.pools[split], [], [], None
+    pool, labels, skipped = source.pools[split], [], []
+    shape, first = None, ""
     with (folder / "images.npy").open("w+b") as file, _bar(source.name, split, pool, progress) as advance:
         for example in pool.read():
             if isinstance(example.image, BadImage):
@@ -135,7 +136,7 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
             else:
                 if shape is None:
                     shape, first = example.image.shape, example.name
-                    _header(file, (pool.count, *shape))
+                    _header(file, (pool.length, *shape))
                 elif example.image.shape != shape:
                     raise _sizes_differ(source, first, shape, example.name, example.image.shape)
                 # Plain writes, not a writable memory map: on a full disk the latter kills the process.
@@ -143,7 +144,9 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
                 labels.append(example.label)
             advance()
         if shape is None:
-            raise InputError(f"data set {source.name!r} has no image that can be decoded in its {split} split; check it")
+            raise InputError(
+                f"the {split} split of data set {source.name!r} has no image that can be decoded; check it"
+            )
         _header(file, (len(labels), *shape))
     np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
@@ -165,9 +168,7 @@ def _refused(source: Source, name: str, reason: BadImage) -> InputError:
     )
 
 
-def _sizes_differ(
-    source: Source, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]
-) -> InputError:
+def _sizes_differ(source: Source, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
     return InputError(
         f"images of data set {source.name!r} differ in size ({first} is {shape[1]}x{shape[0]} pixels, {name} is "
         f"{other[1]}x{other[0]}); set size, such as size=64, to resize all of them to one"
@@ -178,12 +179,11 @@ def _sizes_differ(
 def _bar(name: str, split: str, pool: Pool, progress: bool) -> Iterator[Any]:
     """Yield a function to call after each image; with a progress bar where one is wanted."""
     if not progress:
-        with nullcontext():
-            yield lambda: None
+        yield lambda: None
         return
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(console=Console(stderr=True), transient=True) as bars:
-        task = bars.add_task(f"decoding {Path(name).name} {split}", total=pool.count)
+        task = bars.add_task(f"decoding {Path(name).name} {split}", total=pool.length)
         yield lambda: bars.advance(task)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import json
 import os
 from pathlib import Path
 from typing import NamedTuple
@@ -47,15 +46,8 @@ def names(data_dir: str | None = None) -> list[Known]:
     """The embedded sets, those prepared in `data_dir` (None: as `load` looks), and well-known ones that are not yet."""
     known = [Known(name, text, "embedded") for name, text in EMBEDDED.items()]
     prepared = prepared_sets(data_dir)
-    known += [Known(name, _describe(name, where), "prepared") for name, where in prepared.items()]
+    known += [Known(name, text, "prepared") for name, text in prepared.items()]
     return known + [Known(name, text, "not prepared") for name, text in POPULAR.items() if name not in prepared]
-
-
-def _describe(name: str, folder: Path) -> str:
-    if name in POPULAR:
-        return POPULAR[name]
-    text = json.loads((folder / "dataset_info.json").read_text()).get("description", "")
-    return text.strip().split("\n")[0].split(". ")[0][:120] or "no description"
 
 
 def find_source(config: DataConfig) -> Source:

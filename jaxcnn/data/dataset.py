@@ -26,7 +26,7 @@ class Example(NamedTuple):
 class Pool(NamedTuple):
     """The examples behind one split of a source: how many, and a function that reads them all in order."""
 
-    count: int
+    length: int
     read: Callable[[], Iterator[Example]]
 
 

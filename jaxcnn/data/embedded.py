@@ -18,9 +18,9 @@ def digits_source(size: int | None = None) -> Source:
     def read() -> Iterator[Example]:
         from sklearn.datasets import load_digits
 
-        bunch = load_digits()
-        images = np.rint(bunch["images"] * (255 / 16)).astype(np.uint8)[..., None]
-        for i, (image, label) in enumerate(zip(images, bunch["target"], strict=True)):
+        pixels, labels = load_digits(return_X_y=True)
+        images = np.rint(np.asarray(pixels).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield Example(f"digits[{i}]", resize_array(image, size), int(label))
 
     return Source(

@@ -14,12 +14,14 @@ from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.errors import InputError
 
-EXTENSIONS = frozenset(".png .jpg .jpeg .jpe .bmp .gif .webp .tif .tiff .ppm .pgm .pbm".split())
+EXTENSIONS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
 
-SPLIT_FOLDERS = {"train": "train", "training": "train", "val": "validation", "valid": "validation"} | {
+SPLIT_FOLDERS = {
+    "train": "train",
     "validation": "validation",
+    "valid": "validation",
+    "val": "validation",
     "test": "test",
-    "testing": "test",
 }
 
 
@@ -59,11 +61,10 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
             raise InputError(
                 f"class folder {str(layout['train'] / class_name)!r} has no images; add some or remove the folder"
             )
-    identity = {"folder": str(root.resolve()), "files": {k: [list(f) for f in v] for k, v in files.items()}, "size": size}
+    identity = {"folder": str(root.resolve()), "files": {k: [*map(list, v)] for k, v in files.items()}, "size": size}
     channels = _Channels(root, files["train"])
     pools = {
-        split: Pool(len(found), functools.partial(_read, root, found, channels, size))
-        for split, found in files.items()
+        split: Pool(len(found), functools.partial(_read, root, found, channels, size)) for split, found in files.items()
     }
     return Source(name, str(root), identity, classes, pools)
 

@@ -35,7 +35,7 @@ SAME, SAME_AS_CAPITAL = 0.93, 0.6
 
 
 class Style(NamedTuple):
-    """How each of N characters is drawn: uniform numbers in [0, 1) turned into fonts, affine maps, strokes and tones."""
+    """How each of N characters is drawn: its font, affine map (N, 2, 2) and shift (N, 2), stroke, tone and noise."""
 
     font: np.ndarray
     matrix: np.ndarray
@@ -64,7 +64,7 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
 
     size = DEFAULT_SIZE if size is None else size
     if size < SMALLEST:
-        raise InputError(f"size={size} is too small to draw characters; choose at least {SMALLEST}, or leave it out for 28")
+        raise InputError(f"size={size} is too small for characters; choose at least {SMALLEST}, or leave it out for 28")
     if seed < 0:
         raise InputError(f"data_seed={seed} must not be negative; choose 0 or more")
     chosen = alphabet(max(classes, 0))
@@ -72,7 +72,7 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
         most = len(alphabet(sys.maxunicode))
         raise InputError(f"classes={classes} must lie in 2..{most}, the number of characters that the fonts can draw")
     if images < 10 * classes:
-        raise InputError(f"images={images} is too few for {classes} classes; choose at least {10 * classes}, ten a class")
+        raise InputError(f"images={images} is too few for {classes} classes; choose at least {10 * classes}")
 
     def read() -> Iterator[Example]:
         drawn = draw(chosen, images, seed=seed, size=size)
@@ -121,11 +121,18 @@ def alphabet(count: int) -> tuple[str, ...]:
             continue
         drawing, earlier = _normalised(character).ravel(), drawings[: len(kept)]
         overlap = np.minimum(earlier, drawing).sum(axis=1) / np.maximum(earlier, drawing).sum(axis=1).clip(1e-6)
-        capital = kept.index(character.upper()) if character.upper() in kept else None
-        if drawing.any() and not (overlap > SAME).any() and (capital is None or overlap[capital] < SAME_AS_CAPITAL):
+        if drawing.any() and not (overlap > SAME).any() and not _small_capital(character, drawing):
             drawings[len(kept)] = drawing
             kept.append(character)
     return tuple(kept)
+
+
+def _small_capital(character: str, drawing: np.ndarray) -> bool:
+    capital = character.upper()
+    if capital == character or len(capital) != 1:
+        return False
+    other = _normalised(capital).ravel()
+    return bool(np.minimum(other, drawing).sum() > SAME_AS_CAPITAL * np.maximum(other, drawing).sum())
 
 
 def _normalised(character: str) -> np.ndarray:

@@ -51,7 +51,8 @@ def npz_source(name: str, path: Path, size: int | None = None) -> Source:
         )
     for pair in keys.values():
         if len(missing := set(pair) - present) == 1:
-            raise InputError(f"{name!r} lacks the array {missing.pop()!r}; save it beside {sorted(set(pair) & present)[0]!r}")
+            there = (set(pair) & present).pop()
+            raise InputError(f"{name!r} has the array {there!r} but lacks {missing.pop()!r}; save both")
     pairs = {split: pair for split, pair in keys.items() if set(pair) <= present}
     status = path.stat()
     identity = {"npz": str(path.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "size": size}
@@ -143,7 +144,9 @@ def _images(name: str, path: Path, key: str) -> np.ndarray:
     if images.ndim == 3:
         images = images[..., None]
     if images.ndim != 4 or 0 in images.shape:
-        raise InputError(f"array {key!r} of {name!r} has shape {images.shape}; images must be (N, H, W) or (N, H, W, C)")
+        raise InputError(
+            f"array {key!r} of {name!r} has shape {images.shape}; images must be (N, H, W) or (N, H, W, C)"
+        )
     if images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3, 4):
         raise InputError(
             f"array {key!r} of {name!r} has shape {images.shape}, channels first; "
@@ -156,9 +159,7 @@ def _images(name: str, path: Path, key: str) -> np.ndarray:
     if images.dtype.kind == "b" or (images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1):
         return np.rint(images.astype(np.float32) * 255).astype(np.uint8)
     bounds = f" in {images.min()}..{images.max()}" if images.dtype.kind in "iuf" else ""
-    raise InputError(
-        f"array {key!r} of {name!r} is {images.dtype}{bounds}; save integers in 0..255 or floats in 0..1"
-    )
+    raise InputError(f"array {key!r} of {name!r} is {images.dtype}{bounds}; save integers in 0..255 or floats in 0..1")
 
 
 def _read(name: str, path: Path, pair: tuple[str, str], size: int | None) -> Iterator[Example]:

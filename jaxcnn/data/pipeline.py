@@ -118,9 +118,7 @@ def batches(
         if step // steps != epoch:
             epoch = step // steps
             order = epoch_order(n, seed, epoch, shuffle)
-        indices, mask = batch_indices(
-            n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard, order=order
-        )
+        indices, mask = batch_indices(n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard, order=order)
         yield {**take(split, indices), "mask": mask}
 
 

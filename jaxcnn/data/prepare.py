@@ -7,18 +7,19 @@ PNG. Where TensorFlow is missing, Python's `open` and Pillow stand in for the ti
 from __future__ import annotations
 
 import contextlib
+import functools
+import glob
 import importlib.util
 import io
 import logging
 import os
 import shutil
-import tempfile
+import sys
 import types
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from unittest import mock
 
 import numpy as np
 
@@ -53,27 +54,24 @@ def prepare(
     import tensorflow_datasets as tfds
 
     folder = tfds_dir(data_dir)
-    if (found := find_prepared(name, str(folder))) is not None and _is_array_record(found):
-        return found
+    if (found := find_prepared(name, str(folder))) is not None:
+        if any(".array_record" in path.name for path in found.iterdir()):
+            return found
+        raise InputError(f"{str(found)!r} holds {name!r} in another form; give another data_dir, or move it away")
     builder = _builder(tfds, name, folder)
-    target = Path(builder.data_dir)
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     with contextlib.ExitStack() as stack:
-        if not progress:
-            stack.enter_context(_quiet(tfds))
+        stack.enter_context(_output(tfds, progress))
         if mirror is not None:
             stack.enter_context(_mirrored(mirror))
         if importlib.util.find_spec("tensorflow") is None:
             stack.enter_context(_without_tensorflow())
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            # Downloads go to a folder of their own: what failed must not be taken for a cached file the next time.
-            downloads = stack.enter_context(tempfile.TemporaryDirectory(prefix=".downloads-", dir=folder))
-            builder.download_and_prepare(download_dir=downloads, download_config=settings)
+            # It writes to a folder called incomplete.* and renames that, so a failure leaves no valid set.
+            builder.download_and_prepare(download_config=settings)
         except Exception as error:
-            _discard(target)
             raise InputError(_failure(name, folder, mirror, error)) from error
-    return target
+    return Path(builder.data_dir)
 
 
 def _builder(tfds: types.ModuleType, name: str, folder: Path) -> Any:
@@ -86,16 +84,6 @@ def _builder(tfds: types.ModuleType, name: str, folder: Path) -> Any:
     except (ValueError, AssertionError, ImportError) as error:
         first = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r} cannot be prepared ({first}); check its name and version") from error
-
-
-def _is_array_record(folder: Path) -> bool:
-    return any(".array_record" in path.name for path in folder.iterdir())
-
-
-def _discard(target: Path) -> None:
-    """Remove what an interrupted preparation left: the target and TFDS's own temporary folders beside it."""
-    for path in (target, *target.parent.glob(f"incomplete.*{target.name}*"), *target.parent.glob("*.incomplete*")):
-        shutil.rmtree(path, ignore_errors=True)
 
 
 def _failure(name: str, folder: Path, mirror: str | None, error: Exception) -> str:
@@ -113,12 +101,29 @@ def _failure(name: str, folder: Path, mirror: str | None, error: Exception) -> s
 
 
 @contextlib.contextmanager
-def _quiet(tfds: types.ModuleType) -> Iterator[None]:
+def _output(tfds: types.ModuleType, progress: bool) -> Iterator[None]:
+    """Keep standard output for the caller's own result: TFDS' messages go to standard error, or nowhere."""
+    if progress:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+        return
     tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    """Set an attribute for a while."""
+    before = getattr(owner, name)
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        tfds.enable_progress_bar()
+        setattr(owner, name, before)
 
 
 @contextlib.contextmanager
@@ -139,10 +144,32 @@ def _mirrored(mirror: str) -> Iterator[None]:
             logger.warning("%s from %s differs from the published file's checksum", url_info.filename, mirror)
 
     with (
-        mock.patch.object(downloader._Downloader, "download", from_mirror),
-        mock.patch.object(download_manager.DownloadManager, "_register_or_validate_checksums", accept),
+        _replaced(downloader._Downloader, "download", from_mirror),
+        _replaced(download_manager.DownloadManager, "_register_or_validate_checksums", accept),
     ):
         yield
+
+
+class _StandIn(types.SimpleNamespace):
+    """A piece of TensorFlow's interface; asking for more says what is missing."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise ImportError(f"it calls TensorFlow's {name}, which has no stand-in; install tensorflow for this set")
+
+
+def _encode_with_pillow(self: Any, array: np.ndarray) -> bytes:
+    from PIL import Image
+    from tensorflow_datasets.core.features import image_feature
+
+    image_feature._validate_np_array(array, shape=self.shape, dtype=self.np_dtype)
+    buffer = io.BytesIO()
+    picture = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
+    picture.save(buffer, format=self.encoding_format, **({"quality": 95} if self.encoding_format == "jpeg" else {}))
+    return buffer.getvalue()
+
+
+def _open(path: str | os.PathLike[str], mode: str = "r") -> Any:
+    return open(path, mode)
 
 
 @contextlib.contextmanager
@@ -151,31 +178,21 @@ def _without_tensorflow() -> Iterator[None]:
     from tensorflow_datasets.core.features import image_feature
     from tensorflow_datasets.core.utils import lazy_imports_utils
 
-    def encode(self: Any, array: np.ndarray) -> bytes:
-        from PIL import Image
-
-        image_feature._validate_np_array(array, shape=self.shape, dtype=self.np_dtype)
-        buffer = io.BytesIO()
-        picture = Image.fromarray(array[..., 0] if array.shape[-1] == 1 else array)
-        picture.save(buffer, format=self.encoding_format, **({"quality": 95} if self.encoding_format == "jpeg" else {}))
-        return buffer.getvalue()
-
-    gfile = types.SimpleNamespace(
-        GFile=lambda path, mode="r": open(os.fspath(path), mode),
-        exists=lambda path: Path(path).exists(),
-        listdir=lambda path: os.listdir(path),
-        isdir=lambda path: Path(path).is_dir(),
-        glob=lambda pattern: [str(path) for path in Path(pattern).parent.glob(Path(pattern).name)],
+    gfile = _StandIn(
+        GFile=_open,
+        exists=os.path.exists,
+        isdir=os.path.isdir,
+        listdir=os.listdir,
+        glob=glob.glob,
+        makedirs=functools.partial(os.makedirs, exist_ok=True),
+        copy=shutil.copyfile,
     )
-    stand_in = types.SimpleNamespace(
-        io=types.SimpleNamespace(gfile=gfile),
-        compat=types.SimpleNamespace(as_text=os.fsdecode),
-        errors=types.SimpleNamespace(UnimplementedError=NotImplementedError),
-    )
-    # The modules of TFDS share one lazy module object; what is in its __dict__ is found before it tries the import.
-    lazy = vars(lazy_imports_utils.tensorflow)
-    with (
-        mock.patch.dict(lazy, {"_module": stand_in}),
-        mock.patch.object(image_feature._ImageEncoder, "_encode_image", encode),
-    ):
-        yield
+    stand_in = _StandIn(io=_StandIn(gfile=gfile), compat=_StandIn(as_text=os.fsdecode))
+    # All modules of TFDS share this one lazy module object, which keeps what it imported under "_module".
+    lazy = lazy_imports_utils.tensorflow.__dict__
+    lazy["_module"] = stand_in
+    try:
+        with _replaced(image_feature._ImageEncoder, "_encode_image", _encode_with_pillow):
+            yield
+    finally:
+        del lazy["_module"]

@@ -35,31 +35,19 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     """
     _check(config)
     source = find_source(config)
-    read = functools.partial(_read, source, config, progress)
-    pool = read("train")
-    labels = pool.split["labels"]
-    if len(np.unique(labels)) < 2:
-        raise InputError(
-            f"data set {config.name!r} has a single class ({source.class_names[int(labels[0])]!r}); "
-            f"classification needs at least two"
-        )
-    parts = divide(
-        labels,
-        validation=config.validation,
-        train_size=config.train_size,
-        own=frozenset(source.pools),
-        carve=source.carve,
-    )
-    train, skipped = _pick(pool.split, parts.train), pool.skipped
-    if "validation" in source.pools:
-        own = read("validation")
-        validation, skipped = own.split, skipped + own.skipped
-        chosen, total = np.arange(len(validation["labels"])), len(validation["labels"])
-        _check_shape(config, validation, train, "validation")
+    pool = _read(source, config, progress, "train")
+    labels, skipped = pool.split["labels"], pool.skipped
+    own = frozenset(source.pools)
+    parts = divide(labels, validation=config.validation, train_size=config.train_size, own=own, carve=source.carve)
+    train = _pick(pool.split, parts.train)
+    if "validation" in own:
+        extra = _read(source, config, progress, "validation")
+        validation, skipped = _like(train, extra.split, config, "validation"), skipped + extra.skipped
+        chosen = np.arange(len(validation["labels"]))
     else:
-        validation, chosen, total = _pick(pool.split, parts.validation), parts.validation, len(labels)
+        validation, chosen = _pick(pool.split, parts.validation), parts.validation
     mean, std = channel_statistics(train["images"])
-    tests = source.pools["test"].count if "test" in source.pools else len(parts.test)
+    tests = source.pools["test"].length if "test" in own else len(parts.test)
     return Dataset(
         name=config.name,
         train=train,
@@ -69,7 +57,7 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
         image_shape=train["images"].shape[1:],
         mean=mean,
         std=std,
-        validation_hash=validation_hash(validation["labels"], chosen, total),
+        validation_hash=validation_hash(validation["labels"], chosen, len(labels)),
         sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": tests},
         skipped=skipped,
         where=source.where,
@@ -96,9 +84,7 @@ def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
 def _load_test(source: Source, config: DataConfig, progress: bool, train: Split, indices: np.ndarray) -> Split:
     if "test" not in source.pools:
         return _pick(_read(source, config, progress, "train").split, indices)
-    split = _read(source, config, progress, "test").split
-    _check_shape(config, split, train, "test")
-    return split
+    return _like(train, _read(source, config, progress, "test").split, config, "test")
 
 
 def _read(source: Source, config: DataConfig, progress: bool, name: str) -> Decoded:
@@ -106,7 +92,7 @@ def _read(source: Source, config: DataConfig, progress: bool, name: str) -> Deco
     if result.skipped:
         warnings.warn(
             f"skipped {len(result.skipped)} files of data set {config.name!r}: {'; '.join(result.skipped)}",
-            stacklevel=4,
+            stacklevel=3,
         )
     labels, classes = result.split["labels"], len(source.class_names)
     wrong = labels[(labels < 0) | (labels >= classes)]
@@ -114,6 +100,11 @@ def _read(source: Source, config: DataConfig, progress: bool, name: str) -> Deco
         raise InputError(
             f"the {name} labels of data set {config.name!r} contain {int(wrong[0])}, outside 0..{classes - 1} for "
             f"its {classes} classes; number the classes from 0"
+        )
+    if name == "train" and len(np.unique(labels)) < 2:
+        raise InputError(
+            f"data set {config.name!r} has a single class ({source.class_names[int(labels[0])]!r}); "
+            f"classification needs at least two"
         )
     return result
 
@@ -125,13 +116,15 @@ def _pick(split: Split, indices: np.ndarray) -> Split:
     return {key: array[indices] for key, array in split.items()}
 
 
-def _check_shape(config: DataConfig, split: Split, train: Split, name: str) -> None:
+def _like(train: Split, split: Split, config: DataConfig, name: str) -> Split:
+    """`split`, once its images are known to have the shape of the training images."""
     ours, theirs = train["images"].shape[1:], split["images"].shape[1:]
     if ours != theirs:
         raise InputError(
             f"the {name} images of data set {config.name!r} have shape {theirs} and its training images {ours}; "
             f"set size, such as size={ours[0]}, to resize both to one"
         )
+    return split
 
 
 def _check(config: DataConfig) -> None:

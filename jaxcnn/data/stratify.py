@@ -95,7 +95,7 @@ def _choose(labels: np.ndarray, train_size: int) -> np.ndarray:
         )
     if train_size < classes:
         raise InputError(
-            f"train_size={train_size} is smaller than the number of classes, {classes}; choose at least one image a class"
+            f"train_size={train_size} is smaller than the number of classes; choose at least {classes}, one a class"
         )
     return covering_prefix(labels, train_size)
 

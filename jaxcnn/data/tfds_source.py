@@ -56,18 +56,36 @@ def find_prepared(name: str, data_dir: str | None) -> Path | None:
     return version_dir(tfds_dir(data_dir) / base, version or None)
 
 
-def prepared_sets(data_dir: str | None = None) -> dict[str, Path]:
-    """Image classification sets that lie prepared in `data_dir`, by name."""
+def prepared_sets(data_dir: str | None = None) -> dict[str, str]:
+    """Image classification sets that lie prepared in `data_dir`: name -> sizes, shape and classes in one line."""
     root, found = tfds_dir(data_dir), {}
     if not root.is_dir():
         return found
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        inner = [folder, *sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in ".0123456789")]
-        for candidate in inner:
+        variants = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in ".0123456789")
+        for candidate in (folder, *variants):
             where = version_dir(candidate)
-            if where is not None and classification_keys(json.loads((where / "features.json").read_text())):
-                found[candidate.relative_to(root).as_posix()] = where
+            if where is not None and (summary := describe(where)):
+                found[candidate.relative_to(root).as_posix()] = summary
     return found
+
+
+def describe(folder: Path) -> str | None:
+    """Sizes, shape and classes of a prepared set in one line; None where `load` cannot read it."""
+    try:
+        info = json.loads((folder / "dataset_info.json").read_text())
+        features = json.loads((folder / "features.json").read_text())
+        keys = classification_keys(features)
+        sizes = {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in info["splits"]}
+        if keys is None or "train" not in sizes or info.get("fileFormat") != "array_record":
+            return None
+        image, label = (features["featuresDict"]["features"][key] for key in keys)
+        shape = [side if side != "-1" else "?" for side in image["image"]["shape"]["dimensions"]]
+        classes = len(EMNIST_CLASSES.get(folder.parent.name, ())) or label["classLabel"]["numClasses"]
+        counts = ", ".join(f"{count:,} {split}" for split, count in sizes.items())
+        return f"{counts}; {'x'.join(shape)}; {classes} classes"
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
 
 
 def classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
@@ -98,8 +116,8 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
         info = json.loads((folder / "dataset_info.json").read_text())
         keys = classification_keys(json.loads((folder / "features.json").read_text()))
         builder = tfds.builder_from_directory(folder)
-    except (OSError, ValueError, KeyError) as error:
-        raise InputError(f"data set {name!r} in {str(folder)!r} is damaged ({error}); {_remedy(name)}") from None
+    except Exception as error:  # JSON, protobuf and TFDS each have their own
+        raise InputError(f"data set {name!r} in {str(folder)!r} is damaged ({error}); {_remedy(name)}") from error
     if keys is None:
         raise InputError(
             f"data set {name!r} in {str(folder)!r} has no feature pair of one image and one class label; "
@@ -108,7 +126,7 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
     if info.get("fileFormat") != "array_record":
         raise InputError(
             f"data set {name!r} in {str(folder)!r} is stored as {info.get('fileFormat', 'tfrecord')}, which needs "
-            f"TensorFlow to read; {_remedy(name)}"
+            f"TensorFlow to read; run `jaxcnn data prepare {name}` with another data_dir"
         )
     emnist = info["name"] == "emnist"
     config = (info.get("configName") or folder.parent.name) if emnist else ""
@@ -119,13 +137,14 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
         "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         "size": size,
     }
-    names = tuple(EMNIST_CLASSES[config]) if emnist else tuple(builder.info.features[keys[1]].names)
+    features: Any = builder.info.features
+    names = tuple(EMNIST_CLASSES.get(config) or features[keys[1]].names)
     reader = _Reader(name, builder, keys, size, transpose=emnist, offset=int(config == "letters"))
     return Source(name, str(folder), identity, names, _pools(name, builder, reader))
 
 
 def _remedy(name: str) -> str:
-    return f"run `jaxcnn data prepare {name}` to prepare it anew"
+    return f"remove that folder and prepare the set anew, as with `jaxcnn data prepare {name}`"
 
 
 def _pools(name: str, builder: Any, reader: _Reader) -> dict[str, Pool]:
@@ -150,8 +169,7 @@ class _Reader:
         self.name, self.builder, self.size = name, builder, size
         self.image_key, self.label_key = keys
         self.transpose, self.offset = transpose, offset
-        shape = builder.info.features[self.image_key].shape
-        self.channels = 1 if shape[-1] == 1 else 3
+        self.channels = 1 if builder.info.features[self.image_key].shape[-1] == 1 else 3
 
     def read(self, split: str) -> Iterator[Example]:
         """All examples of a split, in the order in which they are stored."""
@@ -177,9 +195,10 @@ class _Reader:
     def _example(self, item: tuple[str, bytes]) -> Example:
         from tensorflow_datasets.proto import tf_example_pb2
 
+        parse: Any = tf_example_pb2
         name, record = item
         # Parsed by hand: the records' own decoder is 20 times slower and decodes features that nobody asked for.
-        feature = tf_example_pb2.Example.FromString(record).features.feature
+        feature = parse.Example.FromString(record).features.feature
         label = int(feature[self.label_key].int64_list.value[0]) - self.offset
         try:
             image = decode_image(feature[self.image_key].bytes_list.value[0], self.channels, self.size)

@@ -107,7 +107,7 @@ def _weights(x: jax.Array, mask: jax.Array | None) -> jax.Array | None:
 
 
 def _keep(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    # `where`, not a product: a masked-out example may hold NaN, and 0 * NaN is NaN.
+    # `where`, not a product: a masked-out example may hold NaN or infinity, and 0 * NaN is NaN.
     return values if weights is None else jnp.where(weights, values, jnp.zeros_like(values))
 
 

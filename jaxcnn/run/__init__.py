@@ -2,5 +2,6 @@
 
 from jaxcnn.run.inference import Prediction, evaluate_run, predict
 from jaxcnn.run.runner import RunResult, load_result, run
+from jaxcnn.run.seeds import run_seeds
 
-__all__ = ["Prediction", "RunResult", "evaluate_run", "load_result", "predict", "run"]
+__all__ = ["Prediction", "RunResult", "evaluate_run", "load_result", "predict", "run", "run_seeds"]

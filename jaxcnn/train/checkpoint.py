@@ -76,9 +76,11 @@ def _compare(stored: Any, expected: Any, directory: Path) -> None:
     have, want = shapes(stored), shapes(expected)
     if have == want:
         return
-    lines = [f"- {name} {have[name]}" for name in have if have.get(name) != want.get(name)]
-    lines += [f"+ {name} {want[name]}" for name in want if have.get(name) != want.get(name)]
-    shown = "; ".join(lines[:6]) + (f"; and {len(lines) - 6} more" if len(lines) > 6 else "")
+    gone = [f"- {name} {have[name]}" for name in have if have.get(name) != want.get(name)]
+    new = [f"+ {name} {want[name]}" for name in want if have.get(name) != want.get(name)]
+    shown = "; ".join(gone[:3] + new[:3])
+    hidden = len(gone[3:]) + len(new[3:])
+    shown += f"; and {hidden} more" if hidden else ""
     raise InputError(
         f"checkpoint {directory}: it belongs to another model or optimizer (- stored, + expected: {shown}); "
         "use the configuration it was trained with, or another output folder"

@@ -27,8 +27,7 @@ def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
         # The first step already moves: a rate of exactly zero would waste it.
         ramp = optax.linear_schedule(1.0 / (warmup + 1), 1.0, warmup)
         main = optax.join_schedules([ramp, main], [warmup])
-    # optax mixes the integer count with floats, which strict dtype promotion refuses.
-    return lambda count: jnp.asarray(main(jnp.asarray(count, jnp.float32)), jnp.float32)
+    return main
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
@@ -55,9 +54,16 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
         clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
         return optax.chain(clip, *ordered, optax.scale_by_schedule(shape), optax.scale_by_learning_rate(learning_rate))
 
-    return optax.inject_hyperparams(build)(
+    tx = optax.inject_hyperparams(build)(
         learning_rate=jnp.float32(config.learning_rate), weight_decay=jnp.float32(config.weight_decay)
     )
+
+    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+        # optax mixes integer counts with floats, which strict dtype promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            return tx.update(updates, state, params)
+
+    return optax.GradientTransformation(tx.init, update)
 
 
 def _is_kernel(params: Any) -> Any:

@@ -1,0 +1,165 @@
+"""One table of small models and the properties every model has; LeNet-5 whole against PyTorch (stored)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxcnn.models import build, named
+from jaxcnn.spec import ModelSpec
+from tests.fixtures.reference import assert_close, draw_variables, load_flat
+
+SHAPE, CLASSES = (16, 16, 2), 5
+SPECS = {
+    "lenet": ModelSpec("lenet", 5, 2),
+    "lenet_norm": ModelSpec("lenet", 6, 3, norm=True, dense=2, kernel=3, padding="same", dropout=0.3),
+    "plain": ModelSpec("plain", 5, 3),
+    "plain_dropout": ModelSpec("plain", 3, 3, norm=False, dropout=0.3),
+    "vgg": ModelSpec("vgg", 5, 1, stage_sizes=(1, 1), norm=True, dropout=0.3),
+    "resnet": ModelSpec("resnet", 8, 3),
+    "resnet_b": ModelSpec("resnet", 8, 3, shortcut="B", zero_init=True),
+    "resnet_without_skip": ModelSpec("resnet", 8, 3, skip=False),
+    "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, block="bottleneck", stage_sizes=(1, 1)),
+    "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), dropout=0.3),
+}
+
+
+class Case:
+    """A model with variables and its jitted forms, made once."""
+
+    def __init__(self, name):
+        self.spec = SPECS[name]
+        self.module = build(self.spec, CLASSES)
+        self.images = jax.random.normal(jax.random.key(0), (4, *SHAPE))
+        self.variables = draw_variables(self.module, self.images)
+        self.stats = self.variables.get("batch_stats", {})
+        self.eval = jax.jit(self.module.apply)
+        self.step = jax.jit(jax.value_and_grad(self.loss, has_aux=True))
+
+    def loss(self, params, images, key, mask=None):
+        logits, changed = self.module.apply(
+            {"params": params, "batch_stats": self.stats},
+            images,
+            train=True,
+            mask=mask,
+            rngs={"dropout": key},
+            mutable=["batch_stats"],
+        )
+        return jnp.mean(jnp.square(logits - 1.0)), (logits, changed.get("batch_stats", {}))
+
+
+@pytest.fixture(scope="module", params=SPECS)
+def case(request):
+    return Case(request.param)
+
+
+def test_logits_have_the_right_shape_and_dtype(case):
+    logits = case.eval(case.variables, case.images)
+    assert logits.shape == (4, CLASSES)
+    assert logits.dtype == jnp.float32
+    assert bool(jnp.isfinite(logits).all())
+
+
+def test_eager_equals_jit(case):
+    with jax.disable_jit():
+        eager = case.module.apply(case.variables, case.images)
+    np.testing.assert_allclose(eager, case.eval(case.variables, case.images), rtol=1e-4, atol=1e-5)
+
+
+def test_examples_do_not_see_each_other_in_inference(case):
+    whole = case.eval(case.variables, case.images)
+    np.testing.assert_allclose(case.eval(case.variables, case.images[::-1])[::-1], whole, rtol=1e-4, atol=1e-5)
+
+
+def test_gradients_are_finite_and_somewhere_not_zero(case):
+    (loss, _), grads = case.step(case.variables["params"], case.images, jax.random.key(2))
+    leaves = jax.tree.leaves(grads)
+    assert bool(jnp.isfinite(loss))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in leaves)
+    assert sum(float(jnp.abs(leaf).sum()) for leaf in leaves) > 0
+
+
+def test_statistics_move_only_in_training(case):
+    _, changed = jax.jit(lambda v, x: case.module.apply(v, x, mutable=["batch_stats"]))(case.variables, case.images)
+    jax.tree.map(np.testing.assert_array_equal, changed.get("batch_stats", {}), case.stats)
+    (_, (_, moved)), _ = case.step(case.variables["params"], case.images, jax.random.key(2))
+    assert jax.tree.structure(moved) == jax.tree.structure(case.stats)
+    for old, new in zip(jax.tree.leaves(case.stats), jax.tree.leaves(moved), strict=True):
+        assert not np.array_equal(old, new)
+
+
+def test_dropout_acts_only_in_training(case):
+    def train(seed):
+        return case.step(case.variables["params"], case.images, jax.random.key(seed))[0][1][0]
+
+    assert np.array_equal(train(0), train(1)) == (case.spec.dropout == 0.0)
+    np.testing.assert_array_equal(train(0), train(0))
+    np.testing.assert_array_equal(case.eval(case.variables, case.images), case.eval(case.variables, case.images))
+
+
+@pytest.mark.parametrize("name", ["plain", "resnet_b", "wrn"])
+def test_a_masked_batch_trains_as_the_smaller_batch(name):
+    """Logits of the kept examples and running statistics, through the whole model."""
+    case = Case(name)
+    module = case.module.clone(dropout=0.0)
+
+    @jax.jit
+    def forward(images, mask):
+        return module.apply(case.variables, images, train=True, mask=mask, mutable=["batch_stats"])
+
+    logits, stats = forward(case.images.at[2:].set(9.0), jnp.array([1.0, 1.0, 0.0, 0.0]))
+    small_logits, small_stats = forward(case.images[:2], None)
+    np.testing.assert_allclose(logits[:2], small_logits, rtol=1e-3, atol=1e-4)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), stats, small_stats)
+
+
+def test_synchronised_statistics_equal_one_device():
+    """`clone(axis_name=...)`: four devices with one example each give what one device gives with four."""
+    case = Case("resnet")
+    shared = case.module.clone(axis_name="batch")
+
+    def device(images):
+        return shared.apply(case.variables, images, train=True, mutable=["batch_stats"])
+
+    logits, stats = jax.pmap(device, axis_name="batch")(case.images[:, None])
+    expected, expected_stats = jax.jit(
+        lambda x: case.module.apply(case.variables, x, train=True, mutable=["batch_stats"])
+    )(case.images)
+    np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-4, atol=1e-5)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a[3], b, rtol=1e-4, atol=1e-6), stats, expected_stats)
+
+
+def test_vgg_pools_large_maps_to_seven():
+    module = build(ModelSpec("vgg", 4, 1, stage_sizes=(1,)), 3)
+    for size, inputs in ((20, 49), (14, 49), (8, 16)):
+        params = jax.eval_shape(module.init, jax.random.key(0), jnp.zeros((1, size, size, 1)))["params"]
+        assert params["dense1"]["kernel"].shape[0] == inputs
+
+
+def test_lenet5_agrees_with_pytorch():
+    stored = load_flat("lenet5")
+    rng, params = np.random.RandomState(5), {}
+    for name, shape in (
+        ("conv1", (5, 5, 1, 6)),
+        ("conv2", (5, 5, 6, 16)),
+        ("dense1", (400, 120)),
+        ("dense2", (120, 84)),
+        ("dense3", (84, 10)),
+    ):
+        parts = (("kernel", shape), ("bias", shape[-1:]))
+        root = np.sqrt(np.prod(shape[:-1]))
+        params[name] = {part: jnp.asarray(rng.standard_normal(size) / root, jnp.float32) for part, size in parts}
+    module = build(named("lenet5"), 10)
+
+    def loss(params):
+        logits = module.apply({"params": params}, jnp.asarray(stored["x"]), train=True)
+        chosen = jnp.take_along_axis(jax.nn.log_softmax(logits), jnp.asarray(stored["labels"])[:, None], axis=1)
+        return -jnp.mean(chosen), logits
+
+    (value, logits), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+    assert_close(logits, stored["logits"], "logits")
+    assert_close(value, stored["loss"], "loss")
+    for name, layer in grads.items():
+        for part, grad in layer.items():
+            expected = stored[f"d/{name}/{part}"]
+            assert_close(grad[::8] if grad.size > 5000 else grad, expected, f"d{name}/{part}")
