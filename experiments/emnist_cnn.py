@@ -30,7 +30,9 @@ class Config:
     out: Path = Path("runs/emnist_cnn")
 
 
-SMOKE = Config(run=RunConfig(model=named("lenet5"), data=DataConfig("glyphs", classes=26, images=800), epochs=1), seeds=(0,))
+SMOKE = Config(
+    run=RunConfig(model=named("lenet5"), data=DataConfig("glyphs", classes=26, images=800), epochs=1), seeds=(0,)
+)
 
 
 def main(config: Config) -> None:

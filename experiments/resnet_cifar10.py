@@ -29,7 +29,9 @@ class Config:
     out: Path = Path("runs/resnet_cifar10")
 
 
-SMOKE = Config(run=RunConfig(model=named("resnet20"), data=DataConfig("digits", augment=("crop",)), epochs=1), seeds=(0,))
+SMOKE = Config(
+    run=RunConfig(model=named("resnet20"), data=DataConfig("digits", augment=("crop",)), epochs=1), seeds=(0,)
+)
 
 
 def main(config: Config) -> None:

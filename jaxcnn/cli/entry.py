@@ -16,7 +16,10 @@ COMMANDS = {
     "train": ("training", "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5"),
     "evaluate": ("training", "measure a run again: jaxcnn evaluate RUN"),
     "predict": ("training", "classify image files: jaxcnn predict RUN IMAGE..."),
-    "study": ("studying", "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 30000 --out runs/study"),
+    "study": (
+        "studying",
+        "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 30000 --out runs/study",
+    ),
     "report": ("studying", "rebuild a study's report without training: jaxcnn report DIR"),
     "models": ("listing", "list models, or one model's layers, parameters and MACs: jaxcnn models resnet20"),
     "data": ("listing", "list data sets, describe or prepare one: jaxcnn data [NAME | prepare NAME]"),

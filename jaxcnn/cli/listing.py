@@ -142,7 +142,9 @@ def data(arguments: Sequence[str]) -> None:
             print(json.dumps([dict(entry._asdict()) for entry in known]))
         else:
             _print_table("data sets", tuple(known[0]._fields), [tuple(map(str, entry)) for entry in known])
-            print("also: the path of a folder of images (root/class/*.png) or of an .npz file; `jaxcnn data prepare NAME`")
+            print(
+                "also: the path of a folder of images (root/class/*.png) or of an .npz file; `jaxcnn data prepare NAME`"
+            )
         return
     described = info(flags.config, progress=not flags.json)
     if flags.json:
@@ -171,13 +173,24 @@ def doctor(arguments: Sequence[str]) -> None:
         found["devices"] = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
     folder = cache_folder()
     files = [file for file in folder.rglob("*") if file.is_file()] if folder.exists() else []
-    found["cache"] = {"folder": str(folder), "files": len(files), "megabytes": sum(f.stat().st_size for f in files) // 10**6}
+    found["cache"] = {
+        "folder": str(folder),
+        "files": len(files),
+        "megabytes": sum(f.stat().st_size for f in files) // 10**6,
+    }
     found["shadows"] = shadows
     if flags.json:
         print(json.dumps(found))
     else:
-        rows = [(f"{key} {inner}", str(v)) for key, value in found.items() if isinstance(value, dict) for inner, v in value.items()]
-        rows += [(key, _short(value)) for key, value in found.items() if not isinstance(value, dict) and key != "shadows"]
+        rows = [
+            (f"{key} {inner}", str(v))
+            for key, value in found.items()
+            if isinstance(value, dict)
+            for inner, v in value.items()
+        ]
+        rows += [
+            (key, _short(value)) for key, value in found.items() if not isinstance(value, dict) and key != "shadows"
+        ]
         _print_table("doctor", ("what", ""), rows)
     if shadows:
         raise InputError(

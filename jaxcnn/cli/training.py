@@ -123,7 +123,9 @@ def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
             continue
         name = value if equals else next(words, None)
         if name is None or name.startswith("--"):
-            raise InputError(f"{flag}: a name must follow; `jaxcnn {'models' if flag == '--model' else 'data'}` lists them")
+            raise InputError(
+                f"{flag}: a name must follow; `jaxcnn {'models' if flag == '--model' else 'data'}` lists them"
+            )
         if flag == "--data":
             config = replace(config, data=replace(config.data, name=name))
         else:

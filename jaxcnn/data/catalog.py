@@ -78,7 +78,7 @@ def find_source(config: DataConfig) -> Source:
 
 
 def _looks_like_a_path(name: str) -> bool:
-    return name.endswith(".npz") or name.startswith((".", "~", os.sep)) or Path(name).is_dir()
+    return name.endswith(".npz") or name.startswith((".", "~", os.sep))
 
 
 def _unknown(name: str, data_dir: str | None) -> InputError:

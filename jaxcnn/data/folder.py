@@ -109,8 +109,8 @@ def _files(root: Path, folder: Path, classes: tuple[str, ...]) -> list[File]:
 
 
 def _images(folder: Path) -> Iterator[Path]:
-    """Image files at any depth. A link that leads back up is entered once, so that no walk is endless."""
-    seen = set()
+    """Image files at any depth. Links that lead back up are not followed: they would add other classes, without end."""
+    seen = {os.path.realpath(parent) for parent in folder.parents}
     for here, inner, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(here)
         if real in seen:

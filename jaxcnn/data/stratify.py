@@ -27,9 +27,11 @@ class Division(NamedTuple):
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
-    """A permutation of which each prefix holds the classes in their overall proportions, to within one image a class.
+    """A permutation of which each prefix holds the classes in their overall proportions.
 
-    It is a function of the labels alone. Within a class the choice is random, with a constant seed.
+    It is a function of the labels alone. Within a class the choice is random, with a constant seed; between classes it
+    is Sainte-Laguë's apportionment. With classes of one size each count is within one image of its share; in general
+    within 1 + C s / 2, for C classes and a class that is the share s of all images.
 
     Args:
         labels: int (N,).

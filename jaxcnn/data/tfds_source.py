@@ -112,12 +112,8 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
     """
     import tensorflow_datasets as tfds
 
-    try:
-        info = json.loads((folder / "dataset_info.json").read_text())
-        keys = classification_keys(json.loads((folder / "features.json").read_text()))
-        builder = tfds.builder_from_directory(folder)
-    except Exception as error:  # JSON, protobuf and TFDS each have their own
-        raise InputError(f"data set {name!r} in {str(folder)!r} is damaged ({error}); {_remedy(name)}") from error
+    info, features = _metadata(name, folder)
+    keys = classification_keys(features)
     if keys is None:
         raise InputError(
             f"data set {name!r} in {str(folder)!r} has no feature pair of one image and one class label; "
@@ -128,23 +124,38 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
             f"data set {name!r} in {str(folder)!r} is stored as {info.get('fileFormat', 'tfrecord')}, which needs "
             f"TensorFlow to read; run `jaxcnn data prepare {name}` with another data_dir"
         )
-    emnist = info["name"] == "emnist"
+    try:
+        builder = tfds.builder_from_directory(folder)
+    except Exception as error:  # JSON, protobuf and TFDS each have their own
+        raise _damaged(name, folder, error) from error
+    emnist = info.get("name") == "emnist"
     config = (info.get("configName") or folder.parent.name) if emnist else ""
     files = sorted(path for path in folder.iterdir() if path.is_file())
     identity = {
-        "tfds": info["name"],
+        "tfds": info.get("name"),
         "version": info.get("version"),
         "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
         "size": size,
     }
-    features: Any = builder.info.features
-    names = tuple(EMNIST_CLASSES.get(config) or features[keys[1]].names)
+    decoded: Any = builder.info.features
+    names = tuple(EMNIST_CLASSES.get(config) or decoded[keys[1]].names)
     reader = _Reader(name, builder, keys, size, transpose=emnist, offset=int(config == "letters"))
     return Source(name, str(folder), identity, names, _pools(name, builder, reader))
 
 
-def _remedy(name: str) -> str:
-    return f"remove that folder and prepare the set anew, as with `jaxcnn data prepare {name}`"
+def _metadata(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return tuple(json.loads((folder / file).read_text()) for file in ("dataset_info.json", "features.json"))
+    except (OSError, ValueError) as error:
+        raise _damaged(name, folder, error) from error
+
+
+def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> InputError:
+    reason = " ".join(str(error).split())
+    return InputError(
+        f"{part}data set {name!r} in {str(folder)!r} is damaged ({reason}); remove that folder and prepare the set "
+        f"anew, as with `jaxcnn data prepare {name}`"
+    )
 
 
 def _pools(name: str, builder: Any, reader: _Reader) -> dict[str, Pool]:
@@ -187,10 +198,7 @@ class _Reader:
                 for key, record in zip(keys, source.__getitems__(keys), strict=True):
                     yield f"{split}[{key}]", record
         except (OSError, RuntimeError, ValueError, IndexError) as error:
-            where = str(self.builder.data_dir)
-            raise InputError(
-                f"split {split} of data set {self.name!r} in {where!r} cannot be read ({error}); {_remedy(self.name)}"
-            ) from error
+            raise _damaged(self.name, Path(self.builder.data_dir), error, f"split {split} of ") from error
 
     def _example(self, item: tuple[str, bytes]) -> Example:
         from tensorflow_datasets.proto import tf_example_pb2

@@ -99,9 +99,7 @@ def run(
     about = describe(dataset)
     options = {"progress": progress, "on_epoch": on_epoch, "name": f"{dataset.name} seed {config.seed}"}
     if directory is not None:
-        directory.claim(record)
-        _same_data(directory, about)
-        directory.write("environment.json", environment())
+        _begin(directory, record, about)
     state, history, compiled = _train(
         config, parts, dataset, jax.device_get(state), run_key, directory, options, tensorboard
     )
@@ -171,9 +169,7 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics of a split, and its predictions per example."""
     programs = parts.programs
-    sums, decoded = evaluate(
-        programs.place(state), programs, programs.feed(split), len(split["labels"]), batch_size
-    )
+    sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), len(split["labels"]), batch_size)
     labels = np.asarray(split["labels"])
     predictions = {
         "labels": labels.astype(np.int32),
@@ -216,8 +212,10 @@ def _train(
     return state, earlier + records, compiled
 
 
-def _same_data(directory: RunDirectory, about: dict[str, Any]) -> None:
-    """Record the data set, or refuse to go on with other images than the run began with."""
+def _begin(directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
+    """Record config, data and environment, or refuse to go on with other images than the run began with."""
+    directory.claim(record)
+    directory.write("environment.json", environment())
     if not (directory.path / "data.json").exists():
         directory.write("data.json", about)
         return

@@ -16,7 +16,7 @@ from jaxcnn.study.arm import Arm
 
 __all__ = ["Arm", "match_width"]
 
-WIDEST = 1 << 16
+START = 8
 STEPS = (-2, -1, 0, 1, 2)
 NEAR, TRIES = 0.02, 40
 
@@ -107,7 +107,17 @@ class _Search:
 
     def arm(self, spec: ModelSpec) -> Arm:
         params, macs = self.costs(spec)
+        spec = self._renamed(spec)
         return Arm(spec, spec.depth, spec.width, params, macs, params / self.target - 1)
+
+    def _renamed(self, spec: ModelSpec) -> ModelSpec:
+        """The same module under the width that its first stage has, where width means just that."""
+        if spec.stage_widths is None:
+            return spec
+        first = spec.stage_widths[0]
+        renamed = replace(spec, width=first)
+        same = build(renamed, self._classes) == build(spec, self._classes)
+        return renamed if same and self.stages(first)[0] == first else spec
 
 
 def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
@@ -124,10 +134,14 @@ def _whole_widths(search: _Search, found: Sequence[ModelSpec]) -> Iterator[Model
     def fits(width: int) -> bool:
         return search.params(search.whole(width)) <= search.target
 
-    high = 1
-    while high < WIDEST and fits(high):
-        high *= 2
-    below = _last_within(fits, high // 2, high)
+    # Parameters grow about with the square of the width; from that guess double the stride until the budget is passed.
+    guess = max(1, round(START * math.sqrt(search.target / search.params(search.whole(START)))))
+    low, high, stride = (guess, guess + 1, 1) if fits(guess) else (guess - 1, guess, 1)
+    while low > 0 and not fits(low):
+        low, high, stride = max(0, low - stride), low, 2 * stride
+    while fits(high):
+        low, high, stride = high, high + stride, 2 * stride
+    below = _last_within(fits, low, high)
     yield from (search.whole(width) for width in (below, below + 1) if width > 0)
 
 
@@ -148,25 +162,22 @@ def _fractional_widths(search: _Search, found: Sequence[ModelSpec]) -> Iterator[
 
 
 def _neighbours(search: _Search, found: Sequence[ModelSpec]) -> Iterator[ModelSpec]:
-    """Stages moved by one or two channels, the smallest moves first, each start by how near it already is."""
-    for start in sorted(found, key=search.miss):
+    """Stages moved by one or two channels from the two nearest so far, those truest to the proportions first."""
+    options = []
+    for start in sorted(found, key=search.miss)[:2]:
         stages = start.stage_widths or search.stages(start.width)
         base = search.params(start)
-
-        def moved(moves: tuple[int, ...], start: ModelSpec = start, stages: tuple[int, ...] = stages) -> ModelSpec:
-            return replace(start, stage_widths=tuple(width + move for width, move in zip(stages, moves, strict=True)))
-
-        # What one channel costs in each stage predicts the rest closely enough to skip what is far from the budget.
-        units = [tuple(int(i == j) for j in range(len(stages))) for i in range(len(stages))]
-        slopes = [search.params(moved(unit)) - base for unit in units]
-        options = []
+        # What one channel more costs in each stage predicts the rest well enough to skip what is far from the budget.
+        more = [tuple(width + (i == j) for j, width in enumerate(stages)) for i in range(len(stages))]
+        slopes = [search.params(replace(start, stage_widths=widths)) - base for widths in more]
         for moves in itertools.product(STEPS, repeat=len(stages)):
-            widths = [width + move for width, move in zip(stages, moves, strict=True)]
+            widths = tuple(width + move for width, move in zip(stages, moves, strict=True))
             guess = base + sum(slope * move for slope, move in zip(slopes, moves, strict=True))
             distance = abs(guess / search.target - 1)
             if min(widths) >= 1 and _rises(widths) == _rises(stages) and distance < NEAR:
-                options.append((max(map(abs, moves)), sum(map(abs, moves)), distance, moves))
-        yield from (moved(moves) for *_, moves in sorted(options)[:TRIES])
+                strain = sum(abs(move) / width for move, width in zip(moves, stages, strict=True))
+                options.append((strain, distance, replace(start, stage_widths=widths)))
+    yield from (spec for *_, spec in sorted(options, key=lambda option: option[:2])[:TRIES])
 
 
 def _rises(widths: Sequence[int]) -> bool:

@@ -143,13 +143,15 @@ def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
                 save(root.parent / "own" / split / label / f"{i}.png")
     (root.parent / "own" / "test" / "b" / "9.png").write_bytes(b"")
     data = read(root.parent / "own", validation=0.2)
-    with pytest.raises(InputError, match=r"test/b/9.png .* 0 bytes"):
+    with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
         data.load_test()
 
 
 def test_sizes_that_differ_need_size(root):
     save(root / "dark" / "wide.png", size=(20, 10))
-    with pytest.raises(InputError, match=r"differ in size \(dark/0.png is 10x10 pixels, dark/wide.png is 20x10\).*size=64"):
+    with pytest.raises(
+        InputError, match=r"differ in size \(dark/0.png is 10x10 pixels, dark/wide.png is 20x10\).*size=64"
+    ):
         read(root)
     assert read(root, size=16).image_shape == (16, 16, 1)
 
@@ -178,7 +180,7 @@ def test_no_class_folders(tmp_path):
 def test_one_class_only(tmp_path):
     for i in range(10):
         save(tmp_path / "only" / f"{i}.png")
-    with pytest.raises(InputError, match="single class .*'only'"):
+    with pytest.raises(InputError, match=r"single class .*'only'"):
         read(tmp_path)
 
 
@@ -204,5 +206,5 @@ def test_one_split_named_twice(root):
 
 
 def test_a_folder_that_does_not_exist():
-    with pytest.raises(InputError, match="name='./no/such/folder' does not exist"):
+    with pytest.raises(InputError, match=r"name='./no/such/folder' does not exist"):
         read("./no/such/folder")

@@ -17,9 +17,7 @@ def test_drawing_is_a_function_of_the_seed():
 
 
 def test_a_larger_set_begins_with_the_smaller_one():
-    np.testing.assert_array_equal(
-        draw(alphabet(5), 30, seed=0, size=20), draw(alphabet(5), 60, seed=0, size=20)[:30]
-    )
+    np.testing.assert_array_equal(draw(alphabet(5), 30, seed=0, size=20), draw(alphabet(5), 60, seed=0, size=20)[:30])
     np.testing.assert_array_equal(styles(10, 0).matrix, styles(50, 0).matrix[:10])
 
 
@@ -54,9 +52,9 @@ def test_a_linear_model_reads_them():
         np.c_[split["images"].reshape(len(split["labels"]), -1) / 255, np.ones(len(split["labels"]))]
         for split in (data.train, data.validation)
     )
-    ridge = train.T @ train + 3 * np.eye(train.shape[1])
+    ridge = train.T @ train + 30 * np.eye(train.shape[1])
     weights = np.linalg.solve(ridge, train.T @ np.eye(10)[data.train["labels"]])
-    assert (np.argmax(validation @ weights, axis=1) == data.validation["labels"]).mean() > 0.7
+    assert (np.argmax(validation @ weights, axis=1) == data.validation["labels"]).mean() > 0.5  # chance is 0.1
 
 
 def test_load_gives_the_asked_classes_sizes_and_shape():

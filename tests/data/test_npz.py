@@ -24,7 +24,9 @@ def test_a_plain_pair_is_divided(tmp_path):
     assert data.class_names == ("0", "1", "2", "3")
     known = {image.tobytes(): label for image, label in zip(IMAGES, LABELS, strict=True)}
     for split in (data.train, data.validation, data.load_test()):
-        assert all(known[image.tobytes()] == label for image, label in zip(split["images"], split["labels"], strict=True))
+        assert all(
+            known[image.tobytes()] == label for image, label in zip(split["images"], split["labels"], strict=True)
+        )
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,9 @@ def test_own_validation_and_class_names(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int64, np.float32, np.float64])
 def test_other_number_types(tmp_path, dtype):
     images = IMAGES.astype(dtype) / (255 if np.dtype(dtype).kind == "f" else 1)
-    data = read(tmp_path, x_train=images.astype(dtype), y_train=LABELS.astype(float), x_test=images.astype(dtype), y_test=LABELS)
+    data = read(
+        tmp_path, x_train=images.astype(dtype), y_train=LABELS.astype(float), x_test=images.astype(dtype), y_test=LABELS
+    )
     np.testing.assert_array_equal(data.load_test()["images"][..., 0], IMAGES)
 
 
@@ -101,7 +105,7 @@ def test_a_test_label_that_training_lacks(tmp_path):
 @pytest.mark.parametrize("content", [b"", b"nothing like a zip file"])
 def test_a_file_that_is_no_npz(tmp_path, content):
     (tmp_path / "set.npz").write_bytes(content)
-    with pytest.raises(InputError, match="cannot be read as an .npz file"):
+    with pytest.raises(InputError, match=r"cannot be read as an .npz file"):
         load(DataConfig(str(tmp_path / "set.npz")))
 
 
@@ -110,7 +114,7 @@ def test_a_damaged_npz(tmp_path):
     data = bytearray((tmp_path / "set.npz").read_bytes())
     data[400:500] = bytes(100)
     (tmp_path / "set.npz").write_bytes(bytes(data))
-    with pytest.raises(InputError, match="array 'images' of .* cannot be read"):
+    with pytest.raises(InputError, match=r"array 'images' of .* cannot be read"):
         load(DataConfig(str(tmp_path / "set.npz")))
 
 

@@ -23,8 +23,18 @@ def test_every_prefix_of_the_order_is_stratified(labels, share):
     order = stratified_order(labels)
     assert sorted(order) == list(range(len(labels)))
     k = int(share * len(labels))
-    got = np.bincount(labels[order[:k]], minlength=7)
-    assert np.abs(got - np.bincount(labels, minlength=7) * k / len(labels)).max() <= 1 + 1e-9
+    counts, got = np.bincount(labels, minlength=7), np.bincount(labels[order[:k]], minlength=7)
+    bound = 1 + len(np.unique(labels)) * counts / len(labels) / 2
+    assert (np.abs(got - counts * k / len(labels)) <= bound + 1e-9).all()
+
+
+@settings(deadline=None)
+@given(classes=st.integers(1, 20), each=st.integers(1, 20), share=st.floats(0, 1))
+def test_classes_of_one_size_stay_within_one_image(classes, each, share):
+    labels = np.arange(classes * each) % classes
+    k = int(share * len(labels))
+    got = np.bincount(labels[stratified_order(labels)[:k]], minlength=classes)
+    assert np.abs(got - k / classes).max() < 1
 
 
 @settings(deadline=None)

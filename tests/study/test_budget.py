@@ -41,9 +41,18 @@ def test_stages_leave_the_proportions_by_two_channels_at_most():
     arm = match_width("resnet", 14, params=3_000, input_shape=(8, 8, 1), num_classes=10)
     assert arm.spec.stage_widths is not None
     assert abs(arm.mismatch) <= 0.01
-    for stage, width in enumerate(arm.spec.stage_widths):
-        low, high = arm.width * 2**stage, (arm.width + 1) * 2**stage
-        assert low - 2 <= width <= high + 2
+    assert arm.width == arm.spec.width == arm.spec.stage_widths[0]
+    ideal = arm.spec.stage_widths[2] / 4
+    assert all(abs(width - ideal * 2**stage) <= 3 for stage, width in enumerate(arm.spec.stage_widths))
+
+
+def test_width_keeps_its_meaning():
+    # wrn: the factor k, not channels; lenet: its dense layers hang on width too.
+    wide = match_width("wrn", 10, params=120_000, input_shape=(8, 8, 1), num_classes=10)
+    lenet = match_width("lenet", 5, params=70_000, input_shape=(28, 28, 1), num_classes=10)
+    assert (wide.width, lenet.width) == (1, 6)
+    assert wide.spec.stage_widths
+    assert lenet.spec.stage_widths
 
 
 @pytest.mark.parametrize(

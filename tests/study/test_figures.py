@@ -17,8 +17,8 @@ def test_the_error_figure_shows_means_seeds_and_widths(result):
     axes = error_figure(result).axes[0]
     assert [text.get_text() for text in axes.get_xticklabels()] == ["8\nwidth 10", "14\nwidth 7", "20\nwidth 5"]
     mean = next(line for line in axes.lines if line.get_marker() == "s")
-    np.testing.assert_allclose(mean.get_ydata(), [100 * np.mean(ERRORS[depth]) for depth in (8, 14, 20)])
-    seeds = [line.get_ydata() for line in axes.lines if line.get_marker() == "o"]
+    np.testing.assert_allclose(mean.get_ydata(orig=False), [100 * np.mean(ERRORS[depth]) for depth in (8, 14, 20)])
+    seeds = [line.get_ydata(orig=False) for line in axes.lines if line.get_marker() == "o"]
     np.testing.assert_allclose(seeds, [[100 * error for error in ERRORS[depth]] for depth in (8, 14, 20)])
 
 

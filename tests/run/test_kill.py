@@ -1,0 +1,63 @@
+"""kill -9 in the middle, started again: the same parameters and metrics, bit for bit."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+from orbax.checkpoint import v1 as ocp
+
+COMMAND = [sys.executable, "-m", "jaxcnn", "train", "--quiet", "--epochs", "6", "--batch-size", "64",
+           "--data.augment", "crop", "--model.family", "plain", "--model.depth", "4", "--model.width", "8",
+           "--model.dropout", "0.2"]  # fmt: skip
+
+
+def start(out):
+    environment = {**os.environ, "XLA_FLAGS": ""}
+    return subprocess.Popen([*COMMAND, "--out", str(out)], env=environment, stdout=subprocess.DEVNULL)
+
+
+def state(out):
+    with ocp.training.Checkpointer(out / "checkpoints") as checkpoints:
+        step = checkpoints.latest.step
+        return step, jax.tree.leaves(checkpoints.load(step))
+
+
+def epochs(out):
+    file = out / "metrics.jsonl"
+    return len(file.read_text().splitlines()) if file.exists() else 0
+
+
+def metrics(out):
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in line.items() if k not in ("seconds", "steps_timed")} for line in lines]
+
+
+def test_killed_run_ends_as_the_one_that_was_never_killed(tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert start(whole).wait(timeout=240) == 0
+    for after in (1, 3):
+        process = start(killed)
+        deadline = time.monotonic() + 240
+        while epochs(killed) <= after and process.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        assert process.wait(timeout=60) == -signal.SIGKILL, "it ended before it could be killed"
+        assert not (killed / "result.json").exists()
+    assert start(killed).wait(timeout=240) == 0
+
+    (step_a, a), (step_b, b) = state(whole), state(killed)
+    assert step_a == step_b == 6 * -(-1137 // 64)
+    assert len(a) == len(b) > 10
+    for x, y in zip(a, b, strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+    assert metrics(killed) == metrics(whole)
+    results = [json.loads((out / "result.json").read_text())["metrics"] for out in (whole, killed)]
+    assert results[0] == results[1]
+    with np.load(whole / "predictions.npz") as p, np.load(killed / "predictions.npz") as q:
+        for name in p.files:
+            np.testing.assert_array_equal(p[name], q[name])
