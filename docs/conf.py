@@ -14,17 +14,18 @@ author = "the jaxcnn authors"
 copyright = "the jaxcnn authors"
 release = version = installed("jaxcnn")
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 html_theme = "furo"
 html_title = f"jaxcnn {release}"
 html_static_path = ["_static"]
 html_css_files = ["jaxcnn.css"]
+smartquotes_action = "D"  # dashes; quotes are code here
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
 
-myst_enable_extensions = ["dollarmath", "colon_fence", "deflist"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 autodoc_typehints = "signature"
@@ -34,6 +35,7 @@ autodoc_preserve_defaults = True
 python_use_unqualified_type_names = True
 maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
+napoleon_use_rtype = False
 napoleon_custom_sections = ["Reference"]
 
 
@@ -44,6 +46,9 @@ def plain_docstring(app: Any, what: str, name: str, obj: Any, options: Any, line
     """
     example = False
     for i, line in enumerate(lines):
+        if i and lines[i - 1].strip() in ("Returns:", "Yields:"):
+            # An empty type: else napoleon takes all before the first colon of the sentence for one.
+            line = re.sub(r"^( *)", r"\1: ", line)
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if not example:
             parts = re.split(r"(`[^`]+`)", line)
@@ -58,10 +63,11 @@ def escape(text: str) -> str:
 def module_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    """Signature of a Flax module: its own fields, without the `parent` and `name` that every module has."""
+    """Of a Flax module: its own fields, without the `parent` and `name` that every module has."""
     fields = dataclasses.fields(obj) if what == "class" and dataclasses.is_dataclass(obj) else ()
     if "parent" not in {field.name for field in fields}:
-        return None
+        # `<factory>` is no Python, and without Python Sphinx cannot lay a signature out.
+        return (signature.replace("<factory>", "..."), returns) if signature and "<factory>" in signature else None
     return f"({', '.join(_field(field) for field in fields if field.name not in ('parent', 'name'))})", None
 
 

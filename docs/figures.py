@@ -43,7 +43,7 @@ def edges() -> Figure:
     """A digit, what Sobel's filters answer, and what ReLU leaves of one answer."""
     image = digit()
     maps = ops.conv2d(image, sobel(), padding=1)
-    figure, axes = plt.subplots(1, 5, figsize=(9, 2.2), layout="constrained")
+    figure, axes = plt.subplots(1, 5, figsize=(9, 2.05), layout="constrained")
     grey(axes[0], image[0, :, :, 0], "digit, 8 × 8")
     signed(axes[1], maps[0, :, :, 0], "change to the right")
     signed(axes[2], maps[0, :, :, 1], "change downwards")
@@ -74,7 +74,7 @@ def windows() -> Figure:
 def pooling() -> Figure:
     """A digit under max and average pooling."""
     image = digit()
-    figure, axes = plt.subplots(1, 3, figsize=(5.8, 2.2), layout="constrained")
+    figure, axes = plt.subplots(1, 3, figsize=(5.8, 2.15), layout="constrained")
     grey(axes[0], image[0, :, :, 0], "digit, 8 × 8", limit=1)
     grey(axes[1], ops.max_pool(image, 2)[0, :, :, 0], "maximum, 4 × 4", limit=1)
     grey(axes[2], ops.avg_pool(image, 2)[0, :, :, 0], "mean, 4 × 4", limit=1)
@@ -87,7 +87,7 @@ def feature_maps() -> Figure:
     module, task, steps = build(named("lenet5"), 10), classification(), 72
     tx = make_optimizer(OptimizerConfig(learning_rate=0.05), total_steps=steps, steps_per_epoch=9)
     image = normalize(data.load_test()["images"][:1], data.mean, data.std)
-    step = jax.jit(make_train_step(module, tx, task, prepare=lambda key, batch: standardise(batch, data)))
+    step = jax.jit(make_train_step(module, tx, task, prepare=lambda key, batch, start: standardise(batch, data)))
     state, before = make_init(module, tx, data.image_shape)(jax.random.key(0)), None
     for number in range(steps):
         if number == 0:

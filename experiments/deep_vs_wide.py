@@ -22,7 +22,7 @@ from jaxcnn.study import match_width, run_study, verdict_table, write_report
 BASE = RunConfig(
     model=ModelSpec("resnet", skip=True),
     data=DataConfig("digits"),
-    optimizer=OptimizerConfig(learning_rate=0.1),
+    optimizer=OptimizerConfig(learning_rate=0.2),
     epochs=10,
     batch_size=64,
     checkpoint_every=5,

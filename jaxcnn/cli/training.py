@@ -16,8 +16,10 @@ from jaxcnn.spec import RunConfig
 
 @dataclass(frozen=True)
 class TrainFlags:
-    """Train one model. `--model NAME` (see `jaxcnn models`) and `--data NAME` (see `jaxcnn data`) set the starting point;
-    every other flag changes one field of it.
+    """Train one model.
+
+    `--model NAME` (see `jaxcnn models`) and `--data NAME` (see `jaxcnn data`) set the starting point; every other flag
+    changes one field of it.
 
     Args:
         config: The run.

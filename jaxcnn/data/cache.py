@@ -11,7 +11,7 @@ import json
 import os
 import re
 import shutil
-import tempfile
+import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -68,8 +68,8 @@ def decoded(source: Source, split: str, *, on_bad: str = "refuse", progress: boo
     if (found := _read(path)) is not None:
         return found
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # not mkdtemp: caches may be shared
+        temporary.mkdir(parents=True)
     except OSError as error:
         raise InputError(
             f"the cache folder {str(path.parent)!r} cannot be written ({error.strerror}); "
@@ -93,8 +93,8 @@ def decoded(source: Source, split: str, *, on_bad: str = "refuse", progress: boo
 def _install(temporary: Path, path: Path) -> None:
     """Put a finished entry in its place; whoever comes second keeps what the first one wrote."""
     if path.exists() and _read(path) is None:
-        discarded = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
-        path.rename(discarded / "damaged")
+        discarded = path.parent / f".{path.name}-{uuid.uuid4().hex}"
+        path.rename(discarded)
         shutil.rmtree(discarded, ignore_errors=True)
     try:
         temporary.rename(path)

@@ -66,9 +66,7 @@ def batch_indices(
     (array([3, 4, 0], dtype=int32), array([1., 1., 0.], dtype=float32))
     """
     steps = steps_per_epoch(n, batch_size)
-    index, count = shard
-    if not 0 <= index < count <= batch_size:
-        raise InputError(f"shard={shard} must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
+    index, count = _checked(shard, batch_size)
     if step < 0 or seed < 0:
         raise InputError(f"seed={seed} and step={step} must not be negative; count from 0")
     epoch, batch = divmod(step, steps)
@@ -79,6 +77,12 @@ def batch_indices(
     indices, mask = np.zeros(last - first, np.int32), np.zeros(last - first, np.float32)
     indices[: len(chosen)], mask[: len(chosen)] = chosen, 1
     return indices, mask
+
+
+def _checked(shard: tuple[int, int], batch_size: int) -> tuple[int, int]:
+    if not 0 <= shard[0] < shard[1] <= batch_size:
+        raise InputError(f"shard={shard} must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
+    return shard
 
 
 def take(split: Split, indices: np.ndarray) -> Split:

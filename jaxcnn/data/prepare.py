@@ -55,9 +55,7 @@ def prepare(
 
     folder = tfds_dir(data_dir)
     if (found := find_prepared(name, str(folder))) is not None:
-        if any(".array_record" in path.name for path in found.iterdir()):
-            return found
-        raise InputError(f"{str(found)!r} holds {name!r} in another form; give another data_dir, or move it away")
+        return _already(name, found)
     builder = _builder(tfds, name, folder)
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     with contextlib.ExitStack() as stack:
@@ -72,6 +70,12 @@ def prepare(
         except Exception as error:
             raise InputError(_failure(name, folder, mirror, error)) from error
     return Path(builder.data_dir)
+
+
+def _already(name: str, found: Path) -> Path:
+    if any(".array_record" in path.name for path in found.iterdir()):
+        return found
+    raise InputError(f"{str(found)!r} holds {name!r} in another form; give another data_dir, or move it away")
 
 
 def _builder(tfds: types.ModuleType, name: str, folder: Path) -> Any:

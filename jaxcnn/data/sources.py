@@ -19,9 +19,8 @@ from jaxcnn.spec import DataConfig
 def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     """Load a data set: decoded once, cached, and divided in a way that no seed changes.
 
-    Where the source has no validation split, `config.validation` of its training images become one: stratified, chosen
-    by index, recorded in `validation_hash`. Where it has no test split, a fifth of the training images becomes that
-    first. The digits' three splits are fixed.
+    A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
+    recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
 
     Args:
         config: Which images; see `jaxcnn.spec.DataConfig`.
@@ -37,17 +36,14 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     source = find_source(config)
     pool = _read(source, config, progress, "train")
     labels, skipped = pool.split["labels"], pool.skipped
-    own = frozenset(source.pools)
-    parts = divide(labels, validation=config.validation, train_size=config.train_size, own=own, carve=source.carve)
-    train = _pick(pool.split, parts.train)
-    if "validation" in own:
-        extra = _read(source, config, progress, "validation")
-        validation, skipped = _like(train, extra.split, config, "validation"), skipped + extra.skipped
+    parts = divide(labels, config.validation, config.train_size, frozenset(source.pools), source.carve)
+    train, validation, chosen = _pick(pool.split, parts.train), _pick(pool.split, parts.validation), parts.validation
+    if "validation" in source.pools:
+        own = _read(source, config, progress, "validation")
+        validation, skipped = _like(train, own.split, config, "validation"), skipped + own.skipped
         chosen = np.arange(len(validation["labels"]))
-    else:
-        validation, chosen = _pick(pool.split, parts.validation), parts.validation
     mean, std = channel_statistics(train["images"])
-    tests = source.pools["test"].length if "test" in own else len(parts.test)
+    tests = source.pools["test"].length if "test" in source.pools else len(parts.test)
     return Dataset(
         name=config.name,
         train=train,

@@ -56,7 +56,7 @@ def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def divide(
-    labels: np.ndarray, *, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int]
+    labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int]
 ) -> Division:
     """Divide a source's training images by index.
 

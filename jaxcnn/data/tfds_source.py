@@ -130,13 +130,9 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
         raise _damaged(name, folder, error) from error
     emnist = info.get("name") == "emnist"
     config = (info.get("configName") or folder.parent.name) if emnist else ""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    identity = {
-        "tfds": info.get("name"),
-        "version": info.get("version"),
-        "files": [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in files],
-        "size": size,
-    }
+    files = sorted((str(path.resolve()), path.stat()) for path in folder.iterdir() if path.is_file())
+    identity = {"tfds": info.get("name"), "version": info.get("version"), "size": size}
+    identity["files"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
     decoded: Any = builder.info.features
     names = tuple(EMNIST_CLASSES.get(config) or decoded[keys[1]].names)
     reader = _Reader(name, builder, keys, size, transpose=emnist, offset=int(config == "letters"))

@@ -86,7 +86,8 @@ def _assemble(
     task = classification(label_smoothing)
     tx = make_optimizer(optimizer, *steps)
     mode, synchronised = devices
-    prepare = make_prepare(*(np.asarray(part, np.float32) for part in statistics), augment)
+    mean, std = (np.asarray(part, np.float32) for part in statistics)
+    prepare = make_prepare(mean, std, augment)
 
     def make_steps(axis_name: str | None):
         spread = module
@@ -110,14 +111,14 @@ def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
 
 def make_prepare(
     mean: np.ndarray, std: np.ndarray, augment: tuple[str, ...] = ()
-) -> Callable[[jax.Array | None, Batch], Batch]:
+) -> Callable[[jax.Array | None, Batch, int | jax.Array], Batch]:
     """What happens to a batch on the device: augmentation (with a key), then normalisation of uint8 images."""
     change = make_augment(augment)
 
-    def prepare(key: jax.Array | None, batch: Batch) -> Batch:
+    def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         images = batch["images"]
         if key is not None and change is not None:
-            images = change(key, images)
+            images = change(key, images, start)
         return {**batch, "images": normalize(images, mean, std)}
 
     return prepare

@@ -95,7 +95,8 @@ class RunDirectory:
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write predictions.npz, whole or not at all."""
         spare = self.path / f".predictions.{os.getpid()}.tmp.npz"
-        np.savez_compressed(spare, **dict(arrays))
+        named: dict[str, Any] = dict(arrays)
+        np.savez_compressed(spare, **named)
         spare.replace(self.path / "predictions.npz")
 
     def read_predictions(self) -> dict[str, np.ndarray]:

@@ -102,7 +102,7 @@ def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
 
 def _prediction(path: Path, row: np.ndarray, names: Sequence[str], top: int) -> Prediction:
     order = np.argsort(-row)[: max(top, 1)]
-    best = tuple((names[i], float(row[i])) for i in order)
+    best = tuple((str(names[i]), float(row[i])) for i in order)
     return Prediction(path, best[0][0], best[0][1], best)
 
 

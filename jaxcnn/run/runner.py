@@ -21,7 +21,7 @@ from jaxcnn.run.environment import environment
 from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
 from jaxcnn.train import Checkpoints, Plan, TrainState, evaluate, fit
 from jaxcnn.train.parallel import warm_up
-from jaxcnn.train.writers import JsonLines, TensorBoard
+from jaxcnn.train.writers import JsonLines, TensorBoard, Writer
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def run(
     Args:
         config: The run, whole.
         out: Its folder; None keeps everything in memory.
-        model: Your own Flax module, in place of `config.model`. It is called with images (N, H, W, C) and returns logits.
+        model: Your own Flax module in place of `config.model`; called with images (N, H, W, C), it returns logits.
         dataset: Images already loaded for `config.data`; None loads them.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
@@ -192,14 +192,16 @@ def _train(
 ) -> tuple[TrainState, list[dict[str, Any]], float]:
     """Fit from the latest checkpoint, if there is one, to the last epoch; also the seconds that compiling took."""
     plan = Plan(config.epochs, config.batch_size, config.seed, config.checkpoint_every)
-    checkpoints, sums, earlier, writers = None, None, [], []
+    checkpoints, sums, earlier = None, None, []
+    writers: list[Writer] = []
     with ExitStack() as stack:
         if directory is not None:
             checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
             if checkpoints.latest is not None:
                 state, sums = checkpoints.restore(state)
             lines = JsonLines(directory.metrics)
-            earlier, writers = lines.read(up_to_step=int(state.step)), [lines]
+            earlier = lines.read(up_to_step=int(state.step))
+            writers.append(lines)
             if tensorboard:
                 writers.append(TensorBoard(directory.path / "tensorboard"))
         programs = parts.programs

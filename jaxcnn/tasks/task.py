@@ -12,8 +12,8 @@ Sums = dict[str, jax.Array]
 class Task(NamedTuple):
     """A task holds no arrays, no architecture and no state: five functions that `train` calls and never looks into.
 
-    A batch is a mapping of arrays with one leading length N: `images` (N, H, W, C) float32, `mask` (N,) float32 (0 marks
-    padding), and whatever the task needs besides: `labels` (N,), `boxes` (N, M, 4), `masks` (N, H, W), ...
+    A batch is a mapping of arrays with one leading length N: `images` (N, H, W, C) float32, `mask` (N,) float32
+    (0 marks padding), and whatever the task needs besides: `labels` (N,), `boxes` (N, M, 4), `masks` (N, H, W), ...
 
     Args:
         name: The task's name, as recorded.
@@ -21,7 +21,7 @@ class Task(NamedTuple):
             the boxes they sample from; embeddings reshape pairs into one batch.
         loss: (outputs, batch) -> (sum, weight), two scalars; the step divides the sum by the weight of all devices
             together. Classification weighs by examples, detection by matched boxes, segmentation by labelled pixels.
-        sums: (outputs, batch) -> scalars that add up over batches, devices and hosts. Nothing is averaged before the end.
+        sums: (outputs, batch) -> scalars that add up over batches, devices and hosts; nothing is averaged before.
         decode: outputs -> predictions per example, what a user wants to see.
         metrics: summed sums (floats, on the host) -> metrics (floats).
     """

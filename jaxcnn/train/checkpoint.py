@@ -27,10 +27,10 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int = 2):
-        policy = ocp.training.preservation_policies.LatestN(keep)
+        policy: Any = ocp.training.preservation_policies.LatestN(keep)  # its annotations miss its own protocol
         self._directory = directory
         self._orbax = ocp.training.Checkpointer(
-            directory.resolve(), preservation_policy=policy, cleanup_tmp_directories=True
+            str(directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
         )
 
     def __enter__(self) -> "Checkpoints":
@@ -48,7 +48,8 @@ class Checkpoints:
         """Save a host state under its own step; an existing checkpoint of that step is left as it is."""
         step = int(state.step)
         if step != self.latest:
-            self._orbax.save(step, _as_tree(state), force=True, custom_metadata={"sums": sums})
+            beside: Any = {"sums": sums}
+            self._orbax.save(step, _as_tree(state), force=True, custom_metadata=beside)
 
     def restore(self, like: TrainState) -> Restored:
         """The latest checkpoint, with the structure of `like`.
@@ -58,7 +59,7 @@ class Checkpoints:
         """
         if self.latest is None:
             raise InputError(f"checkpoint {self._directory}: there is none; train first")
-        stored = self._orbax.metadata(self.latest)
+        stored: Any = self._orbax.metadata(self.latest)
         expected = jax.tree.map(lambda a: np.empty(np.shape(a), a.dtype), _as_tree(like))
         _compare(stored.metadata, expected, self._directory)
         tree = self._orbax.load(self.latest, expected)

@@ -13,6 +13,7 @@ from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
+Device = Any  # jax.Device, which the type checker takes for a variable
 AXIS = "batch"
 # Splits up to this size live on the device for the whole run; larger ones are gathered on the host, batch by batch.
 RESIDENT_BYTES = 2**30
@@ -43,7 +44,7 @@ class Programs(NamedTuple):
     feed: Callable[[Arrays], Feed]
 
 
-def choose(mode: Literal["auto", "jit", "pmap"], devices: Sequence[jax.Device] | None = None) -> str:
+def choose(mode: Literal["auto", "jit", "pmap"], devices: Sequence[Device] | None = None) -> str:
     """jit or pmap: auto takes pmap where this process has several accelerators, and jit on a CPU.
 
     Virtual CPU devices share the same cores, so they are used only where pmap is asked for.
@@ -66,7 +67,7 @@ def single_device(train: TrainStep, evaluate: EvalStep) -> Programs:
     )
 
 
-def data_parallel(train: TrainStep, evaluate: EvalStep, devices: Sequence[jax.Device] | None = None) -> Programs:
+def data_parallel(train: TrainStep, evaluate: EvalStep, devices: Sequence[Device] | None = None) -> Programs:
     """pmap over devices: the state replicated, each batch split; the steps must have been made with axis_name=AXIS.
 
     A batch that does not divide by the devices is padded with masked examples.
@@ -98,7 +99,7 @@ def data_parallel(train: TrainStep, evaluate: EvalStep, devices: Sequence[jax.De
             indices = np.concatenate([indices, np.zeros(pad, indices.dtype)])
             mask = np.concatenate([mask, np.zeros(pad, mask.dtype)])
             whole = {**{k: v[indices] for k, v in arrays.items()}, "mask": mask}
-            return {k: v.reshape(count, -1, *v.shape[1:]) for k, v in whole.items()}
+            return jax.tree.map(lambda v: v.reshape(count, -1, *v.shape[1:]), whole)
 
         return batch
 

@@ -75,7 +75,7 @@ def make_init(
 
     def init(key: jax.Array) -> TrainState:
         images = jnp.zeros((1, *input_shape), jnp.float32)
-        keywords = {"train": False} if "train" in call_keywords(module) else {}
+        keywords: dict[str, Any] = {"train": False} if "train" in call_keywords(module) else {}
         variables = module.init(key, images, **keywords)
         params = variables["params"]
         return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), tx.init(params))

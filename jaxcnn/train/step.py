@@ -13,7 +13,8 @@ from jaxcnn.train.state import TrainState, apply
 
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
 EvalStep = Callable[[TrainState, Batch], tuple[Sums, dict[str, jax.Array]]]
-Prepare = Callable[[jax.Array | None, Batch], Batch]
+# (key, None in evaluation; batch; position of its first example in the whole batch) -> batch
+Prepare = Callable[[jax.Array | None, Batch, int | jax.Array], Batch]
 
 
 def make_train_step(
@@ -30,7 +31,7 @@ def make_train_step(
         module: Any Flax linen module.
         tx: The optimiser, an optax transformation.
         task: What the module is trained to do.
-        prepare: (key, batch) -> batch on the device: normalisation and augmentation.
+        prepare: (key, batch, start) -> batch on the device: normalisation and augmentation.
         axis_name: Name of the mapped axis where one step is spread over devices. The loss is divided by the weight of
             all devices together, so uneven masks change nothing.
 
@@ -40,12 +41,15 @@ def make_train_step(
     """
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
-        key = jax.random.fold_in(key, state.step)
+        prepare_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
+        start = 0
         if axis_name is not None:
-            key = jax.random.fold_in(key, jax.lax.axis_index(axis_name))
-        prepare_key, dropout_key = jax.random.split(key)
+            # Examples are augmented by their position in the whole batch, on however many devices it lies.
+            device = jax.lax.axis_index(axis_name)
+            start = device * len(batch["mask"])
+            dropout_key = jax.random.fold_in(dropout_key, device)
         if prepare is not None:
-            batch = prepare(prepare_key, batch)
+            batch = prepare(prepare_key, batch, start)
 
         def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             variables = {"params": params, "batch_stats": state.batch_stats}
@@ -76,7 +80,7 @@ def make_eval_step(
 
     def step(state: TrainState, batch: Batch) -> tuple[Sums, dict[str, jax.Array]]:
         if prepare is not None:
-            batch = prepare(None, batch)
+            batch = prepare(None, batch, 0)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         outputs, _ = apply(module, variables, task.inputs(batch), train=False, mask=batch["mask"])
         return _psum(task.sums(outputs, batch), axis_name), task.decode(outputs)

@@ -56,7 +56,8 @@ def trained(tmp_path_factory, folder):
 
 
 def test_help_names_every_command_without_starting_jax():
-    code = "import sys\nfrom jaxcnn.cli import main\ntry:\n main(sys.argv[1:])\nexcept SystemExit as e: assert e.code == 0\n"
+    code = "import sys\nfrom jaxcnn.cli import main\n"
+    code += "try:\n main(sys.argv[1:])\nexcept SystemExit as e: assert e.code == 0\n"
     for arguments in ([], ["--help"], ["train", "--help"], ["study", "--help"], ["models", "--help"]):
         done = subprocess.run(
             [sys.executable, "-c", code + "assert 'jax' not in sys.modules", *arguments],

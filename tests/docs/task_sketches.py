@@ -11,6 +11,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn import nn
+from jaxcnn.data.augment import example_keys
 from jaxcnn.tasks import Batch, Sums, Task, cross_entropy
 
 CLASSES = 3
@@ -91,7 +92,7 @@ class OneStage(linen.Module):
 
 
 def match(anchors: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Class (N, A) and box (N, A, 4) that each anchor should find; padded boxes carry the label -1 and match nothing."""
+    """Class (N, A) and box (N, A, 4) that each anchor should find; boxes with the label -1 are padding."""
     overlap = jnp.where(batch["labels"][:, None, :] >= 0, iou(anchors, batch["boxes"]), 0.0)
     best = overlap.argmax(axis=-1)
     labels = jnp.take_along_axis(batch["labels"], best, axis=1) + 1
@@ -157,7 +158,7 @@ class TwoStage(linen.Module):
 
 
 def two_stage_detection() -> Task:
-    """labels (N, M), boxes (N, M, 4), draw (N, A). Ren et al. 2015: fixed samples an image, so images are the weight."""
+    """As for one stage, and draw (N, A). Ren et al. 2015: a fixed number of samples an image, weighed by images."""
 
     def per_example(outputs: dict, batch: Batch) -> jax.Array:
         anchors = jnp.asarray(ANCHORS)[None]
@@ -185,11 +186,12 @@ def two_stage_detection() -> Task:
     return Task("detection", inputs, loss, sums, decode, average)
 
 
-def draw_samples(key: jax.Array | None, batch: Batch) -> Batch:
-    """`prepare` of a two-stage detector: the randomness of its sampling, as an array of the batch (none in evaluation)."""
+def draw_samples(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
+    """`prepare` of a two-stage detector: the randomness of its sampling, as an array of the batch."""
     if key is None:
         return batch
-    return {**batch, "draw": jax.random.uniform(key, (batch["images"].shape[0], len(ANCHORS)))}
+    draws = jax.vmap(lambda one: jax.random.uniform(one, (len(ANCHORS),)))
+    return {**batch, "draw": draws(example_keys(key, batch["images"].shape[0], start))}
 
 
 class Segmenter(linen.Module):

@@ -24,7 +24,7 @@ def documented(package: str) -> dict[tuple[str, str], str | None]:
             if kind == "currentmodule":
                 module = name
             else:
-                found[module, name] = re.sub(r"^ *:.*$", "", body, flags=re.MULTILINE).strip() if kind == "data" else None
+                found[module, name] = re.sub(r"\n +:.*", "", body).strip() if kind == "data" else None
     return found
 
 

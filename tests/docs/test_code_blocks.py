@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 import tyro
-from tests.docs.pages import ROOT, Block, blocks, name, pages
 
 from jaxcnn.cli import main
+from tests.docs.pages import ROOT, Block, blocks, name, pages
 
 RUN = [page for page in pages() if blocks(page, "python")]
 COMMANDS = [

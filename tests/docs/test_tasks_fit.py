@@ -1,4 +1,4 @@
-"""What docs/architecture.md promises: these tasks train through `jaxcnn.train` as it is, and padding changes nothing."""
+"""What docs/architecture.md promises: the tasks train through `jaxcnn.train` as it is, padding changes nothing."""
 
 import jax
 import jax.numpy as jnp
@@ -74,7 +74,7 @@ def test_a_task_trains_without_a_change_to_train(case: str) -> None:
 
 
 def padded(data: dict[str, np.ndarray], fill: int) -> dict[str, np.ndarray]:
-    """Three examples and one row of padding whose image is all `fill` and whose targets are those of another example."""
+    """Three examples and a row of padding: its image is all `fill`, its targets are those of another example."""
     batch = {name: np.concatenate([values[:3], values[3:4]]) for name, values in data.items()}
     batch["images"][3] = fill
     if fill:

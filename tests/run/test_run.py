@@ -42,7 +42,8 @@ def test_result_is_consistent(finished):
 def test_folder_holds_what_the_docs_say(finished):
     names = {path.name for path in finished.directory.iterdir()}
     assert names == {
-        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints", "predictions.npz", "result.json",
+        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints",
+        "predictions.npz", "result.json",
     }  # fmt: skip
     lines = (finished.directory / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line) for line in lines] == list(finished.history)
@@ -133,7 +134,7 @@ def test_own_module(tmp_path):
     assert result.macs == 9 * 4 * 64 + 8 * 8 * 4 * 10
     assert load_result(tmp_path / "mine").metrics == result.metrics
     assert evaluate_run(tmp_path / "mine", model=Mine())["accuracy"] == pytest.approx(result.metrics["test_accuracy"])
-    with pytest.raises(InputError, match="your own module .*Mine"):
+    with pytest.raises(InputError, match=r"your own module .*Mine"):
         evaluate_run(tmp_path / "mine")
     with pytest.raises(InputError, match="another configuration"):
         run(CONFIG, out=tmp_path / "mine", progress=False)

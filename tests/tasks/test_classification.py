@@ -54,5 +54,5 @@ def test_decode_gives_classes_and_probabilities():
 
 
 def test_smoothing_out_of_range_is_refused():
-    with pytest.raises(InputError, match="label_smoothing=1.0"):
+    with pytest.raises(InputError, match=r"label_smoothing=1\.0"):
         classification(1.0)

@@ -28,13 +28,13 @@ class Net(linen.Module):
         return Dense(3, name="head")(x)
 
 
-def parts(module=None, config=None, axis_name=None, synchronised=True):
+def parts(module=None, config=None, axis_name=None, synchronised=True, prepare=None):
     """(train step, eval step, init) of a module."""
     module = Net() if module is None else module
     config = OptimizerConfig(schedule="constant", warmup_epochs=0.0) if config is None else config
     tx, task = make_optimizer(config, 100, 10), classification()
     spread = module.clone(axis_name=axis_name) if synchronised else module
-    train = make_train_step(spread, tx, task, axis_name=axis_name)
+    train = make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name)
     return train, make_eval_step(module, task, axis_name=axis_name), make_init(module, tx, SHAPE)
 
 

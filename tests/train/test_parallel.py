@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from jaxcnn.data import make_augment
 from jaxcnn.errors import InputError
 from jaxcnn.train import data_parallel, make_programs, single_device
 from jaxcnn.train.parallel import AXIS, choose
@@ -25,9 +26,9 @@ def run(programs, init, arrays, batch, steps):
     return state, sums
 
 
-def programs(synchronised=True):
-    train, evaluate, init = parts(axis_name=None)
-    mapped_train, mapped_evaluate, _ = parts(axis_name=AXIS, synchronised=synchronised)
+def programs(synchronised=True, prepare=None):
+    train, evaluate, init = parts(prepare=prepare)
+    mapped_train, mapped_evaluate, _ = parts(axis_name=AXIS, synchronised=synchronised, prepare=prepare)
     return single_device(train, evaluate), data_parallel(mapped_train, mapped_evaluate), init
 
 
@@ -42,6 +43,19 @@ def test_four_devices_equal_one_after_twenty_steps(batch):
     assert difference(b.batch_stats, a.batch_stats) < 1e-5
     assert [s["count"] for s in sums_a] == [s["count"] for s in sums_b]
     assert difference(sums_b, sums_a) < 1e-4
+
+
+def test_augmentation_does_not_depend_on_the_devices():
+    change = make_augment(("crop", "flip"))
+
+    def prepare(key, batch, start):
+        return batch if key is None else {**batch, "images": change(key, batch["images"], start)}
+
+    one, four, init = programs(prepare=prepare)
+    (a, _), (b, _) = (run(p, init, split(97), 32, 5) for p in (one, four))
+    assert difference(four.fetch(b).params, one.fetch(a).params) < 1e-5
+    plain, _ = run(programs()[0], init, split(97), 32, 5)
+    assert difference(one.fetch(a).params, one.fetch(plain).params) > 1e-3
 
 
 def test_local_statistics_differ():
