@@ -56,8 +56,8 @@ def batch_indices(
         order: The epoch's order where the caller has it at hand; else it is computed.
 
     Returns:
-        indices: int32 (B,); the last batch of an epoch is padded with index 0.
-        mask: float32 (B,), 1 for an example and 0 for padding. B is batch_size / count (up to rounding).
+        The indices, int32 (B,), the last batch of an epoch padded with index 0; and the mask, float32 (B,), 1 for an
+        example and 0 for padding. B is batch_size / count (up to rounding).
 
     Raises:
         InputError: A number is out of range.

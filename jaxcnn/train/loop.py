@@ -75,7 +75,7 @@ def fit(
     Raises:
         Interrupted: SIGINT or SIGTERM arrived; the state of the last whole step is saved.
     """
-    per_epoch = steps_per_epoch(len(train["labels"]), plan.batch_size)
+    per_epoch = steps_per_epoch(examples(train), plan.batch_size)
     first = int(state.step) // per_epoch
     carried: Sums = dict(sums or {}) if int(state.step) % per_epoch else {}
     feed, validation_feed = programs.feed(train), programs.feed(validation)
@@ -89,7 +89,7 @@ def fit(
                 _stop(programs.fetch(placed), carried, checkpoints)
             seconds = time.perf_counter() - start
             record = {"epoch": epoch + 1, "step": step, **_named("train", task.metrics(carried))}
-            held_out, _ = evaluate(placed, programs, validation_feed, len(validation["labels"]), plan.batch_size)
+            held_out, _ = evaluate(placed, programs, validation_feed, examples(validation), plan.batch_size)
             record |= _named("validation", task.metrics(held_out))
             record |= {"steps_timed": step - begun, "seconds": seconds}
             records.append(record)
@@ -130,6 +130,11 @@ def evaluate(
     return totals, {k: np.concatenate([part[k] for part in decoded]) for k in decoded[0]}
 
 
+def examples(arrays: Arrays) -> int:
+    """Examples in a split: the leading length that its arrays share."""
+    return len(next(iter(arrays.values())))
+
+
 def _epoch(
     state: TrainState,
     programs: Programs,
@@ -146,7 +151,7 @@ def _epoch(
     """Steps from `begun` to the end of its epoch, or to the first step after a signal."""
     waiting: list[Any] = []
     step, told, told_at = begun, begun, time.perf_counter()
-    count = len(train["labels"])
+    count = examples(train)
     epoch = begun // steps_per_epoch(count, plan.batch_size)
     order = epoch_order(count, plan.seed, epoch)
     while step < (epoch + 1) * steps_per_epoch(count, plan.batch_size):

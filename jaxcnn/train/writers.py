@@ -113,10 +113,10 @@ class Bar(AbstractContextManager["Bar"]):
 
 def epoch_line(record: Record, epochs: int) -> str:
     """One epoch as a line for the console."""
-    columns = (("train", "train"), ("validation", "valid"))
-    parts = [
-        f"{short} loss {record[f'{name}_loss']:.4f} acc {record[f'{name}_accuracy']:.4f}"
-        for name, short in columns
-        if f"{name}_accuracy" in record
-    ]
-    return f"{record['epoch']:>3}/{epochs}  {'  '.join(parts)}  {record['seconds']:.1f} s"
+    shown = []
+    for split in ("train", "validation"):
+        numbers = [
+            f"{name.removeprefix(split)[1:5]} {value:.4f}" for name, value in record.items() if name.startswith(split)
+        ]
+        shown.append(" ".join([split[:5], *numbers]))
+    return f"{record['epoch']:>3}/{epochs}  {'  '.join(shown)}  {record['seconds']:.1f} s"

@@ -1,0 +1,53 @@
+"""Take the summaries of experiments into docs/results and write the tables of index.md from them.
+
+python docs/results/tables.py                   rewrite the tables from the stored summaries
+python docs/results/tables.py runs/lenet_mnist  store runs/lenet_mnist/summary.json first
+"""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+MARK = "<!-- made by docs/results/tables.py -->"
+GOALS = {"lenet_mnist": "99.0", "fashion_cnn": "91.5", "emnist_cnn": "91", "resnet_cifar10": "60"}
+
+
+def row(name: str, summary: dict) -> str:
+    """One experiment as a line of the table."""
+    accuracy, validation = summary["metrics"]["test_accuracy"], summary["metrics"]["validation_accuracy"]
+    runs = ", ".join(f"{100 * value:.2f}" for value in accuracy["runs"])
+    minutes = sum(seconds["total"] for seconds in summary["seconds"]) / 60
+    step = sorted(seconds["step"] for seconds in summary["seconds"])[len(summary["seconds"]) // 2]
+    return (
+        f"| `python experiments/{name}.py` | {summary['data']['name']} | {summary['params']:,} | {summary['macs']:,} "
+        f"| {100 * validation['mean']:.2f} | **{100 * accuracy['mean']:.2f}** ± {100 * accuracy['sd']:.2f} ({runs}) "
+        f"| {GOALS[name]} | {1000 * step:.0f} ms | {minutes:.0f} min |"
+    )
+
+
+def table() -> str:
+    """All stored summaries."""
+    stored = {
+        name: json.loads((HERE / f"{name}.json").read_text()) for name in GOALS if (HERE / f"{name}.json").exists()
+    }
+    head = (
+        "| command | data | params | MACs | validation % | test %, mean ± sd (each seed) | goal % | step | all seeds |"
+    )
+    lines = [head, "|---|---|---|---|---|---|---|---|---|", *(row(name, s) for name, s in stored.items())]
+    places = sorted({f"{s['environment']['processor']}, {s['environment']['cores']} cores, jax "
+                     f"{s['environment']['versions']['jax']}, float32" for s in stored.values()})  # fmt: skip
+    return "\n".join([*lines, "", "Measured on: " + "; ".join(places) + "."])
+
+
+def main() -> None:
+    """Store what is named, then write the tables."""
+    for folder in map(Path, sys.argv[1:]):
+        shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
+    before, _, after = (HERE / "index.md").read_text().split(MARK)
+    (HERE / "index.md").write_text(f"{before}{MARK}\n\n{table()}\n\n{MARK}{after}")
+
+
+if __name__ == "__main__":
+    main()
