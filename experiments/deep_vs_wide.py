@@ -25,7 +25,7 @@ BASE = RunConfig(
     optimizer=OptimizerConfig(learning_rate=0.2),
     epochs=10,
     batch_size=64,
-    checkpoint_every=5,
+    checkpoint_every=10,
 )
 
 
@@ -35,7 +35,7 @@ class Config:
 
     base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (8, 14, 20, 26)
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = tuple(range(10, 18))
     params: int = 27_000
     out: Path = Path("runs/deep_vs_wide")
 

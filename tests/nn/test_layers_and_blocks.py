@@ -92,17 +92,43 @@ def test_block_agrees_with_pytorch(case):
 def test_layers_agree_with_linen():
     x = jax.random.normal(jax.random.key(0), (4, 6, 6, 3))
     pairs = [
-        (nn.Conv(5), linen.Conv(5, (3, 3))),
-        (nn.Dense(5), linen.Dense(5)),
-        (nn.BatchNorm(), linen.BatchNorm(use_running_average=True, momentum=0.9)),
+        (nn.Conv(5), linen.Conv(5, (3, 3)), ()),
+        (nn.Conv(6, 3, 2, groups=3), linen.Conv(6, (3, 3), 2, feature_group_count=3), ()),
+        (nn.Dense(5), linen.Dense(5), ()),
+        (nn.BatchNorm(), linen.BatchNorm(use_running_average=True, momentum=0.9), ()),
+        (nn.BatchNorm(), linen.BatchNorm(use_running_average=False, momentum=0.9), (True,)),
     ]
-    for ours, theirs in pairs:
+    for ours, theirs, call in pairs:
         variables = theirs.init(jax.random.key(1), x)
         assert jax.tree.structure(variables) == jax.tree.structure(ours.init(jax.random.key(1), x))
-        assert_close(ours.apply(variables, x), theirs.apply(variables, x))
-    _, moved = nn.BatchNorm().apply(variables, x, True, mutable=["batch_stats"])
-    theirs = linen.BatchNorm(use_running_average=False, momentum=0.9)
-    jax.tree.map(assert_close, moved, theirs.apply(variables, x, mutable=["batch_stats"])[1])
+        (mine, moved), (linens, expected) = (
+            value_and_gradients(module, variables, x, *extra) for module, extra in ((ours, call), (theirs, ()))
+        )
+        jax.tree.map(assert_close, mine, linens)
+        jax.tree.map(assert_close, moved, expected)
+
+
+def value_and_gradients(module, variables, x, *call):
+    """Output, gradients of a weighted sum of it with respect to input and parameters; and the statistics after."""
+    stats = {name: value for name, value in variables.items() if name != "params"}
+
+    def apply(params, x):
+        return module.apply({"params": params, **stats}, x, *call, mutable=["batch_stats"])
+
+    y, pull, moved = jax.vjp(apply, variables["params"], x, has_aux=True)
+    return (y, pull(jax.random.normal(jax.random.key(2), y.shape))), moved
+
+
+@jax.numpy_dtype_promotion("standard")  # linen.avg_pool divides by an integer
+def test_pooling_agrees_with_linen():
+    x = jax.random.normal(jax.random.key(0), (2, 6, 6, 3))
+    g = jax.random.normal(jax.random.key(1), (2, 3, 3, 3))
+    for ours, theirs in [(nn.MaxPool(2), linen.max_pool), (nn.AvgPool(2), linen.avg_pool)]:
+        (y, pull), (expected, pull_expected) = (
+            jax.vjp(f, x) for f in (lambda x, m=ours: m.apply({}, x), lambda x, f=theirs: f(x, (2, 2), (2, 2)))
+        )
+        assert_close(y, expected)
+        assert_close(pull(g)[0], pull_expected(g)[0])
 
 
 def test_masked_batch_norm_moves_by_the_kept_examples_only():
