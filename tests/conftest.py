@@ -1,4 +1,4 @@
-"""Strict by default: dtype and rank promotion are errors, warnings are errors, four virtual devices, shapes checked."""
+"""Strict by default: dtype and rank promotion are errors, warnings are errors, four virtual devices."""
 
 import os
 import tempfile
@@ -19,7 +19,7 @@ REAL = "TFDS_DATA_DIR"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Check the array shapes that docstrings promise, in tests only."""
+    """Name the marker."""
     config.addinivalue_line("markers", "real: needs real data sets; skipped only where TFDS_DATA_DIR is not set")
 
 
