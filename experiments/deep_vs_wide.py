@@ -1,15 +1,15 @@
 """Deeper or wider? Residual nets of 8 to 26 layers with 27,000 parameters each, on real handwritten digits (8x8).
 
 Question: at one parameter budget, does a deeper, narrower residual net make fewer errors than a shallower, wider one?
-Run: python experiments/deep_vs_wide.py            (the report lands in runs/deep_vs_wide/report.html)
 Runtime: RUNTIME
-Expected: EXPECTED
+Expected: wider. Test error rises from 1.4 % at depth 8 to 2.7 % at depth 26; deeper minus wider is +1.4 percentage
+points (95 % interval +0.7 to +2.0, 8 seeds) with jax 0.12, +1.7 (+0.8 to +2.5) with jax 0.10.
 
-The learning rate, batch size and number of epochs were chosen on the validation split with other seeds (100 to 102),
-once for all arms.
+Learning rate, batch size and epochs were chosen once for all arms, on validation error with seeds 100 to 102. A pilot
+with seeds 0 to 4 (difference 1.0, spread 0.6 points) set the number of seeds, which are others: 10 to 17.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from rich.console import Console
@@ -40,13 +40,8 @@ class Config:
     out: Path = Path("runs/deep_vs_wide")
 
 
-SMOKE = Config(
-    base=RunConfig(model=BASE.model, data=DataConfig("digits", train_size=128), epochs=1, batch_size=64),
-    depths=(8, 14),
-    seeds=(0,),
-    params=3_000,
-    out=Path("runs/deep_vs_wide_smoke"),
-)
+SMALL = replace(BASE, data=DataConfig("digits", train_size=128), epochs=1)
+SMOKE = Config(SMALL, depths=(8, 14), seeds=(0,), params=3_000, out=Path("runs/deep_vs_wide_smoke"))
 
 
 def main(config: Config) -> None:

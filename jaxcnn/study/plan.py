@@ -14,7 +14,6 @@ from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
 from jaxcnn.study.arm import Arm
 
 FORMAT = "jaxcnn study plan 1"
-CONFIDENCE = 0.95
 RULE = (
     "Test error of the deepest arm minus that of the shallowest and widest, with Welch's 95 % interval over seeds: "
     "deeper where the whole interval lies below zero, wider where it lies above, not resolved where it holds zero."

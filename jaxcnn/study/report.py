@@ -139,8 +139,8 @@ def _blocks(
         Heading("What this does not say"),
         Paragraph(LIMITS),
         Heading("Do it again"),
-        Paragraph("The first line repeats the study (finished runs are kept); the second rebuilds this page."),
-        Code(f"{result.plan.command}\njaxcnn report {result.directory.as_posix()}"),
+        Paragraph("The first line repeats the study (finished runs are kept); the second rebuilds this page in DIR."),
+        Code(f"{result.plan.command}\njaxcnn report DIR"),
     ]
     return blocks
 
@@ -183,17 +183,14 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         ("Training time", f"{total:,.0f} s for {len(result.runs)} runs, compilation included"),
     ]
     for environment in result.environments:
-        facts.append(("Ran on", "; ".join(f"{key} {_text(value)}" for key, value in environment.items())))
+        facts.append(("Ran on", "; ".join(f"{k.replace('_', ' ')} {_text(v)}" for k, v in environment.items() if v)))
     return facts
 
 
 def _optimizer(config: OptimizerConfig) -> str:
-    fields = asdict(config)
-    for name in () if config.schedule == "step" else ("milestones", "factor"):
-        del fields[name]
-    for name in () if config.name == "sgd" else ("momentum", "nesterov"):
-        del fields[name]
-    return f"{fields.pop('name')}, {_text(fields)}"
+    unused = () if config.schedule == "step" else ("milestones", "factor")
+    unused += () if config.name == "sgd" else ("momentum", "nesterov")
+    return _text({key: value for key, value in asdict(config).items() if key not in unused})
 
 
 def _text(value: Any) -> str:
