@@ -18,7 +18,7 @@ COMMANDS = {
     "predict": ("training", "classify image files: jaxcnn predict RUN IMAGE..."),
     "study": (
         "studying",
-        "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 30000 --out runs/study",
+        "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
     ),
     "report": ("studying", "rebuild a study's report without training: jaxcnn report DIR"),
     "models": ("listing", "list models, or one model's layers, parameters and MACs: jaxcnn models resnet20"),

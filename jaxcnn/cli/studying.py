@@ -30,8 +30,8 @@ class StudyFlags:
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     depths: tuple[int, ...] = (8, 14, 20)
-    params: int = 30_000
-    seeds: int = 3
+    params: int = 27_000
+    seeds: int = 5
     tolerance: float = 0.01
     out: Path = Path("runs/study")
 

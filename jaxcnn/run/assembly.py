@@ -10,6 +10,7 @@ import numpy as np
 import optax
 from flax import linen
 
+from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
@@ -27,6 +28,7 @@ class Assembly(NamedTuple):
     tx: optax.GradientTransformation
     programs: Programs
     init: Callable[[jax.Array], TrainState]
+    cost: Complexity
 
 
 def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Assembly:
@@ -98,7 +100,8 @@ def _assemble(
             make_eval_step(module, task, prepare=prepare, axis_name=axis_name),
         )
 
-    return Assembly(module, task, tx, make_programs(mode, make_steps), make_init(module, tx, image_shape))
+    programs, init = make_programs(mode, make_steps), make_init(module, tx, image_shape)
+    return Assembly(module, task, tx, programs, init, count(module, image_shape))
 
 
 def synchronise(module: linen.Module, axis_name: str) -> linen.Module:

@@ -12,7 +12,6 @@ import jax
 import numpy as np
 from flax import linen
 
-from jaxcnn.analysis.complexity import count
 from jaxcnn.data import Dataset, Split, batch_indices, load
 from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble, model_record
@@ -92,7 +91,6 @@ def run(
             return load_result(directory.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
     parts = assemble(config, dataset, model)
-    cost = count(parts.module, dataset.image_shape)
     key = jax.random.key(config.seed)
     init_key, run_key = jax.random.split(key)
     state = parts.init(init_key)
@@ -111,8 +109,8 @@ def run(
         metrics=metrics | {f"test_{name}": value for name, value in test.items()},
         history=tuple(history),
         predictions=predictions,
-        params=cost.params,
-        macs=cost.macs,
+        params=parts.cost.params,
+        macs=parts.cost.macs,
         seconds=_seconds(history, compiled, time.perf_counter() - started),
         environment=environment(),
         data=about,

@@ -68,6 +68,9 @@ def curves_figure(result: StudyResult) -> Figure:
             _draw_curves(axes, result.of(arm))
             axes.set_title(f"depth {arm.depth}, width {arm.width}", fontsize=10, loc="left")
             axes.tick_params(labelbottom=True)
+        # Over a few decades only powers of ten have room for a label; within one or two they would be too few.
+        low, high = panels[0].get_ylim()
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
         for axes in panels[len(arms) :]:
             axes.set_visible(False)
         handles, labels = figure.axes[0].get_legend_handles_labels()
@@ -102,7 +105,7 @@ def _draw_errors(axes: Axes, rows: Sequence[ArmSummary]) -> None:
     margins = [100 * row.test_error.half_width if math.isfinite(row.test_error.half_width) else 0.0 for row in rows]
     for position, row in zip(positions, rows, strict=True):
         # Seeds stand a little to the right and spread out in order, so that equal errors stay countable.
-        shift = 0.12 + 0.16 * np.arange(len(row.test_errors)) / max(len(row.test_errors) - 1, 1)
+        shift = 0.1 + 0.32 * np.arange(len(row.test_errors)) / max(len(row.test_errors) - 1, 1)
         axes.plot(
             position + shift,
             [100 * error for error in row.test_errors],
@@ -126,7 +129,7 @@ def _draw_errors(axes: Axes, rows: Sequence[ArmSummary]) -> None:
         label="mean over seeds, 95 % interval",
     )
     axes.set_xticks(positions, [f"{row.arm.depth}\nwidth {row.arm.width}" for row in rows])
-    axes.set_xlim(-0.4, len(rows) - 0.4)
+    axes.set_xlim(-0.4, len(rows) - 0.45)
     axes.margins(y=0.12)
     axes.grid(visible=False, axis="x")
     axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=10)
@@ -142,7 +145,6 @@ def _draw_curves(axes: Axes, runs: Sequence[RunRecord]) -> None:
         look = {"color": color, "linestyle": style, "marker": marker, "markevery": every, "markersize": 4}
         axes.plot(epochs, curves.mean(axis=0), label=name, **look)
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
     axes.yaxis.set_minor_formatter(NullFormatter())
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))

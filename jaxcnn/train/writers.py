@@ -78,9 +78,10 @@ class TensorBoard:
 
 
 class Bar(AbstractContextManager["Bar"]):
-    """The console's progress bar: steps, loss, accuracy, images a second and time left."""
+    """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
 
     def __init__(self, total: int, done: int, name: str, shown: bool = True):
+        console = Console(stderr=True)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -89,8 +90,8 @@ class Bar(AbstractContextManager["Bar"]):
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not shown,
+            console=console,
+            disable=not (shown and console.is_terminal),
         )
         self._task = self._progress.add_task(name, total=total, completed=done, report="")
 
@@ -108,7 +109,7 @@ class Bar(AbstractContextManager["Bar"]):
 
     def print(self, text: str) -> None:
         """A line above the bar."""
-        self._progress.console.print(text, highlight=False)
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 def epoch_line(record: Record, epochs: int) -> str:

@@ -20,7 +20,8 @@ def test_experiment(path, tmp_path, monkeypatch):
     text = path.read_text()
     assert 30 <= len(text.splitlines()) <= 60
     docstring = ast.get_docstring(ast.parse(text))
-    assert "Measured" in docstring, "the docstring states the measured runtime and the expected result"
+    assert "Runtime: " in docstring, "the docstring states the measured runtime"
+    assert "Expected: " in docstring, "and the recorded result"
     module_spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(module_spec)
     module_spec.loader.exec_module(module)
