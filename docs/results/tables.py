@@ -1,7 +1,8 @@
-"""Take the summaries of experiments into docs/results and write the tables of index.md from them.
+"""Take the results of experiments into docs/results and write the table of index.md from them.
 
-python docs/results/tables.py                   rewrite the tables from the stored summaries
-python docs/results/tables.py runs/lenet_mnist  store runs/lenet_mnist/summary.json first
+python docs/results/tables.py                    rewrite the table from the stored summaries
+python docs/results/tables.py runs/lenet_mnist   store runs/lenet_mnist/summary.json first
+python docs/results/tables.py runs/deep_vs_wide  store a study's report and figures
 """
 
 import json
@@ -42,9 +43,16 @@ def table() -> str:
 
 
 def main() -> None:
-    """Store what is named, then write the tables."""
+    """Store what is named, then write the table."""
     for folder in map(Path, sys.argv[1:]):
-        shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
+        if (folder / "report.json").exists():
+            kept = HERE / folder.name
+            shutil.rmtree(kept, ignore_errors=True)
+            shutil.copytree(folder / "figures", kept / "figures", ignore=shutil.ignore_patterns("*.png"))
+            for name in ("report.md", "report.json"):
+                shutil.copyfile(folder / name, kept / name)
+        else:
+            shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
     before, _, after = (HERE / "index.md").read_text().split(MARK)
     (HERE / "index.md").write_text(f"{before}{MARK}\n\n{table()}\n\n{MARK}{after}")
 
