@@ -60,6 +60,7 @@ def prepare(
     settings = tfds.download.DownloadConfig(try_download_gcs=False)
     with contextlib.ExitStack() as stack:
         stack.enter_context(_output(tfds, progress))
+        stack.enter_context(_impatient())
         if mirror is not None:
             stack.enter_context(_mirrored(mirror))
         if importlib.util.find_spec("tensorflow") is None:
@@ -117,6 +118,21 @@ def _output(tfds: types.ModuleType, progress: bool) -> Iterator[None]:
             yield
     finally:
         tfds.enable_progress_bar()
+
+
+@contextlib.contextmanager
+def _impatient() -> Iterator[None]:
+    """Give up on a host after seconds: with TFDS' ten tries a machine without a network waits for minutes."""
+    from tensorflow_datasets.core.download import downloader
+
+    tries = logging.getLogger("urllib3.connectionpool")
+    level = tries.level
+    tries.setLevel(logging.ERROR)  # the failure is reported once, by the caller
+    try:
+        with _replaced(downloader, "MAX_RETRIES", 4):
+            yield
+    finally:
+        tries.setLevel(level)
 
 
 @contextlib.contextmanager
