@@ -92,6 +92,11 @@ def guarded(call: Callable[[], object]) -> None:
         # The reader (head, less) has gone: nothing is wrong, and nothing more can be printed.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        remedy = "check the path, its permissions and the free space"
+        _refuse(InputError(f"{str(error.filename)!r}: {error.strerror}; {remedy}"))
     except KeyboardInterrupt as interrupt:
         print(str(interrupt) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
         sys.exit(130)

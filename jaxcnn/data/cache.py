@@ -184,6 +184,7 @@ def _bar(name: str, split: str, pool: Pool, progress: bool) -> Iterator[Any]:
     from rich.console import Console
     from rich.progress import Progress
 
-    with Progress(console=Console(stderr=True), transient=True) as bars:
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(f"decoding {Path(name).name} {split}", total=pool.length)
         yield lambda: bars.advance(task)

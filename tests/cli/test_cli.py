@@ -125,6 +125,12 @@ def test_unknown_names_are_named(capsys, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_cannot_be_written_is_named(capsys, folder):
+    assert "/proc/nothing" in refused(capsys, "train", "--data", folder, *TINY, "--out", "/proc/nothing/r")
+    study = ["study", "--model.family", "plain", "--depths", "3", "5", "--params", "2500", "--tolerance", "0.05"]
+    assert "/proc/nothing" in refused(capsys, *study, "--epochs", "1", "--out", "/proc/nothing/s")
+
+
 def test_unknown_flag_is_exit_2(capsys):
     code, _, error = call(capsys, "train", "--epocs", "3")
     assert code == 2
