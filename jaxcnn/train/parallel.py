@@ -121,12 +121,12 @@ def make_programs(mode: str, make_steps: Callable[[str | None], tuple[TrainStep,
 
 
 def warm_up(programs: Programs, state: TrainState, batch: Batch, key: jax.Array) -> float:
-    """Compile both programs by running them once on a copy of the state; returns the seconds it took.
+    """Compile both programs by running them once on a copy of a host state; returns the seconds it took.
 
     Kept apart from training so that no figure mixes the two.
     """
     start = time.perf_counter()
-    spare, sums = programs.train(programs.place(programs.fetch(state)), batch, key)
+    spare, sums = programs.train(programs.place(state), batch, key)
     jax.block_until_ready((sums, programs.evaluate(spare, batch)[0]))
     return time.perf_counter() - start
 
