@@ -22,8 +22,8 @@ class ModelSpec:
 
     Args:
         family: Key of `jaxcnn.models.FAMILIES`: lenet, plain, vgg, resnet, resnet_imagenet or wrn.
-        depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: counted as by
-            its authors, 6n + 4).
+        depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
+            authors count, 6n + 4).
         width: Channels of the first stage (wrn: the factor k, as its authors write it: WRN-d-k).
         num_classes: Length of the logits; None takes the data set's number of classes.
         stage_sizes: Blocks (lenet, plain, vgg: convolutions) per stage; overrides how depth is spread.
