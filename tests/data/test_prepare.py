@@ -8,6 +8,7 @@ import os
 import struct
 import tarfile
 import threading
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,8 @@ def patched_names():
         downloader._Downloader.download,
         download_manager.DownloadManager._register_or_validate_checksums,
         image_feature._ImageEncoder._encode_image,
-        "_module" in lazy_imports_utils.tensorflow.__dict__,
+        # The stand-in for TensorFlow. Where the real one is installed, TFDS loads it there itself.
+        "_module" in lazy_imports_utils.tensorflow.__dict__ and find_spec("tensorflow") is None,
     )
 
 
