@@ -120,7 +120,7 @@ def _checksum(images: np.ndarray, labels: np.ndarray) -> int:
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), CHECKED_ROWS)).astype(np.int64))
     value = zlib.crc32(labels.tobytes())
     for row in rows:
-        value = zlib.crc32(np.ascontiguousarray(images[row]), value)
+        value = zlib.crc32(np.ascontiguousarray(images[row]).data, value)
     return value
 
 
@@ -140,7 +140,7 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
                 elif example.image.shape != shape:
                     raise _sizes_differ(source, first, shape, example.name, example.image.shape)
                 # Plain writes, not a writable memory map: on a full disk the latter kills the process.
-                file.write(np.ascontiguousarray(example.image))
+                file.write(np.ascontiguousarray(example.image).data)
                 labels.append(example.label)
             advance()
         if shape is None:
