@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxcnn.errors import InputError
 
 Record = Mapping[str, Any]
+SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
 
 
 class Writer(Protocol):
@@ -114,10 +115,10 @@ class Bar(AbstractContextManager["Bar"]):
 
 def epoch_line(record: Record, epochs: int) -> str:
     """One epoch as a line for the console."""
-    shown = []
-    for split in ("train", "validation"):
-        numbers = [
-            f"{name.removeprefix(split)[1:5]} {value:.4f}" for name, value in record.items() if name.startswith(split)
-        ]
-        shown.append(" ".join([split[:5], *numbers]))
-    return f"{record['epoch']:>3}/{epochs}  {'  '.join(shown)}  {record['seconds']:.1f} s"
+    parts = []
+    for split, short in (("train", "train"), ("validation", "valid")):
+        named = {
+            name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(f"{split}_")
+        }
+        parts.append(" ".join([short, *(f"{SHORT.get(name, name)} {value:.4f}" for name, value in named.items())]))
+    return f"{record['epoch']:>3}/{epochs}  {'  '.join(parts)}  {record['seconds']:.1f} s"
