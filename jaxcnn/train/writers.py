@@ -117,8 +117,6 @@ def epoch_line(record: Record, epochs: int) -> str:
     """One epoch as a line for the console."""
     parts = []
     for split, short in (("train", "train"), ("validation", "valid")):
-        named = {
-            name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(f"{split}_")
-        }
+        named = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(split)}
         parts.append(" ".join([short, *(f"{SHORT.get(name, name)} {value:.4f}" for name, value in named.items())]))
     return f"{record['epoch']:>3}/{epochs}  {'  '.join(parts)}  {record['seconds']:.1f} s"
