@@ -4,10 +4,10 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import NoReturn, TypeVar
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import cache_dir
 
 Config = TypeVar("Config")
 
@@ -105,19 +105,12 @@ def guarded(call: Callable[[], object]) -> None:
 def prepare_backend() -> None:
     """Settings of our entry points, never of a bare import, never over the user's own: a compilation cache."""
     if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_folder() / "xla")
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(cache_dir() / "xla")
         # A script's own imports may have brought JAX in already, which reads its environment only once.
         if (jax := sys.modules.get("jax")) is not None:
             jax.config.update("jax_compilation_cache_dir", os.environ["JAX_COMPILATION_CACHE_DIR"])
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-
-
-def cache_folder() -> Path:
-    """$JAXCNN_CACHE, else the user's cache folder."""
-    if folder := os.environ.get("JAXCNN_CACHE"):
-        return Path(folder)
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "jaxcnn"
 
 
 def _refuse(error: InputError) -> NoReturn:

@@ -11,8 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from jaxcnn.cli.entry import cache_folder
 from jaxcnn.errors import InputError
+from jaxcnn.files import cache_dir
 from jaxcnn.spec import DataConfig
 
 # Files of these names in the working folder hide the package of that name from `python` started there.
@@ -171,7 +171,7 @@ def doctor(arguments: Sequence[str]) -> None:
         import jax
 
         found["devices"] = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
-    folder = cache_folder()
+    folder = cache_dir()
     files = [file for file in folder.rglob("*") if file.is_file()] if folder.exists() else []
     found["cache"] = {
         "folder": str(folder),

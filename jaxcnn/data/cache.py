@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import shutil
 import uuid
@@ -22,6 +21,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Pool, Source, Split
 from jaxcnn.errors import InputError
+from jaxcnn.files import cache_dir
 
 FORMAT = 1
 """Raise it when decoding changes, so that entries of older versions are not read."""
@@ -35,14 +35,6 @@ class Decoded(NamedTuple):
 
     split: Split
     skipped: tuple[str, ...]
-
-
-def cache_dir() -> Path:
-    """$JAXCNN_CACHE, else $XDG_CACHE_HOME/jaxcnn, else ~/.cache/jaxcnn."""
-    if chosen := os.environ.get("JAXCNN_CACHE"):
-        return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "jaxcnn"
 
 
 def entry_path(source: Source, split: str, on_bad: str = "refuse") -> Path:

@@ -14,7 +14,7 @@ from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
-from jaxcnn.spec import ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.spec import OptimizerConfig, RunConfig
 from jaxcnn.tasks import Batch, Task, classification
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
 from jaxcnn.train.parallel import choose
@@ -127,16 +127,7 @@ def make_prepare(
     return prepare
 
 
-def model_record(config: RunConfig, module: linen.Module | None) -> dict[str, object] | None:
+def module_record(module: linen.Module) -> dict[str, str]:
     """How a user's own module is recorded in place of the spec: its import path and its fields."""
-    if module is None:
-        return None
     kind = type(module)
     return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": repr(module)}
-
-
-def spec_of(record: dict[str, object]) -> ModelSpec | None:
-    """None where a run's model was a user's own module."""
-    from jaxcnn.spec import from_record
-
-    return None if "module" in record else from_record(ModelSpec, record, "config.model")

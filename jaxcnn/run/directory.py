@@ -1,7 +1,6 @@
 """A run's folder: what lies in it, written whole or not at all, never over another run's."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,8 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import PARTIAL, holds_files, write_json
+from jaxcnn.spec import RunConfig, from_record
 
 
 class RunDirectory:
@@ -52,7 +53,7 @@ class RunDirectory:
                     f"({_difference(held, config)}); choose another folder"
                 )
             return
-        if self.path.exists() and any(self.path.iterdir()):
+        if holds_files(self.path):
             raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
 
     def claim(self, config: Mapping[str, Any]) -> None:
@@ -72,11 +73,14 @@ class RunDirectory:
         """A JSON file of the run.
 
         Raises:
-            InputError: It is missing or is not JSON.
+            InputError: It is missing or is no JSON object.
         """
         file = self.path / name
         try:
-            return json.loads(file.read_text(encoding="utf-8"))
+            record = json.loads(file.read_text(encoding="utf-8"))
+            if not isinstance(record, dict):
+                raise InputError(f"{str(file)!r}: not a JSON object; restore it or train into a new folder")
+            return record
         except FileNotFoundError:
             if not (self.path / "config.json").exists():
                 raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json)") from None
@@ -88,15 +92,26 @@ class RunDirectory:
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
-        spare = self.path / f".{name}.{os.getpid()}.tmp"
-        spare.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        spare.replace(self.path / name)
+        write_json(self.path / name, content)
+
+    def read_config(self) -> tuple[RunConfig, str | None]:
+        """The run that was asked for, and the import path of the user's own module where it trained one.
+
+        In that case the config's model is the default, which says nothing.
+        """
+        record = self.read("config.json")
+        model = record.get("model")
+        own = model.get("module") if isinstance(model, dict) else None
+        if own is not None:
+            record = {name: value for name, value in record.items() if name != "model"}
+        return from_record(RunConfig, record, f"{self.path}/config.json"), own
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Write predictions.npz, whole or not at all."""
-        spare = self.path / f".predictions.{os.getpid()}.tmp.npz"
+        spare = self.path / f"predictions.npz{PARTIAL}"
         named: dict[str, Any] = dict(arrays)
-        np.savez_compressed(spare, **named)
+        with spare.open("wb") as file:  # a name would be given the suffix .npz
+            np.savez_compressed(file, **named)
         spare.replace(self.path / "predictions.npz")
 
     def read_predictions(self) -> dict[str, np.ndarray]:
@@ -111,7 +126,8 @@ class RunDirectory:
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
     """What makes two configurations the same run: all but where the data lie on this machine."""
     plain = json.loads(json.dumps(config))
-    plain.get("data", {}).pop("data_dir", None)
+    if isinstance(plain.get("data"), dict):
+        plain["data"].pop("data_dir", None)
     return plain
 
 

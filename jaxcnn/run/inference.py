@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,10 @@ from flax import linen
 from jaxcnn.data import BadImage, decode_image, load
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
-from jaxcnn.run.assembly import assemble, make_prepare, spec_of
+from jaxcnn.run.assembly import assemble, make_prepare
 from jaxcnn.run.directory import RunDirectory
 from jaxcnn.run.runner import measure
-from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
+from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import classification
 from jaxcnn.train import Checkpoints, TrainState, make_eval_step, make_init, make_optimizer
 
@@ -107,17 +107,13 @@ def _prediction(path: Path, row: np.ndarray, names: Sequence[str], top: int) -> 
 
 
 def _read_config(folder: RunDirectory, model: linen.Module | None) -> tuple[RunConfig, linen.Module | None]:
-    record: dict[str, Any] = folder.read("config.json")
-    if spec_of(record["model"]) is None:
-        if model is None:
-            raise InputError(
-                f"run {str(folder.path)!r}: its model is your own module {record['model']['module']}; "
-                "call evaluate_run or predict from Python with model=..."
-            )
-        record = {**record, "model": as_record(ModelSpec())}
-    else:
-        model = None
-    return from_record(RunConfig, record, f"{folder.path}/config.json"), model
+    config, own = folder.read_config()
+    if own is not None and model is None:
+        raise InputError(
+            f"run {str(folder.path)!r}: its model is your own module {own}; "
+            "call evaluate_run or predict from Python with model=..."
+        )
+    return config, model if own is not None else None
 
 
 def _restore(folder: RunDirectory, like: TrainState) -> TrainState:

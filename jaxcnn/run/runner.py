@@ -14,10 +14,10 @@ from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load
 from jaxcnn.errors import InputError
-from jaxcnn.run.assembly import Assembly, assemble, model_record
+from jaxcnn.run.assembly import Assembly, assemble, module_record
 from jaxcnn.run.directory import RunDirectory
 from jaxcnn.run.environment import environment
-from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
+from jaxcnn.spec import RunConfig, as_record
 from jaxcnn.train import Checkpoints, Plan, TrainState, evaluate, fit
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.writers import JsonLines, TensorBoard, Writer
@@ -82,8 +82,8 @@ def run(
     """
     started = time.perf_counter()
     record = as_record(config)
-    if (own := model_record(config, model)) is not None:
-        record["model"] = own
+    if model is not None:
+        record["model"] = module_record(model)
     directory = RunDirectory(Path(out)) if out is not None else None
     if directory is not None:
         directory.refuse_other(record)
@@ -128,12 +128,11 @@ def load_result(directory: Path | str) -> RunResult:
             config's model left at its default.
     """
     folder = RunDirectory(Path(directory))
-    record, stored = folder.read("config.json"), folder.read("result.json")
-    if "module" in record.get("model", {}):
-        record = {**record, "model": as_record(ModelSpec())}
+    config, _ = folder.read_config()
+    stored = folder.read("result.json")
     try:
         return RunResult(
-            config=from_record(RunConfig, record, f"{folder.path}/config.json"),
+            config=config,
             directory=folder.path,
             metrics=stored["metrics"],
             history=tuple(stored["history"]),

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcnn.errors import InputError
-from jaxcnn.run.directory import RunDirectory
+from jaxcnn.files import write_json
 from jaxcnn.run.runner import RunResult, run
 from jaxcnn.spec import RunConfig
 
@@ -38,7 +38,7 @@ def run_seeds(
         run(replace(config, seed=seed), out=out / f"seed{seed}", model=model, progress=progress) for seed in seeds
     ]
     summary = summarise(results)
-    RunDirectory(out).write("summary.json", summary)
+    write_json(out / "summary.json", summary)
     if progress:
         Console().print(_table(summary))
     return results

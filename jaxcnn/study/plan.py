@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import holds_files, write_json
 from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
 from jaxcnn.study.arm import Arm
 
@@ -179,14 +180,7 @@ def store_plan(plan: Plan, directory: Path) -> None:
                 "give a new folder, or the settings it was planned with"
             )
         return
-    if directory.is_dir() and any(file.suffix != ".partial" for file in directory.iterdir()):
+    if holds_files(directory):
         raise InputError(f"out={directory} holds other files and no study.json: give a new or empty folder")
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(path, to_json(plan))
-
-
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
-    """Write JSON in one move, so that an interruption leaves the old file or the new one, never half of one."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_json(path, to_json(plan), allow_nan=False)

@@ -12,10 +12,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as ConsoleTable
 from rich.text import Text
 
+from jaxcnn.files import write_json
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.study.document import Block, Code, Facts, Figure, Heading, Paragraph, Table, to_html, to_markdown
 from jaxcnn.study.figures import curves_figure, error_figure, write_figure
-from jaxcnn.study.plan import write_json
 from jaxcnn.study.results import StudyResult, load_study
 from jaxcnn.study.statistics import Interval
 from jaxcnn.study.verdict import ArmSummary, Verdict, judge, points, summarise
@@ -67,7 +67,7 @@ def write_report(result: StudyResult, out: Path | str) -> Path:
     title = _title(result, rows)
     (out / "report.md").write_text(to_markdown(title, blocks), encoding="utf-8")
     (out / "report.html").write_text(to_html(title, blocks), encoding="utf-8")
-    write_json(out / "report.json", _record(result, verdict, rows))
+    write_json(out / "report.json", _record(result, verdict, rows), allow_nan=False)
     return out / "report.html"
 
 

@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from jaxcnn.files import write_json
 from jaxcnn.run import RunResult, run
 from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan, store_plan, write_json
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.progress import StudyBar
 from jaxcnn.study.results import METRICS, RunRecord, StudyResult, load_study, to_json
 
@@ -49,7 +50,7 @@ def run_study(
                 records.append(_record(arm, seed, result))
                 data.append(result.data)
                 environments.append(result.environment)
-    write_json(out / "results.json", to_json(plan, records, data, environments))
+    write_json(out / "results.json", to_json(plan, records, data, environments), allow_nan=False)
     return load_study(out)
 
 

@@ -7,9 +7,10 @@ import threading
 import numpy as np
 import pytest
 
-from jaxcnn.data.cache import cache_dir, decoded, entry_path
+from jaxcnn.data.cache import decoded, entry_path
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.errors import InputError
+from jaxcnn.files import cache_dir
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 3, 2), np.uint8)
 

@@ -10,6 +10,7 @@ from flax import linen
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import evaluate_run, load_result, predict, run, run_seeds
+from jaxcnn.run.directory import RunDirectory
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, as_record, from_record
 
 CONFIG = RunConfig(model=ModelSpec("plain", depth=3, width=4), epochs=2, batch_size=128)
@@ -163,6 +164,24 @@ def test_unfinished_and_foreign_folders_are_named(tmp_path, finished):
     (tmp_path / "config.json").write_text('{"model": ')
     with pytest.raises(InputError, match="not readable as JSON"):
         load_result(tmp_path)
+    for other in ("[]", "3"):
+        (tmp_path / "config.json").write_text(other)
+        with pytest.raises(InputError, match="not a JSON object"):
+            evaluate_run(tmp_path)
+        with pytest.raises(InputError, match="not a JSON object"):
+            run(CONFIG, out=tmp_path, progress=False)
+    (tmp_path / "config.json").write_text('{"data": 3}')
+    with pytest.raises(InputError, match="another configuration"):
+        run(CONFIG, out=tmp_path, progress=False)
+    (tmp_path / "config.json").write_text('{"model": 3}')
+    with pytest.raises(InputError, match=r"config\.json\.model: expected an object"):
+        load_result(tmp_path)
+
+
+def test_leftovers_of_a_killed_write_do_not_block_the_folder(tmp_path):
+    (tmp_path / "config.json.partial").write_text('{"mod')
+    RunDirectory(tmp_path).claim(as_record(CONFIG))
+    assert RunDirectory(tmp_path).read_config() == (CONFIG, None)
 
 
 @pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch_size", 0), ("seed", -1), ("checkpoint_every", 0)])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxcnn.files import write_json
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan, store_plan, write_json
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.results import RunRecord, StudyResult, load_study, to_json
 
 ARMS = tuple(
