@@ -1,10 +1,14 @@
-"""Where jaxcnn keeps what it can make again, and how it writes JSON: in one move, so that nobody reads half a file."""
+"""Where jaxcnn keeps what it can make again, and how it writes: in one move, and sealed where an edit must show."""
 
+import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from jaxcnn.errors import InputError
 
 PARTIAL = ".partial"
 """Suffix of a file that is being written; one that a kill left behind is no content of its folder."""
@@ -18,17 +22,64 @@ def cache_dir() -> Path:
     return (Path(base).expanduser() if base else Path.home() / ".cache") / "jaxcnn"
 
 
+@contextmanager
+def in_one_move(path: Path) -> Iterator[Path]:
+    """A name to write to, which becomes `path` when the block ends: an interruption leaves the old file or the new one.
+
+    Two processes that write the same file do not meet: each has a name of its own until the move.
+    """
+    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
+    yield partial
+    partial.replace(path)
+
+
 def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True) -> None:
-    """Write JSON in one move: an interruption leaves the old file or the new one, never half of one.
+    """Write JSON in one move.
 
     Args:
         path: The file.
         record: What it will hold.
         allow_nan: False refuses NaN and infinities, which other readers than Python's take for damage.
     """
-    partial = path.with_name(path.name + PARTIAL)
-    partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
-    partial.replace(path)
+    with in_one_move(path) as partial:
+        partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
+
+
+def seal(record: Mapping[str, Any]) -> str:
+    """SHA-256 of a record's JSON without its own entry `seal`: any change of a value changes it."""
+    content = {name: value for name, value in record.items() if name != "seal"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+    """Write JSON in one move with the seal that `read_sealed` checks; NaN and infinities are refused."""
+    plain = json.loads(json.dumps(record, allow_nan=False))
+    write_json(path, plain | {"seal": seal(plain)}, allow_nan=False)
+
+
+def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
+    """Read what `write_sealed` wrote.
+
+    Args:
+        path: The file.
+        remedy: What to do where it is damaged, as the end of a sentence.
+
+    Raises:
+        InputError: It is truncated, no JSON object, or was changed after it was written.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, NotADirectoryError) as error:
+        raise InputError(f"{str(path)!r}: not readable as JSON ({error}); {remedy}") from None
+    if not isinstance(record, dict) or record.get("seal") != seal(record):
+        raise InputError(f"{str(path)!r}: it was changed after it was written (its seal is broken); {remedy}")
+    return record
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def holds_files(folder: Path) -> bool:

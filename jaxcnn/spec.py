@@ -21,24 +21,26 @@ class ModelSpec:
     Fields left at None take the family's default; a field that the family does not have must stay None.
 
     Args:
-        family: Key of `jaxcnn.models.FAMILIES`: lenet, plain, vgg, resnet, resnet_imagenet or wrn.
+        family: Key of `jaxcnn.models.FAMILIES`: dense, lenet, plain, vgg, resnet, resnet_imagenet or wrn.
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
-        width: Channels of the first stage (wrn: the factor k, as its authors write it: WRN-d-k).
+        width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k, as its authors write it:
+            WRN-d-k).
         num_classes: Length of the logits; None takes the data set's number of classes.
-        stage_sizes: Blocks (lenet, plain, vgg: convolutions) per stage; overrides how depth is spread.
+        stage_sizes: Blocks (lenet, plain, vgg: convolutions; dense: hidden layers) per stage; overrides how depth is
+            spread.
         stage_widths: Channels per stage; overrides how width grows. How a budget is hit to the last percent.
         dense: Number of dense layers, the classifier included (lenet, vgg).
         units: Units of the hidden dense layers, `dense - 1` of them (lenet, vgg).
         kernel: Side of the convolution kernels (lenet, plain).
-        norm: Batch norm after each convolution (lenet, plain, vgg).
+        norm: Batch norm after each convolution (lenet, plain, vgg) or hidden layer (dense).
         skip: Residual connections on or off (residual families).
         shortcut: A (zero padding) or B (1x1 projection) where shapes change (resnet).
         block: basic or bottleneck (resnet_imagenet).
         stem: cifar (3x3) or imagenet (7x7, stride 2, max pool) (resnet_imagenet).
         padding: Padding of the lenet convolutions: same_first (pad 2, then valid), valid, same.
         zero_init: Start the last batch-norm scale of each residual block at zero.
-        dropout: Share of units dropped: before dense layers, or inside wrn blocks.
+        dropout: Share of units dropped: before dense layers, after hidden ones, or inside wrn blocks.
     """
 
     family: str = "resnet"
@@ -135,6 +137,7 @@ class RunConfig:
         parallel: auto (one device: jit; several: pmap), jit or pmap.
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
         checkpoint_every: Epochs between checkpoints.
+        evaluate_test: Read the test split, once, after the last epoch; False (tuning) never opens it.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)
@@ -147,6 +150,7 @@ class RunConfig:
     parallel: Literal["auto", "jit", "pmap"] = "auto"
     sync_batch_norm: bool = True
     checkpoint_every: int = 1
+    evaluate_test: bool = True
 
 
 def as_record(config: object) -> dict[str, object]:

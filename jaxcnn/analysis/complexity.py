@@ -32,15 +32,20 @@ class Layer(NamedTuple):
     output_shape: tuple[int, ...]
     params: int
     macs: int
+    activations: int
 
 
 class Complexity(NamedTuple):
-    """What a module costs per image: trainable parameters, MACs (1 MAC = 2 FLOPs), activations (elements), layers."""
+    """What a module costs per image: trainable parameters, MACs (1 MAC = 2 FLOPs), activations (elements), layers.
+
+    output_shape is that of one example's output; of several outputs the first is meant.
+    """
 
     params: int
     macs: int
     activations: int
     layers: tuple[Layer, ...]
+    output_shape: tuple[int, ...] = ()
 
 
 class _Call(NamedTuple):
@@ -90,6 +95,7 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
         macs=sum(cost.macs for cost in costs),
         activations=sum(cost.activations for cost in costs),
         layers=layers,
+        output_shape=calls[0].output_shape,
     )
 
 
@@ -173,16 +179,25 @@ def _own_params(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], 
 
 def _layers(calls: list[_Call], costs: list[_Cost], params: dict[tuple[str, ...], int]) -> tuple[Layer, ...]:
     macs: dict[tuple[str, ...], int] = {}
+    activations: dict[tuple[str, ...], int] = {}
     for cost in costs:
         path = () if cost.call is None else calls[cost.call].path
         macs[path] = macs.get(path, 0) + cost.macs
+        activations[path] = activations.get(path, 0) + cost.activations
     parents = {call.path[:depth] for call in calls for depth in range(len(call.path))}
     first: dict[tuple[str, ...], _Call] = {}
     for call in calls:
         if call.path not in first or (call.method == "__call__" != first[call.path].method):
             first[call.path] = call
     return tuple(
-        Layer("/".join(path), call.kind, call.output_shape, params.get(path, 0), macs.get(path, 0))
+        Layer(
+            "/".join(path),
+            call.kind,
+            call.output_shape,
+            params.get(path, 0),
+            macs.get(path, 0),
+            activations.get(path, 0),
+        )
         for path, call in first.items()
         if path not in parents or params.get(path, 0) or macs.get(path, 0)
     )

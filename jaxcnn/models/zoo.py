@@ -10,6 +10,7 @@ from types import MappingProxyType
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
+from jaxcnn.models.dense import DENSE
 from jaxcnn.models.family import Family, complete, nearest
 from jaxcnn.models.plain import LENET, PLAIN, VGG
 from jaxcnn.models.resnet import RESNET, RESNET_IMAGENET, WRN
@@ -17,6 +18,7 @@ from jaxcnn.spec import ModelSpec
 
 FAMILIES: Mapping[str, Family] = MappingProxyType(
     {
+        "dense": DENSE,
         "lenet": LENET,
         "plain": PLAIN,
         "vgg": VGG,

@@ -6,6 +6,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from flax import linen
@@ -17,6 +18,7 @@ from jaxcnn.models import build
 from jaxcnn.spec import OptimizerConfig, RunConfig
 from jaxcnn.tasks import Batch, Task, classification
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
+from jaxcnn.train.optimizer import check as check_optimizer
 from jaxcnn.train.parallel import choose
 
 
@@ -50,7 +52,7 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
     arguments = (
         module,
-        config.optimizer,
+        replace(config.optimizer, learning_rate=1.0, weight_decay=0.0),
         (config.epochs * per_epoch, per_epoch),
         config.label_smoothing,
         config.data.augment,
@@ -58,11 +60,14 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
         dataset.image_shape,
         (choose(config.parallel), config.sync_batch_norm),
     )
+    check_optimizer(config.optimizer)
     try:
         hash(module)
+        make = _assemble
     except TypeError:  # A module with list fields cannot be remembered, only compiled anew.
-        return _assemble.__wrapped__(*arguments)
-    return _assemble(*arguments)
+        make = _assemble.__wrapped__
+    parts = make(*arguments)
+    return parts._replace(init=_with_rates(parts.init, config.optimizer))
 
 
 def check(config: RunConfig) -> None:
@@ -73,7 +78,21 @@ def check(config: RunConfig) -> None:
             raise InputError(f"{name}={value}: must be at least {least}")
 
 
-@lru_cache(maxsize=4)
+def _with_rates(init: Callable[[jax.Array], TrainState], config: OptimizerConfig) -> Callable[[jax.Array], TrainState]:
+    """Initialisation at a learning rate and weight decay of its own: they are arrays, so one program serves all."""
+    rates = {"learning_rate": config.learning_rate, "weight_decay": config.weight_decay}
+
+    def fresh(key: jax.Array) -> TrainState:
+        state = init(key)
+        arrays = {name: jnp.float32(value) for name, value in rates.items()}
+        return state._replace(
+            opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays})
+        )
+
+    return fresh
+
+
+@lru_cache(maxsize=8)
 def _assemble(
     module: linen.Module,
     optimizer: OptimizerConfig,

@@ -1,6 +1,7 @@
 """A run's folder: what lies in it, written whole or not at all, never over another run's."""
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import PARTIAL, holds_files, write_json
+from jaxcnn.files import holds_files, in_one_move, read_sealed, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, from_record
+
+CHANGED = "it was changed after it was written"
 
 
 class RunDirectory:
@@ -106,21 +109,62 @@ class RunDirectory:
             record = {name: value for name, value in record.items() if name != "model"}
         return from_record(RunConfig, record, f"{self.path}/config.json"), own
 
-    def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Write predictions.npz, whole or not at all."""
-        spare = self.path / f"predictions.npz{PARTIAL}"
+    def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> str:
+        """Write predictions.npz in one move; returns its SHA-256."""
+        file = self.path / "predictions.npz"
         named: dict[str, Any] = dict(arrays)
-        with spare.open("wb") as file:  # a name would be given the suffix .npz
-            np.savez_compressed(file, **named)
-        spare.replace(self.path / "predictions.npz")
+        with in_one_move(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
+            np.savez_compressed(stream, **named)
+        return sha256(file)
 
-    def read_predictions(self) -> dict[str, np.ndarray]:
-        """The arrays of predictions.npz."""
+    def read_predictions(self, digest: str | None = None) -> dict[str, np.ndarray]:
+        """The arrays of predictions.npz.
+
+        Raises:
+            InputError: It is not readable, or not the file whose SHA-256 is `digest`.
+        """
+        file = self.path / "predictions.npz"
         try:
-            with np.load(self.path / "predictions.npz", allow_pickle=False) as stored:
+            if digest is not None and sha256(file) != digest:
+                raise InputError(f"{str(file)!r}: {CHANGED}; restore it or train into a new folder")
+            with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
-            raise InputError(f"{str(self.path / 'predictions.npz')!r}: not readable ({error})") from error
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{str(file)!r}: not readable ({error})") from error
+
+    def write_result(self, content: Mapping[str, Any]) -> None:
+        """Write result.json, sealed: numbers that are not finite become null."""
+        write_sealed(self.path / "result.json", _finite(content))
+
+    def read_result(self) -> dict[str, Any]:
+        """What `write_result` wrote, null as NaN.
+
+        Raises:
+            InputError: The run is not finished, or the file is damaged or was changed.
+        """
+        if not self.finished:
+            self.read("result.json")  # says what is missing
+        return _with_nan(read_sealed(self.path / "result.json", "restore it or train into a new folder"))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _with_nan(record: dict[str, Any]) -> dict[str, Any]:
+    """Metrics and history as numbers again."""
+
+    def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
+        return {key: math.nan if value is None else value for key, value in row.items()}
+
+    rows = {"metrics": numbers(record["metrics"]), "history": [numbers(row) for row in record["history"]]}
+    return record | rows
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -30,9 +30,10 @@ class RunResult:
     Args:
         config: The run that was asked for.
         directory: Its folder, None where nothing was written.
-        metrics: Of the last epoch: train_, validation_ and test_ loss (nats) and accuracy.
+        metrics: Of the last epoch: train_, validation_ and (unless evaluate_test is off) test_ loss (nats) and accuracy.
         history: One record an epoch.
-        predictions: Of the test split, per example: labels, predictions, probability (of the predicted class), correct.
+        predictions: Of the test split, per example: labels, predictions, probability (of the predicted class), correct;
+            empty where evaluate_test is off.
         params: Trainable parameters.
         macs: Multiply-accumulates of one image's forward pass, convolutions and dense layers.
         seconds: compile, train, step (median over epochs, a step), total.
@@ -101,7 +102,9 @@ def run(
     state, history, compiled = _train(
         config, parts, dataset, jax.device_get(state), run_key, directory, options, tensorboard
     )
-    test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
+    test, predictions = {}, {}
+    if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
+        test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
     metrics = {k: v for k, v in history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
@@ -129,14 +132,14 @@ def load_result(directory: Path | str) -> RunResult:
     """
     folder = RunDirectory(Path(directory))
     config, _ = folder.read_config()
-    stored = folder.read("result.json")
+    stored = folder.read_result()
     try:
         return RunResult(
             config=config,
             directory=folder.path,
             metrics=stored["metrics"],
             history=tuple(stored["history"]),
-            predictions=folder.read_predictions(),
+            predictions=folder.read_predictions(stored["predictions_sha256"]) if config.evaluate_test else {},
             params=stored["params"],
             macs=stored["macs"],
             seconds=stored["seconds"],
@@ -238,14 +241,14 @@ def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> di
 
 
 def _store(directory: RunDirectory, result: RunResult) -> None:
-    directory.write_predictions(result.predictions)
-    directory.write(
-        "result.json",
+    digest = directory.write_predictions(result.predictions) if result.predictions else None
+    directory.write_result(
         {
+            "predictions_sha256": digest,
             "metrics": result.metrics,
             "history": list(result.history),
             "params": result.params,
             "macs": result.macs,
             "seconds": result.seconds,
-        },
+        }
     )

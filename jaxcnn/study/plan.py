@@ -1,24 +1,59 @@
-"""What a study will do, written before its first run: arms, seeds, the declared contrast and the verdict's rule."""
+"""What a study will do, written and sealed before its first run: arms, contrasts, tuning, seeds and the verdict's rule."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import holds_files, write_json
-from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
+from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
 
-FORMAT = "jaxcnn study plan 1"
 RULE = (
-    "Test error of the deepest arm minus that of the shallowest and widest, with Welch's 95 % interval over seeds: "
-    "deeper where the whole interval lies below zero, wider where it lies above, not resolved where it holds zero."
+    "The primary contrast of each budget is the test error of its deepest arm minus that of its shallowest and widest "
+    "arm. (1) Equivalent, where the 90 % population interval (new seeds, new images) lies within the margin on both "
+    "sides of zero (TOST at 5 %). (2) Else deeper or wider for the population, where its p-value, corrected by Holm over "
+    "the budgets, is below 5 %. (3) Else deeper or wider on this test set only, where Welch's p-value over seeds, "
+    "corrected by Holm, is below 5 %. (4) Else inconclusive. Several budgets share a verdict where all of them agree, "
+    "and are inconclusive together where they do not."
 )
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How every arm is tuned, all alike: a grid, on validation error, with seeds that no reported run has.
+
+    Args:
+        learning_rates: Rising, evenly spaced on a log scale; one value means no tuning of the rate.
+        weight_decays: Rising; one value means no tuning of the decay.
+        seeds: One trial per point of the grid and seed.
+        extensions: How many rates may be added below and above, for all arms, while some arm is best at an edge.
+        shared: Also run the contrasts at the one setting that is best on average, to show what tuning changed.
+    """
+
+    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125, 0.3125, 0.78125)
+    weight_decays: tuple[float, ...] = (1e-4, 1e-3)
+    seeds: tuple[int, ...] = (1000,)
+    extensions: int = 2
+    shared: bool = True
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many runs an arm has: pilot runs give the spread, the power table the number, the cap an end.
+
+    Args:
+        pilot: Runs per arm before the number is chosen; they count.
+        cap: Most runs per arm.
+        first: The seeds are first, first + 1, ...
+        power: Chance aimed at of finding a difference as large as the margin.
+    """
+
+    pilot: int = 3
+    cap: int = 5
+    first: int = 0
+    power: float = 0.8
 
 
 @dataclass(frozen=True)
@@ -26,161 +61,114 @@ class Plan:
     """A study as it was declared; equal plans are equal studies.
 
     Args:
-        base: The run every arm shares: data, optimiser, epochs; its model and seed are replaced.
-        arms: The networks compared, in the order in which they run.
-        seeds: One run per arm and seed.
-        deeper: Label of the deepest arm.
-        wider: Label of the shallowest arm, the widest of them.
-        rule: How the contrast between these two becomes a verdict.
+        base: The run every arm shares; its model, seed, learning rate and weight decay are replaced.
+        arms: The networks compared, budget by budget.
+        hypothesis: What is asked, in words.
+        margin: Smallest difference in test error that matters, a share.
+        tuning: How every arm is tuned.
+        seeds: How the number of runs is chosen.
+        rule: How contrasts become the verdict.
         command: What was typed to start the study; not part of its identity.
     """
 
     base: RunConfig
     arms: tuple[Arm, ...]
-    seeds: tuple[int, ...]
-    deeper: str
-    wider: str
+    hypothesis: str
+    margin: float = 0.005
+    tuning: Tuning = field(default_factory=Tuning)
+    seeds: Seeds = field(default_factory=Seeds)
     rule: str = RULE
     command: str = ""
 
-    def config(self, arm: Arm, seed: int) -> RunConfig:
-        """The run of one arm with one seed."""
-        return replace(self.base, model=arm.spec, seed=seed)
+    @property
+    def budgets(self) -> tuple[str, ...]:
+        """Budgets in words, in the order of the arms."""
+        return tuple(dict.fromkeys(arm.budget_label for arm in self.arms))
+
+    def of(self, budget: str) -> tuple[Arm, ...]:
+        """The arms of one budget, the shallowest first."""
+        return tuple(sorted((a for a in self.arms if a.budget_label == budget), key=lambda a: (a.depth, -a.width)))
+
+    def contrast(self, budget: str) -> tuple[Arm, Arm]:
+        """(deeper, wider): the arms that the verdict compares, chosen by depth and width alone."""
+        arms = self.of(budget)
+        deepest = max(arm.depth for arm in arms)
+        return min((a for a in arms if a.depth == deepest), key=lambda a: a.width), arms[0]
 
 
-def make_plan(base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int], *, command: str = "") -> Plan:
-    """Declare a study: which arms, which seeds, and which single contrast decides.
+def make_plan(
+    base: RunConfig,
+    arms: Sequence[Arm],
+    *,
+    hypothesis: str = "",
+    margin: float = 0.005,
+    tuning: Tuning | None = None,
+    seeds: Seeds | None = None,
+    command: str = "",
+) -> Plan:
+    """Declare a study.
 
     Args:
         base: The run every arm shares.
-        arms: Two or more, of two or more depths.
-        seeds: One or more, all different.
+        arms: Two depths or more at every budget, every arm named once.
+        hypothesis: What is asked; empty: the project's question in the arms' own numbers.
+        margin: Smallest difference in test error that matters, a share such as 0.005.
+        tuning: How every arm is tuned; None: the default grid.
+        seeds: How the number of runs is chosen; None: 3 pilot runs, 5 at most.
         command: What the user typed, for the report.
 
     Returns:
-        The plan, with the primary contrast chosen by depth and width alone.
+        The plan; its contrasts follow from depth and width alone.
 
     Raises:
-        InputError: Fewer than two depths, two arms of the same name, no seeds or repeated ones.
+        InputError: Something that no study can have, by name.
     """
-    names = Counter(arm.label for arm in arms)
-    twice = [name for name, count in names.items() if count > 1]
+    tuning, seeds = tuning or Tuning(), seeds or Seeds()
+    arms = tuple(arms)
+    plan = Plan(base, arms, hypothesis or _hypothesis(base, arms), margin, tuning, seeds, command=command)
+    _check_arms(plan)
+    _check_numbers(margin, tuning, seeds)
+    own = {seeds.first + number for number in range(max(seeds.cap, seeds.pilot))}
+    if own & set(tuning.seeds):
+        raise InputError(
+            f"tuning.seeds={tuning.seeds}: {min(own & set(tuning.seeds))} is the seed of a reported run too; "
+            "tune with seeds of their own, such as 1000"
+        )
+    return plan
+
+
+def _hypothesis(base: RunConfig, arms: Sequence[Arm]) -> str:
+    budgets = " and ".join(dict.fromkeys(arm.budget_label for arm in arms))
+    return (
+        f"On {base.data.name}, {arms[0].family if arms else 'no'} networks of {budgets}: the deepest and the widest "
+        "differ in test error."
+    )
+
+
+def _check_arms(plan: Plan) -> None:
+    twice = [name for name, count in Counter(arm.label for arm in plan.arms).items() if count > 1]
     if twice:
         raise InputError(f"arms holds {twice[0]} more than once: give each arm a depth and width of its own")
-    if len({arm.depth for arm in arms}) < 2:
-        depths = sorted({arm.depth for arm in arms})
-        raise InputError(f"arms have the depths {depths}: deeper against wider needs two depths or more")
-    if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds={tuple(seeds)} must be one or more different whole numbers")
-    deeper = max(arms, key=lambda arm: (arm.depth, -arm.width))
-    wider = min(arms, key=lambda arm: (arm.depth, -arm.width))
-    return Plan(base, tuple(arms), tuple(seeds), deeper.label, wider.label, command=command)
+    for budget in plan.budgets:
+        depths = sorted({arm.depth for arm in plan.of(budget)})
+        if len(depths) < 2:
+            raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
+    if not plan.arms:
+        raise InputError("arms=(): give two or more, of different depths (match_width solves them)")
 
 
-def to_json(plan: Plan) -> dict[str, Any]:
-    """The plan as plain JSON values (lists, not tuples), so that what is compared is what is stored."""
-    record = {
-        "format": FORMAT,
-        "command": plan.command,
-        "primary_contrast": {"deeper": plan.deeper, "wider": plan.wider, "measure": "test error, deeper minus wider"},
-        "verdict_rule": plan.rule,
-        "seeds": plan.seeds,
-        "arms": [{"label": arm.label} | arm._asdict() | {"spec": as_record(arm.spec)} for arm in plan.arms],
-        "base": as_record(plan.base),
-    }
-    return json.loads(json.dumps(record))
-
-
-def from_json(record: Mapping[str, Any]) -> Plan:
-    """The plan that `to_json` wrote.
-
-    Raises:
-        KeyError, TypeError, InputError: Fields are missing or unknown; `load_plan` makes a sentence of them.
-    """
-    arms = tuple(
-        Arm(**{k: v for k, v in arm.items() if k not in ("label", "spec")}, spec=from_record(ModelSpec, arm["spec"]))
-        for arm in record["arms"]
-    )
-    contrast = record["primary_contrast"]
-    return Plan(
-        base=from_record(RunConfig, record["base"]),
-        arms=arms,
-        seeds=tuple(record["seeds"]),
-        deeper=contrast["deeper"],
-        wider=contrast["wider"],
-        rule=record["verdict_rule"],
-        command=record["command"],
-    )
-
-
-def read_json(path: Path, expected: str) -> dict[str, Any]:
-    """A JSON file of ours.
-
-    Args:
-        path: The file.
-        expected: Its `format` entry.
-
-    Returns:
-        The whole record.
-
-    Raises:
-        InputError: The file is missing, is no JSON (truncated or edited), or is of another format.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{path} does not exist: {path.parent} holds no finished study; run it first") from None
-    except (ValueError, OSError) as error:
-        raise InputError(f"{path} cannot be read as JSON ({error}): restore it or start in a new folder") from None
-    if not isinstance(record, dict) or record.get("format") != expected:
-        raise InputError(f"{path} is not a {expected!r} file of this version: give the folder of a jaxcnn study")
-    return record
-
-
-def load_plan(directory: Path) -> Plan:
-    """Read `study.json`.
-
-    Args:
-        directory: Folder of a study.
-
-    Returns:
-        The plan.
-
-    Raises:
-        InputError: The file is missing, truncated, of another format or with fields that do not belong to a plan.
-    """
-    path = directory / "study.json"
-    record = read_json(path, FORMAT)
-    try:
-        return from_json(record)
-    except (KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"{path} is not a complete study plan ({error}): restore it or use a new folder") from None
-
-
-def store_plan(plan: Plan, directory: Path) -> None:
-    """Write `study.json`, once; the same plan again changes nothing.
-
-    Args:
-        plan: The study.
-        directory: Its folder, made where missing.
-
-    Raises:
-        InputError: The folder holds another study or other files. Nothing is overwritten.
-    """
-    path = directory / "study.json"
-    if directory.exists() and not directory.is_dir():
-        raise InputError(f"out={directory} is a file: give a folder")
-    if path.exists():
-        stored = to_json(load_plan(directory)) | {"command": ""}
-        wanted = to_json(plan) | {"command": ""}
-        changed = [key for key in wanted if stored[key] != wanted[key]]
-        if changed:
-            raise InputError(
-                f"out={directory} holds a study with another configuration ({', '.join(changed)} differ): "
-                "give a new folder, or the settings it was planned with"
-            )
-        return
-    if holds_files(directory):
-        raise InputError(f"out={directory} holds other files and no study.json: give a new or empty folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_json(path, to_json(plan), allow_nan=False)
+def _check_numbers(margin: float, tuning: Tuning, seeds: Seeds) -> None:
+    if not 0 < margin < 1:
+        raise InputError(f"margin={margin}: give a share of the test images between 0 and 1, such as 0.005")
+    for name in ("learning_rates", "weight_decays", "seeds"):
+        values = getattr(tuning, name)
+        if not values or list(values) != sorted(set(values)) or min(values) < 0:
+            raise InputError(f"tuning.{name}={values}: give one or more different numbers, rising, none negative")
+    if min(tuning.learning_rates) <= 0:
+        raise InputError(f"tuning.learning_rates={tuning.learning_rates}: learning rates must be positive")
+    if tuning.extensions < 0:
+        raise InputError(f"tuning.extensions={tuning.extensions}: must not be negative; 0 keeps the grid as it is")
+    if seeds.pilot < 1 or seeds.cap < seeds.pilot or seeds.first < 0:
+        raise InputError(f"seeds={seeds}: needs 1 <= pilot <= cap and first >= 0")
+    if not 0 < seeds.power < 1:
+        raise InputError(f"seeds.power={seeds.power}: give a probability between 0 and 1, such as 0.8")

@@ -1,29 +1,92 @@
-"""The one progress bar of a study: runs done, the run under way, time left."""
+"""How far a study is: from its folder alone, so that the bar, `jaxcnn study status` and a second process agree."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+import time
+from pathlib import Path
+from typing import NamedTuple
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxcnn.study.arm import Arm
+from jaxcnn.study.agenda import Agenda, Item, agenda, expected
 from jaxcnn.study.plan import Plan
+from jaxcnn.study.work import Reader
+
+REFRESH_SECONDS = 0.4
+STAGES = {
+    "tuning": "tuning every arm alike",
+    "pilot": "pilot runs",
+    "runs": "runs",
+    "done": "all runs finished",
+}
 
 
-class StudyBar:
-    """One progress bar over a study; an epoch counts by its arm's MACs, since arms differ in cost.
+class Standing(NamedTuple):
+    """Where a study stands.
 
-    Where stderr is no terminal it prints one line a run instead.
+    Args:
+        stage: tuning, pilot, runs, done (runs), reported.
+        finished: Runs that are finished, tuning trials among them.
+        total: Runs there will have been in the end, as far as one can tell now.
+        under_way: Path and finished epochs of every run that has begun and is not finished.
+        diverged: Finished runs whose loss was not finite.
+    """
+
+    stage: str
+    finished: int
+    total: int
+    under_way: tuple[tuple[str, int], ...]
+    diverged: int
+
+
+def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
+    """Where a study stands, from the files in its folder.
 
     Args:
         plan: The study.
+        directory: Its folder.
+        read: Reads runs; keep it between calls, and each finished run is read once.
+    """
+    now = agenda(plan, read)
+    begun = tuple(
+        (item.path, _epochs(directory, item)) for item in now.todo if (directory / item.path / "config.json").exists()
+    )
+    done = [metrics for item in now.items if (metrics := read(item)) is not None]
+    diverged = sum(not metrics["train_loss"] < float("inf") for metrics in done)
+    stage = "reported" if (directory / "report.html").exists() and now.stage == "done" else now.stage
+    return Standing(stage, len(now.items) - len(now.todo), max(expected(plan, now), len(now.items)), begun, diverged)
+
+
+def work_done(plan: Plan, directory: Path, now: Agenda) -> tuple[float, float]:
+    """(done, in all): epochs weighted by the MACs of their arm, since arms differ in cost."""
+    epochs = plan.base.epochs
+    known = sum(item.arm.macs for item in now.items) * epochs
+    todo = set(now.todo)
+    done = sum(item.arm.macs for item in now.items if item not in todo) * epochs
+    begun = (item for item in now.todo if (directory / item.path / "config.json").exists())
+    done += sum(item.arm.macs * min(_epochs(directory, item), epochs) for item in begun)
+    mean = sum(arm.macs for arm in plan.arms) / len(plan.arms)
+    return done, known + max(expected(plan, now) - len(now.items), 0) * mean * epochs
+
+
+def _epochs(directory: Path, item: Item) -> int:
+    file = directory / item.path / "metrics.jsonl"
+    return file.read_bytes().count(b"\n") if file.exists() else 0
+
+
+class StudyBar:
+    """One progress bar over a study; where stderr is no terminal, a line a stage instead.
+
+    Args:
+        plan: The study.
+        directory: Its folder.
         shown: False for silence.
     """
 
-    def __init__(self, plan: Plan, *, shown: bool) -> None:
-        self._plan = plan
+    def __init__(self, plan: Plan, directory: Path, *, shown: bool) -> None:
+        self._plan, self._directory = plan, directory
+        self._read = Reader(directory)
         self._console = Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
         self._progress = Progress(
@@ -32,16 +95,13 @@ class StudyBar:
             TextColumn("{task.fields[runs]} runs"),
             TimeElapsedColumn(),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeRemainingColumn(elapsed_when_finished=False),
             console=self._console,
             disable=not shown or self._lines,
         )
-        self._total = len(plan.arms) * len(plan.seeds)
-        self._done = 0
-        cost = sum(arm.macs for arm in plan.arms) * len(plan.seeds) * plan.base.epochs
-        self._task = self._progress.add_task("", total=cost, runs=f"0/{self._total}")
-        self._before = 0
-        self._what, self._macs = "", 0
+        self._task = self._progress.add_task("", total=1, runs="")
+        self._stage, self._looked = "", 0.0
+        self._counts = (0, 0)
 
     def __enter__(self) -> StudyBar:
         self._progress.start()
@@ -50,24 +110,19 @@ class StudyBar:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.stop()
         if kind is not None and issubclass(kind, KeyboardInterrupt):
-            self._console.print(f"Stopped after {self._done} of {self._total} runs; the same command continues.")
+            finished, total = self._counts
+            self._console.print(f"Stopped after {finished} of about {total} runs; the same command continues.")
 
-    def begin(self, arm: Arm, seed: int) -> None:
-        """A run starts (or is found finished)."""
-        self._what, self._macs = f"depth {arm.depth} width {arm.width} seed {seed}", arm.macs
-        self._progress.update(self._task, description=f"{self._what} (starting)")
-
-    def epoch(self, entry: Mapping[str, Any]) -> None:
-        """An epoch of the current run is over; `entry` is its line of the history."""
-        number = int(entry["epoch"])
-        text = f"{self._what} epoch {number}/{self._plan.base.epochs}"
-        self._progress.update(self._task, description=text, completed=self._before + number * self._macs)
-
-    def end(self, validation_accuracy: float) -> None:
-        """The current run is over. Validation only: nobody should steer a study by its test set."""
-        self._done += 1
-        self._before += self._macs * self._plan.base.epochs
-        self._progress.update(self._task, completed=self._before, runs=f"{self._done}/{self._total}")
-        if self._lines:
-            error = 100 * (1 - validation_accuracy)
-            self._console.print(f"{self._done}/{self._total} {self._what}: validation error {error:.2f} %")
+    def refresh(self) -> None:
+        """Look at the folder and show what it says, at most a few times a second."""
+        if time.monotonic() - self._looked < REFRESH_SECONDS:
+            return
+        now = agenda(self._plan, self._read)
+        done, total = work_done(self._plan, self._directory, now)
+        self._counts = len(now.items) - len(now.todo), max(expected(self._plan, now), len(now.items))
+        finished, runs = self._counts
+        text = STAGES[now.stage]
+        self._progress.update(self._task, description=text, completed=done, total=total, runs=f"{finished}/{runs}")
+        if self._lines and now.stage != self._stage:
+            self._console.print(f"{text}: {finished} of about {runs} runs finished")
+        self._stage, self._looked = now.stage, time.monotonic()

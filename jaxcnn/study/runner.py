@@ -1,4 +1,4 @@
-"""Run a study: the plan on disk first, then every arm with every seed, then one file of results; resumable."""
+"""Run a study: the plan on disk first, then whatever its agenda says, in one process or in several; resumable."""
 
 from __future__ import annotations
 
@@ -7,57 +7,125 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcnn.files import write_json
-from jaxcnn.run import RunResult, run
+from jaxcnn.data import Dataset, load
+from jaxcnn.errors import InputError
+from jaxcnn.run import load_result
+from jaxcnn.run.cost import measure_costs
+from jaxcnn.run.environment import cores
 from jaxcnn.spec import RunConfig
+from jaxcnn.study.agenda import agenda, config_of
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan, store_plan
+from jaxcnn.study.claim import claim
+from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
-from jaxcnn.study.results import METRICS, RunRecord, StudyResult, load_study, to_json
+from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.store import store_plan
+from jaxcnn.study.work import FamilyFunction, Reader, work
+from jaxcnn.study.workers import work_together
 
 
 def run_study(
-    base: RunConfig, arms: Sequence[Arm], seeds: Sequence[int], *, out: Path, progress: bool = True
+    base: RunConfig,
+    arms: Sequence[Arm],
+    *,
+    out: Path | str,
+    hypothesis: str = "",
+    margin: float = 0.005,
+    tuning: Tuning | None = None,
+    seeds: Seeds | None = None,
+    family: FamilyFunction | None = None,
+    workers: int | None = None,
+    progress: bool = True,
 ) -> StudyResult:
-    """Train every arm with every seed, skipping what is already there.
+    """Tune every arm alike, run each with several seeds, measure what a step costs, and gather the results.
 
-    Interrupt it at any moment; the same call continues where it stopped. All seeds of an arm run one after another, so
-    that each architecture is compiled once.
+    Interrupt it at any moment; the same call goes on where it stopped, and several processes may make the same call at
+    once: each run is trained by one of them.
 
     Args:
-        base: Data, optimiser, epochs and batch size, shared by all arms; its model and seed are replaced.
-        arms: From `match_width`, of two or more depths.
-        seeds: One run per arm and seed.
-        out: Folder of the study: study.json, runs/depth{d}_width{w}/seed{s}, results.json.
-        progress: Show one bar over the whole study (a line per run where stderr is no terminal).
+        base: Data, optimiser, epochs and batch size, shared by all arms; its model, seed, learning rate and weight decay
+            are replaced.
+        arms: From `match_width` or `match_depth`; two depths or more at every budget.
+        out: Folder of the study.
+        hypothesis: What is asked, in words; empty: the project's question in the arms' own numbers.
+        margin: Smallest difference in test error that matters, a share of the test images.
+        tuning: Learning rates, weight decays and seeds tried for every arm.
+        seeds: Pilot runs, most runs, first seed.
+        family: Your own family, `(depth, width) -> Flax module`, where the arms were solved for it.
+        workers: Processes that train side by side; None: one per core on a CPU, one on an accelerator.
+        progress: Show one bar over the whole study (a line per stage where stderr is no terminal).
 
     Returns:
         The result, as `load_study` reads it.
 
     Raises:
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
+        Interrupted: Ctrl-C; the same call goes on.
     """
-    plan = make_plan(base, arms, seeds, command=_command())
+    out = Path(out)
+    plan = make_plan(
+        base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command()
+    )
+    _check_family(plan, family)
     store_plan(plan, out)
-    records, data, environments = [], [], []
-    with StudyBar(plan, shown=progress) as bar:
-        for arm in plan.arms:
-            for seed in plan.seeds:
-                bar.begin(arm, seed)
-                folder = out / "runs" / arm.label / f"seed{seed}"
-                result = run(plan.config(arm, seed), out=folder, progress=False, on_epoch=bar.epoch)
-                bar.end(result.metrics["validation_accuracy"])
-                records.append(_record(arm, seed, result))
-                data.append(result.data)
-                environments.append(result.environment)
-    write_json(out / "results.json", to_json(plan, records, data, environments), allow_nan=False)
+    dataset = load(base.data, progress=progress)
+    count = _workers(workers)
+    with StudyBar(plan, out, shown=progress) as bar:
+        if agenda(plan, Reader(out)).todo:
+            if count > 1:
+                work_together(plan, out, family, count, bar.refresh)
+            else:
+                work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
+        bar.refresh()
+    _finish(plan, out, family, dataset)
     return load_study(out)
 
 
-def _record(arm: Arm, seed: int, result: RunResult) -> RunRecord:
-    # The test split enters a study once per run, as the last epoch's metrics; no curve of it is kept.
-    history = tuple({k: v for k, v in epoch.items() if not k.startswith("test_")} for epoch in result.history)
-    return RunRecord(arm.label, seed, {name: result.metrics[name] for name in METRICS}, history, result.seconds)
+def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Dataset) -> None:
+    """Costs, then runs.json, once: a second process waits for the first and finds them written."""
+    while not (out / "runs.json").exists():
+        with claim(out, "finish") as mine:
+            if not mine:
+                import time
+
+                time.sleep(0.5)
+                continue
+            if not (out / "costs.json").exists():
+                store_costs(out, plan, _costs(plan, family, dataset))
+            items = [item for item in agenda(plan, Reader(out)).items if item.stage == "runs"]
+            store_runs(out, plan, items, load_result)
+
+
+def _costs(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> dict[str, Cost]:
+    """Memory and step time of every arm, in alternating rounds, after the runs: nothing else of ours is running then."""
+    pairs = []
+    for arm in plan.arms:
+        spec = arm.spec or plan.base.model
+        module = family(arm.depth, arm.width) if arm.spec is None and family is not None else None
+        from dataclasses import replace
+
+        pairs.append((replace(plan.base, model=spec), module))
+    measured = measure_costs(pairs, dataset)
+    return {arm.label: Cost(*cost) for arm, cost in zip(plan.arms, measured, strict=True)}
+
+
+def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
+    own = [arm for arm in plan.arms if arm.spec is None]
+    if own and family is None:
+        raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")
+    name = None if family is None else f"{family.__module__}:{family.__qualname__}"
+    if any(arm.family != name for arm in own):
+        raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
+
+
+def _workers(asked: int | None) -> int:
+    if asked is not None and asked < 1:
+        raise InputError(f"workers={asked}: give 1 or more, or leave it out")
+    if asked is not None:
+        return asked
+    import jax
+
+    return cores() if jax.default_backend() == "cpu" else 1
 
 
 def _command() -> str:

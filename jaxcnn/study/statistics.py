@@ -1,7 +1,7 @@
-"""Intervals over seeds, and the verdict they carry: Student's t per arm, Welch's t for the declared contrast.
+"""Intervals and tests over seeds: Student's t per arm, Welch's t for a contrast, equivalence, and the seeds they need.
 
-The simple form of a study: everything here speaks about the one fixed test set that was used. How far a verdict carries
-to new images needs an example-level analysis, which belongs to the full protocol.
+Everything here speaks about the one fixed test set that was used. `jaxcnn.study.resampling` says how far a difference
+carries to new images.
 """
 
 from __future__ import annotations
@@ -53,6 +53,18 @@ def _interval(estimate: float, squared_error: float, freedom: float, confidence:
     return Interval(estimate, estimate - margin, estimate + margin)
 
 
+def _welch(first: Sequence[float], second: Sequence[float], resolution: float) -> tuple[float, float, float]:
+    """The difference, its squared standard error and Welch's degrees of freedom."""
+    mean_a, variance_a, count_a = _mean_and_variance(first, resolution)
+    mean_b, variance_b, count_b = _mean_and_variance(second, resolution)
+    part_a, part_b = variance_a / count_a, variance_b / count_b
+    total = part_a + part_b
+    if not math.isfinite(total) or total == 0:
+        return mean_a - mean_b, total, 1
+    freedom = total**2 / (part_a**2 / (count_a - 1) + part_b**2 / (count_b - 1))
+    return mean_a - mean_b, total, freedom
+
+
 def mean_interval(values: Sequence[float], *, confidence: float = 0.95, resolution: float = 0.0) -> Interval:
     """Mean of one arm's seeds with Student's t interval.
 
@@ -92,14 +104,57 @@ def welch_interval(
     Reference:
         Welch 1947, "The generalization of Student's problem when several different population variances are involved".
     """
-    mean_a, variance_a, count_a = _mean_and_variance(first, resolution)
-    mean_b, variance_b, count_b = _mean_and_variance(second, resolution)
-    part_a, part_b = variance_a / count_a, variance_b / count_b
-    total = part_a + part_b
-    if not math.isfinite(total) or total == 0:
-        return _interval(mean_a - mean_b, total, 1, confidence)
-    freedom = total**2 / (part_a**2 / (count_a - 1) + part_b**2 / (count_b - 1))
-    return _interval(mean_a - mean_b, total, freedom, confidence)
+    return _interval(*_welch(first, second, resolution), confidence)
+
+
+def welch_p(first: Sequence[float], second: Sequence[float], resolution: float = 0.0) -> float:
+    """Two-sided p value of Welch's t test: below 0.05 exactly where the 95 % `welch_interval` leaves out zero.
+
+    Args:
+        first: One number a seed.
+        second: One number a seed; the counts may differ.
+        resolution: As for `mean_interval`.
+
+    Returns:
+        A probability; 1 where an arm has a single seed.
+
+    Raises:
+        ValueError: No values, or one that is not finite.
+    """
+    difference, squared_error, freedom = _welch(first, second, resolution)
+    if not math.isfinite(squared_error):
+        return 1.0
+    if squared_error == 0:
+        return float(difference == 0)
+    return 2 * float(stats.t.sf(abs(difference) / math.sqrt(squared_error), freedom))
+
+
+def tost_p(estimate: float, standard_error: float, freedom: float, margin: float) -> float:
+    """P value of equivalence: the larger of two one-sided t tests, against -margin and against +margin.
+
+    Args:
+        estimate: Difference of the means.
+        standard_error: Of the estimate, in its unit; infinite where nothing is known of the spread.
+        freedom: Degrees of freedom of the standard error.
+        margin: Least difference that matters, above 0, in the unit of the estimate.
+
+    Returns:
+        A probability; below 0.05 exactly where the 90 % interval lies inside (-margin, margin).
+
+    Raises:
+        ValueError: margin is not above 0, or standard_error is negative.
+
+    Reference:
+        Schuirmann 1987, "A comparison of the two one-sided tests procedure and the power approach".
+    """
+    if not margin > 0:
+        raise ValueError(f"margin={margin} must be above 0: give the least difference that matters")
+    if not standard_error >= 0:
+        raise ValueError(f"standard_error={standard_error} must be 0 or more, in the unit of the estimate")
+    room = margin - abs(estimate)
+    if standard_error == 0 or not math.isfinite(standard_error):
+        return float(standard_error > 0 or room <= 0)
+    return float(stats.t.sf(room / standard_error, freedom))
 
 
 def power(effect: float, spread: float, seeds: int, *, confidence: float = 0.95) -> float:

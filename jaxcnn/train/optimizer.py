@@ -39,7 +39,7 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
     Raises:
         InputError: A value out of range, by name.
     """
-    _check(config)
+    check(config)
     shape = schedule_shape(config, total_steps, steps_per_epoch)
 
     def build(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
@@ -70,7 +70,8 @@ def _is_kernel(params: Any) -> Any:
     return jax.tree.map(lambda p: p.ndim > 1, params)
 
 
-def _check(config: OptimizerConfig) -> None:
+def check(config: OptimizerConfig) -> None:
+    """Refuse values that no optimiser can have, by name."""
     if not config.learning_rate > 0:
         raise InputError(f"learning_rate={config.learning_rate}: must be positive, for example 0.1 for sgd")
     if not 0 <= config.momentum < 1:

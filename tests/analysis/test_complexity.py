@@ -55,7 +55,7 @@ def test_totals_equal_the_published_ones(name):
 def test_layers_of_lenet5():
     cost = count(build(named("lenet5"), 10), (28, 28, 1))
     assert cost.activations == 28 * 28 * 6 + 10 * 10 * 16
-    assert cost.layers[0] == ("conv1", "Conv", (28, 28, 6), 156, 117_600)
+    assert cost.layers[0] == ("conv1", "Conv", (28, 28, 6), 156, 117_600, 4_704)
     assert [layer.path for layer in cost.layers] == ["conv1", "pool1", "conv2", "pool2", "dense1", "dense2", "dense3"]
 
 

@@ -6,7 +6,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from jaxcnn.study.statistics import Interval, decide, detectable, mean_interval, power, seeds_needed, welch_interval
+from jaxcnn.study.statistics import (
+    Interval,
+    decide,
+    detectable,
+    mean_interval,
+    power,
+    seeds_needed,
+    tost_p,
+    welch_interval,
+    welch_p,
+)
 
 VALUES = st.lists(st.floats(-100, 100), min_size=2, max_size=12)
 
@@ -34,6 +44,48 @@ def test_unequal_counts_and_another_confidence():
     first, second = [0.03, 0.05, 0.04], [0.01, 0.02, 0.05, 0.03, 0.02]
     reference = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.8)
     np.testing.assert_allclose(welch_interval(first, second, confidence=0.8)[1:], reference, rtol=1e-9)
+
+
+@settings(deadline=None, max_examples=50)
+@given(VALUES, VALUES)
+def test_p_is_scipys_and_agrees_with_the_interval(first, second):
+    if np.std(first) < 1e-6 or np.std(second) < 1e-6:
+        return
+    p, interval = welch_p(first, second), welch_interval(first, second)
+    assert p == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue, rel=1e-9, abs=1e-300)
+    assert p == pytest.approx(welch_p(second, first), rel=1e-9)
+    assert (p < 0.05) == (not interval.low <= 0 <= interval.high)
+
+
+def test_p_without_spread():
+    assert welch_p([0.1], [0.9, 0.8]) == 1
+    assert (welch_p([0.5, 0.5], [0.5, 0.5]), welch_p([0.5, 0.5], [0.4, 0.4])) == (1, 0)
+    # Five seeds each a whole step apart, rounding only: 1 / sqrt(2 / (12 x 5)) with 8 degrees of freedom.
+    assert welch_p([0.2] * 5, [0.1] * 5, resolution=0.1) == pytest.approx(2 * stats.t.sf(math.sqrt(30), 8))
+
+
+def test_equivalence_is_two_of_scipys_one_sided_tests():
+    rng = np.random.default_rng(3)
+    first, second = rng.normal(0.10, 0.01, 12), rng.normal(0.102, 0.02, 9)
+    both = stats.ttest_ind(first, second, equal_var=False)
+    error = (first.mean() - second.mean()) / both.statistic
+    for margin in (0.005, 0.02, 0.05):
+        above = stats.ttest_ind(first + margin, second, equal_var=False, alternative="greater").pvalue
+        below = stats.ttest_ind(first - margin, second, equal_var=False, alternative="less").pvalue
+        found = tost_p(first.mean() - second.mean(), error, both.df, margin)
+        assert found == pytest.approx(max(above, below))
+        interval = welch_interval(first, second, confidence=0.9)
+        assert (found < 0.05) == (-margin < interval.low and interval.high < margin)
+
+
+def test_equivalence_at_the_ends():
+    assert (tost_p(0.1, 0.0, 5, 0.2), tost_p(0.2, 0.0, 5, 0.2)) == (0, 1)
+    assert tost_p(0.0, math.inf, 0.0, 0.2) == 1
+    assert tost_p(-0.2, 0.1, 5, 0.2) == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=r"margin=0 must be above 0"):
+        tost_p(0.1, 0.1, 5, 0)
+    with pytest.raises(ValueError, match=r"standard_error=nan"):
+        tost_p(0.1, math.nan, 5, 0.1)
 
 
 def test_one_seed_has_no_limits():

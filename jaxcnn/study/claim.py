@@ -1,0 +1,51 @@
+"""Claims on a study's work, so that two processes never train the same run; the system drops them when one dies."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from jaxcnn.errors import InputError
+
+FOLDER = "claims"
+
+
+@contextmanager
+def claim(directory: Path, name: str) -> Iterator[bool]:
+    """Hold the claim of a name for as long as the block lasts.
+
+    The claim is an advisory lock on a file (flock), which the operating system releases when its process ends, however
+    it ends: a killed worker leaves nothing behind that another would have to clear away.
+
+    Args:
+        directory: The study's folder.
+        name: What is claimed, such as a run's path within the study.
+
+    Yields:
+        False where another process holds it; nothing is held then.
+
+    Raises:
+        InputError: The folder's file system has no such locks.
+    """
+    import fcntl  # POSIX only; a study is refused elsewhere at its first claim, with a sentence.
+
+    folder = directory / FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    file = os.open(folder / (name.replace("/", "~") + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise InputError(
+                    f"out={directory}: its file system cannot lock files ({error.strerror}); put the study on a local "
+                    "disk or on NFS 4"
+                ) from None
+            yield False
+            return
+        yield True
+    finally:
+        os.close(file)

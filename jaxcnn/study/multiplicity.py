@@ -1,0 +1,61 @@
+"""P values of several tests at once: Holm 1979 against any false claim, Benjamini & Hochberg 1995 for their share."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+
+def _checked(p_values: ArrayLike) -> np.ndarray:
+    array = np.asarray(p_values, np.float64)
+    if array.ndim != 1 or not ((array >= 0) & (array <= 1)).all():
+        raise ValueError(f"p_values={array.tolist()!r} must be a sequence of numbers from 0 to 1, one a test")
+    return array
+
+
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p values so that the chance of one or more false claims stays at the level, whatever their dependence.
+
+    Args:
+        p_values: (tests,), in any order.
+
+    Returns:
+        (tests,) adjusted p values in the same order: the k-th smallest times the tests not yet claimed, made monotone
+        and held at 1. Claim what is below the level.
+
+    Raises:
+        ValueError: A p value outside [0, 1].
+
+    Reference:
+        Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    array = _checked(p_values)
+    order = np.argsort(array, kind="stable")
+    adjusted = np.empty_like(array)
+    adjusted[order] = np.minimum(np.maximum.accumulate(array[order] * np.arange(array.size, 0, -1)), 1)
+    return adjusted
+
+
+def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:
+    """Adjust p values so that the expected share of false claims among the claims stays at the level.
+
+    For exploratory tables, such as errors per class; valid for independent or positively dependent tests.
+
+    Args:
+        p_values: (tests,), in any order.
+
+    Returns:
+        (tests,) adjusted p values in the same order.
+
+    Raises:
+        ValueError: A p value outside [0, 1].
+
+    Reference:
+        Benjamini & Hochberg 1995, "Controlling the false discovery rate".
+    """
+    array = _checked(p_values)
+    order = np.argsort(array, kind="stable")[::-1]
+    adjusted = np.empty_like(array)
+    # From the largest down: p times tests over rank, never above the one before.
+    adjusted[order] = np.minimum.accumulate(array[order] * (array.size / np.arange(array.size, 0, -1)))
+    return adjusted

@@ -1,0 +1,134 @@
+"""plan.json: the plan of a study as JSON, sealed; written once and never changed after."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.errors import InputError
+from jaxcnn.files import holds_files, read_sealed, seal, write_sealed
+from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.plan import Plan, Seeds, Tuning
+
+FORMAT = "jaxcnn study plan 2"
+FILE = "plan.json"
+
+
+def identity(plan: Plan) -> str:
+    """The seal of what makes this study the one it is: all but the command and where the data lie."""
+    return seal(_identity(to_json(plan)))
+
+
+def to_json(plan: Plan) -> dict[str, Any]:
+    """The plan as plain JSON values, with what follows from it spelled out for a reader."""
+    record = {
+        "format": FORMAT,
+        "command": plan.command,
+        "hypothesis": plan.hypothesis,
+        "margin": plan.margin,
+        "rule": plan.rule,
+        "measure": "test error of the last epoch, deeper minus wider",
+        "contrasts": {
+            budget: {"deeper": deeper.label, "wider": wider.label}
+            for budget in plan.budgets
+            for deeper, wider in [plan.contrast(budget)]
+        },
+        "tuning": asdict(plan.tuning),
+        "seeds": asdict(plan.seeds),
+        "arms": [
+            {"label": arm.label} | arm._asdict() | {"spec": as_record(arm.spec) if arm.spec else None}
+            for arm in plan.arms
+        ],
+        "base": as_record(plan.base),
+    }
+    return json.loads(json.dumps(record))
+
+
+def from_json(record: Mapping[str, Any]) -> Plan:
+    """The plan that `to_json` wrote.
+
+    Raises:
+        KeyError, TypeError, InputError: Fields are missing or unknown; `load_plan` makes a sentence of them.
+    """
+    arms = tuple(
+        Arm(**{k: v for k, v in arm.items() if k not in ("label", "spec")}, spec=_spec(arm["spec"]))
+        for arm in record["arms"]
+    )
+    return Plan(
+        base=from_record(RunConfig, record["base"]),
+        arms=arms,
+        hypothesis=record["hypothesis"],
+        margin=record["margin"],
+        tuning=from_record(Tuning, record["tuning"]),
+        seeds=from_record(Seeds, record["seeds"]),
+        rule=record["rule"],
+        command=record["command"],
+    )
+
+
+def _spec(record: dict[str, Any] | None) -> ModelSpec | None:
+    return None if record is None else from_record(ModelSpec, record)
+
+
+def load_plan(directory: Path) -> Plan:
+    """Read `plan.json`.
+
+    Args:
+        directory: Folder of a study.
+
+    Returns:
+        The plan.
+
+    Raises:
+        InputError: The file is missing, truncated, edited, or of another format.
+    """
+    path = directory / FILE
+    if not directory.is_dir():
+        raise InputError(f"{directory} is not a folder: give the folder of a study")
+    if not path.exists():
+        raise InputError(f"{directory} holds no {FILE}: give the folder of a study")
+    remedy = "restore it, or begin a new study in a new folder: a plan is never changed"
+    record = read_sealed(path, remedy)
+    if record.get("format") != FORMAT:
+        raise InputError(f"{path} is not a {FORMAT!r} file: it was written by another version of jaxcnn; {remedy}")
+    try:
+        return from_json(record)
+    except (KeyError, TypeError, AttributeError, InputError) as error:
+        raise InputError(f"{path} is not a complete study plan ({error}): {remedy}") from None
+
+
+def store_plan(plan: Plan, directory: Path) -> None:
+    """Write `plan.json`, once; the same plan again changes nothing.
+
+    Args:
+        plan: The study.
+        directory: Its folder, made where missing.
+
+    Raises:
+        InputError: The folder holds another study or other files. Nothing is overwritten.
+    """
+    path = directory / FILE
+    if directory.exists() and not directory.is_dir():
+        raise InputError(f"out={directory} is a file: give a folder")
+    if path.exists():
+        stored, wanted = (_identity(to_json(each)) for each in (load_plan(directory), plan))
+        changed = [key for key in wanted if stored[key] != wanted[key]]
+        if changed:
+            raise InputError(
+                f"out={directory} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
+                "changed; give a new folder, or the settings it was planned with"
+            )
+        return
+    if holds_files(directory):
+        raise InputError(f"out={directory} holds other files and no {FILE}: give a new or empty folder")
+    directory.mkdir(parents=True, exist_ok=True)
+    write_sealed(path, to_json(plan))
+
+
+def _identity(record: dict[str, Any]) -> dict[str, Any]:
+    base = {**record["base"], "data": {k: v for k, v in record["base"]["data"].items() if k != "data_dir"}}
+    return {k: v for k, v in record.items() if k not in ("command", "seal")} | {"base": base}

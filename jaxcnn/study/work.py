@@ -1,0 +1,110 @@
+"""One process at a study's work: claim a free run, train it, look again; any number of processes may do so at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxcnn.data import Dataset, load
+from jaxcnn.run import run
+from jaxcnn.run.directory import RunDirectory
+from jaxcnn.study.agenda import Agenda, Item, Metrics, agenda, config_of
+from jaxcnn.study.claim import claim
+from jaxcnn.study.plan import Plan
+from jaxcnn.study.results import store_stages
+
+FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
+WAIT_SECONDS = 0.2
+
+
+class Reader:
+    """Metrics of finished runs, each read from its folder once."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._known: dict[str, Metrics] = {}
+
+    def __call__(self, item: Item) -> Metrics | None:
+        """Metrics of a run, None while it is not finished."""
+        if item.path not in self._known:
+            folder = RunDirectory(self._directory / item.path)
+            if not folder.finished:
+                return None
+            self._known[item.path] = folder.read_result()["metrics"]
+        return self._known[item.path]
+
+
+def work(
+    plan: Plan,
+    directory: Path,
+    *,
+    family: FamilyFunction | None = None,
+    dataset: Dataset | None = None,
+    place: float = 0.0,
+    on_epoch: Callable[[Agenda], None] | None = None,
+) -> None:
+    """Do what a study has to do until nothing is left.
+
+    Args:
+        plan: The study.
+        directory: Its folder.
+        family: The user's own family, where the arms are of one.
+        dataset: Its images; None loads them when they are needed.
+        place: Where among the arms this process begins, 0 to 1: several that share a study begin at different ones.
+        on_epoch: Called with the agenda after each epoch trained here.
+
+    Raises:
+        InputError: A run refuses its settings, or a folder holds what the plan does not say.
+        Interrupted: Ctrl-C; the run under way is saved as far as its checkpoints go.
+    """
+    read, arm = Reader(directory), None
+    while (now := agenda(plan, read)).todo:
+        store_stages(directory, plan, now)
+        for item in _ordered(now.todo, arm, place):
+            with claim(directory, item.path) as mine:
+                if mine and read(item) is None:
+                    dataset = dataset or load(plan.base.data)
+                    _train(plan, directory, item, family, dataset, on_epoch, now)
+                    arm = item.arm
+                    break
+        else:
+            time.sleep(WAIT_SECONDS)  # Others are at all that is left of this stage.
+    store_stages(directory, plan, now)
+
+
+def _train(
+    plan: Plan,
+    directory: Path,
+    item: Item,
+    family: FamilyFunction | None,
+    dataset: Dataset,
+    on_epoch: Callable[[Agenda], None] | None,
+    now: Agenda,
+) -> None:
+    module = family(item.arm.depth, item.arm.width) if item.arm.spec is None and family is not None else None
+    run(
+        config_of(plan, item),
+        out=directory / item.path,
+        model=module,
+        dataset=dataset,
+        progress=False,
+        on_epoch=lambda record: on_epoch(now) if on_epoch else None,
+    )
+    note = {"finished": item.path, "process": os.getpid(), "time": time.time()}
+    with (directory / "journal.jsonl").open("a", encoding="utf-8") as journal:
+        journal.write(json.dumps(note) + "\n")
+
+
+def _ordered(items: Sequence[Item], arm: Any, place: float) -> list[Item]:
+    """The arm already compiled here first, then round the arms from this process's own starting point."""
+    order = {label: number for number, label in enumerate(dict.fromkeys(item.arm.label for item in items))}
+    start = int(place * len(order))
+
+    def rank(item: Item) -> tuple[bool, int]:
+        return item.arm != arm, (order[item.arm.label] - start) % len(order)
+
+    return sorted(items, key=rank)
