@@ -1,44 +1,67 @@
-"""`jaxcnn study` and `report`."""
+"""`jaxcnn study`, `study status` and `report`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from jaxcnn.cli.training import starting_point
+from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
+from jaxcnn.study.plan import Plan, Seeds, Tuning
+
+if TYPE_CHECKING:
+    from jaxcnn.data import Dataset
+    from jaxcnn.study import Arm
 
 
 @dataclass(frozen=True)
 class StudyFlags:
-    """Deeper or wider? Solve the width of each depth for one parameter budget, train every arm, report.
+    """Deeper or wider? Solve the width of each depth for a budget, tune and train every arm, report.
 
-    `--data NAME` and `--model NAME` set the starting point; depth and width of the model are the study's to choose.
+    `--data NAME` and `--model NAME` set the starting point; depth, width, learning rate and weight decay are the
+    study's to choose. Give one or more of --params, --macs, --activations, --seconds; each may list several budgets.
 
     Args:
         config: Shared by all arms.
         depths: Depths to compare.
-        params: Trainable parameters of every arm.
-        seeds: Runs of each arm.
-        tolerance: How far an arm may miss the budget, relative.
+        params: Budgets in trainable parameters.
+        macs: Budgets in multiply-accumulates per image.
+        activations: Budgets in activation elements per image.
+        seconds: Budgets in measured seconds per training step.
+        tolerance: How far an arm may miss its budget, relative.
+        margin: Smallest difference in test error that matters, a share.
+        hypothesis: What is asked, in words.
+        tuning: Learning rates and weight decays tried for every arm.
+        seeds: Pilot runs and most runs per arm.
+        workers: Processes side by side; default one per core on a CPU, one on an accelerator.
+        dry_run: Show arms, counts, number of runs and estimated time from a measured step; train nothing.
         out: Folder of the study; the same command goes on where an interrupted one stopped.
     """
 
     config: Annotated[RunConfig, tyro.conf.arg(name="")]
     depths: tuple[int, ...] = (8, 14, 20)
-    params: int = 27_000
-    seeds: int = 5
+    params: tuple[int, ...] = ()
+    macs: tuple[int, ...] = ()
+    activations: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
     tolerance: float = 0.01
+    margin: float = 0.005
+    hypothesis: str = ""
+    tuning: Tuning = field(default_factory=Tuning)
+    seeds: Seeds = field(default_factory=Seeds)
+    workers: int | None = None
+    dry_run: bool = False
     out: Path = Path("runs/study")
 
 
 @dataclass(frozen=True)
-class ReportFlags:
-    """Rebuild a study's report from its records, without training.
+class StatusFlags:
+    """Show how far a study is.
 
     Args:
         study: Folder of the study.
@@ -47,36 +70,104 @@ class ReportFlags:
     study: tyro.conf.Positional[Path]
 
 
+@dataclass(frozen=True)
+class ReportFlags:
+    """Rebuild a study's report from its records, without training; several studies are joined into one page as well.
+
+    Args:
+        studies: Folders of studies.
+        out: Where the joined page goes.
+    """
+
+    studies: tyro.conf.Positional[tuple[Path, ...]]
+    out: Path = Path("runs/joined")
+
+
 def study(arguments: Sequence[str]) -> None:
-    """Run a study and print its verdict."""
+    """Run a study and print its verdict, or say how far one is."""
+    if arguments and arguments[0] == "status":
+        return status(arguments[1:])
     start, rest = starting_point(arguments)
     flags = tyro.cli(StudyFlags, args=rest, prog="jaxcnn study", default=StudyFlags(start))
     from jaxcnn.data import load
-    from jaxcnn.study import match_width, run_study, write_report
+    from jaxcnn.study import make_plan, run_study, write_report
 
     dataset = load(flags.config.data, progress=True)
-    arms = [
-        match_width(
-            flags.config.model,
-            depth,
-            params=flags.params,
-            input_shape=dataset.image_shape,
-            num_classes=len(dataset.class_names),
-            tolerance=flags.tolerance,
-        )
+    arms = solve(flags, dataset)
+    declared = {
+        "hypothesis": flags.hypothesis, "margin": flags.margin, "tuning": flags.tuning, "seeds": flags.seeds,
+    }  # fmt: skip
+    if flags.dry_run:
+        return preview(make_plan(flags.config, arms, **declared), dataset, flags.workers)
+    result = run_study(flags.config, arms, out=flags.out, workers=flags.workers, **declared)
+    return _show(result, write_report(result, flags.out))
+
+
+def solve(flags: StudyFlags, dataset: Dataset) -> list[Arm]:
+    """The arms of every budget and depth."""
+    from jaxcnn.study import match_width
+
+    budgets = [
+        (kind, value) for kind in ("params", "macs", "activations", "seconds") for value in getattr(flags, kind)
+    ] or [("params", 27_000)]
+    shape = {"input_shape": dataset.image_shape, "num_classes": len(dataset.class_names)}
+    options = {**shape, "tolerance": flags.tolerance, "batch_size": flags.config.batch_size}
+    return [
+        match_width(flags.config.model, depth, **{kind: value}, **options)
+        for kind, value in budgets
         for depth in flags.depths
     ]
-    result = run_study(flags.config, arms, tuple(range(flags.seeds)), out=flags.out)
-    _show(result, write_report(result, flags.out))
+
+
+def preview(plan: Plan, dataset: Dataset, workers: int | None) -> None:
+    """Print what a study would do and about how long it would take; nothing is written."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from jaxcnn.study.estimate import estimate
+
+    guess = estimate(plan, dataset, workers)
+    table = Table(title=plan.hypothesis, caption=guess.sentence, caption_justify="left")
+    for name in ("budget", "depth", "width", "parameters", "MACs", "off %", "ms/step", "MB", "runs"):
+        table.add_column(name, justify="right")
+    for arm, cost in zip(plan.arms, guess.costs, strict=True):
+        memory = "" if cost.memory is None else f"{cost.memory / 1e6:.0f}"
+        table.add_row(
+            arm.budget_label, str(arm.depth), str(arm.width), f"{arm.params:,}", f"{arm.macs:,}",
+            f"{100 * arm.mismatch:+.2f}", f"{1000 * cost.step:.1f}", memory, str(guess.runs_per_arm),
+        )  # fmt: skip
+    Console().print(table)
+
+
+def status(arguments: Sequence[str]) -> None:
+    """Print how far a study is."""
+    flags = tyro.cli(StatusFlags, args=arguments, prog="jaxcnn study status")
+    from jaxcnn.study.progress import standing
+    from jaxcnn.study.store import load_plan
+    from jaxcnn.study.work import Reader
+
+    plan = load_plan(flags.study)
+    now = standing(plan, flags.study, Reader(flags.study))
+    print(plan.hypothesis)
+    print(f"stage: {now.stage}; {now.finished} of about {now.total} runs finished, {now.diverged} diverged")
+    for path, epochs in now.under_way:
+        print(f"  {path}: {epochs}/{plan.base.epochs} epochs")
+    if now.stage in ("done", "reported"):
+        print(f"report: jaxcnn report {flags.study}")
 
 
 def report(arguments: Sequence[str]) -> None:
-    """Rebuild a report."""
+    """Rebuild reports."""
     flags = tyro.cli(ReportFlags, args=arguments, prog="jaxcnn report")
-    from jaxcnn.study import load_study, write_report
+    from jaxcnn.study import load_study, write_joined, write_report
 
-    result = load_study(flags.study)
-    _show(result, write_report(result, flags.study))
+    if not flags.studies:
+        raise InputError("studies: none were given; name the folder of a study, or several to join them")
+    results = [load_study(folder) for folder in flags.studies]
+    for folder, result in zip(flags.studies, results, strict=True):
+        _show(result, write_report(result, folder))
+    if len(results) > 1:
+        print(f"joined: {write_joined(results, flags.out)}")
 
 
 def _show(result, page: Path) -> None:

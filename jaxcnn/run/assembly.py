@@ -85,9 +85,7 @@ def _with_rates(init: Callable[[jax.Array], TrainState], config: OptimizerConfig
     def fresh(key: jax.Array) -> TrainState:
         state = init(key)
         arrays = {name: jnp.float32(value) for name, value in rates.items()}
-        return state._replace(
-            opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays})
-        )
+        return state._replace(opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays}))
 
     return fresh
 

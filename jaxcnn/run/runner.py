@@ -30,7 +30,7 @@ class RunResult:
     Args:
         config: The run that was asked for.
         directory: Its folder, None where nothing was written.
-        metrics: Of the last epoch: train_, validation_ and (unless evaluate_test is off) test_ loss (nats) and accuracy.
+        metrics: Of the last epoch: train_, validation_ and (if evaluate_test) test_ loss (nats) and accuracy.
         history: One record an epoch.
         predictions: Of the test split, per example: labels, predictions, probability (of the predicted class), correct;
             empty where evaluate_test is off.

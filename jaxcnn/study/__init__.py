@@ -1,4 +1,4 @@
-"""Studies: arms solved for one budget, run over seeds, judged by a rule that was declared first, and reported."""
+"""Studies: arms solved for one budget, tuned alike, run over seeds, judged by a rule declared first, and reported."""
 
 from __future__ import annotations
 
@@ -6,38 +6,51 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxcnn.study.analysis import analyse
     from jaxcnn.study.arm import Arm
-    from jaxcnn.study.budget import match_width
+    from jaxcnn.study.budget import match_depth, match_width
+    from jaxcnn.study.findings import Findings
+    from jaxcnn.study.joined import write_joined
+    from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
     from jaxcnn.study.report import rebuild, verdict_table, write_report
     from jaxcnn.study.results import StudyResult, load_study
     from jaxcnn.study.runner import run_study
-    from jaxcnn.study.verdict import Verdict, judge, summarise
 
 __all__ = [
     "Arm",
+    "Findings",
+    "Plan",
+    "Seeds",
     "StudyResult",
-    "Verdict",
-    "judge",
+    "Tuning",
+    "analyse",
     "load_study",
+    "make_plan",
+    "match_depth",
     "match_width",
     "rebuild",
     "run_study",
-    "summarise",
     "verdict_table",
+    "write_joined",
     "write_report",
 ]
 
 _HOMES = {
     "Arm": "arm",
+    "Findings": "findings",
+    "Plan": "plan",
+    "Seeds": "plan",
     "StudyResult": "results",
-    "Verdict": "verdict",
-    "judge": "verdict",
+    "Tuning": "plan",
+    "analyse": "analysis",
     "load_study": "results",
+    "make_plan": "plan",
+    "match_depth": "budget",
     "match_width": "budget",
     "rebuild": "report",
     "run_study": "runner",
-    "summarise": "verdict",
     "verdict_table": "report",
+    "write_joined": "joined",
     "write_report": "report",
 }
 

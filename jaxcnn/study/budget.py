@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
-from statistics import median
 from typing import Any
 
 from flax import linen
 
 from jaxcnn.errors import InputError
-from jaxcnn.models import build
+from jaxcnn.models import FAMILIES
+from jaxcnn.models.family import nearest
 from jaxcnn.spec import ModelSpec
 from jaxcnn.study.arm import KINDS, Arm
-from jaxcnn.study.prices import Builder, Candidate, Measure, Prices, Totals
-from jaxcnn.study.solver import START, miss, nearest_depth, nearest_width, whole_depths, whole_widths
+from jaxcnn.study.outcome import Goal, check, counted, timed
+from jaxcnn.study.prices import Builder, Candidate, Measure, Prices
+from jaxcnn.study.solver import START, nearest_depth, nearest_width, whole_depths, whole_widths
 
 __all__ = ["Arm", "match_depth", "match_width"]
-
-REPEATS = 5
 
 
 def match_width(
@@ -73,18 +71,18 @@ def match_width(
     16
     """
     kind, budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    base, shape = _base(base), tuple(input_shape)
+    goal, base, shape = Goal(budget, tolerance, "depth"), _base(base), tuple(input_shape)
     if kind == "seconds":
         prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
-        _check(prices, Candidate(depth, 1))
-        return _timed(prices, whole_widths(prices, depth, budget), budget, tolerance)
+        check(prices, Candidate(depth, START))
+        return timed(prices, whole_widths(prices, depth, budget), goal)
 
     def solve(prices: Prices) -> Candidate:
         if prices.own:
-            _check(prices, Candidate(depth, START))
+            check(prices, Candidate(depth, START))
         return nearest_width(prices, depth, budget, tolerance)
 
-    return _counted(base, shape, num_classes, kind, budget, tolerance, solve)
+    return counted(base, shape, num_classes, kind, goal, solve)
 
 
 def match_depth(
@@ -130,19 +128,19 @@ def match_depth(
     20
     """
     kind, budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    base, shape = _base(base), tuple(input_shape)
+    goal, base, shape = Goal(budget, tolerance, "width"), _base(base), tuple(input_shape)
     if isinstance(base, ModelSpec) and base.stage_sizes is not None:
         raise InputError(f"stage_sizes={base.stage_sizes}: the depth is what is solved for; leave it out")
     if not isinstance(width, int) or width < 1:
         raise InputError(f"width={width!r}: give an integer of at least 1")
     if kind == "seconds":
         prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
-        found = [Candidate(depth, width) for depth in whole_depths(prices, width, budget)]
-        return _timed(prices, found, budget, tolerance)
-    return _counted(
-        base, shape, num_classes, kind, budget, tolerance,
-        lambda prices: nearest_depth(prices, width, budget, tolerance),
-    )  # fmt: skip
+        return timed(prices, [Candidate(depth, width) for depth in whole_depths(prices, width, budget)], goal)
+
+    def solve(prices: Prices) -> Candidate:
+        return nearest_depth(prices, width, budget, tolerance)
+
+    return counted(base, shape, num_classes, kind, goal, solve)
 
 
 def _budget(tolerance: float, **given: float | None) -> tuple[str, float]:
@@ -162,6 +160,8 @@ def _base(base: ModelSpec | str | Builder) -> ModelSpec | Builder:
             f"base={type(base).__name__}(...): a module has one size; give a function (depth, width) -> module"
         )
     spec = ModelSpec(family=base) if isinstance(base, str) else base
+    if isinstance(spec, ModelSpec) and spec.family not in FAMILIES:
+        raise InputError(f"family={spec.family!r}: there is no such family; {nearest(spec.family, FAMILIES)}")
     if not isinstance(spec, ModelSpec):
         if not callable(spec):
             raise InputError(f"base={spec!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
@@ -169,91 +169,6 @@ def _base(base: ModelSpec | str | Builder) -> ModelSpec | Builder:
     if spec.stage_widths is not None:
         raise InputError(f"stage_widths={spec.stage_widths}: the width is what is solved for; leave it out")
     return spec
-
-
-def _check(prices: Prices, candidate: Candidate) -> Totals:
-    """Refuse a depth that cannot be built, and a function of the user's that gives something else than was agreed."""
-    try:
-        totals = prices.exact(candidate)
-    except InputError:
-        raise
-    except Exception as error:
-        if not prices.own:
-            raise
-        raise InputError(
-            f"base={prices.family}: depth={candidate.depth}, width={candidate.width} cannot be built: {error}"
-        ) from error
-    if totals.classes != prices.classes:
-        raise InputError(
-            f"base={prices.family}: its logits have length {totals.classes} where num_classes={prices.classes}; "
-            "let the function close over the number of classes"
-        )
-    return totals
-
-
-def _counted(
-    base: ModelSpec | Builder,
-    shape: tuple[int, ...],
-    classes: int,
-    kind: str,
-    budget: float,
-    tolerance: float,
-    solve: Callable[[Prices], Candidate],
-) -> Arm:
-    """Solve with foretold costs, and once more with counted ones should a foretold one prove wrong."""
-    prices = Prices(base, shape, classes, kind)
-    best = solve(prices)
-    if _check(prices, best)[Totals._fields.index(kind)] != prices.cost(best):
-        prices = Prices(base, shape, classes, kind, foretell=False)
-        best = solve(prices)
-    if miss(prices, best, budget) > tolerance:
-        raise _refusal(prices, best, budget, tolerance, f"has {prices.cost(best):,}", prices.cost(best))
-    return _arm(prices, best, budget, prices.cost(best) / budget - 1)
-
-
-def _timed(prices: Prices, found: Sequence[Candidate], budget: float, tolerance: float) -> Arm:
-    """The nearest of the last candidates, each measured anew in turns: drift of the machine meets all alike."""
-    for candidate in found:
-        _check(prices, candidate)
-    rounds = [[prices.measured(candidate) for candidate in found] for _ in range(REPEATS)]
-    times = {candidate: [turn[index] for turn in rounds] for index, candidate in enumerate(found)}
-    best = min(found, key=lambda candidate: abs(median(times[candidate]) - budget))
-    seconds = median(times[best])
-    if abs(seconds - budget) / budget > tolerance:
-        spread = 100 * (max(times[best]) - min(times[best])) / seconds
-        words = f"takes {seconds:.4g} s, with a spread of {spread:.2g} % over {REPEATS} measurements, and"
-        raise _refusal(prices, best, budget, tolerance, words, seconds)
-    return _arm(prices, best, budget, seconds / budget - 1, seconds)
-
-
-def _refusal(prices: Prices, best: Candidate, budget: float, tolerance: float, words: str, cost: float) -> InputError:
-    where = f"width {best.width}" if best.stages is None else f"stage widths {', '.join(map(str, best.stages))}"
-    return InputError(
-        f"{prices.kind}={budget:,}: no {prices.family} of depth {best.depth} comes within {100 * tolerance:g} %; "
-        f"the nearest {words} ({where}), {100 * (cost / budget - 1):+.2g} %; "
-        "change the budget, the depth, the width or the tolerance"
-    )
-
-
-def _arm(prices: Prices, candidate: Candidate, budget: float, mismatch: float, seconds: float | None = None) -> Arm:
-    totals = prices.exact(candidate)
-    spec = None if prices.own else _renamed(prices, candidate)
-    width = candidate.width if spec is None else spec.width
-    return Arm(
-        spec, prices.family, candidate.depth, width, prices.kind, budget, *totals[:3], mismatch=mismatch,
-        seconds=seconds,
-    )  # fmt: skip
-
-
-def _renamed(prices: Prices, candidate: Candidate) -> ModelSpec:
-    """The spec under the width that its first stage has, where width means just that."""
-    spec = prices.spec(candidate)
-    if spec.stage_widths is None:
-        return spec
-    first = spec.stage_widths[0]
-    renamed = replace(spec, width=first)
-    same = build(renamed, prices.classes) == build(spec, prices.classes)
-    return renamed if same and prices.stages(Candidate(candidate.depth, first))[0] == first else spec
 
 
 def _stopwatch(shape: tuple[int, ...], classes: int, batch_size: int) -> Callable[[Any], float]:

@@ -25,11 +25,12 @@ TERMS, CHECKS = 64, 2
 
 
 class Candidate(NamedTuple):
-    """One network of the family: depth, width and, where they leave the family's proportions, channels per stage."""
+    """One network of the family: depth, width and, where it is not whole, channels per stage and hidden units."""
 
     depth: int
     width: int
     stages: tuple[int, ...] | None = None
+    units: tuple[int, ...] | None = None
 
 
 class Totals(NamedTuple):
@@ -82,7 +83,8 @@ class Prices:
     def spec(self, candidate: Candidate) -> ModelSpec:
         """The spec of a candidate; an own family has none."""
         assert isinstance(self.base, ModelSpec)
-        return replace(self.base, depth=candidate.depth, width=candidate.width, stage_widths=candidate.stages)
+        spec = replace(self.base, depth=candidate.depth, width=candidate.width, stage_widths=candidate.stages)
+        return spec if candidate.units is None else replace(spec, units=candidate.units)
 
     def module(self, candidate: Candidate) -> linen.Module:
         """The module of a candidate; raises whatever the family has against it."""
@@ -104,6 +106,12 @@ class Prices:
         widths = complete(spec, FAMILIES[spec.family]).stage_widths
         assert widths
         return widths
+
+    def units(self, candidate: Candidate) -> tuple[int, ...]:
+        """Units of the hidden dense layers, in families that have them behind convolutions."""
+        if candidate.units is not None:
+            return candidate.units
+        return getattr(self.module(candidate._replace(stages=None)), "units", ())
 
     def allows(self, depth: int, width: int) -> bool:
         """Whether the family has such a depth: by its rule, or because the function's module can be traced."""
@@ -142,16 +150,14 @@ class Prices:
             return self.measured(candidate)
         which = Totals._fields.index(self.kind)
         told = self._polynomial(candidate) if self.foretell else None
-        return self.exact(candidate)[which] if told is None else told.at(which, self.stages(candidate))
+        return self.exact(candidate)[which] if told is None else told.at(which, self.stages(candidate), candidate.units)
 
     def _polynomial(self, candidate: Candidate) -> Polynomial | None:
         """The cost of all nets of one depth and width as a function of the channels per stage."""
         key = (candidate.depth, candidate.width)
         if key not in self._polynomials:
-            self._polynomials[key] = polynomial(self.module(candidate._replace(stages=None)), self.shape)
-        told = self._polynomials[key]
-        # A first stage as wide as a fixed stem needs no projection, which no polynomial knows.
-        return None if told is None or told.stem == self.stages(candidate)[0] else told
+            self._polynomials[key] = polynomial(self.module(Candidate(*key)), self.shape)
+        return self._polynomials[key]
 
 
 class Polynomial(NamedTuple):
@@ -162,13 +168,16 @@ class Polynomial(NamedTuple):
     """
 
     coefficients: tuple[tuple[int, ...], ...]  # of parameters, MACs and activations
+    extra: tuple[int, ...]  # added to these where the first stage is as wide as a fixed stem
     sizes: tuple[int, ...]
     units: tuple[int, ...]
     stem: int | None
 
-    def at(self, which: int, stages: tuple[int, ...]) -> int:
-        """Cost in one resource at some channels per stage."""
-        return _product(self.coefficients[which], _terms(self.sizes, _several(self.sizes), (*stages, *self.units)))
+    def at(self, which: int, stages: tuple[int, ...], units: tuple[int, ...] | None = None) -> int:
+        """Cost in one resource at some channels per stage and, unless they stay, units of the hidden dense layers."""
+        channels = (*stages, *(self.units if units is None else units))
+        cost = _product(self.coefficients[which], _terms(self.sizes, _several(self.sizes), channels))
+        return cost + (self.extra[which] if stages[0] == self.stem else 0)
 
 
 def polynomial(module: Any, shape: tuple[int, ...]) -> Polynomial | None:
@@ -178,7 +187,7 @@ def polynomial(module: Any, shape: tuple[int, ...]) -> Polynomial | None:
     if units:
         blank["units"] = ()
     fitted = _fitted(module.clone(**blank), _several(sizes), len(units), shape)
-    return None if fitted is None else Polynomial(fitted, sizes, units, getattr(module, "stem_width", None))
+    return None if fitted is None else Polynomial(*fitted, sizes, units, getattr(module, "stem_width", None))
 
 
 def _several(sizes: Sequence[int]) -> tuple[bool, ...]:
@@ -197,8 +206,8 @@ def _terms(sizes: Sequence[int], several: Sequence[bool], channels: Sequence[int
 @lru_cache(maxsize=64)
 def _fitted(
     template: Any, several: tuple[bool, ...], units: int, shape: tuple[int, ...]
-) -> tuple[tuple[int, ...], ...] | None:
-    """Coefficients for parameters, MACs and activations; None where small nets do not follow the polynomial exactly."""
+) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]] | None:
+    """Coefficients and `extra` of a polynomial; None where small nets do not follow it exactly."""
     ones = (1,) * len(several)
     length = len(_terms(ones, several, (1,) * (len(several) + units)))
     if length > TERMS:
@@ -214,6 +223,8 @@ def _fitted(
         widths = sorted(draw.sample(range(1, 12 + 2 * len(sizes)), len(sizes)))
         hidden = tuple(draw.randint(1, 12) for _ in range(units))
         row = _terms(sizes, several, (*widths, *hidden))
+        if widths[0] == getattr(template, "stem_width", None):
+            continue
         if len(rows) < length and np.linalg.matrix_rank(np.asarray([*rows, row], float)) <= len(rows):
             continue  # It would tell nothing new.
         changes = {"stage_sizes": sizes, "stage_widths": tuple(widths)} | ({"units": hidden} if units else {})
@@ -224,7 +235,15 @@ def _fitted(
     exact = all(
         tuple(_product(column, row) for column in columns) == cost for row, cost in zip(rows, costs, strict=True)
     )
-    return columns if exact else None
+    if not exact:
+        return None
+    stem = getattr(template, "stem_width", None)
+    if stem is None:
+        return columns, (0, 0, 0)
+    # A first stage as wide as the stem needs no projection.
+    row = _terms(ones, several, (stem,) * len(several))
+    counted = count(template.clone(stage_sizes=ones, stage_widths=(stem,) * len(several)), shape)[:3]
+    return columns, tuple(cost - _product(column, row) for cost, column in zip(counted, columns, strict=True))
 
 
 def _product(left: Sequence[int], right: Sequence[int]) -> int:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import shlex
 import sys
+import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
 from jaxcnn.run.cost import measure_costs
-from jaxcnn.run.environment import cores
 from jaxcnn.spec import RunConfig
-from jaxcnn.study.agenda import agenda, config_of
+from jaxcnn.study.agenda import agenda
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
 from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
 from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs
 from jaxcnn.study.store import store_plan
-from jaxcnn.study.work import FamilyFunction, Reader, work
+from jaxcnn.study.work import WAIT_SECONDS, FamilyFunction, Reader, processes, work
 from jaxcnn.study.workers import work_together
 
 
@@ -63,13 +64,11 @@ def run_study(
         Interrupted: Ctrl-C; the same call goes on.
     """
     out = Path(out)
-    plan = make_plan(
-        base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command()
-    )
+    plan = make_plan(base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command())
     _check_family(plan, family)
     store_plan(plan, out)
     dataset = load(base.data, progress=progress)
-    count = _workers(workers)
+    count = processes(workers)
     with StudyBar(plan, out, shown=progress) as bar:
         if agenda(plan, Reader(out)).todo:
             if count > 1:
@@ -86,9 +85,7 @@ def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Datas
     while not (out / "runs.json").exists():
         with claim(out, "finish") as mine:
             if not mine:
-                import time
-
-                time.sleep(0.5)
+                time.sleep(WAIT_SECONDS)
                 continue
             if not (out / "costs.json").exists():
                 store_costs(out, plan, _costs(plan, family, dataset))
@@ -102,8 +99,6 @@ def _costs(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> dict[
     for arm in plan.arms:
         spec = arm.spec or plan.base.model
         module = family(arm.depth, arm.width) if arm.spec is None and family is not None else None
-        from dataclasses import replace
-
         pairs.append((replace(plan.base, model=spec), module))
     measured = measure_costs(pairs, dataset)
     return {arm.label: Cost(*cost) for arm, cost in zip(plan.arms, measured, strict=True)}
@@ -116,16 +111,6 @@ def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
     name = None if family is None else f"{family.__module__}:{family.__qualname__}"
     if any(arm.family != name for arm in own):
         raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
-
-
-def _workers(asked: int | None) -> int:
-    if asked is not None and asked < 1:
-        raise InputError(f"workers={asked}: give 1 or more, or leave it out")
-    if asked is not None:
-        return asked
-    import jax
-
-    return cores() if jax.default_backend() == "cpu" else 1
 
 
 def _command() -> str:

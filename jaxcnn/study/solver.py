@@ -15,7 +15,7 @@ STEPS = (-2, -1, 0, 1, 2)
 FREE_STAGES, PAIR = 4, 2
 # A step of one channel predicts its neighbours to about this much; how many of them are counted, or foretold.
 NEAR, TRIES = 0.02, 40
-WIDEST, WIDEST_TIMED, DEEPEST = 2**16, 2**11, 2**11
+WIDEST, WIDEST_TIMED, DEEPEST = 2**20, 2**11, 2**11
 FIRST_DEPTHS = 64
 
 
@@ -126,15 +126,22 @@ def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
 
 def _between(prices: Prices, found: Sequence[Candidate], budget: float) -> list[Candidate]:
     """The same proportions at a width between two whole ones, each stage rounded to whole channels."""
-    if len(found) < 2:
-        return []
-    below, above = (prices.stages(candidate) for candidate in found)
+    ends = [(*prices.stages(candidate), *prices.units(candidate)) for candidate in found]
+    length = len(prices.stages(found[0]))
+    if len(ends) < 2:
+        # Below width 1 there are proportions left only where that means several channels, as in wrn.
+        if ends[0][0] == 1 or prices.cost(found[0]) <= budget:
+            return []
+        ends.insert(0, (0,) * len(ends[0]))
+    below, above = ends
     steps = max(high - low for low, high in zip(below, above, strict=True))
 
     def at(step: int) -> Candidate:
         share = step / steps
-        stages = tuple(low + math.floor(share * (high - low) + 0.5) for low, high in zip(below, above, strict=True))
-        return found[0]._replace(stages=stages)
+        # Half a channel rounds up.
+        channels = [math.floor(low + share * (high - low) + 0.5) for low, high in zip(below, above, strict=True)]
+        channels = tuple(max(1, value) for value in channels)
+        return found[0]._replace(stages=channels[:length], units=channels[length:] or None)
 
     step = _last_within(lambda step: prices.cost(at(step)) <= budget, 0, steps)
     return [at(number) for number in (step, step + 1) if 0 < number < steps]

@@ -1,90 +1,61 @@
-"""What a study found: one row an arm, and the verdict of the contrast that was declared before the first run."""
+"""The plan's rule applied, and said in words: effect, interval, what it generalises to, what would change it."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.results import RunRecord, StudyResult
-from jaxcnn.study.statistics import Decision, Interval, decide, detectable, mean_interval, seeds_needed, welch_interval
+from jaxcnn.study.findings import ContrastFinding, Decision, Scope
+from jaxcnn.study.statistics import Interval
+
+LEVEL = 0.05
 
 
-class ArmSummary(NamedTuple):
-    """One arm over its seeds; errors are shares between 0 and 1.
-
-    Args:
-        arm: The network and its cost.
-        test_error: Mean with its 95 % interval.
-        test_errors: One a seed.
-        validation_error: Mean over seeds.
-        train_error: Mean over seeds, in the last epoch.
-        step: Seconds per training step, median over runs.
-        diverged: Runs whose training loss was not finite at the end.
-    """
-
-    arm: Arm
-    test_error: Interval
-    test_errors: tuple[float, ...]
-    validation_error: float
-    train_error: float
-    step: float
-    diverged: int
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """The answer, and how far it carries.
-
-    Args:
-        decision: deeper, wider or not resolved.
-        contrast: Test error of the deeper arm minus that of the wider arm, a share, with Welch's 95 % interval.
-        seeds: Runs per arm.
-        sentence: The verdict in words: effect, interval, seeds, and what it concerns.
-        scope: What it would take to say more.
-    """
+class Verdict(NamedTuple):
+    """The answer of a study over all its budgets."""
 
     decision: Decision
-    contrast: Interval
-    seeds: int
+    scope: Scope
     sentence: str
-    scope: str
+    change: str
 
 
-def summarise(result: StudyResult) -> tuple[ArmSummary, ...]:
-    """One row per arm, in the plan's order."""
-    return tuple(_summary(arm, result.of(arm), 1 / test_size(result)) for arm in result.plan.arms)
-
-
-def test_size(result: StudyResult) -> int:
-    """Images in the test split."""
-    return int(result.data["sizes"]["test"])
-
-
-def judge(result: StudyResult) -> Verdict:
-    """Apply the plan's rule to its declared contrast.
+def decide(
+    population: Interval,
+    population90: Interval,
+    population_holm: float,
+    fixed: Interval,
+    fixed_holm: float,
+    margin: float,
+) -> tuple[Decision, Scope]:
+    """The plan's rule on one contrast, deeper minus wider.
 
     Args:
-        result: A finished study.
+        population: Estimate over new seeds and new images.
+        population90: Its 90 % interval.
+        population_holm: Its p-value, corrected.
+        fixed: Estimate over new seeds on this test set.
+        fixed_holm: Its p-value, corrected.
+        margin: Smallest difference that matters.
 
     Returns:
-        The verdict with its sentences.
+        The decision and what it holds for.
+
+    >>> near, wide = Interval(0.02, 0.01, 0.03), Interval(0.02, -0.01, 0.05)
+    >>> decide(near, near, 0.001, near, 0.001, margin=0.005)
+    ('wider', 'population')
+    >>> decide(wide, wide, 0.2, near, 0.01, margin=0.005)
+    ('wider', 'test set')
     """
-    rows = {row.arm.label: row for row in summarise(result)}
-    deeper, wider = rows[result.plan.deeper], rows[result.plan.wider]
-    images = test_size(result)
-    contrast = welch_interval(deeper.test_errors, wider.test_errors, resolution=1 / images)
-    decision = decide(contrast)
-    seeds = len(result.plan.seeds)
-    sentence = (
-        f"{_lead(decision, contrast, deeper.arm, wider.arm)}; {_measured(contrast, seeds)}, on this fixed test set of "
-        f"{images:,} {result.data['name']} images and with one set of hyper-parameters shared by all arms, tuned for "
-        "none of them."
-    )
-    return Verdict(decision, contrast, seeds, sentence, _scope(decision, contrast, deeper, wider, images))
+    if -margin < population90.low and population90.high < margin:
+        return "equivalent", "population"
+    if population_holm < LEVEL:
+        return ("wider" if population.estimate > 0 else "deeper"), "population"
+    if fixed_holm < LEVEL:
+        return ("wider" if fixed.estimate > 0 else "deeper"), "test set"
+    return "inconclusive", "none"
 
 
 def points(share: float) -> str:
@@ -92,62 +63,98 @@ def points(share: float) -> str:
     return "unknown" if not math.isfinite(share) else f"{100 * share:.2f}".replace("-0.00", "0.00")
 
 
-def _summary(arm: Arm, runs: tuple[RunRecord, ...], resolution: float) -> ArmSummary:
-    errors = tuple(1 - run.metrics["test_accuracy"] for run in runs)
-    return ArmSummary(
-        arm=arm,
-        test_error=mean_interval(errors, resolution=resolution),
-        test_errors=errors,
-        validation_error=sum(1 - run.metrics["validation_accuracy"] for run in runs) / len(runs),
-        train_error=sum(1 - run.metrics["train_accuracy"] for run in runs) / len(runs),
-        step=float(np.median([run.seconds["step"] for run in runs])),
-        diverged=sum(not math.isfinite(run.metrics["train_loss"]) for run in runs),
-    )
+def between(interval: Interval) -> str:
+    """An interval in points, signed, such as "+0.67 to +2.04"."""
+    if not math.isfinite(interval.half_width):
+        return "unbounded: one seed shows no spread"
+    return f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
 
 
-def _name(arm: Arm) -> str:
+def name(arm: Arm) -> str:
+    """An arm in a sentence."""
     return f"depth {arm.depth} (width {arm.width})"
 
 
-def _lead(decision: Decision, contrast: Interval, deeper: Arm, wider: Arm) -> str:
-    budget = f"at {deeper.budget:,} parameters"
-    pair = f"{_name(deeper)} and {_name(wider)}"
-    if decision == "not resolved":
-        if not math.isfinite(contrast.half_width):
-            return f"Not resolved: {budget} one seed per arm cannot tell {pair} apart"
-        return f"Not resolved: {budget} the test errors of {pair} cannot be told apart"
-    first, second = (deeper, wider) if decision == "deeper" else (wider, deeper)
-    return f"{decision.capitalize()}: {budget} {_name(first)} has a lower test error than {_name(second)}"
+def describe(
+    decision: Decision, scope: Scope, budget: str, deeper: Arm, wider: Arm, seeds: int,
+    population: Interval, population90: Interval, fixed: Interval, margin: float, images: int,
+) -> str:  # fmt: skip
+    """One contrast's decision as a sentence."""
+    pair = f"{name(deeper)} and {name(wider)}"
+    effect = f"deeper minus wider is {100 * population.estimate:+.2f} percentage points of test error"
+    everywhere = f"95 % interval {between(population)} for new seeds and new images"
+    here = f"{between(fixed)} over {seeds} seeds on these {images:,} test images"
+    if decision == "equivalent":
+        return (
+            f"equivalent at {budget}: {pair} differ by less than the margin of {points(margin)} points; {effect} "
+            f"(90 % interval {between(population90)} for new seeds and new images)"
+        )
+    if decision == "inconclusive":
+        return f"inconclusive at {budget}: {pair} cannot be told apart; {effect} ({everywhere}; {here})"
+    better, worse = (deeper, wider) if decision == "deeper" else (wider, deeper)
+    lead = f"{decision} at {budget}: {name(better)} makes fewer errors than {name(worse)}"
+    if scope == "population":
+        return f"{lead}; {effect} ({everywhere}; {here})"
+    return f"{lead} on this test set only; {effect} ({here}); for new images it is open ({everywhere})"
 
 
-def _measured(contrast: Interval, seeds: int) -> str:
-    effect = f"deeper minus wider is {100 * contrast.estimate:+.2f} percentage points"
-    if not math.isfinite(contrast.half_width):
-        return f"{effect} without an interval ({seeds} seed per arm)"
-    low, high = 100 * contrast.low, 100 * contrast.high
-    return f"{effect} (95 % interval {low:+.2f} to {high:+.2f}, Welch over {seeds} seeds per arm)"
+def overall(contrasts: Sequence[ContrastFinding], margin: float, data: str) -> Verdict:
+    """All budgets together: their common decision, or inconclusive where they differ.
+
+    Args:
+        contrasts: One a budget.
+        margin: The plan's.
+        data: Name of the data set.
+
+    Returns:
+        The verdict with its sentences.
+    """
+    decisions = {contrast.decision for contrast in contrasts}
+    scopes = [contrast.scope for contrast in contrasts]
+    if len(contrasts) == 1:
+        (only,) = contrasts
+        sentence = f"{only.sentence[0].upper()}{only.sentence[1:]}."
+        return Verdict(only.decision, only.scope, sentence, _change(only, margin, data))
+    decision: Decision = decisions.pop() if len(decisions) == 1 else "inconclusive"
+    scope: Scope = "none"
+    if decision != "inconclusive":
+        scope = "test set" if "test set" in scopes else "population"
+    lead = {
+        "inconclusive": "Inconclusive over all budgets" + ("" if not decisions else ", which disagree"),
+        "equivalent": "Equivalent at every budget",
+    }.get(decision, f"{decision.capitalize()} at every budget")
+    listed = "; ".join(contrast.sentence for contrast in contrasts)
+    changes = " ".join(_change(contrast, margin, data, named=True) for contrast in contrasts)
+    return Verdict(decision, scope, f"{lead}. By budget: {listed}.", changes)
 
 
-def _scope(decision: Decision, contrast: Interval, deeper: ArmSummary, wider: ArmSummary, images: int) -> str:
-    seeds = len(deeper.test_errors)
-    tuning = "learning rates tuned for each arm on validation data"
-    if seeds < 2:
-        return f"To resolve it: two or more seeds per arm, since one shows no spread, and {tuning}."
-    spread = _spread(deeper, wider, 1 / images)
-    least = points(detectable(spread, seeds))
-    beyond = f"an interval over test images as well as seeds ({images:,} images are one sample), and {tuning}"
-    if decision != "not resolved":
-        return f"To say more than that, for other images or for tuned nets, would take {beyond}."
-    needed = seeds_needed(contrast.estimate, spread)
-    more = f"about {needed:,} seeds per arm" if needed else "more than 1,000 seeds per arm"
-    return (
-        f"With this spread, {seeds} seeds per arm find a true difference of {least} points or more in four studies of "
-        f"five; if the difference seen here is the true one, finding it takes {more}. "
-        f"A claim beyond this test set would take {beyond}."
+def _change(contrast: ContrastFinding, margin: float, data: str, *, named: bool = False) -> str:
+    """What would change one contrast's decision, or resolve it."""
+    start = f"At {contrast.budget}: " if named else ""
+    if contrast.seeds < 2:
+        return f"{start}Two or more seeds per arm are needed before anything can be said: one shows no spread."
+    if contrast.decision == "equivalent":
+        return f"{start}A margin below {_largest(contrast.population90)} points would leave the question open again."
+    if contrast.decision != "inconclusive" and contrast.scope == "population":
+        limit = min(abs(contrast.population.low), abs(contrast.population.high))
+        return (
+            f"{start}It holds for images drawn like those of {data}, for this recipe and its tuning grid; a change of "
+            f"either that moves the difference by {points(limit)} points would undo it."
+        )
+    share = contrast.parts.get("examples", 0.0)
+    images = "most" if share > 0.5 else "a smaller part"
+    text = (
+        f"{start}With this spread {contrast.seeds} seeds per arm find a true difference of "
+        f"{points(contrast.detectable)} points or more on this test set in four studies of five; "
+    )
+    if contrast.decision == "inconclusive":
+        needed = f"about {contrast.needed:,}" if contrast.needed else "more than 1,000"
+        text += f"finding the difference seen here takes {needed} seeds per arm; "
+    return text + (
+        f"of what is uncertain about new images, {images} ({100 * share:.0f} % of the variance) comes from the number "
+        "of test images, which more seeds do not change."
     )
 
 
-def _spread(deeper: ArmSummary, wider: ArmSummary, resolution: float) -> float:
-    """Standard deviation over seeds, pooled over two arms and no less than that of a rounding to one image."""
-    variances = [np.var(row.test_errors, ddof=1) for row in (deeper, wider)]
-    return math.sqrt(float(np.mean(np.maximum(variances, resolution**2 / 12))))
+def _largest(interval: Interval) -> str:
+    return points(max(abs(interval.low), abs(interval.high)))

@@ -9,9 +9,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from jaxcnn.data import Dataset, load
+from jaxcnn.errors import InputError
 from jaxcnn.run import run
 from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.environment import cores
 from jaxcnn.study.agenda import Agenda, Item, Metrics, agenda, config_of
 from jaxcnn.study.claim import claim
 from jaxcnn.study.plan import Plan
@@ -19,6 +23,19 @@ from jaxcnn.study.results import store_stages
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
+
+
+def processes(asked: int | None) -> int:
+    """How many processes work at a study: as asked, else one per core on a CPU and one on an accelerator.
+
+    Raises:
+        InputError: Fewer than one.
+    """
+    if asked is not None and asked < 1:
+        raise InputError(f"workers={asked}: give 1 or more, or leave it out")
+    if asked is not None:
+        return asked
+    return cores() if jax.default_backend() == "cpu" else 1
 
 
 class Reader:

@@ -1,4 +1,7 @@
-"""Counts against published totals, hand counts, and modules written by others."""
+"""Counts against published totals, PyTorch's counter, hand counts, and modules written by others."""
+
+import json
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -50,6 +53,8 @@ def test_totals_equal_the_published_ones(name):
     assert macs is None or cost.macs == macs
     assert sum(layer.params for layer in cost.layers) == cost.params
     assert sum(layer.macs for layer in cost.layers) == cost.macs
+    assert sum(layer.activations for layer in cost.layers) == cost.activations
+    assert cost.output_shape == (classes,)
 
 
 def test_layers_of_lenet5():
@@ -130,6 +135,84 @@ def test_loops_and_branches():
     assert scanned[:2] == (3 * 20, 3 * 16)
     assert sum(layer.params for layer in scanned.layers) == 60
     assert count(Branching(), (4,)).macs == 32
+
+
+# By torch.utils.flop_counter; the file names PyTorch's version, tests/fixtures/make_torch_counts.py has the networks.
+TORCH = json.loads((Path(__file__).parents[1] / "fixtures" / "torch_counts.json").read_text())
+
+
+class UNet(linen.Module):
+    """Ronneberger et al. 2015: valid convolutions."""
+
+    @linen.compact
+    def __call__(self, x, train=False):
+        kept = []
+        for level, width in enumerate((64, 128, 256, 512, 1024)):
+            x = self.pair(x if level == 0 else linen.max_pool(x, (2, 2), (2, 2)), width)
+            kept.append(x)
+        for skip, width in zip(kept[-2::-1], (512, 256, 128, 64), strict=True):
+            x = linen.ConvTranspose(width, (2, 2), (2, 2), padding="VALID")(x)
+            edge = (skip.shape[1] - x.shape[1]) // 2
+            x = self.pair(jnp.concatenate([skip[:, edge : edge + x.shape[1], edge : edge + x.shape[2]], x], -1), width)
+        return linen.Conv(2, (1, 1))(x)
+
+    def pair(self, x, width):
+        for _ in range(2):
+            x = linen.relu(linen.Conv(width, (3, 3), padding="VALID")(x))
+        return x
+
+
+class MobileNet(linen.Module):
+    """Howard et al. 2017, at width 1."""
+
+    @linen.compact
+    def __call__(self, x, is_training):
+        x = self.step(x, 32, 3, is_training, stride=2)
+        blocks = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+        for features, stride in blocks:
+            x = self.step(x, x.shape[-1], 3, is_training, stride=stride, groups=x.shape[-1])
+            x = self.step(x, features, 1, is_training)
+        return linen.Dense(1000)(x.mean((1, 2)))
+
+    def step(self, x, features, kernel, is_training, stride=1, groups=1):
+        conv = linen.Conv(
+            features, (kernel, kernel), stride, padding=kernel // 2, feature_group_count=groups, use_bias=False
+        )
+        return linen.relu(linen.BatchNorm(use_running_average=not is_training)(conv(x)))
+
+
+class Mixed(linen.Module):
+    """Groups, dilation, both together, uneven kernels, and transposed convolutions of stride 1, 2 and 3."""
+
+    @linen.compact
+    def __call__(self, x):
+        x = linen.Conv(12, (3, 3), padding=1, feature_group_count=3)(x)
+        x = linen.Conv(16, (3, 3), padding=2, kernel_dilation=2)(x)
+        x = linen.Conv(24, (3, 5), padding=((2, 2), (6, 6)), kernel_dilation=(2, 3), feature_group_count=4)(x)
+        x = linen.ConvTranspose(10, (4, 4), (2, 2), padding="SAME")(x)
+        x = linen.ConvTranspose(7, (3, 3), padding="SAME", use_bias=False)(x)
+        x = linen.ConvTranspose(5, (3, 3), (3, 3), padding="VALID")(x)
+        x = linen.Conv(8, (7, 7), 4, padding="VALID")(x)
+        return linen.Dense(9)(x.reshape(len(x), -1))
+
+
+@pytest.mark.parametrize(("name", "module"), [("unet", UNet()), ("mobilenet", MobileNet()), ("mixed", Mixed())])
+def test_networks_of_others_count_as_in_pytorch(name, module):
+    stored = TORCH[name]
+    cost = count(module, tuple(stored["input"]))
+    assert (cost.params, cost.macs) == (stored["params"], stored["macs"])
+    channels, *rest = stored["output"]
+    assert cost.output_shape == (*rest, channels)
+    for part in ("params", "macs", "activations"):
+        assert sum(getattr(layer, part) for layer in cost.layers) == getattr(cost, part)
+
+
+def test_pytorch_agrees_with_the_published_totals():
+    """The 2015 U-Net, and MobileNet 1.0 (4.2 million parameters, 569 million MACs in its table 4)."""
+    assert (TORCH["unet"]["params"], TORCH["unet"]["macs"]) == (31_030_658, 150_428_424_448)
+    assert TORCH["unet"]["output"] == [2, 388, 388]
+    assert (round(TORCH["mobilenet"]["params"] / 1e5), round(TORCH["mobilenet"]["macs"] / 1e6)) == (42, 569)
+    assert TORCH["torch"].startswith("2.")
 
 
 @pytest.mark.parametrize("shape", [(), (0, 2, 1), (28.0, 28, 1)])

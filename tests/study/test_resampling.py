@@ -175,8 +175,8 @@ def test_superiority_counts_pairs_and_half_ties():
 
 @pytest.mark.parametrize(("first", "second"), [((5, 6, 7), (1, 2, 3)), ((1, 4, 6, 9, 12), (2, 3, 5, 7, 8, 10, 11))])
 def test_superiority_has_newcombes_limits(first, second):
-    # His method 5 as the quartic it comes to when both sides are multiplied out by (2 - t)(1 + t), written independently:
-    # m n (t - c)^2 (2 - t)(1 + t) = z^2 t (1 - t) [(2 - t)(1 + t) + s (1 - t)(1 + t) + s t (2 - t)], s = (m + n) / 2 - 1.
+    # His method 5 as the quartic it comes to when both sides are multiplied by (2 - t)(1 + t), s = (m + n) / 2 - 1:
+    # m n (t - c)^2 (2 - t)(1 + t) = z^2 t (1 - t) [(2 - t)(1 + t) + s (1 - t)(1 + t) + s t (2 - t)].
     found, cells, others = superiority(first, second), len(first) * len(second), (len(first) + len(second)) / 2 - 1
     t, z = np.polynomial.Polynomial([0, 1]), stats.norm.ppf(0.975)
     chance = np.mean(np.less.outer(first, second))

@@ -68,15 +68,22 @@ def test_a_flat_curve_has_no_optimum():
     assert fit_depth(DEPTHS, [[0.1, 0.1]] * 5).edge
 
 
-def test_the_interval_covers_the_planted_optimum():
+@pytest.mark.parametrize("seeds", [2, 5])
+def test_the_interval_covers_the_planted_optimum(seeds):
     inside = 0
-    for seed in range(300):
-        fit = fit_depth(DEPTHS, planted(noise=0.004, seed=seed), seed=seed, draws=400)
-        assert 8 <= fit.low <= fit.high <= 56 * (1 + 1e-12)
+    for seed in range(600):
+        fit = fit_depth(DEPTHS, planted(noise=0.004, seeds=seeds, seed=seed), seed=seed, draws=400)
+        assert 8 * (1 - 1e-12) <= fit.low <= fit.high <= 56 * (1 + 1e-12)
         inside += fit.low <= 20 <= fit.high
-    assert 0.9 <= inside / 300 <= 0.99
+    assert 0.93 <= inside / 600 <= 0.97
+
+
+def test_the_interval_is_a_function_of_its_seed():
     noisy = planted(noise=0.004)
-    assert fit_depth(DEPTHS, noisy, seed=1) == fit_depth(DEPTHS, noisy, seed=1)
+    assert fit_depth(DEPTHS, noisy, seed=1) == fit_depth(DEPTHS, noisy, seed=1) != fit_depth(DEPTHS, noisy, seed=2)
+    # A depth with a single seed takes the spread of the others.
+    alone = fit_depth(DEPTHS, [noisy[0][:1], *noisy[1:]])
+    assert 8 < alone.low < alone.optimum < alone.high < 56
 
 
 @pytest.mark.parametrize(

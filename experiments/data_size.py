@@ -1,0 +1,59 @@
+"""Does the answer change with the amount of data? The same arms on few and on many training images.
+
+Question: does "deeper or wider" at one parameter budget come out the same with 500, 2,000 and 8,000 images?
+Runtime: not measured yet at these sizes; the smoke run takes under a minute on two cores.
+Expected: not measured yet.
+Needs Fashion-MNIST: `jaxcnn data prepare fashion_mnist`. Epochs grow as data shrink, so that all train equally long.
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jaxcnn.cli import launch
+from jaxcnn.data import load
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.study import Seeds, StudyResult, Tuning, match_width, run_study, write_joined, write_report
+
+
+@dataclass(frozen=True)
+class Config:
+    """One study per amount of data, joined in one report. `base.epochs` is that of the largest amount."""
+
+    base: RunConfig = field(
+        default_factory=lambda: RunConfig(ModelSpec("resnet"), DataConfig("fashion_mnist"), epochs=5)
+    )
+    sizes: tuple[int, ...] = (500, 2_000, 8_000)
+    depths: tuple[int, ...] = (8, 14, 20, 32)
+    params: int = 60_000
+    margin: float = 0.005
+    tuning: Tuning = field(default_factory=Tuning)
+    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5))
+    workers: int | None = None
+    out: Path = Path("runs/data_size")
+
+
+SMOKE = Config(
+    RunConfig(data=DataConfig("digits"), epochs=1, batch_size=64), (100, 200), (8, 14), 3_000, 0.05,
+    Tuning((0.05, 0.1), (5e-4,), extensions=0), Seeds(1, 1), 1, Path("runs/data_size_smoke"),
+)  # fmt: skip
+
+
+def study(config: Config, size: int) -> StudyResult:
+    epochs = round(config.base.epochs * max(config.sizes) / size)
+    data = replace(config.base.data, train_size=size)
+    base = replace(config.base, data=data, epochs=epochs, checkpoint_every=epochs)
+    images = load(data, progress=True)
+    about = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
+    arms = [match_width(base.model, depth, params=config.params, **about) for depth in config.depths]
+    declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
+    result = run_study(base, arms, out=config.out / f"images{size}", workers=config.workers, **declared)
+    print(f"report: {write_report(result, config.out / f'images{size}')}")
+    return result
+
+
+def main(config: Config) -> None:
+    print(f"joined: {write_joined([study(config, size) for size in config.sizes], config.out)}")
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)

@@ -1,0 +1,59 @@
+"""Wide residual nets at equal parameters: the published pairs, 22-8 against 16-10 and 40-8 against 28-10.
+
+Question: do the pairs inside the table of Zagoruyko and Komodakis (2016) come out as printed: 22-8 ahead of 16-10 by
+0.18 points at 17 million parameters, 28-10 ahead of 40-8 by 0.49 at 36 million (ZCA)? Their recipe, not tuned per arm.
+Runtime: not measured yet at full size (about a GPU-week of an older card, by its operations); smoke under a minute.
+Expected: not measured yet. Needs CIFAR-10: `jaxcnn data prepare cifar10`.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rich.console import Console
+
+from jaxcnn.cli import launch
+from jaxcnn.data import load
+from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.study import Seeds, Tuning, match_width, run_study, verdict_table, write_report
+
+RECIPE = OptimizerConfig(schedule="step", milestones=(0.3, 0.6, 0.8), factor=0.2, warmup_epochs=0)
+
+
+@dataclass(frozen=True)
+class Config:
+    """Pairs of (depth, depth) with the parameters that both spend."""
+
+    base: RunConfig = field(
+        default_factory=lambda: RunConfig(
+            ModelSpec("wrn"), DataConfig("cifar10", augment=("flip", "crop")), RECIPE, epochs=200
+        )
+    )
+    pairs: tuple[tuple[int, int], ...] = ((16, 22), (28, 40))
+    params: tuple[int, ...] = (17_140_000, 36_110_000)
+    margin: float = 0.002
+    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5))
+    workers: int | None = None
+    out: Path = Path("runs/wide_resnet_pairs")
+
+
+SMALL = RunConfig(ModelSpec("wrn"), DataConfig("digits", train_size=64), RECIPE, epochs=1, batch_size=64)
+SMOKE = Config(SMALL, ((10, 16),), (200_000,), 0.05, Seeds(1, 1), 1, Path("runs/wide_resnet_pairs_smoke"))
+
+
+def main(config: Config) -> None:
+    images = load(config.base.data, progress=True)
+    about = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
+    arms = [
+        match_width(config.base.model, depth, params=params, **about)
+        for pair, params in zip(config.pairs, config.params, strict=True)
+        for depth in pair
+    ]
+    published = Tuning(learning_rates=(0.1,), weight_decays=(5e-4,))
+    declared = {"margin": config.margin, "tuning": published, "seeds": config.seeds}
+    result = run_study(config.base, arms, out=config.out, workers=config.workers, **declared)
+    Console().print(verdict_table(result))
+    print(f"report: {write_report(result, config.out)}")
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)

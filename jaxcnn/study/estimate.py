@@ -1,0 +1,76 @@
+"""How long a study would take: every arm's step is measured, its runs are counted, nothing is trained."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import NamedTuple
+
+from jaxcnn.data import Dataset, steps_per_epoch
+from jaxcnn.run.cost import measure_costs
+from jaxcnn.study.agenda import agenda, expected
+from jaxcnn.study.plan import Plan
+from jaxcnn.study.results import Cost
+from jaxcnn.study.work import FamilyFunction, processes
+
+
+class Estimate(NamedTuple):
+    """What a study would take.
+
+    Args:
+        costs: Of each arm, in the plan's order.
+        runs_per_arm: Tuning trials and reported runs, at most (the seeds' cap, the grid as planned).
+        runs: All runs, those at the shared setting included.
+        seconds: About how long, on this machine.
+        sentence: The same in words.
+    """
+
+    costs: tuple[Cost, ...]
+    runs_per_arm: int
+    runs: int
+    seconds: float
+    sentence: str
+
+
+def estimate(
+    plan: Plan, dataset: Dataset, workers: int | None = None, *, family: FamilyFunction | None = None
+) -> Estimate:
+    """Measure a step of every arm and multiply.
+
+    Args:
+        plan: The study.
+        dataset: Its images.
+        workers: Processes side by side, as for `run_study`; several on one CPU are taken to share its cores fully.
+        family: The user's own family, where the arms are of one.
+
+    Returns:
+        The estimate. It takes all seeds up to the cap and no extension of the grid; evaluation counts as a third of a
+        training step per batch.
+    """
+    pairs = [
+        (
+            replace(plan.base, model=arm.spec or plan.base.model),
+            family(arm.depth, arm.width) if arm.spec is None and family else None,
+        )
+        for arm in plan.arms
+    ]
+    costs = tuple(Cost(*cost) for cost in measure_costs(pairs, dataset))
+    first = agenda(plan, lambda item: None)
+    grid = len(first.items) if first.stage == "tuning" else 0
+    per_arm = grid // len(plan.arms) + plan.seeds.cap
+    runs = expected(plan, first)
+    steps = steps_per_epoch(dataset.sizes["train"], plan.base.batch_size)
+    checks = steps_per_epoch(dataset.sizes["validation"], plan.base.batch_size)
+    mean = sum(cost.step for cost in costs) / len(costs)
+    count = processes(workers)
+    seconds = runs * plan.base.epochs * (steps + checks / 3) * mean + sum(cost.compile for cost in costs)
+    text = (
+        f"{len(plan.arms)} arms, at most {runs} runs of {plan.base.epochs} epochs ({steps} steps each): about "
+        f"{_duration(seconds)} of this machine with {count} process{'es' * (count > 1)}, from a measured step"
+    )
+    return Estimate(costs, per_arm, runs, seconds, text)
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"
