@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,25 +24,56 @@ def cache_dir() -> Path:
 
 
 @contextmanager
-def in_one_move(path: Path) -> Iterator[Path]:
+def in_one_move(path: Path, *, once: bool = False) -> Iterator[Path]:
     """A name to write to, which becomes `path` when the block ends: an interruption leaves the old file or the new one.
 
-    Two processes that write the same file do not meet: each has a name of its own until the move.
+    Two processes that write the same file do not meet, on one machine or on two: each has a name of its own until the
+    move.
+
+    Args:
+        path: The file.
+        once: Never replace a file that is there: of several writers one is the first.
+
+    Raises:
+        FileExistsError: `once`, and it is there.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}{PARTIAL}")
-    yield partial
-    partial.replace(path)
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
+    try:
+        yield partial
+        with partial.open("rb") as written:
+            os.fsync(written.fileno())  # Else a power cut could leave the new name with nothing in it.
+        if once:
+            _first(partial, path)
+        else:
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
-def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True) -> None:
+def _first(partial: Path, path: Path) -> None:
+    try:
+        os.link(partial, path)
+    except FileExistsError:
+        raise
+    except OSError:  # A file system without hard links: as good as it gets there.
+        if path.exists():
+            raise FileExistsError(path) from None
+        partial.replace(path)
+
+
+def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True, once: bool = False) -> None:
     """Write JSON in one move.
 
     Args:
         path: The file.
         record: What it will hold.
         allow_nan: False refuses NaN and infinities, which other readers than Python's take for damage.
+        once: Never replace a file that is there.
+
+    Raises:
+        FileExistsError: `once`, and it is there.
     """
-    with in_one_move(path) as partial:
+    with in_one_move(path, once=once) as partial:
         partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
 
 
@@ -51,10 +83,10 @@ def seal(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def write_sealed(path: Path, record: Mapping[str, Any]) -> None:
+def write_sealed(path: Path, record: Mapping[str, Any], *, once: bool = False) -> None:
     """Write JSON in one move with the seal that `read_sealed` checks; NaN and infinities are refused."""
     plain = json.loads(json.dumps(record, allow_nan=False))
-    write_json(path, plain | {"seal": seal(plain)}, allow_nan=False)
+    write_json(path, plain | {"seal": seal(plain)}, allow_nan=False, once=once)
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:

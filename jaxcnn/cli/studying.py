@@ -147,7 +147,7 @@ def status(arguments: Sequence[str]) -> None:
     from jaxcnn.study.work import Reader
 
     plan = load_plan(flags.study)
-    now = standing(plan, flags.study, Reader(flags.study))
+    now = standing(plan, flags.study, Reader(plan, flags.study))
     print(plan.hypothesis)
     print(f"stage: {now.stage}; {now.finished} of about {now.total} runs finished, {now.diverged} diverged")
     for path, epochs in now.under_way:

@@ -1,6 +1,6 @@
 """Pure functions on NHWC arrays and HWIO kernels. They need jax alone."""
 
-from jaxcnn.ops.conv import conv2d, folded_convolutions
+from jaxcnn.ops.conv import conv2d
 from jaxcnn.ops.dropout import dropout
 from jaxcnn.ops.norm import batch_norm_inference, batch_norm_train, example_count
 from jaxcnn.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, global_max_pool, max_pool
@@ -16,7 +16,6 @@ __all__ = [
     "conv2d",
     "dropout",
     "example_count",
-    "folded_convolutions",
     "global_avg_pool",
     "global_max_pool",
     "max_pool",

@@ -1,5 +1,6 @@
 """Where model, data, task and training meet."""
 
+import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -145,6 +146,10 @@ def make_prepare(
 
 
 def module_record(module: linen.Module) -> dict[str, str]:
-    """How a user's own module is recorded in place of the spec: its import path and its fields."""
+    """How a user's own module is recorded in place of the spec: its import path and its fields.
+
+    A field that is a function shows its address, which each process chooses anew: it is left out.
+    """
     kind = type(module)
-    return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": repr(module)}
+    fields = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+    return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": fields}

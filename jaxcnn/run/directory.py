@@ -9,10 +9,13 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import holds_files, in_one_move, read_sealed, sha256, write_json, write_sealed
+from jaxcnn.files import holds_files, in_one_move, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, from_record
 
 CHANGED = "it was changed after it was written"
+REMEDY = "restore it, or delete the folder of this run and train it again"
+BESIDE = ("config.json", "data.json", "environment.json")
+"""Written before the result, and held to by its seal."""
 
 
 class RunDirectory:
@@ -49,15 +52,19 @@ class RunDirectory:
         if self.path.exists() and not self.path.is_dir():
             raise InputError(f"out={str(self.path)!r}: it is a file; name a folder")
         if (self.path / "config.json").exists():
-            held = self.read("config.json")
-            if _identity(held) != _identity(config):
+            if difference := self.difference(config):
                 raise InputError(
-                    f"out={str(self.path)!r}: it holds a run of another configuration "
-                    f"({_difference(held, config)}); choose another folder"
+                    f"out={str(self.path)!r}: it holds a run of another configuration ({difference}); "
+                    "choose another folder"
                 )
             return
         if holds_files(self.path):
             raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
+
+    def difference(self, config: Mapping[str, Any]) -> str:
+        """Where the configuration held here is not `config`, in words; empty where they are the same run."""
+        held = self.read("config.json")
+        return "" if _identity(held) == _identity(config) else _difference(held, config)
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this configuration's, or find that it is; raises as `refuse_other` does."""
@@ -82,7 +89,7 @@ class RunDirectory:
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
             if not isinstance(record, dict):
-                raise InputError(f"{str(file)!r}: not a JSON object; restore it or train into a new folder")
+                raise InputError(f"{str(file)!r}: not a JSON object; {REMEDY}")
             return record
         except FileNotFoundError:
             if not (self.path / "config.json").exists():
@@ -91,7 +98,7 @@ class RunDirectory:
                 f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError):
-            raise InputError(f"{str(file)!r}: not readable as JSON; restore it or train into a new folder") from None
+            raise InputError(f"{str(file)!r}: not readable as JSON; {REMEDY}") from None
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
@@ -126,7 +133,7 @@ class RunDirectory:
         file = self.path / "predictions.npz"
         try:
             if digest is not None and sha256(file) != digest:
-                raise InputError(f"{str(file)!r}: {CHANGED}; restore it or train into a new folder")
+                raise InputError(f"{str(file)!r}: {CHANGED}; {REMEDY}")
             with np.load(file, allow_pickle=False) as stored:
                 return {name: stored[name] for name in stored.files}
         except (OSError, ValueError) as error:
@@ -135,18 +142,27 @@ class RunDirectory:
             raise InputError(f"{str(file)!r}: not readable ({error})") from error
 
     def write_result(self, content: Mapping[str, Any]) -> None:
-        """Write result.json, sealed: numbers that are not finite become null."""
-        write_sealed(self.path / "result.json", _finite(content))
+        """Write result.json, sealed, with the seals of the files beside it: numbers that are not finite become null."""
+        files = {name: seal(self.read(name)) for name in BESIDE}
+        write_sealed(self.path / "result.json", _finite(content) | {"files": files})
 
     def read_result(self) -> dict[str, Any]:
         """What `write_result` wrote, null as NaN.
 
         Raises:
-            InputError: The run is not finished, or the file is damaged or was changed.
+            InputError: The run is not finished, or this file or one beside it is damaged or was changed.
         """
         if not self.finished:
             self.read("result.json")  # says what is missing
-        return _with_nan(read_sealed(self.path / "result.json", "restore it or train into a new folder"))
+        file = self.path / "result.json"
+        record = read_sealed(file, REMEDY)
+        try:
+            for name, held in record.get("files", {}).items():
+                if seal(self.read(name)) != held:
+                    raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
+            return _with_nan(record)
+        except (KeyError, TypeError, AttributeError):
+            raise InputError(f"{str(file)!r}: it is not the result of a run; {REMEDY}") from None
 
 
 def _finite(value: Any) -> Any:

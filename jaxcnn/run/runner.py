@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, Split, batch_indices, load
+from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch
 from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble, module_record
-from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.directory import REMEDY, RunDirectory
 from jaxcnn.run.environment import environment
 from jaxcnn.spec import RunConfig, as_record
 from jaxcnn.train import Checkpoints, Plan, TrainState, evaluate, fit
@@ -99,7 +99,7 @@ def run(
     options = {"progress": progress, "on_epoch": on_epoch, "name": f"{dataset.name} seed {config.seed}"}
     if directory is not None:
         _begin(directory, record, about)
-    state, history, compiled = _train(
+    state, history, compiled, before = _train(
         config, parts, dataset, jax.device_get(state), run_key, directory, options, tensorboard
     )
     test, predictions = {}, {}
@@ -114,7 +114,7 @@ def run(
         predictions=predictions,
         params=parts.cost.params,
         macs=parts.cost.macs,
-        seconds=_seconds(history, compiled, time.perf_counter() - started),
+        seconds=_seconds(history, compiled, time.perf_counter() - started + before),
         environment=environment(),
         data=about,
     )
@@ -147,7 +147,7 @@ def load_result(directory: Path | str) -> RunResult:
             data=folder.read("data.json"),
         )
     except KeyError as error:
-        raise InputError(f"run {str(folder.path)!r}: result.json lacks {error}; train into a new folder") from error
+        raise InputError(f"run {str(folder.path)!r}: result.json lacks {error}; {REMEDY}") from error
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -189,8 +189,12 @@ def _train(
     directory: RunDirectory | None,
     options: dict[str, Any],
     tensorboard: bool,
-) -> tuple[TrainState, list[dict[str, Any]], float]:
-    """Fit from the latest checkpoint, if there is one, to the last epoch; also the seconds that compiling took."""
+) -> tuple[TrainState, list[dict[str, Any]], float, float]:
+    """Fit from the latest checkpoint, if there is one, to the last epoch.
+
+    Returns:
+        State, history, the seconds that compiling took, and those of epochs trained before an interruption.
+    """
     plan = Plan(config.epochs, config.batch_size, config.seed, config.checkpoint_every)
     checkpoints, sums, earlier = None, None, []
     writers: list[Writer] = []
@@ -200,7 +204,8 @@ def _train(
             if checkpoints.latest is not None:
                 state, sums = checkpoints.restore(state)
             lines = JsonLines(directory.metrics)
-            earlier = lines.read(up_to_step=int(state.step))
+            per_epoch = steps_per_epoch(dataset.sizes["train"], plan.batch_size)
+            earlier = _earlier(lines, directory, int(state.step), per_epoch)
             writers.append(lines)
             if tensorboard:
                 writers.append(TensorBoard(directory.path / "tensorboard"))
@@ -211,7 +216,22 @@ def _train(
             state, programs, parts.task, dataset.train, dataset.validation, plan, key,
             sums=sums, checkpoints=checkpoints, writers=writers, **options,
         )  # fmt: skip
-    return state, earlier + records, compiled
+    return state, earlier + records, compiled, sum(record["seconds"] for record in earlier)
+
+
+def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: int) -> list[dict[str, Any]]:
+    """The records of the epochs before the checkpoint that training goes on from, all of them or an error."""
+    try:
+        earlier = lines.read(up_to_step=step)
+        epochs = [record["epoch"] for record in earlier]
+    except (KeyError, TypeError):
+        epochs, earlier = None, []
+    if epochs != list(range(1, step // per_epoch + 1)):
+        raise InputError(
+            f"{str(directory.metrics)!r}: it does not hold the {step // per_epoch} epochs that the checkpoint beside "
+            f"it has trained; {REMEDY}"
+        )
+    return earlier
 
 
 def _begin(directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:

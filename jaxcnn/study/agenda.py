@@ -1,7 +1,7 @@
 """What a study has to do next, as a pure function of its plan and of the runs that are finished.
 
-plan -> tune (grid, grown while an arm is best at an edge) -> pilot runs -> number of seeds -> runs. Nothing else is kept:
-whoever opens the folder, after any interruption, finds the same agenda.
+plan -> tune (grid, grown while an arm is best at an edge) -> pilot runs -> number of seeds -> runs. Nothing else is
+kept: whoever opens the folder, after any interruption, finds the same agenda.
 """
 
 from __future__ import annotations
@@ -89,6 +89,11 @@ class Agenda(NamedTuple):
     pilot: Pilot | None = None
 
 
+def diverged(metrics: Metrics) -> bool:
+    """Whether a run's loss was not finite at its end."""
+    return not (math.isfinite(metrics["train_loss"]) and math.isfinite(metrics["validation_loss"]))
+
+
 def config_of(plan: Plan, item: Item) -> RunConfig:
     """The run of one item. A tuning run never opens the test split."""
     rate, decay = item.setting
@@ -173,9 +178,8 @@ def _tuned(plan: Plan, trials: dict[str, tuple[Trial, ...]]) -> Tuned:
 
 def _trial(item: Item, metrics: Metrics | None) -> Trial:
     assert metrics is not None
-    loss = metrics["validation_loss"]
-    diverged = not (math.isfinite(metrics["train_loss"]) and math.isfinite(loss))
-    return Trial(item.setting, item.seed, 1 - metrics["validation_accuracy"], loss, diverged)
+    error, loss = 1 - metrics["validation_accuracy"], metrics["validation_loss"]
+    return Trial(item.setting, item.seed, error, loss, diverged(metrics))
 
 
 def _runs(plan: Plan, tuned: Tuned, seeds: Sequence[int]) -> tuple[Item, ...]:

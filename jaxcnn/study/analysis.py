@@ -107,7 +107,7 @@ def _mean(runs: Sequence[RunRecord], name: str, *, error: bool = False) -> float
 def _contrasts(result: StudyResult, pairs: Sequence[tuple[Arm, Arm]], *, shared: bool) -> tuple[ContrastFinding, ...]:
     errors = [tuple(result.errors(arm, shared=shared) for arm in pair) for pair in pairs]
     population = list(starmap(crossed, errors))
-    fixed = [welch_p(a.mean(1), b.mean(1), 1 / a.shape[1]) for a, b in errors]
+    fixed = [welch_p(a.mean(1).tolist(), b.mean(1).tolist(), 1 / a.shape[1]) for a, b in errors]
     corrected = zip(holm([each.p for each in population]), holm(fixed), strict=True)
     return tuple(
         _contrast(result, pair, pair_errors, crossing, float(p_population), p, float(p_fixed), shared)
@@ -174,9 +174,10 @@ def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tupl
         of_class = result.labels == label
         if of_class.sum() > 1:
             each = crossed(first[:, of_class], second[:, of_class], draws=0)
-            found.append((str(name), int(of_class.sum()), Interval(each.estimate, each.low, each.high), each.p))
-    corrected = benjamini_hochberg([p for *_, p in found]) if found else ()
-    return tuple(ClassFinding(*each, float(q)) for each, q in zip(found, corrected, strict=True))
+            difference = Interval(each.estimate, each.low, each.high)
+            found.append(ClassFinding(str(name), int(of_class.sum()), difference, each.p, each.p))
+    corrected = benjamini_hochberg([each.p for each in found]) if found else ()
+    return tuple(each._replace(q=float(q)) for each, q in zip(found, corrected, strict=True))
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:

@@ -75,7 +75,7 @@ def match_width(
     if kind == "seconds":
         prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
         check(prices, Candidate(depth, START))
-        return timed(prices, whole_widths(prices, depth, budget), goal)
+        return timed(prices, lambda: whole_widths(prices, depth, budget), goal)
 
     def solve(prices: Prices) -> Candidate:
         if prices.own:
@@ -135,7 +135,7 @@ def match_depth(
         raise InputError(f"width={width!r}: give an integer of at least 1")
     if kind == "seconds":
         prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
-        return timed(prices, [Candidate(depth, width) for depth in whole_depths(prices, width, budget)], goal)
+        return timed(prices, lambda: [Candidate(d, width) for d in whole_depths(prices, width, budget)], goal)
 
     def solve(prices: Prices) -> Candidate:
         return nearest_depth(prices, width, budget, tolerance)

@@ -28,10 +28,12 @@ def claim(directory: Path, name: str) -> Iterator[bool]:
         False where another process holds it; nothing is held then.
 
     Raises:
-        InputError: The folder's file system has no such locks.
+        InputError: The system, or the folder's file system, has no such locks.
     """
-    import fcntl  # POSIX only; a study is refused elsewhere at its first claim, with a sentence.
-
+    try:
+        import fcntl
+    except ImportError:
+        raise InputError(f"out={directory}: this system has no flock, which studies need; use Linux or macOS") from None
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
     file = os.open(folder / (name.replace("/", "~") + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)

@@ -10,7 +10,7 @@ from jaxcnn.run.cost import measure_costs
 from jaxcnn.study.agenda import agenda, expected
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.results import Cost
-from jaxcnn.study.work import FamilyFunction, processes
+from jaxcnn.study.work import FamilyFunction, module_of, processes
 
 
 class Estimate(NamedTuple):
@@ -46,13 +46,8 @@ def estimate(
         The estimate. It takes all seeds up to the cap and no extension of the grid; evaluation counts as a third of a
         training step per batch.
     """
-    pairs = [
-        (
-            replace(plan.base, model=arm.spec or plan.base.model),
-            family(arm.depth, arm.width) if arm.spec is None and family else None,
-        )
-        for arm in plan.arms
-    ]
+    count = processes(workers)
+    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
     costs = tuple(Cost(*cost) for cost in measure_costs(pairs, dataset))
     first = agenda(plan, lambda item: None)
     grid = len(first.items) if first.stage == "tuning" else 0
@@ -61,7 +56,6 @@ def estimate(
     steps = steps_per_epoch(dataset.sizes["train"], plan.base.batch_size)
     checks = steps_per_epoch(dataset.sizes["validation"], plan.base.batch_size)
     mean = sum(cost.step for cost in costs) / len(costs)
-    count = processes(workers)
     seconds = runs * plan.base.epochs * (steps + checks / 3) * mean + sum(cost.compile for cost in costs)
     text = (
         f"{len(plan.arms)} arms, at most {runs} runs of {plan.base.epochs} epochs ({steps} steps each): about "

@@ -1,90 +1,165 @@
-"""Pictures of a study: test error against depth, and learning curves per arm. No pyplot, no global state kept.
+"""How every picture of a study looks: panels, styles told apart without colour, depth axes, files. No pyplot.
 
 Colours are those of Okabe and Ito, which the colour-blind tell apart; every difference is drawn a second time as a
-marker or a line style, so that the pictures also work in black and white.
+marker, a line style or a hatch, so that the pictures also work in black and white. They are narrow, because a phone is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
-from jaxcnn.study.results import RunRecord, StudyResult
-from jaxcnn.study.verdict import ArmSummary, summarise
+from jaxcnn.study.statistics import Interval
 
-BLUE, VERMILION, BLACK, GREY = "#0072b2", "#d55e00", "#000000", "#6b6b6b"
+T = TypeVar("T")
+
+BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73", "#6b6b6b"
+WIDTH = 5.4
+MOST_PANELS = 8
+# Labels nearer than this share of the axis would touch.
+ROOM = 0.13
 # The salt makes the ids inside an SVG the same every time, so that an unchanged study gives an unchanged file.
-SETTINGS: dict[Any, Any] = {"svg.hashsalt": "jaxcnn", "svg.fonttype": "path", "font.size": 11, "axes.spines.top": False}
-SETTINGS |= {"axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e3e3", "axes.axisbelow": True}
+SETTINGS: dict[Any, Any] = {"svg.hashsalt": "jaxcnn", "svg.fonttype": "path", "font.size": 10, "axes.labelsize": 10}
+SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e3e3"}
+SETTINGS |= {"axes.axisbelow": True, "axes.titlesize": 10, "axes.titlelocation": "left", "hatch.linewidth": 0.6}
+SETTINGS |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
 
 
-def error_figure(result: StudyResult) -> Figure:
-    """Test error against depth: each arm's mean with its 95 % interval, its seeds as points, its width in words.
+class Look(NamedTuple):
+    """One series: told apart by marker and line style as well as by colour."""
+
+    color: str
+    marker: str
+    line: Any
+
+    @property
+    def style(self) -> dict[str, Any]:
+        """As matplotlib's plot takes it."""
+        return {"color": self.color, "marker": self.marker, "linestyle": self.line}
+
+
+LOOKS = (
+    Look(BLUE, "o", "-"),
+    Look(VERMILION, "s", "--"),
+    Look(BLACK, "^", "-."),
+    Look(GREEN, "D", ":"),
+    Look("#e69f00", "v", (0, (7, 2))),
+    Look("#cc79a7", "P", (0, (5, 1, 1, 1, 1, 1))),
+    Look("#56b4e9", "X", (0, (1, 3))),
+    Look(GREY, "<", (0, (9, 3, 2, 3))),
+)
+
+
+def look(number: int) -> Look:
+    """The style of the series of that number; the styles return after eight."""
+    return LOOKS[number % len(LOOKS)]
+
+
+@contextmanager
+def panels(
+    count: int, *, height: float = 2.15, single: float = 3.3, share: bool = False
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """A figure of that many panels, two beside each other, one alone over the whole width.
 
     Args:
-        result: A finished study.
-
-    Returns:
-        A matplotlib figure of 6.4 by 4.4 inches.
+        count: Panels, 1 to about 8.
+        height: Inches of a row of panels.
+        single: Inches, where there is one panel.
+        share: Whether all have the same scales.
     """
-    rows = sorted(summarise(result), key=lambda row: (row.arm.depth, -row.arm.width))
+    columns = min(2, count)
+    rows = math.ceil(count / columns)
+    size = (WIDTH, single if count == 1 else height * rows + 0.5)
     with rc_context(SETTINGS):
-        figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-        axes = figure.add_subplot()
-        _draw_errors(axes, rows)
-        axes.set_xlabel("depth (weighted layers)")
-        axes.set_ylabel("test error (%)")
-        axes.set_title(f"{rows[0].arm.budget:,} parameters each, {result.data['name']}", fontsize=11, loc="left")
-    return figure
+        figure = Figure(figsize=size, layout="constrained")
+        axes = list(figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel())
+        for spare in axes[count:]:
+            spare.set_visible(False)
+        for each in axes[:count]:
+            each.tick_params(labelbottom=True, labelleft=True)
+        yield figure, axes[:count]
 
 
-def curves_figure(result: StudyResult) -> Figure:
-    """Training and validation loss by epoch, one panel an arm: mean over seeds (thick) and each seed (thin).
+def legend(figure: Figure, source: Axes, columns: int = 2) -> None:
+    """One legend over all panels, of what is labelled in one of them."""
+    handles, labels = source.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
-    An arm whose training loss stays high cannot optimise; one whose validation loss stays far above it does not
-    generalise.
+
+def chunks(items: Sequence[T], size: int = MOST_PANELS) -> list[Sequence[T]]:
+    """Items in groups that fit one figure."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
+
+
+class DepthAxis:
+    """Places of depths: on a log scale where their labels have room, else evenly spaced in order."""
+
+    def __init__(self, depths: Sequence[int]) -> None:
+        self.depths = sorted(set(depths))
+        logs = np.log(self.depths)
+        span = logs[-1] - logs[0] or 1.0
+        roomy = len(logs) < 2 or float(np.diff(logs).min()) / span >= ROOM
+        self.places = (logs - logs[0]) / span if roomy else np.linspace(0, 1, len(logs))
+        self.logs = logs
+
+    def at(self, depth: Any) -> np.ndarray:
+        """Place of any depth within the range, 0 the shallowest and 1 the deepest."""
+        return np.interp(np.log(depth), self.logs, self.places)
+
+    def label(self, axes: Axes, labels: Sequence[str]) -> None:
+        """Name every depth on the axis."""
+        axes.xaxis.set_major_locator(FixedLocator(self.places.tolist()))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.set_xticks(self.places, labels)
+        axes.set_xlim(-0.09, 1.16)
+        axes.grid(visible=False, axis="x")
+
+
+def log_scale(axes: Axes, direction: str = "y") -> None:
+    """A log axis with plain numbers, as many as have room: 1, 2, 5 over two decades, powers of ten beyond."""
+    axis = axes.yaxis if direction == "y" else axes.xaxis
+    (axes.set_yscale if direction == "y" else axes.set_xscale)("log")
+    low, high = axes.get_ylim() if direction == "y" else axes.get_xlim()
+    axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
+    axis.set_major_formatter("{x:g}")
+    axis.set_minor_formatter(NullFormatter())
+
+
+def bounded(interval: Interval) -> bool:
+    """Whether both limits are known: a single seed shows no spread."""
+    return math.isfinite(interval.low) and math.isfinite(interval.high)
+
+
+def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
+    """Limits of an error axis: all points and the ends of intervals, but no interval so wide that it hides the points.
 
     Args:
-        result: A finished study.
-
-    Returns:
-        A matplotlib figure, two panels wide.
+        points: What must be seen.
+        ends: Ends of intervals; one far from the points is left to run out of the picture.
     """
-    arms = result.plan.arms
-    with rc_context(SETTINGS):
-        columns, lines = min(2, len(arms)), math.ceil(len(arms) / 2)
-        figure = Figure(figsize=(3.4 * columns, 2.5 * lines + 0.4), layout="constrained")
-        panels = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes, arm in zip(panels, arms, strict=False):
-            _draw_curves(axes, result.of(arm))
-            axes.set_title(f"depth {arm.depth}, width {arm.width}", fontsize=10, loc="left")
-            axes.tick_params(labelbottom=True)
-        # Over a few decades only powers of ten have room for a label; within one or two they would be too few.
-        low, high = panels[0].get_ylim()
-        panels[0].yaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-        for axes in panels[len(arms) :]:
-            axes.set_visible(False)
-        handles, labels = figure.axes[0].get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=2, frameon=False)
-        figure.supxlabel("epoch", fontsize=11)
-        figure.supylabel("loss (nats, log scale)", fontsize=11)
-    return figure
+    low, high = min(points), max(points)
+    room = max(high - low, 0.02 * abs(high), 0.02)
+    low, high = (max(min([low, *ends]), low - room), min(max([high, *ends]), high + room))
+    pad = 0.1 * (high - low)
+    return low - pad, high + pad
 
 
 def write_figure(figure: Figure, directory: Path, name: str) -> str:
     """Write `name`.svg and `name`.png, the same bytes every time.
 
     Args:
-        figure: From this module.
+        figure: From this package.
         directory: Existing folder.
         name: File name without its ending.
 
@@ -97,54 +172,3 @@ def write_figure(figure: Figure, directory: Path, name: str) -> str:
         FigureCanvasAgg(figure)
         figure.savefig(directory / f"{name}.png", format="png", dpi=160, metadata={"Software": None})
     return path.read_text(encoding="utf-8")
-
-
-def _draw_errors(axes: Axes, rows: Sequence[ArmSummary]) -> None:
-    positions = np.arange(len(rows))
-    means = [100 * row.test_error.estimate for row in rows]
-    margins = [100 * row.test_error.half_width if math.isfinite(row.test_error.half_width) else 0.0 for row in rows]
-    for position, row in zip(positions, rows, strict=True):
-        # Seeds stand a little to the right and spread out in order, so that equal errors stay countable.
-        shift = 0.1 + 0.32 * np.arange(len(row.test_errors)) / max(len(row.test_errors) - 1, 1)
-        axes.plot(
-            position + shift,
-            [100 * error for error in row.test_errors],
-            linestyle="none",
-            marker="o",
-            markersize=4,
-            markerfacecolor="none",
-            markeredgecolor=GREY,
-            label="one seed" if position == 0 else None,
-        )
-    axes.errorbar(
-        positions,
-        means,
-        yerr=margins,
-        color=BLUE,
-        marker="s",
-        markersize=6,
-        linewidth=1.4,
-        linestyle="--",
-        capsize=5,
-        label="mean over seeds, 95 % interval",
-    )
-    axes.set_xticks(positions, [f"{row.arm.depth}\nwidth {row.arm.width}" for row in rows])
-    axes.set_xlim(-0.4, len(rows) - 0.45)
-    axes.margins(y=0.12)
-    axes.grid(visible=False, axis="x")
-    axes.figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=10)
-
-
-def _draw_curves(axes: Axes, runs: Sequence[RunRecord]) -> None:
-    kinds = (("train_loss", "training", VERMILION, "--", "^"), ("validation_loss", "validation", BLUE, "-", "o"))
-    for key, name, color, style, marker in kinds:
-        curves = np.array([[epoch.get(key, math.nan) for epoch in run.history] for run in runs])
-        epochs = np.arange(1, curves.shape[1] + 1)
-        axes.plot(epochs, curves.T, color=color, linestyle=style, linewidth=0.6, alpha=0.35)
-        every = max(1, len(epochs) // 6)
-        look = {"color": color, "linestyle": style, "marker": marker, "markevery": every, "markersize": 4}
-        axes.plot(epochs, curves.mean(axis=0), label=name, **look)
-    axes.set_yscale("log")
-    axes.yaxis.set_major_formatter("{x:g}")
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from statistics import median
 from typing import NamedTuple
@@ -14,7 +14,7 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.prices import Builder, Candidate, Prices, Totals
 from jaxcnn.study.solver import miss
 
-REPEATS = 5
+REPEATS, SEARCHES = 5, 4
 
 
 class Goal(NamedTuple):
@@ -49,17 +49,27 @@ def counted(
     return _arm(prices, best, goal.budget)
 
 
-def timed(prices: Prices, found: Sequence[Candidate], goal: Goal) -> Arm:
+def timed(prices: Prices, search: Callable[[], list[Candidate]], goal: Goal) -> Arm:
     """The nearest of the last candidates, each measured anew in turns: drift of the machine meets all alike.
+
+    Where the new measurements show that a search was led astray by an outlier, it goes on with them.
 
     Raises:
         InputError: The nearest candidate misses the tolerance; the message says how far its measurements spread.
     """
-    for candidate in found:
-        check(prices, candidate)
-    turns = [[prices.measured(candidate) for candidate in found] for _ in range(REPEATS)]
-    times = {candidate: [turn[index] for turn in turns] for index, candidate in enumerate(found)}
-    best = min(found, key=lambda candidate: abs(median(times[candidate]) - goal.budget))
+    times: dict[Candidate, list[float]] = {}
+    found = search()
+    for _ in range(SEARCHES):
+        for candidate in found:
+            check(prices, candidate)
+        turns = [[prices.measured(candidate) for candidate in found] for _ in range(REPEATS)]
+        for index, candidate in enumerate(found):
+            times[candidate] = [turn[index] for turn in turns]
+            prices.correct(candidate, median(times[candidate]))
+        if (again := search()) == found:
+            break
+        found = again
+    best = min(times, key=lambda candidate: abs(median(times[candidate]) - goal.budget))
     seconds = median(times[best])
     if abs(seconds - goal.budget) / goal.budget > goal.tolerance:
         spread = 100 * (max(times[best]) - min(times[best])) / seconds

@@ -1,10 +1,12 @@
-"""What a study will do, written and sealed before its first run: arms, contrasts, tuning, seeds and the verdict's rule."""
+"""What a study will do, written and sealed before its first run: arms, contrasts, tuning, seeds, the verdict's rule."""
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
@@ -13,8 +15,8 @@ from jaxcnn.study.arm import Arm
 RULE = (
     "The primary contrast of each budget is the test error of its deepest arm minus that of its shallowest and widest "
     "arm. (1) Equivalent, where the 90 % population interval (new seeds, new images) lies within the margin on both "
-    "sides of zero (TOST at 5 %). (2) Else deeper or wider for the population, where its p-value, corrected by Holm over "
-    "the budgets, is below 5 %. (3) Else deeper or wider on this test set only, where Welch's p-value over seeds, "
+    "sides of zero (TOST at 5 %). (2) Else deeper or wider for the population, where its p-value, corrected by Holm "
+    "over the budgets, is below 5 %. (3) Else deeper or wider on this test set only, where Welch's p-value over seeds, "
     "corrected by Holm, is below 5 %. (4) Else inconclusive. Several budgets share a verdict where all of them agree, "
     "and are inconclusive together where they do not."
 )
@@ -162,8 +164,13 @@ def _check_numbers(margin: float, tuning: Tuning, seeds: Seeds) -> None:
         raise InputError(f"margin={margin}: give a share of the test images between 0 and 1, such as 0.005")
     for name in ("learning_rates", "weight_decays", "seeds"):
         values = getattr(tuning, name)
-        if not values or list(values) != sorted(set(values)) or min(values) < 0:
-            raise InputError(f"tuning.{name}={values}: give one or more different numbers, rising, none negative")
+        rising = all(low < high for low, high in pairwise(values))
+        # Six digits name a run's folder, and no two settings may share one.
+        apart = name == "seeds" or len({f"{value:.6g}" for value in values}) == len(values)
+        if not values or not rising or not apart or not all(math.isfinite(value) and value >= 0 for value in values):
+            raise InputError(
+                f"tuning.{name}={tuple(values)}: give one or more different numbers, rising, finite, none negative"
+            )
     if min(tuning.learning_rates) <= 0:
         raise InputError(f"tuning.learning_rates={tuning.learning_rates}: learning rates must be positive")
     if tuning.extensions < 0:

@@ -66,6 +66,7 @@ class Prices:
         self.base, self.shape, self.classes, self.kind = base, shape, classes, kind
         self.own = not isinstance(base, ModelSpec)
         self.foretell = foretell and not self.own
+        self.trouble = ""
         self._measure = measure
         self._exact: dict[Candidate, Totals] = {}
         self._known: dict[Candidate, float] = {}
@@ -119,7 +120,8 @@ class Prices:
             return bool(FAMILIES[self.base.family].stages(replace(self.base, depth=depth)))
         try:
             self.exact(Candidate(depth, width))
-        except Exception:  # Whatever a user's function raises, this depth is not one of its own.
+        except Exception as error:  # Whatever a user's function raises, this depth is not one of its own.
+            self.trouble = str(error)
             return False
         return True
 
@@ -139,6 +141,10 @@ class Prices:
     def cheap(self, candidate: Candidate) -> bool:
         """Whether the costs of this depth and width are foretold, so that any number can be compared."""
         return self.foretell and self.kind != "seconds" and self._polynomial(candidate) is not None
+
+    def correct(self, candidate: Candidate, cost: float) -> None:
+        """Remember a better measurement."""
+        self._known[candidate] = cost
 
     def measured(self, candidate: Candidate) -> float:
         """Seconds of a training step, measured anew."""
@@ -230,7 +236,7 @@ def _fitted(
         changes = {"stage_sizes": sizes, "stage_widths": tuple(widths)} | ({"units": hidden} if units else {})
         rows.append(row)
         costs.append(count(template.clone(**changes), shape)[:3])
-    solved = np.linalg.lstsq(np.asarray(rows, float), np.asarray(costs, float), rcond=None)[0]
+    solved: Any = np.linalg.lstsq(np.asarray(rows, float), np.asarray(costs, float), rcond=None)[0]
     columns = tuple(tuple(round(value) for value in column) for column in solved.T)
     exact = all(
         tuple(_product(column, row) for column in columns) == cost for row, cost in zip(rows, costs, strict=True)

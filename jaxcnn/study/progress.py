@@ -9,8 +9,9 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxcnn.study.agenda import Agenda, Item, agenda, expected
+from jaxcnn.study.agenda import Agenda, Item, agenda, diverged, expected
 from jaxcnn.study.plan import Plan
+from jaxcnn.study.results import FILES
 from jaxcnn.study.work import Reader
 
 REFRESH_SECONDS = 0.4
@@ -18,7 +19,7 @@ STAGES = {
     "tuning": "tuning every arm alike",
     "pilot": "pilot runs",
     "runs": "runs",
-    "done": "all runs finished",
+    "done": "measuring what a step of each arm costs",
 }
 
 
@@ -26,7 +27,7 @@ class Standing(NamedTuple):
     """Where a study stands.
 
     Args:
-        stage: tuning, pilot, runs, done (runs), reported.
+        stage: tuning, pilot, runs, costs (a step of every arm is measured), done, reported.
         finished: Runs that are finished, tuning trials among them.
         total: Runs there will have been in the end, as far as one can tell now.
         under_way: Path and finished epochs of every run that has begun and is not finished.
@@ -53,9 +54,13 @@ def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
         (item.path, _epochs(directory, item)) for item in now.todo if (directory / item.path / "config.json").exists()
     )
     done = [metrics for item in now.items if (metrics := read(item)) is not None]
-    diverged = sum(not metrics["train_loss"] < float("inf") for metrics in done)
-    stage = "reported" if (directory / "report.html").exists() and now.stage == "done" else now.stage
-    return Standing(stage, len(now.items) - len(now.todo), max(expected(plan, now), len(now.items)), begun, diverged)
+    stage = now.stage
+    if stage == "done" and not all((directory / name).exists() for name in FILES):
+        stage = "costs"
+    elif stage == "done" and (directory / "report.html").exists():
+        stage = "reported"
+    finished, total = len(now.items) - len(now.todo), max(expected(plan, now), len(now.items))
+    return Standing(stage, finished, total, begun, sum(map(diverged, done)))
 
 
 def work_done(plan: Plan, directory: Path, now: Agenda) -> tuple[float, float]:
@@ -86,7 +91,8 @@ class StudyBar:
 
     def __init__(self, plan: Plan, directory: Path, *, shown: bool) -> None:
         self._plan, self._directory = plan, directory
-        self._read = Reader(directory)
+        self.shown = shown
+        self._read = Reader(plan, directory)
         self._console = Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
         self._progress = Progress(
@@ -107,15 +113,18 @@ class StudyBar:
         self._progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+    def __exit__(self, *_: object) -> None:
         self._progress.stop()
-        if kind is not None and issubclass(kind, KeyboardInterrupt):
-            finished, total = self._counts
-            self._console.print(f"Stopped after {finished} of about {total} runs; the same command continues.")
 
-    def refresh(self) -> None:
-        """Look at the folder and show what it says, at most a few times a second."""
-        if time.monotonic() - self._looked < REFRESH_SECONDS:
+    def interrupted(self) -> str:
+        """What is said after Ctrl-C."""
+        self.refresh(last=True)
+        finished, total = self._counts
+        return f"interrupted after {finished} of about {total} runs, which are kept; the same command goes on"
+
+    def refresh(self, *, last: bool = False) -> None:
+        """Look at the folder and show what it says, at most a few times a second; the last time whenever it is."""
+        if not last and time.monotonic() - self._looked < REFRESH_SECONDS:
             return
         now = agenda(self._plan, self._read)
         done, total = work_done(self._plan, self._directory, now)

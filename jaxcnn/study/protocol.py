@@ -26,7 +26,7 @@ def protocol(
     Returns:
         Twelve points, each with what the study did; a point is met only by what its records show.
     """
-    checks = (
+    checks: tuple[tuple[str, tuple[Met, str]], ...] = (
         ("Hypothesis, margin, arms, budgets and tests stated before the first run", _declared(result)),
         ("One family; only depth and width vary; with and without skips", _family(result)),
         ("Budgets matched within 1 %, and repeated under MACs, memory and time", _matched(result, arms)),
@@ -47,8 +47,8 @@ def protocol(
 
 
 CONTROLS = (
-    "not part of one study: the A-vs-A and planted-handicap controls are the project's tests, the plain against residual "
-    "reversal is experiments/degradation.py, the published pairs are experiments/wide_resnet_pairs.py"
+    "not part of one study: the A-vs-A and planted-handicap controls are the project's tests, the plain against "
+    "residual reversal is experiments/degradation.py, the published pairs are experiments/wide_resnet_pairs.py"
 )
 
 
@@ -60,7 +60,7 @@ def _declared(result: StudyResult) -> tuple[Met, str]:
 def _family(result: StudyResult) -> tuple[Met, str]:
     families = sorted({arm.family for arm in result.plan.arms})
     specs = [arm.spec for arm in result.plan.arms if arm.spec is not None]
-    skip = {spec.skip for spec in specs} - {None}
+    skip = {spec.skip for spec in specs if spec.skip is not None}
     words = {True: "with skips only", False: "without skips only"}
     shown = words.get(next(iter(skip)), "") if len(skip) == 1 else "the family's default connections only"
     met: Met = "partly" if len(families) == 1 else "no"
@@ -90,8 +90,8 @@ def _splits(result: StudyResult) -> tuple[Met, str]:
     sizes = result.data["sizes"]
     digest = str(result.data.get("validation_hash", ""))
     return "yes", (
-        f"{sizes['validation']:,} validation images, hash {digest[:16]}; {sizes['test']:,} test images, opened after the "
-        "last epoch of each reported run and never by a tuning run"
+        f"{sizes['validation']:,} validation images, hash {digest[:16]}; {sizes['test']:,} test images, opened after "
+        "the last epoch of each reported run and never by a tuning run"
     )
 
 
@@ -127,8 +127,8 @@ def _seeds(result: StudyResult) -> tuple[Met, str]:
         return "no", f"{used}, without a pilot"
     asked = f"{pilot.needed:,}" if pilot.needed else "more than 1,000"
     text = (
-        f"{plan.pilot} pilot runs per arm: validation error varies by {100 * pilot.spread:.2f} points (sd); a difference "
-        f"of {100 * result.plan.margin:g} points needs {asked} seeds; {used} (cap {plan.cap})"
+        f"{plan.pilot} pilot runs per arm: validation error varies by {100 * pilot.spread:.2f} points (sd); a "
+        f"difference of {100 * result.plan.margin:g} points needs {asked} seeds; {used} (cap {plan.cap})"
     )
     return ("yes" if pilot.needed is not None and len(pilot.seeds) >= pilot.needed else "partly"), text
 

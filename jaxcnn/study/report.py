@@ -1,10 +1,10 @@
-"""The report of a study: verdict, table, figures, method and how to repeat it, in Markdown, HTML and JSON."""
+"""The report of a study: report.html, report.md, analysis.json and the figures, rebuilt from its files without JAX."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,43 +13,39 @@ from rich.table import Table as ConsoleTable
 from rich.text import Text
 
 from jaxcnn.files import write_json
-from jaxcnn.spec import OptimizerConfig
-from jaxcnn.study.document import Block, Code, Facts, Figure, Heading, Paragraph, Table, to_html, to_markdown
-from jaxcnn.study.figures import curves_figure, error_figure, write_figure
+from jaxcnn.study.analysis import analyse
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.cells import at, percent, span
+from jaxcnn.study.document import Block, Figure, to_html, to_markdown
+from jaxcnn.study.evidence import (
+    class_section,
+    front_section,
+    limit_section,
+    protocol_section,
+    repeat_section,
+    statistics_section,
+    training_section,
+)
+from jaxcnn.study.figures import write_figure
+from jaxcnn.study.findings import ArmFinding, Findings
 from jaxcnn.study.results import StudyResult, load_study
-from jaxcnn.study.statistics import Interval
-from jaxcnn.study.verdict import ArmSummary, Verdict, judge, points, summarise
+from jaxcnn.study.sections import (
+    Part,
+    Picture,
+    arm_section,
+    error_section,
+    ledger_section,
+    tuning_section,
+    verdict_section,
+)
+from jaxcnn.study.store import identity
 
-FORMAT = "jaxcnn study report 1"
+FORMAT = "jaxcnn study analysis 1"
 TITLE = "Deeper or wider?"
-HEADER = (
-    "depth",
-    "width",
-    "parameters",
-    "off budget (%)",
-    "MACs per image",
-    "test error (%)",
-    "95 % interval",
-    "validation error (%)",
-    "training error (%)",
-    "time per step (ms)",
-    "runs",
-)
-LIMITS = (
-    "This is the simple form of a study. All arms share one learning rate and weight decay, chosen once and not tuned "
-    "per arm, so an arm may lose because the shared values suit it less. The interval covers the spread over seeds on "
-    "one fixed test set, not the choice of test images. The budget is parameters only; equal MACs, memory or time may "
-    "answer differently. Only the declared contrast is a test; the other arms are shown for the curve."
-)
-NOTE = (
-    "Errors are those of the last epoch, means over seeds, with Student's t interval. 1 MAC is one multiply-add in a "
-    "convolution or dense layer. Widths are channels of the first stage; where the budget needed it, the channels of "
-    "each stage follow in brackets."
-)
 
 
 def write_report(result: StudyResult, out: Path | str) -> Path:
-    """Write report.md, report.html, report.json and figures/*.svg, *.png; the same bytes for the same study.
+    """Write report.html, report.md, analysis.json and figures/*.svg, *.png; the same bytes for the same study.
 
     Args:
         result: A finished study.
@@ -59,20 +55,17 @@ def write_report(result: StudyResult, out: Path | str) -> Path:
         The HTML file, which needs none of the others.
     """
     out = Path(out)
-    (out / "figures").mkdir(parents=True, exist_ok=True)
-    verdict, rows = judge(result), summarise(result)
-    error = write_figure(error_figure(result), out / "figures", "error_vs_depth")
-    curves = write_figure(curves_figure(result), out / "figures", "learning_curves")
-    blocks = _blocks(result, verdict, rows, error, curves)
-    title = _title(result, rows)
+    out.mkdir(parents=True, exist_ok=True)
+    findings = analyse(result)
+    blocks, title = written(parts(result, findings), out), _title(result)
     (out / "report.md").write_text(to_markdown(title, blocks), encoding="utf-8")
     (out / "report.html").write_text(to_html(title, blocks), encoding="utf-8")
-    write_json(out / "report.json", _record(result, verdict, rows), allow_nan=False)
+    write_json(out / "analysis.json", record(result, findings), allow_nan=False)
     return out / "report.html"
 
 
 def rebuild(directory: Path | str) -> Path:
-    """Write the report of a finished study again from its JSON files, without training.
+    """Write the report of a finished study again from its files, without training.
 
     Args:
         directory: Folder of a study.
@@ -86,161 +79,114 @@ def rebuild(directory: Path | str) -> Path:
     return write_report(load_study(directory), directory)
 
 
+def parts(result: StudyResult, findings: Findings) -> list[Part]:
+    """The report's content in order, the verdict first."""
+    return [
+        *verdict_section(result, findings),
+        *error_section(result, findings),
+        *arm_section(result, findings),
+        *ledger_section(result, findings),
+        *tuning_section(result, findings),
+        *training_section(result, findings),
+        *front_section(result, findings),
+        *class_section(findings),
+        *statistics_section(result, findings),
+        *protocol_section(findings),
+        *limit_section(result, findings),
+        *repeat_section(result),
+    ]
+
+
+def written(content: Iterable[Part], out: Path) -> list[Block]:
+    """Write the pictures among the content into out/figures and put their files in their place."""
+    folder = out / "figures"
+    folder.mkdir(exist_ok=True)
+    return [
+        Figure(f"figures/{part.name}.svg", write_figure(part.drawing, folder, part.name), part.caption)
+        if isinstance(part, Picture)
+        else part
+        for part in content
+    ]
+
+
+def record(result: StudyResult, findings: Findings) -> dict[str, Any]:
+    """The findings for machines; what is not finite is null."""
+    return {
+        "format": FORMAT,
+        "plan": identity(result.plan),
+        "command": result.plan.command,
+        "hypothesis": result.plan.hypothesis,
+        "rule": result.plan.rule,
+        "margin": result.plan.margin,
+        "data": plain(result.data),
+        "environments": plain(result.environments),
+        **plain(findings),
+    }
+
+
+def plain(value: Any) -> Any:
+    """Named tuples and dataclasses as objects, an arm with its label, numbers that are not finite as null."""
+    if isinstance(value, Arm):
+        return {"label": value.label, "budget_label": value.budget_label, **plain(value._asdict())}
+    if hasattr(value, "_asdict"):
+        return plain(value._asdict())
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if hasattr(value, "item"):
+        value = value.item()
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def verdict_table(result: StudyResult) -> ConsoleTable:
-    """The table of arms for the terminal.
+    """The table of arms for the terminal, 100 columns wide at most.
 
     Args:
         result: A finished study.
 
     Returns:
-        A rich table, with the verdict's sentences as its caption.
+        A rich table, with the verdict and what would change it as its caption.
     """
-    rows, verdict = summarise(result), judge(result)
+    findings = analyse(result)
     table = ConsoleTable(
-        title=Text(_title(result, rows)),
-        caption=Text(f"{verdict.sentence}\n{verdict.scope}"),
+        title=Text(_title(result)),
+        caption=Text(f"{findings.sentence}\n{findings.change}"),
         caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,
         collapse_padding=True,
     )
-    for name in ("depth", "width", "params", "off %", "MACs", "test error % [95 %]", "ms/step", "runs"):
+    table.add_column("budget", overflow="fold")
+    for name in ("depth", "width", "params", "off %", "lr", "test error % [95 %]", "ms/step", "runs"):
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        depth, _, params, off, macs, error, interval, _, _, step, runs = _cells(row)
-        width = "-".join(map(str, row.arm.spec.stage_widths or (row.arm.width,)))
-        table.add_row(depth, width, params, off, macs, Text(f"{error} [{interval}]"), step, runs)
+    for budget in result.plan.budgets:
+        for number, finding in enumerate(at(findings.arms, budget)):
+            table.add_row(Text(budget if number == 0 else ""), *_console_cells(finding))
+        table.add_section()
     return table
 
 
-def _title(result: StudyResult, rows: tuple[ArmSummary, ...]) -> str:
-    return f"{TITLE} {result.data['name']} at {rows[0].arm.budget:,} parameters"
-
-
-def _blocks(
-    result: StudyResult, verdict: Verdict, rows: tuple[ArmSummary, ...], error: str, curves: str
-) -> list[Block]:
-    blocks: list[Block] = [
-        Paragraph(verdict.sentence, lead=True),
-        Paragraph(verdict.scope),
-        Heading("The arms"),
-        Table(HEADER, [_cells(row) for row in rows]),
-        Paragraph(NOTE),
-    ]
-    diverged = [f"{row.diverged} at depth {row.arm.depth}" for row in rows if row.diverged]
-    if diverged:
-        blocks.append(Paragraph(f"Runs that diverged (their errors are included): {', '.join(diverged)}."))
-    blocks += [
-        Figure("figures/error_vs_depth.svg", error, "Test error against depth at one parameter budget."),
-        Heading("Training and validation"),
-        Figure("figures/learning_curves.svg", curves, "Loss by epoch on training and validation images, per arm."),
-        Heading("How it was done"),
-        Facts(_facts(result)),
-        Heading("What this does not say"),
-        Paragraph(LIMITS),
-        Heading("Do it again"),
-        Paragraph("The first line repeats the study (finished runs are kept); the second rebuilds this page in DIR."),
-        Code(f"{result.plan.command}\njaxcnn report DIR"),
-    ]
-    return blocks
-
-
-def _cells(row: ArmSummary) -> tuple[str, ...]:
-    arm, stages = row.arm, row.arm.spec.stage_widths
-    interval = row.test_error
-    bounded = math.isfinite(interval.half_width)
+def _console_cells(finding: ArmFinding) -> tuple[Text | str, ...]:
+    arm = finding.arm
+    stages = arm.spec.stage_widths if arm.spec else None
+    limits = span(finding.test_error, lowest=0.0).replace(" to ", ", ")
+    step = finding.cost.step if finding.cost else finding.step
     return (
         str(arm.depth),
-        f"{arm.width} ({'-'.join(str(channels) for channels in stages)})" if stages else str(arm.width),
+        "-".join(map(str, stages or (arm.width,))),
         f"{arm.params:,}",
         f"{100 * arm.mismatch:+.2f}",
-        f"{arm.macs:,}",
-        points(interval.estimate),
-        f"{points(max(interval.low, 0.0))} to {points(interval.high)}" if bounded else "one seed",
-        points(row.validation_error),
-        points(row.train_error),
-        f"{1000 * row.step:.1f}",
-        str(len(row.test_errors)),
+        f"{finding.setting.learning_rate:g}{'!' if finding.edge else ''}",
+        Text(f"{percent(finding.test_error.estimate)} [{limits}]"),
+        f"{1000 * step:.1f}",
+        str(len(finding.test_errors)),
     )
 
 
-def _facts(result: StudyResult) -> list[tuple[str, str]]:
-    base, data = result.plan.base, result.data
-    sizes = ", ".join(f"{count:,} {split}" for split, count in data["sizes"].items())
-    total = sum(run.seconds["total"] for run in result.runs)
-    solved = ("depth", "width", "stage_widths")
-    fixed = {k: v for k, v in asdict(result.plan.arms[0].spec).items() if v is not None and k not in solved}
-    facts = [
-        ("Rule", result.plan.rule),
-        ("Contrast", f"{result.plan.deeper} minus {result.plan.wider}, declared before the first run"),
-        ("Family", f"{_text(fixed)}; only depth and width differ between arms"),
-        ("Data", f"{data['name']}: {sizes}; image shape {_text(data['image_shape'])}"),
-        ("Validation split", str(data.get("validation_hash", "not recorded"))),
-        ("Training", f"{base.epochs} epochs, batch size {base.batch_size}, label smoothing {base.label_smoothing}"),
-        ("Augmentation", _text(base.data.augment) or "none"),
-        ("Optimiser", _optimizer(base.optimizer)),
-        ("Seeds", _text(result.plan.seeds)),
-        ("Training time", f"{total:,.0f} s for {len(result.runs)} runs, compilation included"),
-    ]
-    for environment in result.environments:
-        facts.append(("Ran on", "; ".join(f"{k.replace('_', ' ')} {_text(v)}" for k, v in environment.items() if v)))
-    return facts
-
-
-def _optimizer(config: OptimizerConfig) -> str:
-    unused = () if config.schedule == "step" else ("milestones", "factor")
-    unused += () if config.name == "sgd" else ("momentum", "nesterov")
-    return _text({key: value for key, value in asdict(config).items() if key not in unused})
-
-
-def _text(value: Any) -> str:
-    if isinstance(value, Mapping):
-        return ", ".join(f"{str(key).replace('_', ' ')} {_text(item)}" for key, item in value.items())
-    if isinstance(value, list | tuple):
-        return ", ".join(_text(item) for item in value)
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return "none" if value is None else str(value)
-
-
-def _record(result: StudyResult, verdict: Verdict, rows: tuple[ArmSummary, ...]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "verdict": verdict.decision,
-        "sentence": verdict.sentence,
-        "scope": verdict.scope,
-        "rule": result.plan.rule,
-        "contrast": {"deeper": result.plan.deeper, "wider": result.plan.wider, **_limits(verdict.contrast)},
-        "seeds": list(result.plan.seeds),
-        "data": result.data,
-        "arms": [
-            {
-                "depth": row.arm.depth,
-                "width": row.arm.width,
-                "stage_widths": row.arm.spec.stage_widths,
-                "params": row.arm.params,
-                "budget": row.arm.budget,
-                "mismatch": row.arm.mismatch,
-                "macs": row.arm.macs,
-                "test_error": _limits(row.test_error),
-                "test_errors": row.test_errors,
-                "validation_error": row.validation_error,
-                "train_error": row.train_error,
-                "step_seconds": row.step,
-                "runs": len(row.test_errors),
-                "diverged": row.diverged,
-            }
-            for row in rows
-        ],
-        "environments": list(result.environments),
-        "command": result.plan.command,
-    }
-
-
-def _limits(interval: Interval) -> dict[str, float | None]:
-    bounded = math.isfinite(interval.half_width)
-    return {
-        "estimate": interval.estimate,
-        "low": interval.low if bounded else None,
-        "high": interval.high if bounded else None,
-    }
+def _title(result: StudyResult) -> str:
+    budgets = result.plan.budgets
+    shown = " and ".join(budgets) if len(budgets) < 3 else f"{len(budgets)} budgets"
+    return f"{TITLE} {result.data['name']} at {shown}"

@@ -120,7 +120,7 @@ def _bootstrap(first: _Arm, second: _Arm, variance: _Variance, draws: int, seed:
     result += math.sqrt(missing) * rng.standard_normal(draws)
     raw = sum(arm.seed_square / (arm.errors.size * count) for arm in (first, second))
     if variance.seeds:
-        # Purged of the interaction, which the examples have brought, and of the (S - 1) / S that resampling S loses.
+        # Purged of the interaction, which the examples have brought; resampling S seeds keeps (S - 1) / S of the rest.
         for sign, arm in ((1, first), (-1, second)):
             size = arm.errors.size
             means = rng.multinomial(size, np.full(size, 1 / size), draws) @ (arm.errors - arm.errors.mean()) / size

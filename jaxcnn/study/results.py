@@ -1,8 +1,7 @@
-"""The files of a study after its plan, each sealed and bound to the plan: tuning, pilot, runs and predictions, costs."""
+"""A finished study: runs.json, predictions.npz and costs.json, and all of its files as one result."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,15 +10,16 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import in_one_move, read_sealed, sha256, write_sealed
-from jaxcnn.study.agenda import Agenda, Item, Pilot, Tuned
+from jaxcnn.files import in_one_move, sha256
+from jaxcnn.study.agenda import Item, Pilot, Tuned, diverged
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.grid import Choice, Setting, Trial
+from jaxcnn.study.grid import Setting
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.store import identity, load_plan
+from jaxcnn.study.stages import REMEDY, complete, load_stages, numbers, read_stage, write_stage
+from jaxcnn.study.stages import store_stages as store_stages
+from jaxcnn.study.store import load_plan
 
-FORMAT = "jaxcnn study 2"
-REMEDY = "delete it and run the study again, which rebuilds it from the runs"
+FILES = ("costs.json", "runs.json", "predictions.npz")
 
 
 class Cost(NamedTuple):
@@ -61,7 +61,7 @@ class RunRecord:
     @property
     def diverged(self) -> bool:
         """Whether its loss was not finite at the end."""
-        return not (math.isfinite(self.metrics["train_loss"]) and math.isfinite(self.metrics["validation_loss"]))
+        return diverged(self.metrics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,37 +121,40 @@ def load_study(directory: Path | str) -> StudyResult:
     """
     directory = Path(directory)
     plan = load_plan(directory)
-    tuning, pilot, stored = (_read(directory, f"{name}.json", plan) for name in ("tuning", "pilot", "runs"))
-    costs = _read(directory, "costs.json", plan)["arms"] if (directory / "costs.json").exists() else {}
-    try:
-        labels, predictions = _read_predictions(directory, stored["predictions_sha256"])
-        return StudyResult(
-            plan=plan,
-            tuned=_tuned(tuning),
-            pilot=Pilot(pilot["spread"], pilot["needed"], tuple(pilot["seeds"])),
-            runs=tuple(_run_record(item) for item in stored["runs"]),
-            labels=labels,
-            predictions=predictions,
-            costs={label: Cost(**cost) for label, cost in costs.items()},
-            data=dict(stored["data"]),
-            environments=tuple(stored["environments"]),
-            directory=directory,
-        )
-    except (KeyError, TypeError, AttributeError) as error:
-        raise InputError(f"{directory} holds an incomplete study ({error!r}): {REMEDY}") from None
+    tuned, pilot = load_stages(directory, plan)
+    stored = read_stage(directory, "runs.json", plan)
+    with complete(directory / "runs.json"):
+        runs = tuple(_run_record(item) for item in stored["runs"])
+        digest, data, environments = stored["predictions_sha256"], dict(stored["data"]), tuple(stored["environments"])
+    labels, predictions = _read_predictions(directory, digest)
+    result = StudyResult(
+        plan, tuned, pilot, runs, labels, predictions, _costs(directory, plan), data, environments, directory
+    )
+    _check_runs(result)
+    return result
 
 
-def store_stages(directory: Path, plan: Plan, agenda: Agenda) -> None:
-    """Write tuning.json and pilot.json once they are known."""
-    if agenda.tuned is not None:
-        _write(directory, "tuning.json", plan, _tuned_json(agenda.tuned))
-    if agenda.pilot is not None:
-        _write(directory, "pilot.json", plan, agenda.pilot._asdict())
+def _costs(directory: Path, plan: Plan) -> dict[str, Cost]:
+    if not (directory / "costs.json").exists():
+        return {}
+    record = read_stage(directory, "costs.json", plan)
+    with complete(directory / "costs.json"):
+        return {label: Cost(**cost) for label, cost in record["arms"].items()}
+
+
+def _check_runs(result: StudyResult) -> None:
+    """Whether the runs are those that tuning and pilot ask for: each file may be whole and still not fit the others."""
+    for arm in result.plan.arms:
+        if arm.label not in result.tuned.choices or [run.seed for run in result.of(arm)] != list(result.pilot.seeds):
+            raise InputError(
+                f"{result.directory / 'runs.json'} does not hold the runs of {arm.label} that tuning.json and "
+                f"pilot.json beside it ask for: {REMEDY}"
+            )
 
 
 def store_costs(directory: Path, plan: Plan, costs: Mapping[str, Cost]) -> None:
     """Write costs.json."""
-    _write(directory, "costs.json", plan, {"arms": {label: cost._asdict() for label, cost in costs.items()}})
+    write_stage(directory, "costs.json", plan, {"arms": {label: cost._asdict() for label, cost in costs.items()}})
 
 
 def store_runs(directory: Path, plan: Plan, items: Sequence[Item], read: Callable[[Path], Any]) -> None:
@@ -164,8 +167,10 @@ def store_runs(directory: Path, plan: Plan, items: Sequence[Item], read: Callabl
         read: A run's folder to its `RunResult`.
 
     Raises:
-        InputError: The runs do not have the same data.
+        InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
     """
+    if (directory / "runs.json").exists():
+        read_stage(directory, "runs.json", plan)
     results = [read(directory / item.path) for item in items]
     about = _distinct(result.data for result in results)
     labels = _distinct(result.predictions["labels"].tolist() for result in results)
@@ -186,7 +191,7 @@ def store_runs(directory: Path, plan: Plan, items: Sequence[Item], read: Callabl
         "environments": _distinct(result.environment for result in results),
         "runs": [_run_json(item, result) for item, result in zip(items, results, strict=True)],
     }
-    _write(directory, "runs.json", plan, _plain(record))
+    write_stage(directory, "runs.json", plan, record)
 
 
 def _run_json(item: Item, result: Any) -> dict[str, Any]:
@@ -207,50 +212,10 @@ def _run_record(item: Mapping[str, Any]) -> RunRecord:
         arm=item["arm"],
         setting=Setting(*item["setting"]),
         seed=item["seed"],
-        metrics=_numbers(item["metrics"]),
-        history=tuple(_numbers(epoch) for epoch in item["history"]),
-        seconds=_numbers(item["seconds"]),
+        metrics=numbers(item["metrics"]),
+        history=tuple(numbers(epoch) for epoch in item["history"]),
+        seconds=numbers(item["seconds"]),
     )
-
-
-def _tuned_json(tuned: Tuned) -> dict[str, Any]:
-    return {
-        "shared": tuned.shared,
-        "arms": {
-            label: {
-                "setting": choice.setting,
-                "edge": choice.edge,
-                "trials": [trial._asdict() for trial in tuned.trials[label]],
-            }
-            for label, choice in tuned.choices.items()
-        },
-    }
-
-
-def _tuned(record: Mapping[str, Any]) -> Tuned:
-    arms = record["arms"]
-    trials = {
-        label: tuple(Trial(**_numbers(trial) | {"setting": Setting(*trial["setting"])}) for trial in arm["trials"])
-        for label, arm in arms.items()
-    }
-    choices = {label: Choice(Setting(*arm["setting"]), arm["edge"]) for label, arm in arms.items()}
-    return Tuned(trials, choices, Setting(*record["shared"]))
-
-
-def _write(directory: Path, name: str, plan: Plan, record: Mapping[str, Any]) -> None:
-    write_sealed(directory / name, _plain({"format": FORMAT, "plan": identity(plan), **record}))
-
-
-def _read(directory: Path, name: str, plan: Plan) -> dict[str, Any]:
-    path = directory / name
-    if not path.exists():
-        raise InputError(f"{directory} holds no {name}: the study is not finished; run it to its end first")
-    record = read_sealed(path, REMEDY)
-    if record.get("format") != FORMAT:
-        raise InputError(f"{path} is not a {FORMAT!r} file of this version: {REMEDY}")
-    if record.get("plan") != identity(plan):
-        raise InputError(f"{path} belongs to another study than plan.json beside it: {REMEDY}")
-    return record
 
 
 def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
@@ -261,21 +226,6 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
     with np.load(path, allow_pickle=False) as arrays:
         return arrays["labels"], arrays["predictions"]
-
-
-def _numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: math.nan if value is None else value for key, value in row.items()}
-
-
-def _plain(value: Any) -> Any:
-    """JSON has no NaN: a value that is not finite is stored as null and read back as NaN."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _distinct(items: Iterable[Any]) -> list[Any]:

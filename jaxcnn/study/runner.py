@@ -12,17 +12,21 @@ from pathlib import Path
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
+from jaxcnn.run.assembly import assemble
 from jaxcnn.run.cost import measure_costs
 from jaxcnn.spec import RunConfig
 from jaxcnn.study.agenda import agenda
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
+from jaxcnn.study.journal import complete_journal
 from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
-from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs
-from jaxcnn.study.store import store_plan
-from jaxcnn.study.work import WAIT_SECONDS, FamilyFunction, Reader, processes, work
-from jaxcnn.study.workers import work_together
+from jaxcnn.study.results import FILES, Cost, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.stages import store_stages
+from jaxcnn.study.store import FILE, store_plan
+from jaxcnn.study.work import WAIT_SECONDS, FamilyFunction, Reader, family_name, module_of, processes, work
+from jaxcnn.study.workers import check_workers, importable, work_together
+from jaxcnn.train.interrupt import Interrupted
 
 
 def run_study(
@@ -44,8 +48,8 @@ def run_study(
     once: each run is trained by one of them.
 
     Args:
-        base: Data, optimiser, epochs and batch size, shared by all arms; its model, seed, learning rate and weight decay
-            are replaced.
+        base: Data, optimiser, epochs and batch size, shared by all arms; its model, seed, learning rate and weight
+            decay are replaced.
         arms: From `match_width` or `match_depth`; two depths or more at every budget.
         out: Folder of the study.
         hypothesis: What is asked, in words; empty: the project's question in the arms' own numbers.
@@ -63,52 +67,80 @@ def run_study(
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
         Interrupted: Ctrl-C; the same call goes on.
     """
-    out = Path(out)
+    out, count = Path(out), processes(workers)
+    if workers is None and not importable(family):
+        count = 1
+    check_workers(family, count)
     plan = make_plan(base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command())
     _check_family(plan, family)
-    store_plan(plan, out)
-    dataset = load(base.data, progress=progress)
-    count = processes(workers)
+    if not (out / FILE).exists():
+        _check_builds(plan, family, load(base.data, progress=progress))
+    plan = store_plan(plan, out)
     with StudyBar(plan, out, shown=progress) as bar:
-        if agenda(plan, Reader(out)).todo:
-            if count > 1:
-                work_together(plan, out, family, count, bar.refresh)
-            else:
-                work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
-        bar.refresh()
-    _finish(plan, out, family, dataset)
+        try:
+            _run(plan, out, family, count, bar)
+        except KeyboardInterrupt:
+            raise Interrupted(bar.interrupted()) from None
     return load_study(out)
 
 
-def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Dataset) -> None:
+def _run(plan: Plan, out: Path, family: FamilyFunction | None, count: int, bar: StudyBar) -> None:
+    """The runs, then the files that gather them; what is there already is checked and left as it is."""
+    read = Reader(plan, out, family)
+    now = agenda(plan, read)
+    if not now.todo and all((out / name).exists() for name in FILES):
+        store_stages(out, plan, now)
+        return
+    # Loaded here first: workers find the images decoded.
+    dataset = load(plan.base.data, progress=bar.shown)
+    bar.refresh()
+    if now.todo and count > 1:
+        work_together(plan, out, family, count, bar.refresh)
+    elif now.todo:
+        work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
+    bar.refresh(last=True)
+    _finish(plan, out, family, dataset, read)
+
+
+def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Dataset, read: Reader) -> None:
     """Costs, then runs.json, once: a second process waits for the first and finds them written."""
-    while not (out / "runs.json").exists():
+    now = agenda(plan, read)
+    store_stages(out, plan, now)
+    while not all((out / name).exists() for name in FILES):
         with claim(out, "finish") as mine:
-            if not mine:
-                time.sleep(WAIT_SECONDS)
-                continue
-            if not (out / "costs.json").exists():
-                store_costs(out, plan, _costs(plan, family, dataset))
-            items = [item for item in agenda(plan, Reader(out)).items if item.stage == "runs"]
-            store_runs(out, plan, items, load_result)
+            if mine:
+                complete_journal(out, [item.path for item in now.items])
+                if not (out / "costs.json").exists():
+                    store_costs(out, plan, _costs(plan, family, dataset))
+                if not all((out / name).exists() for name in FILES):
+                    store_runs(out, plan, [item for item in now.items if item.stage == "runs"], load_result)
+        if not mine:
+            time.sleep(WAIT_SECONDS)
 
 
 def _costs(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> dict[str, Cost]:
-    """Memory and step time of every arm, in alternating rounds, after the runs: nothing else of ours is running then."""
-    pairs = []
-    for arm in plan.arms:
-        spec = arm.spec or plan.base.model
-        module = family(arm.depth, arm.width) if arm.spec is None and family is not None else None
-        pairs.append((replace(plan.base, model=spec), module))
+    """Memory and step time of every arm, in alternating rounds, after the runs: nothing else of ours runs then."""
+    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
     measured = measure_costs(pairs, dataset)
     return {arm.label: Cost(*cost) for arm, cost in zip(plan.arms, measured, strict=True)}
+
+
+def _check_builds(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> None:
+    """Refuse, before anything is written, settings that no run of the study could have."""
+    for arm in plan.arms[:1]:  # What arms differ in was refused where they were solved.
+        for rate in plan.tuning.learning_rates[:1]:
+            optimizer = replace(plan.base.optimizer, learning_rate=rate, weight_decay=plan.tuning.weight_decays[0])
+            config = replace(plan.base, model=arm.spec or plan.base.model, optimizer=optimizer, seed=plan.seeds.first)
+            assemble(config, dataset, module_of(arm, family))
 
 
 def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
     own = [arm for arm in plan.arms if arm.spec is None]
     if own and family is None:
         raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")
-    name = None if family is None else f"{family.__module__}:{family.__qualname__}"
+    name = None if family is None else family_name(family)
+    if family is not None and not own:
+        raise InputError(f"family={name}: the arms are of {plan.arms[0].family}, a family of jaxcnn's; leave it out")
     if any(arm.family != name for arm in own):
         raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
 
@@ -117,4 +149,6 @@ def _command() -> str:
     """What was typed, with the program by its name: a record for the report, never read back."""
     program = Path(sys.argv[0])
     start = ["python", program.as_posix()] if program.suffix == ".py" else [program.name]
+    if program.name == "__main__.py":
+        start = ["python", "-m", program.parent.name]
     return shlex.join([*start, *sys.argv[1:]])

@@ -81,8 +81,9 @@ def whole_depths(prices: Prices, width: int, budget: float) -> list[int]:
 
     low = valid(range(1, FIRST_DEPTHS + 1))
     if low is None:
-        prices.exact(Candidate(FIRST_DEPTHS, width))  # says what is wrong with it
-        raise InputError(f"base={prices.family}: no depth up to {FIRST_DEPTHS} can be built at width={width}")
+        raise InputError(
+            f"base={prices.family}: no depth up to {FIRST_DEPTHS} can be built at width={width}; {prices.trouble}"
+        )
     if not fits(low):
         return [low]
     high = valid(range(low + 1, 2 * low + FIRST_DEPTHS))

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from scipy import stats
-
-Decision = Literal["deeper", "wider", "not resolved"]
 
 
 class Interval(NamedTuple):
@@ -223,17 +221,3 @@ def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
         middle = (low + high) / 2
         low, high = (low, middle) if power(middle, 1.0, seeds) >= target else (middle, high)
     return high * spread
-
-
-def decide(contrast: Interval) -> Decision:
-    """The rule declared before the first run: the side of zero on which the whole interval lies.
-
-    Args:
-        contrast: Test error of the deeper arm minus that of the wider arm.
-
-    Returns:
-        deeper, wider, or not resolved where the interval holds zero.
-    """
-    if contrast.high < 0:
-        return "deeper"
-    return "wider" if contrast.low > 0 else "not resolved"

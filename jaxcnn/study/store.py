@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from contextlib import suppress
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         ],
         "base": as_record(plan.base),
     }
-    return json.loads(json.dumps(record))
+    return json.loads(json.dumps(record, default=_number))
 
 
 def from_json(record: Mapping[str, Any]) -> Plan:
@@ -101,12 +102,16 @@ def load_plan(directory: Path) -> Plan:
         raise InputError(f"{path} is not a complete study plan ({error}): {remedy}") from None
 
 
-def store_plan(plan: Plan, directory: Path) -> None:
+def store_plan(plan: Plan, directory: Path) -> Plan:
     """Write `plan.json`, once; the same plan again changes nothing.
 
     Args:
         plan: The study.
         directory: Its folder, made where missing.
+
+    Returns:
+        The plan as it stands on disk, so that 1 and 1.0, or a list and a tuple, are one study; with the command and the
+        place of the data as they are now.
 
     Raises:
         InputError: The folder holds another study or other files. Nothing is overwritten.
@@ -114,19 +119,29 @@ def store_plan(plan: Plan, directory: Path) -> None:
     path = directory / FILE
     if directory.exists() and not directory.is_dir():
         raise InputError(f"out={directory} is a file: give a folder")
-    if path.exists():
-        stored, wanted = (_identity(to_json(each)) for each in (load_plan(directory), plan))
-        changed = [key for key in wanted if stored[key] != wanted[key]]
-        if changed:
-            raise InputError(
-                f"out={directory} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
-                "changed; give a new folder, or the settings it was planned with"
-            )
-        return
-    if holds_files(directory):
-        raise InputError(f"out={directory} holds other files and no {FILE}: give a new or empty folder")
-    directory.mkdir(parents=True, exist_ok=True)
-    write_sealed(path, to_json(plan))
+    if not path.exists():
+        # Looked at again: another process may have planned the same study in the meantime.
+        if holds_files(directory) and not path.exists():
+            raise InputError(f"out={directory} holds other files and no {FILE}: give a new or empty folder")
+        directory.mkdir(parents=True, exist_ok=True)
+        with suppress(FileExistsError):
+            write_sealed(path, to_json(plan), once=True)
+    held = load_plan(directory)
+    stored, wanted = _identity(to_json(held)), _identity(to_json(plan))
+    if changed := [key for key in wanted if stored[key] != wanted[key]]:
+        raise InputError(
+            f"out={directory} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
+            "changed; give a new folder, or the settings it was planned with"
+        )
+    data = replace(held.base.data, data_dir=plan.base.data.data_dir)
+    return replace(held, base=replace(held.base, data=data), command=plan.command)
+
+
+def _number(value: Any) -> Any:
+    """NumPy's numbers as Python's."""
+    if hasattr(value, "item"):
+        return value.item()
+    raise TypeError(f"{value!r} of a plan is no plain value")
 
 
 def _identity(record: dict[str, Any]) -> dict[str, Any]:

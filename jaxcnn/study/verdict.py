@@ -66,8 +66,14 @@ def points(share: float) -> str:
 def between(interval: Interval) -> str:
     """An interval in points, signed, such as "+0.67 to +2.04"."""
     if not math.isfinite(interval.half_width):
-        return "unbounded: one seed shows no spread"
-    return f"{100 * interval.low:+.2f} to {100 * interval.high:+.2f}"
+        return "unknown: one seed shows no spread"
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
+def signed(share: float) -> str:
+    """A difference in percentage points with its sign; what rounds to nothing has none."""
+    shown = f"{100 * share:+.2f}"
+    return shown[1:] if shown in ("+0.00", "-0.00") else shown
 
 
 def name(arm: Arm) -> str:
@@ -81,9 +87,11 @@ def describe(
 ) -> str:  # fmt: skip
     """One contrast's decision as a sentence."""
     pair = f"{name(deeper)} and {name(wider)}"
-    effect = f"deeper minus wider is {100 * population.estimate:+.2f} percentage points of test error"
+    effect = f"deeper minus wider is {signed(population.estimate)} percentage points of test error"
     everywhere = f"95 % interval {between(population)} for new seeds and new images"
     here = f"{between(fixed)} over {seeds} seeds on these {images:,} test images"
+    if not math.isfinite(population.half_width):
+        return f"inconclusive at {budget}: {pair} cannot be told apart by one seed each, which shows no spread; {effect}"
     if decision == "equivalent":
         return (
             f"equivalent at {budget}: {pair} differ by less than the margin of {points(margin)} points; {effect} "
@@ -109,18 +117,19 @@ def overall(contrasts: Sequence[ContrastFinding], margin: float, data: str) -> V
     Returns:
         The verdict with its sentences.
     """
-    decisions = {contrast.decision for contrast in contrasts}
+    decisions: set[Decision] = {contrast.decision for contrast in contrasts}
     scopes = [contrast.scope for contrast in contrasts]
     if len(contrasts) == 1:
         (only,) = contrasts
         sentence = f"{only.sentence[0].upper()}{only.sentence[1:]}."
         return Verdict(only.decision, only.scope, sentence, _change(only, margin, data))
-    decision: Decision = decisions.pop() if len(decisions) == 1 else "inconclusive"
+    agreed = decisions.pop() if len(decisions) == 1 else None
+    decision: Decision = agreed or "inconclusive"
     scope: Scope = "none"
     if decision != "inconclusive":
         scope = "test set" if "test set" in scopes else "population"
     lead = {
-        "inconclusive": "Inconclusive over all budgets" + ("" if not decisions else ", which disagree"),
+        "inconclusive": "Inconclusive over all budgets" + (", which disagree" if decisions else ""),
         "equivalent": "Equivalent at every budget",
     }.get(decision, f"{decision.capitalize()} at every budget")
     listed = "; ".join(contrast.sentence for contrast in contrasts)

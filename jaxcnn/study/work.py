@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +13,16 @@ import jax
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import run
+from jaxcnn.run.assembly import module_record
 from jaxcnn.run.directory import RunDirectory
 from jaxcnn.run.environment import cores
+from jaxcnn.spec import as_record
 from jaxcnn.study.agenda import Agenda, Item, Metrics, agenda, config_of
+from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
+from jaxcnn.study.journal import note
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.results import store_stages
+from jaxcnn.study.stages import store_stages
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
@@ -38,21 +41,55 @@ def processes(asked: int | None) -> int:
     return cores() if jax.default_backend() == "cpu" else 1
 
 
-class Reader:
-    """Metrics of finished runs, each read from its folder once."""
+def family_name(family: FamilyFunction) -> str:
+    """A family as its arms name it, "module:qualname": of the function, of its class, or of what a partial calls."""
+    function = family.func if isinstance(family, partial) else family
+    named = function if hasattr(function, "__qualname__") else type(function)
+    return f"{named.__module__}:{named.__qualname__}"
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+
+def module_of(arm: Arm, family: FamilyFunction | None) -> Any:
+    """The user's own module of an arm; None where it is of a family of ours."""
+    return family(arm.depth, arm.width) if arm.spec is None and family is not None else None
+
+
+class Reader:
+    """Metrics of finished runs, each read from its folder once.
+
+    Args:
+        plan: The study.
+        directory: Its folder.
+        family: The user's own family; without it the modules of such runs are not compared with it.
+    """
+
+    def __init__(self, plan: Plan, directory: Path, family: FamilyFunction | None = None) -> None:
+        self._plan, self._directory, self._family = plan, directory, family
         self._known: dict[str, Metrics] = {}
 
     def __call__(self, item: Item) -> Metrics | None:
-        """Metrics of a run, None while it is not finished."""
+        """Metrics of a run, None while it is not finished.
+
+        Raises:
+            InputError: The folder holds another run than this item's, or a damaged one.
+        """
         if item.path not in self._known:
             folder = RunDirectory(self._directory / item.path)
             if not folder.finished:
                 return None
+            if difference := folder.difference(self._record(item, folder)):
+                raise InputError(
+                    f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
+                    "delete that folder and run the study again, which trains it anew"
+                )
             self._known[item.path] = folder.read_result()["metrics"]
         return self._known[item.path]
+
+    def _record(self, item: Item, folder: RunDirectory) -> dict[str, Any]:
+        record = as_record(config_of(self._plan, item))
+        if item.arm.spec is None:
+            module = module_of(item.arm, self._family)
+            record["model"] = folder.read("config.json").get("model") if module is None else module_record(module)
+        return record
 
 
 def work(
@@ -78,7 +115,7 @@ def work(
         InputError: A run refuses its settings, or a folder holds what the plan does not say.
         Interrupted: Ctrl-C; the run under way is saved as far as its checkpoints go.
     """
-    read, arm = Reader(directory), None
+    read, arm = Reader(plan, directory, family), None
     while (now := agenda(plan, read)).todo:
         store_stages(directory, plan, now)
         for item in _ordered(now.todo, arm, place):
@@ -90,7 +127,6 @@ def work(
                     break
         else:
             time.sleep(WAIT_SECONDS)  # Others are at all that is left of this stage.
-    store_stages(directory, plan, now)
 
 
 def _train(
@@ -102,21 +138,18 @@ def _train(
     on_epoch: Callable[[Agenda], None] | None,
     now: Agenda,
 ) -> None:
-    module = family(item.arm.depth, item.arm.width) if item.arm.spec is None and family is not None else None
     run(
         config_of(plan, item),
         out=directory / item.path,
-        model=module,
+        model=module_of(item.arm, family),
         dataset=dataset,
         progress=False,
         on_epoch=lambda record: on_epoch(now) if on_epoch else None,
     )
-    note = {"finished": item.path, "process": os.getpid(), "time": time.time()}
-    with (directory / "journal.jsonl").open("a", encoding="utf-8") as journal:
-        journal.write(json.dumps(note) + "\n")
+    note(directory, item.path)
 
 
-def _ordered(items: Sequence[Item], arm: Any, place: float) -> list[Item]:
+def _ordered(items: Sequence[Item], arm: Arm | None, place: float) -> list[Item]:
     """The arm already compiled here first, then round the arms from this process's own starting point."""
     order = {label: number for number, label in enumerate(dict.fromkeys(item.arm.label for item in items))}
     start = int(place * len(order))

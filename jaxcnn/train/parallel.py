@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn import ops
 from jaxcnn.errors import InputError
+from jaxcnn.ops.conv import folded_convolutions
 from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -59,7 +59,6 @@ def choose(mode: Literal["auto", "jit", "pmap"], devices: Sequence[Device] | Non
 
 def single_device(train: TrainStep, evaluate: EvalStep) -> Programs:
     """jit on the default device."""
-
     train, evaluate = (_traced_for(jax.default_backend(), step) for step in (train, evaluate))
 
     def place(state: TrainState) -> TrainState:
@@ -143,7 +142,7 @@ def _traced_for(platform: str, step: Callable) -> Callable:
 
     @wraps(step)
     def folded(*arguments: Any) -> Any:
-        with ops.folded_convolutions():
+        with folded_convolutions():
             return step(*arguments)
 
     return folded

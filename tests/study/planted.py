@@ -1,63 +1,216 @@
-"""Finished studies with planted errors, as `run_study` would have written them, without training."""
+"""Finished studies with planted errors, written by the study's own functions as if runs had been trained."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
-from jaxcnn.files import write_json
+import numpy as np
+
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.study.agenda import Item, agenda
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan, store_plan
-from jaxcnn.study.results import RunRecord, StudyResult, load_study, to_json
+from jaxcnn.study.plan import Seeds, Tuning, make_plan
+from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs, store_stages
+from jaxcnn.study.store import store_plan
+
+Errors = Callable[[Arm, int], float]
 
 ARMS = tuple(
-    Arm(ModelSpec("resnet", depth, width, stage_widths=stages), depth, width, params, macs, params / 30_000 - 1)
+    Arm(
+        spec=ModelSpec("resnet", depth, width, stage_widths=stages),
+        family="resnet", depth=depth, width=width, kind="params", budget=30_000,
+        params=params, macs=macs, activations=1_000 * depth + 37, mismatch=params / 30_000 - 1,
+    )
     for depth, width, stages, params, macs in (
         (8, 10, (10, 20, 39), 30_100, 500_000),
         (14, 7, (7, 14, 27), 29_900, 520_000),
         (20, 5, None, 30_250, 530_000),
     )
-)
-ENVIRONMENT = {"versions": {"python": "3.12.0", "jax": "0.12.0"}, "processor": "one <b>bold</b> chip", "cores": 2}
+)  # fmt: skip
+ENVIRONMENT = {
+    "versions": {"python": "3.12.0", "jaxcnn": "0.1.0", "jax": "0.12.0"},
+    "devices": ["cpu"],
+    "processor": "one <b>bold</b> chip",
+    "cores": 2,
+}
+ONE_SETTING = Tuning(learning_rates=(0.1,), weight_decays=(5e-4,), extensions=0)
+TEN_SETTINGS = Tuning(learning_rates=(0.02, 0.05, 0.125, 0.3125, 0.78125), weight_decays=(1e-4, 1e-3), extensions=0)
+
+
+def family_arms(
+    budgets: Sequence[int] = (15_000, 60_000, 240_000), depths: Sequence[int] = (8, 14, 20, 32), *, skip: bool = True
+) -> tuple[Arm, ...]:
+    """Arms with costs that look like those of a residual family: about equal parameters, activations rising in depth."""
+    arms = []
+    for number, budget in enumerate(budgets):
+        for place, depth in enumerate(depths):
+            width = max(3, round(math.sqrt(budget / (16.8 * (depth - 2)))))
+            miss = ((7 * place + 3 * number) % 19 - 9) / 1000
+            params = round(budget * (1 + miss))
+            stages = (width, 2 * width, 4 * width - 1) if place % 2 else None
+            spec = ModelSpec("resnet", depth, width, stage_widths=stages, skip=skip)
+            macs, activations = round(params * 148 * (1 + 0.01 * place)), round(1_344 * width * (depth - 1) / 2)
+            arms.append(
+                Arm(spec, "resnet", depth, width, "params", budget, params, macs, activations, params / budget - 1)
+            )
+    return tuple(arms)
+
+
+def valley(best: float = 14, *, spread: float = 0.0015, base: float = 0.11) -> Errors:
+    """Errors with a minimum at one depth, falling with the budget; seeds spread about that."""
+
+    def error(arm: Arm, seed: int) -> float:
+        level = base * (arm.budget / 15_000) ** -0.22
+        bend = 1 + 0.35 * math.log(arm.depth / best) ** 2
+        noise = np.random.default_rng([arm.depth, int(arm.budget), seed]).normal(0, spread)
+        return max(level * bend + noise, 0.001)
+
+    return error
 
 
 def planted_study(
-    directory: Path, errors: dict[int, tuple[float, ...]], *, name: str = "digits", test: int = 360, epochs: int = 4
+    directory: Path,
+    errors: Mapping[int, Sequence[float]] | Errors,
+    *,
+    arms: Sequence[Arm] = ARMS,
+    seeds: int = 3,
+    tuning: Tuning = ONE_SETTING,
+    best_rate: Callable[[Arm], float] = lambda arm: 0.8 / arm.depth,
+    costs: bool = True,
+    diverged: Collection[tuple[int, int]] = (),
+    name: str = "digits",
+    images: int = 360,
+    classes: Sequence[str] = tuple("0123456789"),
+    epochs: int = 4,
+    margin: float = 0.005,
+    train_size: int | None = None,
 ) -> StudyResult:
-    """Store and load a study whose arm of depth d has the test errors `errors[d]`, one a seed."""
-    arms = [arm for arm in ARMS if arm.depth in errors]
-    seeds = range(len(next(iter(errors.values()))))
-    plan = make_plan(RunConfig(data=DataConfig(name), epochs=epochs), arms, seeds, command="python study.py --epochs 4")
+    """Store and load a study.
+
+    Args:
+        directory: Where.
+        errors: Test error by depth, one a seed, or a function of arm and seed.
+        arms: Of the plan; with errors by depth, those that it names.
+        seeds: Runs per arm, where errors is a function.
+        tuning: The grid.
+        best_rate: Learning rate that an arm likes best; the further from it, the more errors.
+        costs: Whether memory and time were measured.
+        diverged: (depth, seed) of runs whose loss was not finite at the end; rates above 0.7 diverge in tuning too.
+        name: Of the data set.
+        images: In the test split.
+        classes: Their names.
+        epochs: Of every run.
+        margin: The plan's.
+        train_size: As in `DataConfig`.
+    """
+    if not callable(errors):
+        rows = errors
+        arms = [arm for arm in arms if arm.depth in rows]
+        seeds = len(next(iter(rows.values())))
+        errors = lambda arm, seed: rows[arm.depth][seed]  # noqa: E731
+    base = RunConfig(data=DataConfig(name, train_size=train_size), epochs=epochs)
+    plan = make_plan(
+        base, arms, margin=margin, tuning=tuning, seeds=Seeds(seeds, seeds), command="python study.py --epochs 4"
+    )
+
+    def metrics(item: Item) -> dict[str, float]:
+        return _metrics(item, errors, best_rate(item.arm), (item.arm.depth, item.seed) in diverged)
+
     store_plan(plan, directory)
-    records = [_record(arm, seed, errors[arm.depth][seed], epochs) for arm in plan.arms for seed in plan.seeds]
+    now = agenda(plan, metrics)
+    assert now.stage == "done"
+    store_stages(directory, plan, now)
+    if costs:
+        store_costs(directory, plan, {arm.label: _cost(arm) for arm in plan.arms})
+    answers = _Answers(images, len(classes))
     data = {
         "name": name,
-        "sizes": {"train": 1137, "validation": 300, "test": test},
-        "class_names": [str(digit) for digit in range(10)],
+        "sizes": {"train": train_size or 1137, "validation": 300, "test": images},
+        "class_names": list(classes),
         "image_shape": [8, 8, 1],
         "validation_hash": "ab" * 32,
     }
-    write_json(directory / "results.json", to_json(plan, records, [data] * len(records), [ENVIRONMENT] * len(records)))
+    reported = [item for item in now.items if item.stage == "runs"]
+    results = {directory / item.path: _result(item, metrics(item), answers, epochs, data) for item in reported}
+    store_runs(directory, plan, reported, results.__getitem__)
     return load_study(directory)
 
 
-def _record(arm: Arm, seed: int, error: float, epochs: int) -> RunRecord:
-    history = tuple(
-        {
-            "epoch": epoch + 1,
-            "step": 10 * (epoch + 1),
-            "train_loss": 2.0 * 0.4**epoch * (1 + 0.1 * seed),
-            "validation_loss": 2.0 * 0.5**epoch * (1 + 0.1 * seed) + 0.05,
-            "seconds": 1.0,
-        }
-        for epoch in range(epochs)
+def rich_study(directory: Path, **changes: Any) -> StudyResult:
+    """Three budgets, four depths, five seeds, ten settings, 2,000 test images: what a real study looks like."""
+    options: dict[str, Any] = {
+        "arms": family_arms(), "seeds": 5, "tuning": TEN_SETTINGS, "name": "fashion_mnist", "images": 2000, "epochs": 30,
+    }  # fmt: skip
+    return planted_study(directory, **{"errors": valley(), **options, **changes})
+
+
+class _Answers:
+    """Labels, and predictions that are wrong on the images hardest for a run: much the same for every run."""
+
+    def __init__(self, images: int, classes: int) -> None:
+        self.classes = classes
+        self.labels = np.arange(images) % classes
+        self.hardness = np.random.default_rng(0).normal(size=images)
+
+    def of(self, item: Item, error: float) -> np.ndarray:
+        rng = np.random.default_rng([item.arm.depth, int(item.arm.budget), item.seed])
+        # Deeper arms find class 3 harder and class 7 easier, so that a difference by class is there to be found.
+        lean = 0.02 * (item.arm.depth - 14) * ((self.labels == 3) - 1.0 * (self.labels == 7))
+        order = np.argsort(-(self.hardness + lean + 0.45 * rng.normal(size=self.labels.size)))
+        wrong = order[: round(error * self.labels.size)]
+        predictions = self.labels.copy()
+        predictions[wrong] = (predictions[wrong] + 1) % self.classes
+        return predictions
+
+
+def _metrics(item: Item, errors: Errors, best: float, diverged: bool) -> dict[str, float]:
+    trial = item.stage == "tuning"
+    distance = math.log10(item.setting.learning_rate / best)
+    penalty = (1 + 0.5 * distance**2) * (1.08 if item.setting.weight_decay < 5e-4 else 1.0)
+    error = min(errors(item.arm, 0 if trial else item.seed) * penalty, 0.9) if trial else errors(item.arm, item.seed)
+    lost = diverged or (trial and item.setting.learning_rate > 0.7 and item.arm.depth > 15)
+    train = error * 0.25 * (1 + item.arm.depth / 40)
+    loss = math.nan if lost else 3 * train + 0.01
+    metrics = {"train_loss": loss, "train_accuracy": 1 - train}
+    metrics |= {"validation_loss": math.nan if lost else 3.3 * error, "validation_accuracy": 1 - 1.04 * error}
+    return metrics | ({} if trial else {"test_loss": 3.4 * error, "test_accuracy": 1 - error})
+
+
+def _cost(arm: Arm) -> Cost:
+    step = 0.004 * (arm.activations / 40_000) ** 0.8 + 0.0002 * arm.depth
+    return Cost(memory=4 * 128 * arm.activations * 3 + 16 * arm.params, step=step, spread=0.04 * step, compile=6.5)
+
+
+def _result(item: Item, metrics: dict[str, float], answers: _Answers, epochs: int, data: dict[str, Any]) -> Any:
+    predictions = answers.of(item, 1 - metrics["test_accuracy"])
+    metrics = {**metrics, "test_accuracy": float((predictions == answers.labels).mean())}
+    return SimpleNamespace(
+        metrics=metrics,
+        history=tuple(_epoch(item, metrics, epoch, epochs) for epoch in range(epochs)),
+        predictions={"labels": answers.labels, "predictions": predictions},
+        seconds={"compile": 5.0, "train": 4.0, "step": 0.004 * (1 + item.arm.depth / 20), "total": 9.5},
+        environment=ENVIRONMENT,
+        data=data,
     )
-    metrics = {
-        "train_loss": 0.01,
-        "train_accuracy": 0.995,
-        "validation_loss": 0.1,
-        "validation_accuracy": 1 - error,
-        "test_loss": 0.1,
-        "test_accuracy": 1 - error,
+
+
+def _epoch(item: Item, metrics: dict[str, float], epoch: int, epochs: int) -> dict[str, float]:
+    """Losses that fall from about 2 to where the metrics are; NaN from half way where the run diverged."""
+    left = math.exp(-4 * epoch / max(epochs - 1, 1)) * (1 + 0.1 * math.sin(3 * epoch + item.seed))
+    lost = math.isnan(metrics["train_loss"]) and epoch >= epochs // 2
+    ends = {split: metrics[f"{split}_loss"] for split in ("train", "validation")}
+    losses = {
+        f"{split}_loss": math.nan if lost else 2 * left + (0.1 if math.isnan(end) else end) * (1 - left / 2)
+        for split, end in ends.items()
     }
-    return RunRecord(arm.label, seed, metrics, history, {"compile": 5.0, "train": 4.0, "step": 0.004, "total": 9.5})
+    return {"epoch": epoch + 1, "step": 10 * (epoch + 1), **losses, "test_loss": 9.0, "seconds": 1.0}
+
+
+def without_skips(arms: Sequence[Arm]) -> tuple[Arm, ...]:
+    """The same arms as plain nets."""
+    return tuple(arm._replace(spec=replace(arm.spec, skip=False)) for arm in arms if arm.spec)

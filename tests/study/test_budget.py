@@ -43,7 +43,7 @@ def test_published_arms_are_found(budget, depth, width, params):
 def test_published_macs_are_found():
     arm = match_width(ModelSpec("resnet", shortcut="B"), 20, macs=40_813_184, **CIFAR)
     assert (arm.width, arm.mismatch, arm.macs, arm.params) == (16, 0, 40_813_184, 272_474)
-    assert match_width("wrn", 28, macs=5_243_328_768, **CIFAR).width == 10
+    assert match_width("wrn", 16, macs=1_548_145_664, **CIFAR).width == 8
 
 
 def test_counts_are_those_of_the_module():
@@ -94,11 +94,11 @@ def test_width_keeps_its_meaning():
 EVIDENCE = {
     "resnet": ((8, 14), (8, 8, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
     "plain": ((3, 5, 8), (8, 8, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
-    "wrn": ((10, 16), (8, 8, 1), (4, 6.5), (5.5, 8), (3.5, 5.5)),
+    "wrn": ((10,), (8, 8, 1), (4, 6.5), (5.5, 8), (3.5, 5.5)),
     "lenet": ((4, 5, 7), (28, 28, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
     "vgg": ((5, 8), (32, 32, 3), (4, 6.5), (5.5, 7.5), (3.5, 5.5)),
     "resnet_imagenet": ((10,), (32, 32, 3), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
-    "dense": ((2, 3, 6), (8, 8, 1), (2.5, 5.5), (2.5, 5.5), None),
+    "dense": ((2, 3, 6), (8, 8, 1), (3.5, 5.5), (3.5, 5.5), None),
 }
 
 
@@ -113,18 +113,17 @@ def test_every_family_has_its_evidence():
 def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind):
     depths, shape, *spans = EVIDENCE[family]
     draw = random.Random(family + kind)
-    met, refused = 0, []
-    for _ in range(20):
+    refused = []
+    for _ in range(20 if kind == "params" else 8):
         budget, depth = round(10 ** draw.uniform(*spans[KINDS.index(kind)])), draw.choice(depths)
         outcome = attempt(family, depth, **{kind: budget}, input_shape=shape, num_classes=10)
         if isinstance(outcome, str):
             refused.append((outcome, budget, depth))
             continue
-        met += 1
         assert abs(outcome.mismatch) <= 0.01
         assert getattr(outcome, kind) == round(budget * (1 + outcome.mismatch))
     # A LeNet has few convolutions and coarse steps; budgets below a wrn's or vgg's narrowest net cannot be met at all.
-    assert met >= {"lenet": 12, "wrn": 12, "vgg": 10}.get(family, 18), refused
+    assert len(refused) <= {"lenet": 6, "wrn": 4, "vgg": 4}.get(family, 0), refused
     for outcome, budget, depth in refused[:3]:
         assert outcome.startswith(f"{kind}={budget:,}: no {family} of depth {depth} comes within 1 %; the nearest has ")
         named = int(outcome.split("the nearest has ")[1].split()[0].replace(",", ""))
@@ -146,7 +145,7 @@ def attempt(*args, **kwargs):
 def test_foretold_costs_are_the_counted_ones(family):
     depths, shape, *_ = EVIDENCE[family]
     draw = random.Random(family)
-    for depth, kind in itertools.product((depths[0], depths[-1], FAMILIES[family].depths(24)[-1]), KINDS):
+    for depth, kind in itertools.product((depths[0], FAMILIES[family].depths(14)[-1]), KINDS):
         told = Prices(ModelSpec(family), shape, 10, kind)
         start = Candidate(depth, draw.randint(1, 9))
         stages = tuple(width + draw.randint(0, 1) for width in told.stages(start))
@@ -233,7 +232,7 @@ def test_what_is_wrong_with_a_family_of_ones_own():
         match_width(lambda depth, width: Tower(depth, 8), 4, params=1_000_000, **SMALL)
     with pytest.raises(InputError, match=r"params=1,100: no .*tower of depth 4 .* \(width 7\), -4.91 %"):
         match_width(tower, 4, params=1_100, **SMALL)
-    with pytest.raises(InputError, match=r"no depth up to 64|cannot|needs"):
+    with pytest.raises(InputError, match=r"no depth up to 64 .* width=4; .* returned NoneType"):
         match_depth(lambda depth, width: None, 4, params=1_000, **SMALL)
 
 
@@ -263,6 +262,16 @@ def test_a_budget_in_seconds_is_measured():
     assert (own.width, own.spec, own.seconds) == (25, None, 0.1)
     deep = match_depth("resnet", 10, seconds=0.2, measure=watch([]), **SMALL)
     assert (deep.depth, deep.width) == (20, 10)
+
+
+def test_one_outlier_does_not_lead_astray():
+    calls = []
+    plain = watch(calls)
+    # The fourth measurement comes out at a tenth: the search believes it and is put right by measuring again.
+    arm = match_width(
+        "resnet", 8, seconds=0.16, measure=lambda spec: plain(spec) * (0.1 if len(calls) == 4 else 1), **SMALL
+    )
+    assert (arm.width, arm.seconds) == (20, pytest.approx(0.16))
 
 
 def test_below_the_noise_the_error_says_so():

@@ -1,0 +1,120 @@
+"""Pictures of cost: every ledger against depth, and test error against each resource with its Pareto front."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
+
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.cells import at, finding_of
+from jaxcnn.study.curves import depth_labels
+from jaxcnn.study.figures import BLACK, DepthAxis, legend, look, panels
+from jaxcnn.study.findings import ArmFinding, ContrastFinding, Findings
+
+LEDGERS = ("parameters", "MACs", "activations", "memory", "time per step")
+AXES = {
+    "params": ("parameters (thousands)", 1e-3),
+    "macs": ("MACs per image (millions)", 1e-6),
+    "memory": ("memory of a step (MB)", 1e-6),
+    "time": ("time per step (ms)", 1e3),
+}
+
+
+def ledger(finding: ArmFinding) -> dict[str, float]:
+    """What an arm costs, by resource; what was not measured is left out."""
+    costs: dict[str, float | None] = dict.fromkeys(LEDGERS)
+    costs |= {"parameters": finding.arm.params, "MACs": finding.arm.macs, "activations": finding.arm.activations}
+    if finding.cost:
+        costs |= {"memory": finding.cost.memory, "time per step": finding.cost.step}
+    return {name: float(cost) for name, cost in costs.items() if cost}
+
+
+def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> Figure:
+    """Cost of every arm relative to the widest of its budget, a panel a budget, a line a resource.
+
+    Args:
+        findings: Of a study.
+        contrasts: Those of the budgets to show.
+
+    Returns:
+        A matplotlib figure; a line at 1 is a resource that the arms of a budget share alike.
+    """
+    with panels(len(contrasts), height=2.4) as (figure, axes):
+        for each, contrast in zip(axes, contrasts, strict=True):
+            arms = at(findings.arms, contrast.budget)
+            base = ledger(finding_of(findings.arms, contrast.wider))
+            scale = DepthAxis([finding.arm.depth for finding in arms])
+            for number, name in enumerate(name for name in LEDGERS if name in base):
+                found = [(finding.arm.depth, ledger(finding).get(name, math.nan) / base[name]) for finding in arms]
+                places, ratios = scale.at([depth for depth, _ in found]), [ratio for _, ratio in found]
+                each.plot(places, ratios, label=name, markersize=4.5, linewidth=1.3, **look(number).style)
+            scale.label(each, depth_labels(arms))
+            _ratio_scale(each)
+            each.set_title(contrast.budget)
+        legend(figure, axes[0], columns=3)
+        figure.supxlabel("depth (weighted layers); w: width", fontsize=10)
+        figure.supylabel("cost relative to the widest", fontsize=10)
+    return figure
+
+
+def _ratio_scale(axes) -> None:
+    axes.set_yscale("log", base=2)
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, 0.9), max(high, 1.15))
+    low, high = axes.get_ylim()
+    nice = [value for value in (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8) if low <= value <= high]
+    axes.yaxis.set_major_locator(FixedLocator(nice) if high < 10 and low > 0.2 else LogLocator(base=2))
+    axes.yaxis.set_major_formatter("{x:g}×")
+    axes.yaxis.set_minor_locator(NullLocator())
+
+
+def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str]) -> Figure:
+    """Test error against each resource, a panel a resource: all arms, and the front that no arm beats in both.
+
+    Args:
+        findings: Of a study.
+        arms: In the plan's order.
+        budgets: In words, one marker each.
+
+    Returns:
+        A matplotlib figure; arms on the front are filled and named by depth.
+    """
+    errors = [100 * finding_of(findings.arms, arm).test_error.estimate for arm in arms]
+    with panels(len(findings.fronts), height=2.5) as (figure, axes):
+        for each, front in zip(axes, findings.fronts, strict=True):
+            name, unit = AXES[front.resource]
+            points = [(unit * cost, error, arm) for cost, error, arm in zip(front.costs, errors, arms, strict=True)]
+            on = sorted((cost, error) for cost, error, arm in points if arm.label in front.front)
+            each.step(*zip(*on, strict=True), where="post", color=BLACK, linewidth=1, linestyle="--")
+            for cost, error, arm in points:
+                style = look(budgets.index(arm.budget_label))
+                best = arm.label in front.front
+                fill = style.color if best else "none"
+                each.plot([cost], [error], style.marker, color=style.color, markerfacecolor=fill, markersize=6)
+                if best:
+                    each.annotate(f"d{arm.depth}", (cost, error), (-4, -9), textcoords="offset points", ha="right",
+                                  fontsize=8)  # fmt: skip
+            _cost_scale(each, [cost for cost, _, _ in points])
+            each.margins(x=0.15, y=0.15)
+            each.set_xlabel(name, fontsize=9)
+        for number, budget in enumerate(budgets):
+            axes[0].plot([], [], look(number).marker, color=look(number).color, label=budget)
+        axes[0].plot([], [], "--", color=BLACK, label="front (filled)")
+        legend(figure, axes[0])
+        figure.supylabel("test error (%)", fontsize=10)
+    return figure
+
+
+def _cost_scale(axes, costs: Sequence[float]) -> None:
+    """Log where the costs spread over more than a factor of three: budgets usually do, arms of one budget do not."""
+    if max(costs) < 3 * min(costs):
+        return
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 60 * min(costs) else (1,)))
+    formatter = ScalarFormatter()
+    formatter.set_scientific(False)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter(NullFormatter())
