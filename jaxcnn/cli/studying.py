@@ -91,7 +91,9 @@ def study(arguments: Sequence[str]) -> None:
     flags = tyro.cli(StudyFlags, args=rest, prog="jaxcnn study", default=StudyFlags(start))
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, run_study, write_report
+    from jaxcnn.study.work import processes
 
+    processes(flags.workers)
     dataset = load(flags.config.data, progress=True)
     arms = solve(flags, dataset)
     declared = {
@@ -104,7 +106,7 @@ def study(arguments: Sequence[str]) -> None:
 
 
 def solve(flags: StudyFlags, dataset: Dataset) -> list[Arm]:
-    """The arms of every budget and depth."""
+    """The arms of every budget and depth; those matched by a measurement once are not matched anew."""
     from jaxcnn.study import match_width
 
     budgets = [
@@ -112,11 +114,21 @@ def solve(flags: StudyFlags, dataset: Dataset) -> list[Arm]:
     ] or [("params", 27_000)]
     shape = {"input_shape": dataset.image_shape, "num_classes": len(dataset.class_names)}
     options = {**shape, "tolerance": flags.tolerance, "batch_size": flags.config.batch_size}
+    timed = _timed_before(flags.out)
     return [
-        match_width(flags.config.model, depth, **{kind: value}, **options)
+        timed.get((kind, value, depth)) or match_width(flags.config.model, depth, **{kind: value}, **options)
         for kind, value in budgets
         for depth in flags.depths
     ]
+
+
+def _timed_before(out: Path) -> dict[tuple[str, float, int], Arm]:
+    """The arms in seconds of the study that is in this folder: another measurement might find other widths."""
+    from jaxcnn.study.store import FILE, load_plan
+
+    if not (out / FILE).exists():
+        return {}
+    return {(arm.kind, arm.budget, arm.depth): arm for arm in load_plan(out).arms if arm.kind == "seconds"}
 
 
 def preview(plan: Plan, dataset: Dataset, workers: int | None) -> None:
@@ -154,6 +166,8 @@ def status(arguments: Sequence[str]) -> None:
         print(f"  {path}: {epochs}/{plan.base.epochs} epochs")
     if now.stage in ("done", "reported"):
         print(f"report: jaxcnn report {flags.study}")
+    elif now.stage == "costs":
+        print("all runs are finished; the study's command measures what a step costs and writes the report")
 
 
 def report(arguments: Sequence[str]) -> None:

@@ -2,40 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
-
 import jax
 import jax.numpy as jnp
 from jax import lax
 
 from jaxcnn.errors import InputError
-from jaxcnn.ops.window import Padding, Pads, Pair, Size, as_pair, window_padding
-
-# Channels that a narrow convolution is widened to while it is traced; 0: convolutions stay as they are.
-_FOLD: ContextVar[int] = ContextVar("jaxcnn_fold", default=0)
-# Fewer channels in (a stem's 3) are left alone: whether folding pays there has not been measured.
-_LEAST_CHANNELS = 8
-
-
-@contextmanager
-def folded_convolutions(channels: int = 64) -> Iterator[None]:
-    """Trace narrow convolutions in a wider form of the same result, which suits the matrix units of a GPU.
-
-    Neighbouring columns become channels, (N, H, W, C) to (N, H, W / F, F C), which moves no data; the kernel is laid
-    out anew with zeros between. That is F times the multiplications, on matrix units that were mostly idle: on an
-    H200, 16 channels at 32x32 (batch 128) take 20 us instead of 28, and their kernel's gradient 41 instead of 57. On
-    a CPU it is slower.
-
-    Args:
-        channels: Channels to fill; wider convolutions, strided, dilated and grouped ones are left alone.
-    """
-    token = _FOLD.set(channels)
-    try:
-        yield
-    finally:
-        _FOLD.reset(token)
+from jaxcnn.ops.window import Padding, Size, as_pair, window_padding
 
 
 def conv2d(
@@ -71,50 +43,16 @@ def conv2d(
     stride, dilation = as_pair("stride", stride), as_pair("dilation", dilation)
     _check(x, kernel, bias, groups)
     pads = window_padding(x.shape, (kernel.shape[0], kernel.shape[1]), stride, dilation, padding)
-    plain = stride == dilation == (1, 1) and groups == 1
-    columns = _columns(x.shape, kernel.shape, pads) if plain else 1
-    if columns > 1:
-        y = _folded(x, kernel, pads[0], columns)
-    else:
-        y = lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=stride,
-            padding=pads,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=groups,
-        )
-    return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
-
-
-def _columns(shape: tuple[int, ...], kernel: tuple[int, ...], pads: Pads) -> int:
-    """How many neighbouring columns to fold into channels; 1: none."""
-    reach, most = kernel[1] // 2, _FOLD.get() // max(kernel[2:])
-    if reach < 1 or kernel[1] % 2 == 0 or pads[1] != (reach, reach) or shape[3] < _LEAST_CHANNELS:
-        return 1  # the output must have the input's columns
-    return max((f for f in range(max(2, reach), most + 1) if shape[2] % f == 0), default=1)
-
-
-def _folded(x: jax.Array, kernel: jax.Array, rows: Pair, fold: int) -> jax.Array:
-    """Convolution of stride 1 that keeps the columns, `fold` of them at a time: each sees its own fold and its two
-    neighbours, of which the kernel reads its width and the rest is multiplied by zero.
-    """
-    n, height, width, channels = x.shape
-    kh, kw, _, features = kernel.shape
-    first = fold - kw // 2
-    # Axis 1 runs over the columns of three folds, axis 3 over the columns put out.
-    wide = jnp.stack(
-        [jnp.pad(kernel, ((0, 0), (first + j, 3 * fold - kw - first - j), (0, 0), (0, 0))) for j in range(fold)], axis=3
-    )
     y = lax.conv_general_dilated(
-        x.reshape(n, height, width // fold, fold * channels),
-        wide.reshape(kh, 3, fold * channels, fold * features),
-        window_strides=(1, 1),
-        padding=(rows, (1, 1)),
+        x,
+        kernel,
+        window_strides=stride,
+        padding=pads,
+        rhs_dilation=dilation,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        feature_group_count=groups,
     )
-    return y.reshape(n, y.shape[1], width, features)
+    return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
 
 
 def _check(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:

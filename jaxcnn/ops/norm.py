@@ -6,8 +6,6 @@ framework, and in the running average, as in Flax. PyTorch keeps the unbiased on
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -46,13 +44,17 @@ def batch_norm_train(
         InputError: Shapes do not fit together.
     """
     _check(x, scale, bias)
+    weights = _weights(x, mask)
+    axes = tuple(range(x.ndim - 1))
+    wide = x.astype(jnp.float32)
     count = example_count(x, mask, axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
     count = jnp.maximum(count, 1.0)
-    weights = _weights(x, mask)
-    if axis_name is None:
-        return _normalise_alone(x, scale, bias, weights, count, epsilon)
-    # The gradient of a sum over devices depends on how they are mapped: that is left to JAX.
-    return _normalise(x, scale, bias, weights, count, epsilon, axis_name)
+    mean = _total(_keep(wide, weights), axes, axis_name) / count
+    centred = wide - _channels(mean, x.ndim)
+    var = _total(_keep(jnp.square(centred), weights), axes, axis_name) / count
+    factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
+    y = centred * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)
+    return y.astype(x.dtype), mean, var
 
 
 def batch_norm_inference(
@@ -88,61 +90,6 @@ def example_count(x: jax.Array, mask: jax.Array | None = None, axis_name: str | 
     return local if axis_name is None else lax.psum(local, axis_name)
 
 
-def _normalise(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    weights: jax.Array | None,
-    count: jax.Array,
-    epsilon: float,
-    axis_name: str | None,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    wide = x.astype(jnp.float32)
-    mean = _total(_keep(wide, weights), axis_name) / count
-    centred = wide - _channels(mean, x.ndim)
-    var = _total(_keep(jnp.square(centred), weights), axis_name) / count
-    factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
-    y = centred * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)
-    return y.astype(x.dtype), mean, var
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(5,))
-def _normalise_alone(
-    x: jax.Array,
-    scale: jax.Array,
-    bias: jax.Array,
-    weights: jax.Array | None,
-    count: jax.Array,
-    epsilon: float,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """`_normalise` on one device, with a gradient of two passes: JAX's own takes four."""
-    return _normalise(x, scale, bias, weights, count, epsilon, None)
-
-
-def _forward(x, scale, bias, weights, count, epsilon):
-    y, mean, var = _normalise(x, scale, bias, weights, count, epsilon, None)
-    return (y, mean, var), (x, scale, bias, weights, count, mean, lax.rsqrt(var + epsilon))
-
-
-def _backward(epsilon, saved, cotangents):
-    # With c = x - mean, r = 1 / sqrt(var + epsilon) and S the sum over all values of a channel:
-    # dbias = S g, dscale = r S (g c), dx = scale r g + (what mean and var add for each value that counts) / count.
-    x, scale, bias, weights, count, mean, root = saved
-    g, to_mean, to_var = cotangents
-    g = g.astype(jnp.float32)
-    centred = x.astype(jnp.float32) - _channels(mean, x.ndim)
-    sum_g, sum_gc = _total(g, None), _total(g * centred, None)
-    factor = scale.astype(jnp.float32) * root
-    constant = (to_mean - factor * sum_g) / count
-    slope = (2.0 * to_var - factor * jnp.square(root) * sum_gc) / count
-    through = _channels(constant, x.ndim) + _channels(slope, x.ndim) * centred
-    dx = _channels(factor, x.ndim) * g + _keep(through, weights)
-    return dx.astype(x.dtype), (sum_gc * root).astype(scale.dtype), sum_g.astype(bias.dtype), None, None
-
-
-_normalise_alone.defvjp(_forward, _backward)
-
-
 def _check(x: jax.Array, scale: jax.Array, bias: jax.Array) -> None:
     if x.ndim < 2 or not jnp.issubdtype(x.dtype, jnp.floating):
         raise InputError(f"x of shape {x.shape} and dtype {x.dtype}: batch norm takes floating point (N, ..., C)")
@@ -164,8 +111,8 @@ def _keep(values: jax.Array, weights: jax.Array | None) -> jax.Array:
     return values if weights is None else jnp.where(weights, values, jnp.zeros_like(values))
 
 
-def _total(values: jax.Array, axis_name: str | None) -> jax.Array:
-    total = jnp.sum(values, axis=tuple(range(values.ndim - 1)))
+def _total(values: jax.Array, axes: tuple[int, ...], axis_name: str | None) -> jax.Array:
+    total = jnp.sum(values, axis=axes)
     return total if axis_name is None else lax.psum(total, axis_name)
 
 

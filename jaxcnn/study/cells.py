@@ -38,6 +38,13 @@ def effect(interval: Interval) -> str:
     return f"{signed(interval.estimate)} ({signed(interval.low)} to {signed(interval.high)})"
 
 
+def signed_span(interval: Interval) -> str:
+    """The limits of a difference: +0.30 to +1.04."""
+    if not (math.isfinite(interval.low) and math.isfinite(interval.high)):
+        return UNKNOWN
+    return f"{signed(interval.low)} to {signed(interval.high)}"
+
+
 def probability(p: float) -> str:
     """A p-value: 0.031, < 0.001."""
     if not math.isfinite(p):

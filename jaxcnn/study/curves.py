@@ -10,13 +10,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxcnn.study.cells import at, short
+from jaxcnn.study.cells import at, plural, short
 from jaxcnn.study.figures import (
     BLACK,
     BLUE,
     GREY,
     VERMILION,
     DepthAxis,
+    Look,
     bounded,
     legend,
     limits,
@@ -53,9 +54,8 @@ def error_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
 def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], trend: TrendFinding | None) -> None:
     scale = DepthAxis([finding.arm.depth for finding in arms])
     places = scale.at([finding.arm.depth for finding in arms])
-    means = [100 * finding.test_error.estimate for finding in arms]
     ends: list[float] = []
-    for place, finding, mean in zip(places, arms, means, strict=True):
+    for place, finding in zip(places, arms, strict=True):
         # Seeds stand a little to the right and spread out in order, so that equal errors stay countable.
         count = len(finding.test_errors)
         shift = 0.035 + 0.09 * np.arange(count) / max(count - 1, 1)
@@ -65,6 +65,7 @@ def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], trend: TrendFinding | N
         if bounded(finding.test_error):
             ends += [100 * max(finding.test_error.low, 0), 100 * finding.test_error.high]
             axes.plot([place, place], ends[-2:], color=BLUE, marker="_", markersize=7, linewidth=1.6)
+    means = [100 * finding.test_error.estimate for finding in arms]
     axes.plot(places, means, "s", color=BLUE, markersize=5.5, label="mean, 95 % interval")
     if trend and trend.fit:
         _draw_trend(axes, scale, trend.fit)
@@ -81,15 +82,25 @@ def depth_labels(arms: Sequence[ArmFinding]) -> list[str]:
     return [f"{depth}\nw {', '.join(found)}" for depth, found in sorted(widths.items())]
 
 
+def draw_study(axes: Axes, scale: DepthAxis, arms: Sequence[ArmFinding], style: Look, *, shift: float = 0.0) -> None:
+    """The means of one study's arms as a line with their intervals, a little to the side of the others'."""
+    places = scale.at([finding.arm.depth for finding in arms]) + shift
+    axes.plot(places, [100 * finding.test_error.estimate for finding in arms], markersize=4.5, **style.style)
+    for place, finding in zip(places, arms, strict=True):
+        if bounded(finding.test_error):
+            ends = [100 * max(finding.test_error.low, 0), 100 * finding.test_error.high]
+            axes.plot([place, place], ends, color=style.color, marker="_", markersize=5, linewidth=1.1)
+
+
 def _draw_trend(axes: Axes, scale: DepthAxis, fit: DepthFit) -> None:
     depths, errors = (np.array(column) for column in zip(*fit.grid, strict=True))
-    axes.plot(scale.at(depths), 100 * errors, "--", color=BLACK, linewidth=1, label="trend (quadratic in log depth)")
+    axes.plot(scale.at(depths), 100 * errors, "--", color=BLACK, linewidth=1, label="trend, quadratic in log depth")
     # The interval of the optimum lies along the foot of the panel, where no error is.
     foot = axes.get_xaxis_transform()
     low, high = scale.at([fit.low, fit.high])
     axes.plot([low, high], [0.035, 0.035], color=VERMILION, marker="|", markersize=8, linewidth=2, transform=foot)
     filled = "none" if fit.edge else VERMILION
-    name = "best depth, 95 % interval (open: at an end)"
+    name = "best depth, 95 % interval"
     place = float(scale.at(fit.optimum))
     look = {"markersize": 6.5, "markerfacecolor": filled, "color": VERMILION, "clip_on": False, "zorder": 5}
     axes.plot([place], [0.035], "D", linestyle="none", transform=foot, label=name, **look)
@@ -142,8 +153,10 @@ def learning_figure(arms: Sequence[ArmFinding], runs: Sequence[Sequence[RunRecor
         for each, finding, found in zip(axes, arms, runs, strict=True):
             _draw_learning(each, found)
             each.set_title(short(finding.arm))
-        if any(line.get_ydata().size for each in axes for line in each.lines):
-            log_scale(axes[0])
+            if finding.diverged:
+                note = plural(finding.diverged, "run") + " diverged"
+                each.text(0.97, 0.94, note, transform=each.transAxes, ha="right", va="top", fontsize=9)
+        log_scale(axes[0])
         axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         legend(figure, axes[0])
         figure.supxlabel("epoch", fontsize=10)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 STYLE = """
@@ -28,14 +29,15 @@ th, td { padding: .36rem .5rem; text-align: right; border-bottom: 1px solid #ccc
 thead th { border-bottom: 2px solid #444; vertical-align: bottom; font-weight: 600; white-space: normal;
   min-width: 3rem; }
 .words th, .words td { text-align: left; }
-.words td { white-space: normal; min-width: 7rem; max-width: 22rem; }
+th.long, td.long { white-space: normal; min-width: 9rem; max-width: 24rem; }
 tbody th { font-weight: 600; text-align: left; }
 .facts { min-width: 0; width: 100%; }
 .facts th { white-space: normal; width: 11rem; }
 .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
 .scroll th:first-child { position: sticky; left: 0; background: #fff; text-align: left; }
-figure { margin: 1.2rem 0; max-width: 38rem; }
+figure { margin: 1.2rem 0; max-width: 35rem; }
 figure svg { display: block; width: 100%; height: auto; }
+.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 27rem), 1fr)); gap: 0 2rem; }
 figcaption { color: #444; font-size: .92rem; margin-top: .4rem; }
 pre { overflow-x: auto; background: #f4f4f4; padding: .8rem 1rem; }
 .checks { padding-left: 1.8rem; }
@@ -44,9 +46,12 @@ pre { overflow-x: auto; background: #f4f4f4; padding: .8rem 1rem; }
   font-size: .88rem; font-weight: 600; white-space: nowrap; }
 .evidence { color: #444; font-size: .94rem; display: block; }
 @media (max-width: 34rem) { .facts th { width: 6.5rem; } body { padding: .6rem .8rem 2rem; }
-  .scroll th:first-child { max-width: 8.5rem; white-space: normal; } }
+  th.long { min-width: 7.5rem; max-width: 9rem; } }
 @media print { nav { display: none; } figure, tr, .checks li { break-inside: avoid; } .scroll { overflow: visible; } }
 """
+
+
+LONG_NAME, LONG_TEXT = 20, 34
 
 
 class Heading(NamedTuple):
@@ -135,13 +140,21 @@ def to_html(title: str, blocks: Sequence[Block]) -> str:
     Returns:
         The file's text.
     """
-    body = "\n".join(_html(block, number, blocks) for number, block in enumerate(blocks))
+    numbers = range(len(blocks))
+    runs = groupby(numbers, key=lambda number: isinstance(blocks[number], Figure) or -1 - number)
+    body = "\n".join(_run([_html(blocks[number], number, blocks) for number in run]) for _, run in runs)
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{html.escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
         f"<h1>{html.escape(title)}</h1>\n{body}\n</body>\n</html>\n"
     )
+
+
+def _run(elements: Sequence[str]) -> str:
+    """Figures that follow each other stand side by side where there is room."""
+    joined = "\n".join(elements)
+    return f'<div class="figures">\n{joined}\n</div>' if len(elements) > 1 else joined
 
 
 def _escape(text: str) -> str:
@@ -220,7 +233,7 @@ def _html(block: Block, number: int, blocks: Sequence[Block]) -> str:
 def _html_table(table: Table) -> str:
     head = "".join(f'<th scope="col">{html.escape(cell)}</th>' for cell in table.header)
     rows = (
-        f'<th scope="row">{html.escape(row[0])}</th>' + "".join(f"<td>{html.escape(cell)}</td>" for cell in row[1:])
+        _cell("th", row[0], ' scope="row"', LONG_NAME) + "".join(_cell("td", cell, "", LONG_TEXT) for cell in row[1:])
         for row in table.rows
     )
     body = "\n".join(f"<tr>{row}</tr>" for row in rows)
@@ -230,6 +243,12 @@ def _html_table(table: Table) -> str:
         f'<div class="scroll" tabindex="0"><table{kind}>{caption}\n<thead><tr>{head}</tr></thead>\n'
         f"<tbody>\n{body}\n</tbody></table></div>"
     )
+
+
+def _cell(tag: str, text: str, attributes: str, most: int) -> str:
+    """A cell of a table; only a long one may break into lines."""
+    long = ' class="long"' if len(text) > most else ""
+    return f"<{tag}{attributes}{long}>{html.escape(text)}</{tag}>"
 
 
 def _inline(svg: str, prefix: str, label: str) -> str:

@@ -1,16 +1,15 @@
-"""What a report says, second half: training and test, cost fronts, classes, statistics, protocol, limits, repetition."""
+"""What a report says last: classes, statistics of the contrasts, protocol, limits, how to do it again."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.study.cells import (
     UNKNOWN,
-    at,
     decimals,
     effect,
     finding_of,
@@ -19,16 +18,12 @@ from jaxcnn.study.cells import (
     probability,
     setting,
     short,
-    signed,
-    span,
+    signed_span,
     text,
 )
-from jaxcnn.study.curves import fitting_figure, learning_figure
 from jaxcnn.study.document import Bullets, Checks, Code, Facts, Heading, Paragraph, Table
-from jaxcnn.study.figures import chunks
 from jaxcnn.study.findings import ContrastFinding, Findings
 from jaxcnn.study.forests import LEVEL, MOST_CLASSES, Branch, class_figure, contrast_figure, outcome, shown_classes
-from jaxcnn.study.fronts import pareto_figure
 from jaxcnn.study.results import StudyResult
 from jaxcnn.study.sections import Part, Picture
 
@@ -38,33 +33,30 @@ TOP_CLASSES = 5
 
 def class_section(findings: Findings) -> list[Part]:
     """The contrasts class by class, exploratory."""
-    parts: list[Part] = [
-        Heading("By class (exploratory)"),
-        Paragraph(
-            "Each contrast on the test images of one class, with its 95 % interval over new seeds and new images of that "
-            "class. q is the p-value after Benjamini and Hochberg over the classes; below 0.05 a class is marked found."
-        ),
-    ]
+    pictures: list[Part] = []
+    tables: list[Part] = []
     for number, contrast in enumerate(findings.contrasts, start=1):
         if not contrast.classes:
             continue
         found = sum(each.q < LEVEL for each in contrast.classes)
-        less = len(contrast.classes) > MOST_CLASSES
-        shown = f" The {MOST_CLASSES} with the smallest p-values are shown." if less else ""
-        caption = f"{contrast.budget}: {found} of {plural(len(contrast.classes), 'class')[:-1]}es found.{shown}"
-        if len(contrast.classes) == 1:
-            caption = f"{contrast.budget}: one class."
-        parts.append(Picture(f"classes_{number}", class_figure(contrast.classes), caption))
+        caption = f"{contrast.budget}: {found} of {len(contrast.classes):,} classes differ after correction."
+        if len(contrast.classes) > MOST_CLASSES:
+            caption += f" The {MOST_CLASSES} with the smallest p-values are shown."
+        pictures.append(Picture(f"classes_{number}", class_figure(contrast.classes), caption))
         rows = [
             (
                 each.name, f"{each.images:,}", effect(each.difference), probability(each.p), probability(each.q),
-                "found" if each.q < LEVEL else "not found",
+                "differs" if each.q < LEVEL else "open",
             )
             for each in shown_classes(contrast.classes)[:TOP_CLASSES]
         ]  # fmt: skip
         header = ("class", "test images", "deeper minus wider (points)", "p", "q", "after correction")
-        parts.append(Table(header, rows, f"{contrast.budget}: the {len(rows)} that differ most clearly"))
-    return parts
+        tables.append(Table(header, rows, f"{contrast.budget}: smallest p-values"))
+    text = (
+        "Each contrast on the test images of one class, with its 95 % interval over new seeds and new images of that "
+        "class. q is the p-value after Benjamini and Hochberg over the classes; below 0.05 a class is said to differ."
+    )
+    return [Heading("By class (exploratory)"), Paragraph(text), *pictures, *tables]
 
 
 def statistics_section(result: StudyResult, findings: Findings) -> list[Part]:
@@ -76,8 +68,8 @@ def statistics_section(result: StudyResult, findings: Findings) -> list[Part]:
         Picture(
             "contrasts",
             contrast_figure(branches, result.plan.margin),
-            "Deeper minus wider with 95 % intervals: thick for new seeds and new images, thin for new seeds on this test "
-            "set. Equivalent is a contrast whose 90 % interval lies within the margin.",
+            "Deeper minus wider with 95 % intervals: thick for new seeds and new images, thin for new seeds on this "
+            "test set. Equivalent is a contrast whose 90 % interval lies within the margin.",
         ),
         Table(("deeper minus wider, points", *(each.budget for each in findings.contrasts)), rows),
         Paragraph(f"The rule, declared before the first run: {result.plan.rule}"),
@@ -92,13 +84,15 @@ def _statistics(findings: Findings, result: StudyResult) -> list[tuple[str, Call
     margin = percent(result.plan.margin)
     return [
         ("decision (holds for)", outcome),
-        ("deeper arm", lambda each: f"{short(each.deeper)}; {setting(each.settings[0])}"),
-        ("wider arm", lambda each: f"{short(each.wider)}; {setting(each.settings[1])}"),
+        ("deeper arm", lambda each: short(each.deeper)),
+        ("its setting", lambda each: setting(each.settings[0])),
+        ("wider arm", lambda each: short(each.wider)),
+        ("its setting", lambda each: setting(each.settings[1])),
         ("seeds per arm", lambda each: f"{each.seeds:,}"),
         ("population: difference (95 % interval)", lambda each: effect(each.population)),
-        ("population: 90 % interval", lambda each: span(each.population90)),
+        ("population: 90 % interval", lambda each: signed_span(each.population90)),
         ("population: p; after Holm", lambda each: _pair(each.population_p, each.population_holm)),
-        ("crossed bootstrap: 95 % interval", lambda each: span(each.bootstrap) if each.bootstrap else UNKNOWN),
+        ("crossed bootstrap: 95 % interval", lambda each: signed_span(each.bootstrap) if each.bootstrap else UNKNOWN),
         ("share of variance from test images", lambda each: _share(each.parts.get("examples", math.nan))),
         ("this test set: Welch (95 % interval)", lambda each: effect(each.fixed)),
         ("this test set: p; after Holm", lambda each: _pair(each.fixed_p, each.fixed_holm)),
@@ -174,9 +168,9 @@ def repeat_section(result: StudyResult) -> list[Part]:
         Code(f"{result.plan.command}\njaxcnn report DIR"),
         Facts(_facts(result)),
         Paragraph(
-            "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), what every run "
-            "said of it, in the order of the runs in runs.json. Every error, interval and test of this page follows from "
-            "it:"
+            "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), what every "
+            "run said of it, in the order of the runs in runs.json. Every test error, interval and p-value of this "
+            "page follows from it:"
         ),
         Code(
             "import numpy as np\n"
@@ -197,16 +191,16 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
     fixed = {k: v for k, v in asdict(spec).items() if v is not None and k not in solved} if spec else {}
     facts = [
         ("Family", f"{text(fixed) if spec else plan.arms[0].family}; only depth and width differ between arms"),
-        ("Data", f"{data['name']}: {sizes}; image shape {' × '.join(map(str, data['image_shape']))}"),
+        ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {_shape(data)}"),
         ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
         ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}, label smoothing "
                      f"{base.label_smoothing:g}, augmentation {text(base.data.augment) or 'none'}"),
         ("Optimiser", _optimizer(base.optimizer)),
         ("Rates tried", text(rates)),
         ("Weight decays tried", text(tuning.weight_decays)),
-        ("Seeds", f"{text(result.pilot.seeds)}; tuning {text(tuning.seeds) if trials else 'none'}"),
+        ("Seeds", f"{_seeds(result.pilot.seeds)}; tuning {_seeds(tuning.seeds) if trials else 'none'}"),
         ("Runs", f"{len(result.runs):,} reported, {len(trials):,} tuning trials"),
-        ("Wall time", f"{total:,.0f} s for the reported runs together, compilation included"),
+        ("Wall time", f"{total:,.0f} s ({total / 3600:.1f} h) for the reported runs together, compilation included"),
         ("Margin", f"{percent(plan.margin)} points"),
     ]  # fmt: skip
     for environment in result.environments:
@@ -214,6 +208,14 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         facts += [("Ran on", text({k: v for k, v in known.items() if k != "versions"}))]
         facts += [("Versions", text(known.get("versions", {})))]
     return facts
+
+
+def _seeds(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _shape(data: Mapping[str, Any]) -> str:
+    return " × ".join(map(str, data["image_shape"]))
 
 
 def _optimizer(config: OptimizerConfig) -> str:

@@ -7,6 +7,7 @@ marker, a line style or a hatch, so that the pictures also work in black and whi
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,15 +18,16 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
 
 from jaxcnn.study.statistics import Interval
 
 T = TypeVar("T")
 
 BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73", "#6b6b6b"
-WIDTH = 5.4
+WIDTH = 4.9
 MOST_PANELS = 8
+MOST_LABELS = 6
 # Labels nearer than this share of the axis would touch.
 ROOM = 0.13
 # The salt makes the ids inside an SVG the same every time, so that an unchanged study gives an unchanged file.
@@ -41,11 +43,13 @@ class Look(NamedTuple):
     color: str
     marker: str
     line: Any
+    hollow: bool = False
 
     @property
     def style(self) -> dict[str, Any]:
         """As matplotlib's plot takes it."""
-        return {"color": self.color, "marker": self.marker, "linestyle": self.line}
+        fill = "white" if self.hollow else self.color
+        return {"color": self.color, "marker": self.marker, "linestyle": self.line, "markerfacecolor": fill}
 
 
 LOOKS = (
@@ -61,8 +65,8 @@ LOOKS = (
 
 
 def look(number: int) -> Look:
-    """The style of the series of that number; the styles return after eight."""
-    return LOOKS[number % len(LOOKS)]
+    """The style of the series of that number; after eight the markers are hollow, after sixteen the styles return."""
+    return LOOKS[number % len(LOOKS)]._replace(hollow=number // len(LOOKS) % 2 == 1)
 
 
 @contextmanager
@@ -118,10 +122,10 @@ class DepthAxis:
         return np.interp(np.log(depth), self.logs, self.places)
 
     def label(self, axes: Axes, labels: Sequence[str]) -> None:
-        """Name every depth on the axis."""
-        axes.xaxis.set_major_locator(FixedLocator(self.places.tolist()))
+        """Name every depth on the axis, or as many as have room."""
+        every = math.ceil(len(labels) / MOST_LABELS)
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(self.places, labels)
+        axes.set_xticks(self.places, [label if n % every == 0 else "" for n, label in enumerate(labels)])
         axes.set_xlim(-0.09, 1.16)
         axes.grid(visible=False, axis="x")
 
@@ -151,7 +155,7 @@ def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float
     low, high = min(points), max(points)
     room = max(high - low, 0.02 * abs(high), 0.02)
     low, high = (max(min([low, *ends]), low - room), min(max([high, *ends]), high + room))
-    pad = 0.1 * (high - low)
+    pad = 0.1 * max(high - low, room)
     return low - pad, high + pad
 
 
@@ -166,7 +170,9 @@ def write_figure(figure: Figure, directory: Path, name: str) -> str:
     Returns:
         The SVG's text.
     """
-    with rc_context(SETTINGS):
+    with rc_context(SETTINGS), warnings.catch_warnings():
+        # A class may be named in a script that the font lacks: the picture shows boxes, the tables show the name.
+        warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         path = directory / f"{name}.svg"
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
         FigureCanvasAgg(figure)

@@ -77,7 +77,7 @@ def class_figure(classes: Sequence[ClassFinding]) -> Figure:
         named: set[bool] = set()
         for row, each in enumerate(shown):
             found = each.q < LEVEL
-            label = None if found in named else ("found (q < 0.05)" if found else "not found")
+            label = None if found in named else ("differs (q < 0.05)" if found else "open")
             named.add(found)
             _bar(axes, row, each.difference, BLUE if found else GREY, "s" if found else "o", 1.4, label, filled=found)
         _rows(axes, [each.name if len(each.name) <= 18 else f"{each.name[:17]}…" for each in shown])

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.cells import at, finding_of
@@ -14,6 +15,8 @@ from jaxcnn.study.curves import depth_labels
 from jaxcnn.study.figures import BLACK, DepthAxis, legend, look, panels
 from jaxcnn.study.findings import ArmFinding, ContrastFinding, Findings
 
+# Names nearer than these shares of a panel's width and height would touch.
+NEAR = (0.15, 0.06)
 LEDGERS = ("parameters", "MACs", "activations", "memory", "time per step")
 AXES = {
     "params": ("parameters (thousands)", 1e-3),
@@ -60,7 +63,7 @@ def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> F
     return figure
 
 
-def _ratio_scale(axes) -> None:
+def _ratio_scale(axes: Axes) -> None:
     axes.set_yscale("log", base=2)
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, 0.9), max(high, 1.15))
@@ -94,11 +97,9 @@ def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str
                 best = arm.label in front.front
                 fill = style.color if best else "none"
                 each.plot([cost], [error], style.marker, color=style.color, markerfacecolor=fill, markersize=6)
-                if best:
-                    each.annotate(f"d{arm.depth}", (cost, error), (-4, -9), textcoords="offset points", ha="right",
-                                  fontsize=8)  # fmt: skip
             _cost_scale(each, [cost for cost, _, _ in points])
-            each.margins(x=0.15, y=0.15)
+            each.margins(x=0.2, y=0.12)
+            _name_front(each, [(cost, error, arm.depth) for cost, error, arm in points if arm.label in front.front])
             each.set_xlabel(name, fontsize=9)
         for number, budget in enumerate(budgets):
             axes[0].plot([], [], look(number).marker, color=look(number).color, label=budget)
@@ -108,13 +109,33 @@ def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str
     return figure
 
 
-def _cost_scale(axes, costs: Sequence[float]) -> None:
+def _name_front(axes: Axes, points: Sequence[tuple[float, float, int]]) -> None:
+    """Name the front's arms by depth; those too near each other for two names share one."""
+    axes.autoscale_view()
+    to_panel = axes.transScale + axes.transLimits
+    groups: list[tuple[tuple[float, float], list[int]]] = []
+    for cost, error, depth in sorted(points):
+        x, y = to_panel.transform((cost, error))
+        places = [to_panel.transform(place) for place, _ in groups]
+        near = [n for n, at in enumerate(places) if abs(at[0] - x) < NEAR[0] and abs(at[1] - y) < NEAR[1]]
+        if near:
+            groups[near[0]][1].append(depth)
+        else:
+            groups.append(((cost, error), [depth]))
+    for place, depths in groups:
+        names = [f"d{depth}" for depth in sorted(set(depths))]
+        name = ", ".join(names if len(names) < 3 else [names[0], "…"])
+        # To the left, where the front's line is not, unless the axis is there.
+        left = to_panel.transform(place)[0] > NEAR[0] + 0.05
+        side = {"xytext": (-6, -2), "ha": "right"} if left else {"xytext": (5, 6), "ha": "left"}
+        axes.annotate(name, place, textcoords="offset points", va="center", fontsize=8, **side).set_in_layout(False)
+
+
+def _cost_scale(axes: Axes, costs: Sequence[float]) -> None:
     """Log where the costs spread over more than a factor of three: budgets usually do, arms of one budget do not."""
     if max(costs) < 3 * min(costs):
         return
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 60 * min(costs) else (1,)))
-    formatter = ScalarFormatter()
-    formatter.set_scientific(False)
     axes.xaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_minor_formatter(NullFormatter())

@@ -19,23 +19,22 @@ from jaxcnn.study.cells import at, percent, span
 from jaxcnn.study.document import Block, Figure, to_html, to_markdown
 from jaxcnn.study.evidence import (
     class_section,
-    front_section,
     limit_section,
     protocol_section,
     repeat_section,
     statistics_section,
-    training_section,
 )
 from jaxcnn.study.figures import write_figure
 from jaxcnn.study.findings import ArmFinding, Findings
+from jaxcnn.study.learning import training_section, tuning_section
 from jaxcnn.study.results import StudyResult, load_study
 from jaxcnn.study.sections import (
     Part,
     Picture,
     arm_section,
     error_section,
+    front_section,
     ledger_section,
-    tuning_section,
     verdict_section,
 )
 from jaxcnn.study.store import identity
@@ -136,8 +135,6 @@ def plain(value: Any) -> Any:
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
-    if hasattr(value, "item"):
-        value = value.item()
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -151,9 +148,10 @@ def verdict_table(result: StudyResult) -> ConsoleTable:
         A rich table, with the verdict and what would change it as its caption.
     """
     findings = analyse(result)
+    note = "\n! best at an edge of the learning rates tried" * any(each.edge for each in findings.arms)
     table = ConsoleTable(
         title=Text(_title(result)),
-        caption=Text(f"{findings.sentence}\n{findings.change}"),
+        caption=Text(f"{findings.sentence}\n{findings.change}{note}"),
         caption_justify="left",
         box=SIMPLE_HEAD,
         pad_edge=False,

@@ -1,14 +1,11 @@
-"""What a report says, first half: the verdict, errors against depth, the arms, what they cost, how they were tuned."""
+"""What a report says first: the verdict, test error against depth, the arms, what they cost, error against cost."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 from matplotlib.figure import Figure as Drawing
 
-from jaxcnn.study.arm import Arm
 from jaxcnn.study.cells import (
     UNKNOWN,
     at,
@@ -17,8 +14,6 @@ from jaxcnn.study.cells import (
     megabytes,
     milliseconds,
     percent,
-    plural,
-    setting,
     short,
     span,
     width,
@@ -26,11 +21,10 @@ from jaxcnn.study.cells import (
 from jaxcnn.study.curves import error_figure
 from jaxcnn.study.document import Block, Bullets, Contents, Heading, Paragraph, Table
 from jaxcnn.study.figures import chunks
-from jaxcnn.study.findings import ContrastFinding, Findings, TrendFinding
+from jaxcnn.study.findings import ContrastFinding, Findings, FrontFinding, TrendFinding
 from jaxcnn.study.forests import outcome
-from jaxcnn.study.fronts import LEDGERS, ledger, ledger_figure
+from jaxcnn.study.fronts import LEDGERS, ledger, ledger_figure, pareto_figure
 from jaxcnn.study.results import StudyResult
-from jaxcnn.study.sweeps import expected_figure, sensitivity_figure
 
 
 class Picture(NamedTuple):
@@ -42,6 +36,11 @@ class Picture(NamedTuple):
 
 
 Part = Block | Picture
+
+
+def numbered(name: str, number: int) -> str:
+    """File name of the n-th figure of a kind; the first has no number."""
+    return name if number == 1 else f"{name}_{number}"
 
 
 def verdict_section(result: StudyResult, findings: Findings) -> list[Part]:
@@ -67,8 +66,8 @@ def verdict_section(result: StudyResult, findings: Findings) -> list[Part]:
         Table(header, rows, "Deeper minus wider, by budget", words=True),
         Paragraph(
             f"Asked before the first run: {result.plan.hypothesis} Below zero the deeper arm errs less, above zero the "
-            f"wider; in brackets the 95 % interval. Differences below {percent(result.plan.margin)} points do not matter "
-            "here (the margin)."
+            f"wider; in brackets the 95 % interval. Differences below the margin of {percent(result.plan.margin)} "
+            "points do not matter here."
         ),
         Contents(),
     ]
@@ -78,13 +77,17 @@ def error_section(result: StudyResult, findings: Findings) -> list[Part]:
     """Error against depth, and where the fitted curve is least."""
     parts: list[Part] = [Heading("Test error against depth")]
     for number, budgets in enumerate(chunks(result.plan.budgets), start=1):
-        name = "error_vs_depth" if number == 1 else f"error_vs_depth_{number}"
         caption = (
-            "Test error of the last epoch: mean of each arm with Student's 95 % interval over seeds (square and bar), "
-            "every seed (open circles, set to the right), the trend (dashed) and, along the foot, the depth where it is "
-            "least with its 95 % interval. Each panel has its own scale; an interval that leaves the panel goes on."
+            "Test error of the last epoch: mean of each arm with Student's 95 % interval over seeds (square and bar) "
+            "and every seed (open circles, set to the right)."
         )
-        parts.append(Picture(name, error_figure(findings, budgets), caption))
+        if any(trend.fit for trend in findings.trends if trend.budget in budgets):
+            caption += (
+                " Dashed: the trend; along the foot: the depth where it is least, with its 95 % interval (open: at an "
+                "end of the range)."
+            )
+        caption += " Each panel has its own scale; an interval that leaves the panel goes on."
+        parts.append(Picture(numbered("error_vs_depth", number), error_figure(findings, budgets), caption))
     parts.append(Bullets([_trend(trend) for trend in findings.trends]))
     return parts
 
@@ -125,13 +128,14 @@ def arm_section(result: StudyResult, findings: Findings) -> list[Part]:
             for finding in at(findings.arms, budget)
         ]
         parts.append(Table(header, rows, budget))
-    parts.append(
-        Paragraph(
-            "Errors are those of the last epoch, means over seeds, each arm at the setting that its own tuning gave. "
-            "Widths are channels of the first stage; in brackets the channels of each stage where the budget needed "
-            "them solved one by one. (edge): the best learning rate was the lowest or highest tried."
-        )
+    text = (
+        "Errors are those of the last epoch, means over seeds, each arm at the setting that its own tuning gave. "
+        "Widths are channels of the first stage; in brackets the channels of each stage where the budget needed them "
+        "solved one by one."
     )
+    if any(finding.edge for finding in findings.arms):
+        text += " (edge): the best learning rate was the lowest or highest tried."
+    parts.append(Paragraph(text))
     if any(finding.diverged for finding in findings.arms):
         parts.append(Paragraph("Runs that diverged have no finite loss at the end; their errors are included."))
     return parts
@@ -141,16 +145,15 @@ def ledger_section(result: StudyResult, findings: Findings) -> list[Part]:
     """The four ledgers: parameters, MACs, activations and memory, time."""
     header = (
         "depth", "width", "parameters", "MACs per image", "activation elements", "memory of a step (MB)",
-        "time per step (ms)", "± (ms)", "off budget (%)",
+        "time per step (ms)", "its IQR (ms)", "off budget (%)",
     )  # fmt: skip
     parts: list[Part] = [Heading("What the arms cost")]
     for number, group in enumerate(chunks(findings.contrasts), start=1):
-        name = "ledgers" if number == 1 else f"ledgers_{number}"
         caption = (
             "Cost of every arm relative to the widest of its budget. A resource that the budget matches lies at 1; the "
             "others show what depth costs beside it."
         )
-        parts.append(Picture(name, ledger_figure(findings, group), caption))
+        parts.append(Picture(numbered("ledgers", number), ledger_figure(findings, group), caption))
     for budget in result.plan.budgets:
         rows = []
         for finding in at(findings.arms, budget):
@@ -162,22 +165,17 @@ def ledger_section(result: StudyResult, findings: Findings) -> list[Part]:
                     milliseconds(cost.spread if cost else None), f"{100 * arm.mismatch:+.2f}",
                 )
             )  # fmt: skip
-        parts.append(Table(header, rows, f"{budget}, matched in {_kind(result.plan.of(budget)[0])}"))
+        parts.append(Table(header, rows, budget))
     parts.append(Table(("deeper / wider", *LEDGERS), [_ratios(findings, each) for each in findings.contrasts]))
     measured = (
         "Memory is that of the compiled training step (arguments, outputs and temporaries, less what they share); time "
-        "is the median of a step over rounds in which the arms take turns, ± its interquartile range."
+        "is the median of a step over rounds in which the arms take turns, with its interquartile range (IQR)."
         if any(finding.cost for finding in findings.arms)
         else "Memory and time of a step were not measured in this study."
     )
     counted = "1 MAC is one multiply-add of a convolution or dense layer (2 FLOPs), for one image."
     parts.append(Paragraph(f"{counted} Activations are what convolutions put out for one image. {measured}"))
     return parts
-
-
-def _kind(arm: Arm) -> str:
-    kinds = {"params": "parameters", "macs": "MACs", "activations": "activations", "seconds": "measured time"}
-    return kinds.get(arm.kind, arm.kind)
 
 
 def _ratios(findings: Findings, contrast: ContrastFinding) -> tuple[str, ...]:
@@ -189,19 +187,22 @@ def _ratios(findings: Findings, contrast: ContrastFinding) -> tuple[str, ...]:
 def front_section(result: StudyResult, findings: Findings) -> list[Part]:
     """Error against each resource, over all budgets."""
     names = {"params": "parameters", "macs": "MACs", "memory": "memory", "time": "time per step"}
-    arms = {arm.label: arm for arm in result.plan.arms}
     caption = (
-        "Test error against cost over all budgets. Filled and named by depth: arms that no other arm beats in both; the "
-        "line joins them. Means over seeds without their intervals: a description, not a test."
+        "Test error against cost over all budgets. Filled and named by depth (d): arms that no other arm beats in "
+        "both; the line joins them. Means over seeds without their intervals: a description, not a test."
     )
-    rows = [
-        (names[front.resource], "; ".join(f"{short(arms[name])} ({arms[name].budget_label})" for name in front.front))
-        for front in findings.fronts
-    ]
+
+    def depths(front: FrontFinding, budget: str) -> str:
+        """The front's arms of one budget, by depth; by width too where two share their depth."""
+        found = [arm for arm in result.plan.of(budget) if arm.label in front.front]
+        twice = len({arm.depth for arm in result.plan.of(budget)}) < len(result.plan.of(budget))
+        shown = [f"{arm.depth} (width {arm.width})" if twice else str(arm.depth) for arm in found]
+        return ", ".join(shown) or UNKNOWN
+
+    budgets = result.plan.budgets
+    rows = [(names[front.resource], *(depths(front, budget) for budget in budgets)) for front in findings.fronts]
     return [
         Heading("Error against cost"),
         Picture("pareto", pareto_figure(findings, result.plan.arms, result.plan.budgets), caption),
-        Table(("resource", "arms on the front"), rows, words=True),
+        Table(("depths on the front", *budgets), rows, words=True),
     ]
-
-

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
 
 from jaxcnn.study.cells import at, short
-from jaxcnn.study.figures import BLACK, ROOM, VERMILION, legend, limits, look, panels
+from jaxcnn.study.figures import BLACK, VERMILION, legend, limits, look, panels
 from jaxcnn.study.findings import ArmFinding, Findings
 from jaxcnn.study.grid import Setting, Trial, scores
+
+MOST_RATES = 5
+LEAST = 0.05  # percent: the lowest error that a log scale shows
 
 
 def sensitivity_figure(arms: Sequence[ArmFinding], trials: Sequence[Sequence[Trial]], shared: Setting) -> Figure:
@@ -27,16 +31,21 @@ def sensitivity_figure(arms: Sequence[ArmFinding], trials: Sequence[Sequence[Tri
     """
     scored = [scores(found) for found in trials]
     finite = [100 * error for each in scored for error, loss in each.values() if loss < float("inf")]
-    top = limits(finite or [0.0, 100.0], [])
+    lowest, highest = max(min(finite, default=1.0), LEAST), max(finite, default=100.0)
     with panels(len(arms), height=2.3, share=True) as (figure, axes):
         axes[0].set_xscale("log")
-        axes[0].set_ylim(top[0], top[1] + 0.12 * (top[1] - top[0]))
+        # Rates at which nothing is learnt lie far above the rest, which they would press into one line.
+        axes[0].set_yscale("log")
+        axes[0].set_ylim(0.9 * lowest, min(1.3 * max(highest, lowest), 4 * lowest))
         for each, finding, points in zip(axes, arms, scored, strict=True):
             _draw_sensitivity(each, finding, points, shared)
-            each.set_title(short(finding.arm) + (", at an edge" if finding.edge else ""))
+            each.set_title(short(finding.arm) + (" (edge)" if finding.edge else ""))
+            each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+            each.yaxis.set_major_formatter("{x:g}")
+            each.yaxis.set_minor_locator(NullLocator())
         legend(figure, max(axes, key=lambda each: len(each.get_legend_handles_labels()[0])))
         figure.supxlabel("learning rate (log scale)", fontsize=10)
-        figure.supylabel("validation error (%)", fontsize=10)
+        figure.supylabel("validation error (%, log scale)", fontsize=10)
     return figure
 
 
@@ -46,22 +55,21 @@ def _draw_sensitivity(
     rates = sorted({setting.learning_rate for setting in points})
     for number, decay in enumerate(sorted({setting.weight_decay for setting in points})):
         line = {s.learning_rate: points[s] for s in sorted(points) if s.weight_decay == decay}
-        kept = [(rate, 100 * error) for rate, (error, loss) in line.items() if loss < float("inf")]
+        kept = [(rate, max(100 * error, LEAST)) for rate, (error, loss) in line.items() if loss < float("inf")]
         lost = [rate for rate, (_, loss) in line.items() if not loss < float("inf")]
-        style = look(number).style | {"markersize": 4.5, "linewidth": 1.3}
+        style: dict[str, Any] = look(number).style | {"markersize": 4.5, "linewidth": 1.3}
         axes.plot([rate for rate, _ in kept], [error for _, error in kept], label=f"weight decay {decay:g}", **style)
         # Just inside the upper edge: its error of 100 % would press all other points together.
         axes.plot(lost, [0.95] * len(lost), "x", color=style["color"], transform=axes.get_xaxis_transform())
     chosen = points.get(finding.setting)
     if chosen and chosen[1] < float("inf"):
         ring = {"markersize": 11, "markerfacecolor": "none", "markeredgecolor": BLACK, "linestyle": "none"}
-        axes.plot([finding.setting.learning_rate], [100 * chosen[0]], "o", label="chosen", **ring)
+        axes.plot([finding.setting.learning_rate], [max(100 * chosen[0], LEAST)], "o", label="chosen", **ring)
     if shared in points and len(rates) > 1:
         axes.axvline(shared.learning_rate, color=VERMILION, linewidth=1, linestyle=(0, (2, 2)), label="shared rate")
-    if len(rates) <= round(1 / ROOM):
-        axes.set_xticks(rates, [f"{rate:.2g}".removeprefix("0") for rate in rates])
-    else:
-        axes.xaxis.set_major_formatter(ScalarFormatter())
+    # No more labels than have room: every second rate, or every third.
+    every = 1 + (len(rates) - 1) // MOST_RATES
+    axes.set_xticks(rates[::every], [f"{rate:.3g}".removeprefix("0") for rate in rates[::every]])
     axes.xaxis.set_minor_locator(NullLocator())
 
 
@@ -78,12 +86,16 @@ def expected_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
     depths = sorted({finding.arm.depth for finding in findings.arms})
     with panels(len(budgets), height=2.4) as (figure, axes):
         for each, budget in zip(axes, budgets, strict=True):
-            for finding in at(findings.arms, budget):
+            arms = at(findings.arms, budget)
+            for finding in arms:
                 values = [100 * error for error in finding.expected_best]
                 style = look(depths.index(finding.arm.depth)).style
                 every = max(1, len(values) // 5)
                 label = f"depth {finding.arm.depth}"
                 each.plot(range(1, len(values) + 1), values, markersize=4, markevery=every, label=label, **style)
+            # One trial may have diverged and count as all wrong: its share would press the rest of the curve flat.
+            told = [100 * error for finding in arms for error in finding.expected_best[2:] or finding.expected_best]
+            each.set_ylim(*limits(told, []))
             each.set_title(budget)
             each.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
         legend(figure, axes[0], columns=4)

@@ -91,7 +91,9 @@ def describe(
     everywhere = f"95 % interval {between(population)} for new seeds and new images"
     here = f"{between(fixed)} over {seeds} seeds on these {images:,} test images"
     if not math.isfinite(population.half_width):
-        return f"inconclusive at {budget}: {pair} cannot be told apart by one seed each, which shows no spread; {effect}"
+        return (
+            f"inconclusive at {budget}: {pair} cannot be told apart by one seed each, which shows no spread; {effect}"
+        )
     if decision == "equivalent":
         return (
             f"equivalent at {budget}: {pair} differ by less than the margin of {points(margin)} points; {effect} "

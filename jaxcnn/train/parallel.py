@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import wraps
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -10,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.ops.conv import folded_convolutions
 from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -59,7 +57,6 @@ def choose(mode: Literal["auto", "jit", "pmap"], devices: Sequence[Device] | Non
 
 def single_device(train: TrainStep, evaluate: EvalStep) -> Programs:
     """jit on the default device."""
-    train, evaluate = (_traced_for(jax.default_backend(), step) for step in (train, evaluate))
 
     def place(state: TrainState) -> TrainState:
         # A copy: the step consumes its state, and the caller's arrays must outlive it.
@@ -77,7 +74,6 @@ def data_parallel(train: TrainStep, evaluate: EvalStep, devices: Sequence[Device
     """
     devices = list(jax.local_devices() if devices is None else devices)
     count = len(devices)
-    train, evaluate = (_traced_for(devices[0].platform, step) for step in (train, evaluate))
     mapped_train = jax.pmap(train, AXIS, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
     mapped_evaluate = jax.pmap(evaluate, AXIS, devices=devices)
 
@@ -133,19 +129,6 @@ def warm_up(programs: Programs, state: TrainState, batch: Batch, key: jax.Array)
     spare, sums = programs.train(programs.place(state), batch, key)
     jax.block_until_ready((sums, programs.evaluate(spare, batch)[0]))
     return time.perf_counter() - start
-
-
-def _traced_for(platform: str, step: Callable) -> Callable:
-    """The step in the form that runs fastest on a platform; the same function of its arguments."""
-    if platform != "gpu":
-        return step
-
-    @wraps(step)
-    def folded(*arguments: Any) -> Any:
-        with folded_convolutions():
-            return step(*arguments)
-
-    return folded
 
 
 def _resident_feed(arrays: Arrays) -> Feed:

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from jaxcnn import ops
 from jaxcnn.errors import InputError
-from jaxcnn.ops.conv import folded_convolutions
 from tests.fixtures.reference import assert_close, load
 
 CONV, POOL = load("conv"), load("pool")
@@ -56,49 +55,6 @@ def test_conv_agrees_with_linen(stride, dilation, groups, padding):
         x, params["kernel"], params["bias"], stride=stride, dilation=dilation, groups=groups, padding=padding
     )
     assert_close(ours, theirs.apply({"params": params}, x))
-
-
-def kernels_in(function, *arguments):
-    """Shapes of the kernels that a function convolves with."""
-    equations = jax.make_jaxpr(function)(*arguments).jaxpr.eqns
-    return [e.invars[1].aval.shape for e in equations if e.primitive.name == "conv_general_dilated"]
-
-
-@pytest.mark.parametrize(
-    ("shape", "kernel", "keywords", "folded"),
-    [
-        ((2, 8, 8, 16), (3, 3, 16, 16), {"padding": 1}, (3, 3, 64, 64)),
-        ((2, 7, 14, 8), (3, 3, 8, 12), {}, (3, 3, 16, 24)),  # of 2 and 7 columns, 7 would be too wide
-        ((2, 6, 8, 8), (5, 5, 8, 16), {"padding": ((0, 1), (2, 2))}, (5, 3, 32, 64)),
-        ((2, 8, 8, 32), (3, 3, 32, 32), {}, (3, 3, 64, 64)),
-        ((2, 8, 8, 48), (3, 3, 48, 48), {}, None),
-        ((2, 8, 7, 16), (3, 3, 16, 16), {}, None),
-        ((2, 8, 8, 3), (3, 3, 3, 16), {}, None),
-        ((2, 8, 8, 16), (1, 1, 16, 16), {}, None),
-        ((2, 8, 8, 16), (3, 3, 16, 16), {"stride": 2, "padding": 1}, None),
-        ((2, 8, 8, 16), (3, 3, 16, 16), {"padding": "VALID"}, None),
-        ((2, 8, 8, 16), (3, 3, 16, 16), {"dilation": 2}, None),
-        ((2, 8, 8, 16), (3, 3, 8, 16), {"groups": 2}, None),
-    ],
-)
-def test_a_folded_convolution_is_the_same_function(shape, kernel, keywords, folded):
-    rng = np.random.default_rng(0)
-    x, k, b = (jnp.asarray(rng.standard_normal(s), jnp.float32) for s in (shape, kernel, kernel[3:]))
-
-    def conv(x, k, b):
-        return ops.conv2d(x, k, b, **keywords)
-
-    def inside(x, k, b):
-        with folded_convolutions():
-            return ops.conv2d(x, k, b, **keywords)
-
-    assert kernels_in(conv, x, k, b) == [kernel], "only where it is asked for"
-    assert kernels_in(inside, x, k, b) == [folded or kernel]
-    (y, pull), (expected, reference) = jax.vjp(inside, x, k, b), jax.vjp(conv, x, k, b)
-    assert_close(y, expected, "y")
-    g = jnp.asarray(rng.standard_normal(y.shape), jnp.float32)
-    for name, ours, theirs in zip(("x", "kernel", "bias"), pull(g), reference(g), strict=True):
-        assert_close(ours, theirs, f"d{name}")
 
 
 def test_pools_agree_with_linen():

@@ -1,6 +1,7 @@
 """A run's folder and result, on scikit-learn's digits."""
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,9 @@ from flax import linen
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
+from jaxcnn.files import write_sealed
 from jaxcnn.run import evaluate_run, load_result, predict, run, run_seeds
+from jaxcnn.run.assembly import module_record
 from jaxcnn.run.directory import RunDirectory
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, as_record, from_record
 
@@ -143,7 +146,6 @@ def test_own_module(tmp_path):
 
 def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
     """Somebody edits config.json by hand: the checkpoint says no, and names what differs."""
-    import shutil
 
     forged = tmp_path / "forged"
     shutil.copytree(finished.directory, forged)
@@ -219,3 +221,49 @@ def test_pmap_over_four_devices_is_the_same_run(finished):
     for name, value in finished.metrics.items():
         assert four.metrics[name] == pytest.approx(value, rel=1e-3, abs=3e-3), name
     assert (four.predictions["predictions"] == finished.predictions["predictions"]).mean() > 0.99
+
+
+@pytest.mark.parametrize("name", ["config.json", "data.json", "environment.json"])
+def test_a_result_is_bound_to_the_files_beside_it(finished, tmp_path, name):
+    """Each whole, and not of one run: the result of one folder, the rest of another."""
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    record = json.loads((copy / name).read_text())
+    (copy / name).write_text(json.dumps(record | {next(iter(record)): "other"}))
+    with pytest.raises(InputError, match=rf"{name}.*(belongs to another run|expected an object)"):
+        load_result(copy)
+
+
+def test_results_of_earlier_versions_have_no_such_bond_and_are_read(finished, tmp_path):
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    record = json.loads((copy / "result.json").read_text())
+    del record["files"]
+    write_sealed(copy / "result.json", record)
+    assert load_result(copy).metrics == finished.metrics
+
+
+@pytest.mark.parametrize("kept", [0, 1])
+def test_a_history_that_lost_epochs_is_refused(finished, tmp_path, kept):
+    """The checkpoint has trained two epochs and metrics.jsonl tells of fewer."""
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    (copy / "result.json").unlink()
+    lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
+    (copy / "metrics.jsonl").write_text("".join(lines[:kept]))
+    with pytest.raises(InputError, match=r"metrics\.jsonl.*does not hold the 2 epochs"):
+        run(CONFIG, out=copy, progress=False)
+    (copy / "metrics.jsonl").write_text("".join(lines))
+    assert run(CONFIG, out=copy, progress=False).metrics == finished.metrics
+
+
+def test_a_resumed_run_counts_the_time_of_all_its_epochs(finished, tmp_path):
+    copy = shutil.copytree(finished.directory, tmp_path / "copy")
+    (copy / "result.json").unlink()
+    again = run(CONFIG, out=copy, progress=False)
+    assert again.seconds["train"] == finished.seconds["train"]
+    assert again.seconds["total"] > again.seconds["train"]
+
+
+def test_a_function_in_a_module_has_no_address_in_its_record():
+    record = module_record(linen.Dense(3, kernel_init=lambda *_: None))
+    assert record["module"] == "flax.linen.linear:Dense"
+    assert "lambda" in record["fields"]
+    assert "0x" not in record["fields"]

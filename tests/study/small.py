@@ -8,11 +8,13 @@ import multiprocessing
 import os
 import sys
 import time
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget import match_width
 from jaxcnn.study.plan import Seeds, Tuning
 from jaxcnn.study.runner import run_study
@@ -23,8 +25,13 @@ SHAPE = {"input_shape": (8, 8, 1), "num_classes": 10}
 BASE = RunConfig(
     model=ModelSpec("dense"), data=DataConfig("digits", train_size=96), epochs=3, batch_size=32, parallel="jit"
 )
-ARMS = tuple(match_width("dense", depth, params=2000, tolerance=0.05, **SHAPE) for depth in (2, 4))
 DECLARED = {"margin": 0.05, "tuning": Tuning((0.05, 0.2), (1e-4,), extensions=1), "seeds": Seeds(2, 3)}
+
+
+@cache
+def arms() -> tuple[Arm, ...]:
+    """Two networks of 2,000 parameters."""
+    return tuple(match_width("dense", depth, params=2000, tolerance=0.05, **SHAPE) for depth in (2, 4))
 
 
 def quick_costs() -> None:
@@ -34,10 +41,10 @@ def quick_costs() -> None:
     cost.TURN_SECONDS = 0.001
 
 
-def small_study(out, *, workers: int = 1, base=BASE, arms=ARMS, progress: bool = False, **changes):
+def small_study(out, *, workers: int = 1, base=BASE, among=None, progress: bool = False, **changes):
     """Run the study to its end, in this process."""
     quick_costs()
-    return run_study(base, arms, out=out, workers=workers, progress=progress, **{**DECLARED, **changes})
+    return run_study(base, among or arms(), out=out, workers=workers, progress=progress, **{**DECLARED, **changes})
 
 
 def main(out: str, workers: int) -> None:
@@ -75,11 +82,16 @@ def outcome(directory: Path) -> dict:
 def finished_runs(directory: Path) -> dict[str, tuple[int, int, str]]:
     """What every finished run's result is: file, time and bytes; a run that is trained again gets another."""
     found = {}
-    for file in directory.rglob("seed*/result.json"):
+    for file in directory.glob("*/*/*/seed*/result.json"):
         about = file.stat()
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         found[str(file.parent.relative_to(directory))] = (about.st_ino, about.st_mtime_ns, digest)
     return found
+
+
+def reported(directory: Path) -> list[str]:
+    """Folders of the finished runs that opened the test split."""
+    return [path for path in sorted(finished_runs(directory)) if path.startswith("runs")]
 
 
 def journal(directory: Path) -> list[str]:
@@ -92,8 +104,8 @@ def units(directory: Path) -> int:
     """Progress of a study: epochs and results on disk."""
     if not directory.exists():
         return 0
-    lines = sum(file.read_bytes().count(b"\n") for file in directory.rglob("metrics.jsonl"))
-    return lines + sum(1 for _ in directory.rglob("seed*/result.json"))
+    lines = sum(file.read_bytes().count(b"\n") for file in directory.glob("*/*/*/seed*/metrics.jsonl"))
+    return lines + sum(1 for _ in directory.glob("*/*/*/seed*/result.json"))
 
 
 def files(directory: Path) -> dict[Path, bytes]:

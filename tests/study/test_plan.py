@@ -1,88 +1,99 @@
-import json
+"""What a study may declare: what is refused before anything is written, and the contrast that follows."""
+
+import math
+from dataclasses import replace
 
 import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig, RunConfig
-from jaxcnn.study.plan import from_json, load_plan, make_plan, store_plan, to_json
-from tests.study.planted import ARMS
+from jaxcnn.study.plan import Seeds, Tuning, make_plan
+from tests.study.planted import ARMS, family_arms
 
 BASE = RunConfig(data=DataConfig("digits", augment=("crop",)), epochs=3)
 
 
 def test_the_contrast_is_deepest_against_shallowest_and_widest():
     wide = ARMS[0]._replace(width=12)
-    plan = make_plan(BASE, [ARMS[0], ARMS[2], wide], [0, 1])
-    assert (plan.deeper, plan.wider) == (ARMS[2].label, wide.label)
-    assert plan.config(ARMS[2], 1) == RunConfig(ARMS[2].spec, BASE.data, epochs=3, seed=1)
+    plan = make_plan(BASE, [ARMS[2], ARMS[0], wide])
+    assert plan.budgets == ("30,000 parameters",)
+    assert plan.contrast(plan.budgets[0]) == (ARMS[2], wide)
+    # Of two deepest the narrower one: the arms that differ most.
+    narrow = ARMS[2]._replace(width=3)
+    assert make_plan(BASE, [*ARMS, narrow]).contrast(plan.budgets[0]) == (narrow, ARMS[0])
 
 
-def test_a_plan_survives_the_disk(tmp_path):
-    plan = make_plan(BASE, ARMS, [0, 1], command="python x.py")
-    store_plan(plan, tmp_path / "study")
-    assert load_plan(tmp_path / "study") == plan
-    assert from_json(json.loads(json.dumps(to_json(plan)))) == plan
+def test_every_budget_has_its_contrast():
+    plan = make_plan(BASE, family_arms())
+    assert plan.budgets == ("15,000 parameters", "60,000 parameters", "240,000 parameters")
+    for budget in plan.budgets:
+        deeper, wider = plan.contrast(budget)
+        assert (deeper.depth, wider.depth) == (32, 8)
+        assert deeper.budget_label == wider.budget_label == budget
+        assert [arm.depth for arm in plan.of(budget)] == [8, 14, 20, 32]
 
 
-@pytest.mark.parametrize(
-    ("arms", "seeds", "message"),
-    [
-        (ARMS[:1], [0], "two depths"),
-        ([], [0], "two depths"),
-        ([ARMS[0], ARMS[0], ARMS[1]], [0], "depth8_width10 more than once"),
-        (ARMS, [], "seeds="),
-        (ARMS, [1, 1], "seeds="),
-    ],
-)
-def test_what_cannot_be_compared(arms, seeds, message):
-    with pytest.raises(InputError, match=message):
-        make_plan(BASE, arms, seeds)
-
-
-def test_another_study_in_the_folder_is_refused_and_nothing_overwritten(tmp_path):
-    store_plan(make_plan(BASE, ARMS, [0, 1], command="first"), tmp_path)
-    before = (tmp_path / "study.json").read_bytes()
-    store_plan(make_plan(BASE, ARMS, [0, 1], command="second"), tmp_path)
-    with pytest.raises(InputError, match=r"another configuration \(seeds differ\)"):
-        store_plan(make_plan(BASE, ARMS, [0, 1, 2]), tmp_path)
-    with pytest.raises(InputError, match="base"):
-        store_plan(make_plan(RunConfig(epochs=9), ARMS, [0, 1]), tmp_path)
-    with pytest.raises(InputError, match="primary_contrast, arms"):
-        store_plan(make_plan(BASE, ARMS[:2], [0, 1]), tmp_path)
-    assert (tmp_path / "study.json").read_bytes() == before
-
-
-def test_folders_of_something_else(tmp_path):
-    plan = make_plan(BASE, ARMS, [0])
-    (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(InputError, match="other files"):
-        store_plan(plan, tmp_path)
-    with pytest.raises(InputError, match="is a file"):
-        store_plan(plan, tmp_path / "notes.txt")
-    assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
+def test_the_hypothesis_is_the_projects_question_where_none_is_given():
+    assert "digits, resnet networks of 30,000 parameters" in make_plan(BASE, ARMS).hypothesis
+    assert make_plan(BASE, ARMS, hypothesis="mine").hypothesis == "mine"
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("arms", "message"),
     [
-        (None, "does not exist"),
-        ("{", "cannot be read as JSON"),
-        ("[1]", "is not a 'jaxcnn study plan 1' file"),
-        ('{"format": "something else"}', "is not a 'jaxcnn study plan 1' file"),
-        ('{"format": "jaxcnn study plan 1"}', "not a complete study plan"),
+        (ARMS[:1], r"30,000 parameters have the depths \[8\]"),
+        ([], r"arms=\(\)"),
+        ([ARMS[0], ARMS[0], ARMS[1]], "params30000_depth8_width10 more than once"),
+        ([*ARMS, ARMS[0]._replace(budget=9_000)], "9,000 parameters have the depths"),
     ],
 )
-def test_damaged_plans(tmp_path, text, message):
-    if text is not None:
-        (tmp_path / "study.json").write_text(text)
+def test_arms_that_cannot_be_compared(arms, message):
     with pytest.raises(InputError, match=message):
-        load_plan(tmp_path)
+        make_plan(BASE, arms)
 
 
-def test_a_plan_with_fields_of_another_version(tmp_path):
-    store_plan(make_plan(BASE, ARMS, [0]), tmp_path)
-    record = json.loads((tmp_path / "study.json").read_text())
-    record["base"]["temperature"] = 3
-    (tmp_path / "study.json").write_text(json.dumps(record))
-    with pytest.raises(InputError, match="temperature"):
-        load_plan(tmp_path)
+@pytest.mark.parametrize("margin", [0, 1, -0.1, math.nan, math.inf])
+def test_margins(margin):
+    with pytest.raises(InputError, match=f"margin={margin}: give a share"):
+        make_plan(BASE, ARMS, margin=margin)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"learning_rates": ()},
+        {"learning_rates": (0.2, 0.1)},
+        {"learning_rates": (0.1, 0.1)},
+        {"learning_rates": (0.1, 0.10000001)},
+        {"learning_rates": (0.0, 0.1)},
+        {"learning_rates": (0.1, math.inf)},
+        {"learning_rates": (math.nan,)},
+        {"learning_rates": (0.1, math.nan)},
+        {"weight_decays": (-1e-4,)},
+        {"weight_decays": ()},
+        {"seeds": ()},
+        {"seeds": (-1,)},
+        {"seeds": (5, 5)},
+        {"extensions": -1},
+    ],
+    ids=str,
+)
+def test_tuning_that_cannot_be(changes):
+    with pytest.raises(InputError, match=rf"tuning\.{next(iter(changes))}="):
+        make_plan(BASE, ARMS, tuning=replace(Tuning(), **changes))
+
+
+@pytest.mark.parametrize(
+    "seeds",
+    [Seeds(0, 3), Seeds(3, 2), Seeds(first=-1), Seeds(power=0.0), Seeds(power=1.0), Seeds(power=math.nan)],
+    ids=str,
+)
+def test_seeds_that_cannot_be(seeds):
+    with pytest.raises(InputError, match="seeds"):
+        make_plan(BASE, ARMS, seeds=seeds)
+
+
+def test_tuning_has_seeds_of_its_own():
+    with pytest.raises(InputError, match="4 is the seed of a reported run too"):
+        make_plan(BASE, ARMS, tuning=Tuning(seeds=(4, 1000)), seeds=Seeds(2, 5))
+    make_plan(BASE, ARMS, tuning=Tuning(seeds=(5,)), seeds=Seeds(2, 5))

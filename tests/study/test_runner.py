@@ -1,143 +1,233 @@
+"""A study from its plan to its result: what it trains, when it reads the test split, what it refuses."""
+
 import json
+import shutil
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.run import RunResult
-from jaxcnn.run import run as train
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
-from jaxcnn.study import load_study, match_width, run_study, runner, write_report
-from tests.study.planted import ARMS, ENVIRONMENT
+from jaxcnn.run import load_result
+from jaxcnn.study import runner, work
+from jaxcnn.study.agenda import agenda
+from jaxcnn.study.plan import Seeds, Tuning
+from jaxcnn.study.results import load_study
+from jaxcnn.study.store import load_plan
+from jaxcnn.study.work import Reader
+from tests.study.small import BASE, arms, files, finished_runs, journal, outcome, reported, small_study
 
-BASE = RunConfig(data=DataConfig("digits"), epochs=2)
+FAST = {"tuning": Tuning((0.05, 0.2), (1e-4,), extensions=0), "seeds": Seeds(1, 1)}
+
+
+def test_a_study_leaves_what_it_says(small):
+    result = load_study(small)
+    trials = {label: len(found) for label, found in result.tuned.trials.items()}
+    assert len(set(trials.values())) == 1
+    seeds = list(result.pilot.seeds)
+    assert 2 <= len(seeds) <= 3
+    for arm in arms():
+        runs = result.of(arm)
+        assert [run.seed for run in runs] == seeds
+        assert result.errors(arm).shape == (len(seeds), 360)
+        for run, errors in zip(runs, result.errors(arm), strict=True):
+            assert 1 - run.metrics["test_accuracy"] == pytest.approx(errors.mean())
+            assert set(run.seconds) == {"compile", "train", "step", "total"}
+            assert len(run.history) == 3
+            assert not any(name.startswith("test") for epoch in run.history for name in epoch)
+        assert result.costs[arm.label].step > 0
+    assert sorted(journal(small)) == sorted(finished_runs(small))
+    assert not list(small.rglob("*.partial"))
+
+
+def test_every_run_of_it_is_a_run(small):
+    plan, result = load_plan(small), load_study(small)
+    now = agenda(plan, Reader(plan, small))
+    reported = [item for item in now.items if item.stage == "runs"]
+    assert len(reported) == len(result.runs)
+    for item, record, row in zip(reported, result.runs, result.predictions, strict=True):
+        run = load_result(small / item.path)
+        assert run.config.evaluate_test
+        assert run.metrics == record.metrics
+        np.testing.assert_array_equal(run.predictions["predictions"], row)
+    trials = [item for item in now.items if item.stage == "tuning"]
+    assert trials
+    for item in trials:
+        assert not load_result(small / item.path).predictions
+        assert not any(name.startswith("test") for name in load_result(small / item.path).metrics)
+
+
+def test_a_finished_study_is_read_and_needs_no_data(copied, monkeypatch):
+    before = files(copied)
+    monkeypatch.setattr(runner, "load", None)
+    monkeypatch.setattr(work, "run", None)
+    small_study(copied)
+    assert files(copied) == before
+
+
+def test_another_plan_is_refused_and_trains_nothing(copied):
+    before = files(copied)
+    with pytest.raises(InputError, match=r"another plan \(margin differ\)"):
+        small_study(copied, margin=0.01)
+    assert files(copied) == before
+
+
+def test_files_that_were_deleted_are_rebuilt_from_the_runs(small, copied):
+    for names in (["tuning.json"], ["pilot.json"], ["predictions.npz"], ["runs.json", "costs.json"], ["journal.jsonl"]):
+        for name in names:
+            (copied / name).unlink()
+        if names == ["journal.jsonl"]:
+            (copied / "runs.json").unlink()
+        small_study(copied)
+        assert outcome(copied) == outcome(small), names
+    assert finished_runs(copied).keys() == finished_runs(small).keys()
+    assert sorted(journal(copied)) == sorted(journal(small))
+
+
+def test_a_study_killed_after_its_last_pilot_run_still_gets_its_pilot_json(small, copied):
+    """Where pilot runs are all there is, nothing is left to do and everything left to write."""
+    for name in ("tuning.json", "pilot.json", "costs.json", "runs.json", "predictions.npz"):
+        (copied / name).unlink()
+    small_study(copied)
+    assert outcome(copied) == outcome(small)
 
 
 @pytest.fixture
-def runs(monkeypatch):
-    """Replaces training by a record of what was asked for."""
-    asked = []
+def spied(monkeypatch):
+    """Events of a study: epochs of every run, and every time that the test split is read."""
+    events = []
+    real = work.run
 
-    def stand_in(config, *, out, progress, on_epoch):
-        assert json.loads((out.parents[2] / "study.json").read_text())["seeds"]
-        assert progress is False
-        asked.append((config, out))
-        history = [{"epoch": e + 1, "train_loss": 1.0, "validation_loss": 1.0, "test_loss": 9.0} for e in range(2)]
-        for record in history:
+    def spy(config, *, dataset, on_epoch, **options):
+        name = (config.evaluate_test, config.model.depth, config.optimizer.learning_rate, config.seed)
+
+        def load_test():
+            events.append((name, "test"))
+            return dataset.load_test()
+
+        def epoch(record):
+            events.append((name, record["epoch"]))
             on_epoch(record)
-        accuracy = 0.9 + 0.01 * config.seed
-        splits = ("train", "validation", "test")
-        metrics = {f"{split}_{kind}": accuracy for split in splits for kind in ("loss", "accuracy")}
-        if config.seed == 1:
-            metrics["train_loss"] = float("nan")
-        data = {"name": "digits", "sizes": {"train": 1, "validation": 1, "test": 100}, "image_shape": [8, 8, 1]}
-        seconds = {"compile": 1.0, "train": 1.0, "step": 0.001, "total": 2.0}
-        return RunResult(config, out, metrics, tuple(history), {}, 1, 1, seconds, ENVIRONMENT, data)
 
-    monkeypatch.setattr(runner, "run", stand_in)
-    return asked
+        return real(config, dataset=dataset._replace(load_test=load_test), on_epoch=epoch, **options)
+
+    monkeypatch.setattr(work, "run", spy)
+    return events
 
 
-def test_arm_by_arm_every_seed_in_a_folder_of_its_own(tmp_path, runs):
-    result = run_study(BASE, ARMS, (3, 0), out=tmp_path / "study", progress=False)
-    wanted = [(arm, seed) for arm in ARMS for seed in (3, 0)]
-    assert [(config.model, config.seed) for config, _ in runs] == [(arm.spec, seed) for arm, seed in wanted]
-    assert [out for _, out in runs] == [tmp_path / "study" / "runs" / arm.label / f"seed{seed}" for arm, seed in wanted]
-    assert [record.seed for record in result.of(ARMS[1])] == [3, 0]
-    assert result == load_study(tmp_path / "study")
+def test_the_test_split_is_read_once_per_run_after_its_last_epoch_and_never_in_tuning(tmp_path, spied):
+    result = small_study(tmp_path / "s")
+    by_run = {}
+    for name, event in spied:
+        by_run.setdefault(name, []).append(event)
+    reported = [events for (tests, *_), events in by_run.items() if tests]
+    tuning = [events for (tests, *_), events in by_run.items() if not tests]
+    assert len(reported) == len(result.runs)
+    assert all(events == [1, 2, 3, "test"] for events in reported)
+    assert tuning
+    assert all(events == [1, 2, 3] for events in tuning)
+    # In time, too: the first look at test images comes after the whole of tuning.
+    first = next(index for index, (_, event) in enumerate(spied) if event == "test")
+    assert all(name[0] for name, _ in spied[first:])
 
 
-def test_what_is_not_finite_is_stored_as_json(tmp_path, runs):
-    result = run_study(BASE, ARMS, (0, 1), out=tmp_path, progress=False)
-    text = (tmp_path / "results.json").read_text()
-    assert "NaN" not in text
-    assert "test_loss" not in json.loads(text)["runs"][0]["history"][0]
-    assert np.isnan(result.runs[1].metrics["train_loss"])
-    page = write_report(result, tmp_path).read_text()
-    assert "Runs that diverged" in page
-    assert "nan" not in page
+def test_nothing_but_the_end_of_a_run_can_see_the_test_split(small, tmp_path, monkeypatch):
+    """Test images that cannot be read: tuning is whole, and every pilot run is trained to its end."""
+
+    def closed(config, **options):
+        def refuse():
+            raise RuntimeError("the test split is closed")
+
+        return load(config, **options)._replace(load_test=refuse)
+
+    monkeypatch.setattr(runner, "load", closed)
+    with pytest.raises(RuntimeError, match="is closed"):
+        small_study(tmp_path / "s")
+    assert (tmp_path / "s" / "tuning.json").read_bytes() == (small / "tuning.json").read_bytes()
+    assert len(list((tmp_path / "s" / "runs").rglob("metrics.jsonl"))) == 1
 
 
-def test_progress_prints_a_line_a_run_without_a_terminal(tmp_path, runs, capsys):
-    run_study(BASE, ARMS, (0,), out=tmp_path)
-    shown = capsys.readouterr()
-    assert "3/3 depth 20 width 5 seed 0: validation error 10.00 %" in shown.err
-    assert "test" not in shown.err
-    assert shown.out == ""
+def test_poisoned_test_labels_change_no_choice(small, tmp_path, monkeypatch):
+    def poisoned(config, **options):
+        data = load(config, **options)
+
+        def load_test():
+            split = data.load_test()
+            return {**split, "labels": (split["labels"] + 1) % 10}
+
+        return data._replace(load_test=load_test)
+
+    monkeypatch.setattr(runner, "load", poisoned)
+    found = small_study(tmp_path / "s")
+    for name in ("tuning.json", "pilot.json"):
+        assert (tmp_path / "s" / name).read_bytes() == (small / name).read_bytes()
+    honest = load_study(small)
+    np.testing.assert_array_equal(found.predictions, honest.predictions)
+    assert found.runs[0].metrics["test_accuracy"] != honest.runs[0].metrics["test_accuracy"]
 
 
-def test_another_study_in_the_folder_trains_nothing(tmp_path, runs):
-    run_study(BASE, ARMS, (0,), out=tmp_path, progress=False)
-    files = {path: path.read_bytes() for path in tmp_path.rglob("*.json")}
-    before = len(runs)
-    with pytest.raises(InputError, match="another configuration"):
-        run_study(BASE, ARMS, (0, 1), out=tmp_path, progress=False)
-    assert len(runs) == before
-    assert {path: path.read_bytes() for path in tmp_path.rglob("*.json")} == files
+def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
+    base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
+    tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0)
+    result = small_study(tmp_path / "s", base=base, **{**FAST, "tuning": tuning})
+    for trials in result.tuned.trials.values():
+        assert [trial.diverged for trial in trials] == [False, True]
+    assert {choice.setting.learning_rate for choice in result.tuned.choices.values()} == {0.1}
+    for file in (tmp_path / "s").rglob("*.json"):
+        json.loads(file.read_text(), parse_constant=pytest.fail)
+    lost = small_study(tmp_path / "l", base=base, **{**FAST, "tuning": Tuning((1e12,), (1e-4,))})
+    assert all(run.diverged and np.isnan(run.metrics["train_loss"]) for run in lost.runs)
+    assert lost.errors(arms()[0]).mean() > 0.5
 
 
-def test_data_that_changed_on_the_way_is_refused(tmp_path, runs, monkeypatch):
-    inner = runner.run
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"base": replace(BASE, epochs=0)}, "epochs=0"),
+        ({"base": replace(BASE, optimizer=replace(BASE.optimizer, momentum=2.0))}, "momentum=2"),
+        ({"base": replace(BASE, data=replace(BASE.data, augment=("turn",)))}, "turn"),
+        ({"base": replace(BASE, data=replace(BASE.data, name="no_such_set"))}, "no_such_set"),
+        ({"workers": 0}, "workers=0"),
+        ({"margin": 0}, "margin=0"),
+        ({"family": max}, "leave it out"),
+    ],
+    ids=lambda value: "" if isinstance(value, dict) else value,
+)
+def test_what_no_run_could_have_is_refused_before_anything_is_written(tmp_path, change, message):
+    with pytest.raises(InputError, match=message):
+        small_study(tmp_path / "s", **change)
+    assert not (tmp_path / "s").exists()
 
-    def changed(config, **options):
-        result = inner(config, **options)
-        result.data["sizes"]["test"] += config.model.depth
-        return result
 
-    monkeypatch.setattr(runner, "run", changed)
+def test_other_images_than_the_study_began_with_are_refused(copied, monkeypatch):
+    shutil.rmtree(copied / reported(copied)[-1])
+    for name in ("pilot.json", "runs.json"):
+        (copied / name).unlink()
+    monkeypatch.setattr(runner, "load", lambda config, **_: load(replace(config, train_size=100)))
     with pytest.raises(InputError, match="changed between the runs"):
-        run_study(BASE, ARMS, (0,), out=tmp_path, progress=False)
-    assert not (tmp_path / "results.json").exists()
+        small_study(copied)
+    assert not (copied / "runs.json").exists()
 
 
-def test_the_command_is_recorded(tmp_path, runs, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["experiments/a b.py", "--out", "x"])
-    result = run_study(BASE, ARMS, (0,), out=tmp_path, progress=False)
-    assert result.plan.command == "python 'experiments/a b.py' --out x"
+def test_the_command_is_recorded(tmp_path, monkeypatch):
+    for typed, told in (
+        (["experiments/a b.py", "--out", "x"], "python 'experiments/a b.py' --out x"),
+        (["/usr/bin/jaxcnn", "study"], "jaxcnn study"),
+        (["/lib/jaxcnn/__main__.py", "study"], "python -m jaxcnn study"),
+    ):
+        monkeypatch.setattr(sys, "argv", typed)
+        assert runner._command() == told
 
 
-@pytest.fixture(scope="module")
-def real():
-    """Two arms so small that a run takes a moment."""
-    base = RunConfig(
-        model=ModelSpec("plain"),
-        data=DataConfig("digits", train_size=96),
-        optimizer=OptimizerConfig(learning_rate=0.05),
-        epochs=2,
-        batch_size=32,
-        parallel="jit",
-    )
-    images = {"input_shape": (8, 8, 1), "num_classes": 10}
-    arms = [match_width("plain", depth, params=900, tolerance=0.05, **images) for depth in (2, 3)]
-    return base, arms
-
-
-def test_interrupted_and_resumed_it_is_the_same_study(tmp_path, real, monkeypatch, capsys):
-    base, arms = real
-    whole = run_study(base, arms, (0, 1), out=tmp_path / "whole", progress=False)
-    started = []
-
-    def interrupted(config, **options):
-        if len(started) == 2:
-            raise KeyboardInterrupt
-        started.append(config)
-        return train(config, **options)
-
-    monkeypatch.setattr(runner, "run", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        run_study(base, arms, (0, 1), out=tmp_path / "broken")
-    assert "Stopped after 2 of 4 runs; the same command continues." in capsys.readouterr().err
-    assert not (tmp_path / "broken" / "results.json").exists()
-    finished = {path: path.stat().st_mtime_ns for path in (tmp_path / "broken" / "runs").rglob("*") if path.is_file()}
-
-    monkeypatch.setattr(runner, "run", train)
-    resumed = run_study(base, arms, (0, 1), out=tmp_path / "broken", progress=False)
-    assert [record.metrics for record in resumed.runs] == [record.metrics for record in whole.runs]
-    assert len({record.metrics["train_loss"] for record in whole.runs}) == 4
-    assert {path: path.stat().st_mtime_ns for path in finished} == finished
-
-    # All runs are there: a third call reads them and trains nothing.
-    again = run_study(base, arms, (0, 1), out=tmp_path / "broken", progress=False)
-    assert again == resumed
-    assert write_report(again, tmp_path / "broken").exists()
+def test_progress_is_a_line_a_stage_without_a_terminal(copied, capsys, monkeypatch):
+    shutil.rmtree(copied / "runs")
+    for name in ("pilot.json", "runs.json", "predictions.npz"):
+        (copied / name).unlink()
+    small_study(copied, progress=True)
+    shown = capsys.readouterr()
+    lines = shown.err.splitlines()
+    stages = [line.split(":")[0] for line in lines]
+    assert [stage for stage in stages if stage != "runs"] == ["pilot runs", "measuring what a step of each arm costs"]
+    assert shown.out == ""

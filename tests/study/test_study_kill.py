@@ -2,6 +2,7 @@
 
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -13,7 +14,17 @@ import pytest
 from jaxcnn.study.claim import claim
 from jaxcnn.study.results import load_study
 from tests.study.small import (
-    ROOT, alive, children, environment, finished_runs, forked, journal, main, outcome, small_study, units, wait_until,
+    ROOT,
+    alive,
+    children,
+    environment,
+    finished_runs,
+    forked,
+    journal,
+    outcome,
+    small_study,
+    units,
+    wait_until,
 )  # fmt: skip
 
 pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks at processes through /proc")
@@ -26,7 +37,7 @@ def whole(tmp_path_factory):
     out = tmp_path_factory.mktemp("whole") / "study"
     process = forked(out)
     process.start()
-    process.join()
+    process.join(120)
     assert process.exitcode == 0
     return out
 
@@ -39,7 +50,7 @@ def once(directory):
 def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     out, rng = tmp_path / "killed", random.Random(20)
     # Moments spread over the study's life, in epochs and results done; the last is after the last run.
-    moments = sorted(rng.sample(range(1, units(whole)), KILLS - 1)) + [units(whole)]
+    moments = [*sorted(rng.sample(range(1, units(whole)), KILLS - 1)), units(whole)]
     results, kills = {}, 0
     for moment in moments:
         process = forked(out)
@@ -47,7 +58,7 @@ def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
         wait_until(lambda at=moment, it=process: units(out) >= at or not it.is_alive(), pause=0.001)
         time.sleep(rng.uniform(0, 0.05))
         process.kill()
-        process.join()
+        process.join(120)
         kills += process.exitcode == -signal.SIGKILL
         now = finished_runs(out)
         assert {path: now[path] for path in results} == results, "a finished run was trained again"
@@ -55,7 +66,7 @@ def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     assert kills >= 10, "it ended before it could be killed"
     process = forked(out)
     process.start()
-    process.join()
+    process.join(120)
     assert process.exitcode == 0
     now = finished_runs(out)
     assert {path: now[path] for path in results} == results
@@ -69,7 +80,7 @@ def test_two_processes_share_a_study(whole, tmp_path):
     for process in both:
         process.start()
     for process in both:
-        process.join()
+        process.join(120)
     assert [process.exitcode for process in both] == [0, 0]
     assert outcome(out) == outcome(whole)
     assert once(out)
@@ -96,26 +107,28 @@ def workers_of(process):
     return found
 
 
-def test_two_processes_with_workers_killed_once_share_a_study(whole, tmp_path):
-    """One parent is killed, and its workers end with it; another study with workers goes on beside and after."""
-    out = tmp_path / "shared"
-    first, second = start(out), start(out)
+def test_workers_end_with_their_parent(whole, tmp_path):
+    """It is killed while they train; the same study, without workers, goes on and ends the same."""
+    out = tmp_path / "study"
+    first = start(out)
     wait_until(lambda: units(out) >= 8)
-    workers = wait_until(lambda: workers_of(first))
+    workers = workers_of(first)
+    assert len(workers) == 2
     first.kill()
-    first.wait()
+    first.communicate()
     wait_until(lambda: not any(map(alive, workers)), seconds=10)
     results = finished_runs(out)
-    _, error = second.communicate(timeout=120)
-    assert second.returncode == 0, error
-    assert error == ""
+    second = forked(out)
+    second.start()
+    second.join(120)
+    assert second.exitcode == 0
     now = finished_runs(out)
     assert {path: now[path] for path in results} == results
     assert outcome(out) == outcome(whole)
     assert once(out)
 
 
-@pytest.mark.parametrize(("to", "moment"), [("group", 0), ("group", 6), ("parent", 6)])
+@pytest.mark.parametrize(("to", "moment"), [("group", 0), ("parent", 6)])
 def test_interrupted_with_workers(tmp_path, to, moment):
     """Ctrl-C reaches the whole group, kill -INT the parent alone; as workers start, and while they train."""
     out = tmp_path / "study"
@@ -138,3 +151,20 @@ def test_interrupted_with_workers(tmp_path, to, moment):
         assert once(out)
 
 
+def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
+    out = tmp_path / "study"
+    flags = [
+        "--model.family", "dense", "--depths", "2", "4", "--params", "2000", "--tolerance", "0.05", "--workers", "1",
+        "--epochs", "40", "--data.train-size", "96", "--batch-size", "32",
+    ]  # fmt: skip
+    process = subprocess.Popen(
+        [sys.executable, "-m", "jaxcnn", "study", *flags, "--out", str(out)],
+        cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
+    )  # fmt: skip
+    wait_until(lambda: units(out) >= 3)
+    os.killpg(process.pid, signal.SIGINT)
+    _, error = process.communicate(timeout=60)
+    assert process.returncode == 130, error
+    stage, sentence = error.splitlines()
+    assert stage.startswith("tuning every arm alike: 0 of about")
+    assert re.fullmatch(r"interrupted after \d+ of about \d+ runs, which are kept; the same command goes on", sentence)

@@ -6,9 +6,8 @@ import pytest
 
 from jaxcnn.data import make_augment
 from jaxcnn.errors import InputError
-from jaxcnn.ops.conv import _FOLD
 from jaxcnn.train import data_parallel, make_programs, single_device
-from jaxcnn.train.parallel import AXIS, _traced_for, choose
+from jaxcnn.train.parallel import AXIS, choose
 from tests.train.small import Net, difference, parts, split
 
 KEY = jax.random.key(3)
@@ -88,11 +87,3 @@ def test_choice():
     assert choose("pmap") == "pmap"
     with pytest.raises(InputError, match="parallel='magic'"):
         make_programs("magic", lambda axis: parts(Net())[:2])
-
-
-def test_only_a_gpu_traces_folded_convolutions():
-    def channels(_):
-        return _FOLD.get()
-
-    assert [_traced_for(platform, channels)(None) for platform in ("cpu", "tpu", "gpu")] == [0, 0, 64]
-    assert _FOLD.get() == 0

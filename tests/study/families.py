@@ -1,0 +1,52 @@
+"""A user's own families, (depth, width) -> Flax module, as one would keep them in a module."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+from flax import linen
+
+
+class Stack(linen.Module):
+    """Dense layers of one width; a field that is a function shows an address that every process chooses anew."""
+
+    depth: int
+    width: int
+    activation: Callable[[Any], Any] = linen.relu
+
+    @linen.compact
+    def __call__(self, x):
+        x = x.reshape(len(x), -1)
+        for _ in range(self.depth - 1):
+            x = self.activation(linen.Dense(self.width)(x))
+        return linen.Dense(10)(x)
+
+
+class Twin(linen.Module):
+    """One hidden layer, whatever the depth: that only chooses which random numbers it starts from, as a seed does."""
+
+    stream: int
+    width: int
+
+    @linen.compact
+    def __call__(self, x):
+        def kernel(key, *rest):
+            return linen.initializers.lecun_normal()(jax.random.fold_in(key, self.stream), *rest)
+
+        x = x.reshape(len(x), -1)
+        return linen.Dense(10, kernel_init=kernel)(linen.relu(linen.Dense(self.width, kernel_init=kernel)(x)))
+
+
+def stack(depth: int, width: int) -> linen.Module:
+    """Layers of one width."""
+    return Stack(depth, width)
+
+
+def other(depth: int, width: int) -> linen.Module:
+    """The same under another name."""
+    return Stack(depth, width)
+
+
+def twin(depth: int, width: int) -> linen.Module:
+    """The same network at every depth."""
+    return Twin(depth, width)

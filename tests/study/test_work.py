@@ -1,0 +1,103 @@
+"""One worker's part, and what a parent makes of how its workers ended."""
+
+import pytest
+
+from jaxcnn.errors import InputError
+from jaxcnn.study.agenda import agenda
+from jaxcnn.study.claim import claim
+from jaxcnn.study.plan import Seeds, make_plan
+from jaxcnn.study.store import store_plan
+from jaxcnn.study.work import _ordered, family_name, processes, work
+from jaxcnn.study.workers import BAD_INPUT, FAILED, STOPPED, _judge, work_together
+from jaxcnn.train.interrupt import Interrupted
+from tests.study.families import Stack, stack
+from tests.study.small import BASE, arms, small_study
+
+
+def test_the_number_of_processes():
+    assert processes(3) == 3
+    assert processes(None) >= 1
+    with pytest.raises(InputError, match="workers=0: give 1 or more"):
+        processes(0)
+
+
+def test_a_worker_keeps_to_its_arm_and_begins_at_its_own_place():
+    plan = make_plan(BASE, arms(), seeds=Seeds(2, 2))
+    todo = agenda(plan, lambda item: None).todo
+    labels = [arm.label for arm in arms()]
+    assert [item.arm.label for item in _ordered(todo, None, 0.0)][:1] == labels[:1]
+    assert [item.arm.label for item in _ordered(todo, None, 0.5)][:1] == labels[1:]
+    kept = _ordered(todo, arms()[1], 0.0)
+    assert [item.arm.label for item in kept] == [labels[1]] * (len(todo) // 2) + [labels[0]] * (len(todo) // 2)
+    assert set(kept) == set(todo)
+
+
+def test_a_run_that_another_holds_is_left_to_it(tmp_path, monkeypatch):
+    """It takes every other run of the stage first, and waits for that one."""
+    from jaxcnn.study import work as module
+
+    plan = store_plan(make_plan(BASE, arms(), tuning=None, seeds=Seeds(1, 1)), tmp_path)
+    items = agenda(plan, lambda item: None).todo
+    trained = []
+    monkeypatch.setattr(module, "_train", lambda plan, directory, item, *rest: trained.append(item))
+    monkeypatch.setattr(module.Reader, "__call__", lambda self, item: METRICS if item in trained else None)
+
+    def slept(seconds):
+        assert set(trained) == set(items) - {items[3]}
+        raise InterruptedError
+
+    monkeypatch.setattr(module.time, "sleep", slept)
+    with claim(tmp_path, items[3].path), pytest.raises(InterruptedError):
+        work(plan, tmp_path)
+    assert len(trained) == len(set(trained))
+
+
+METRICS = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("ended", "codes", "stopped", "error", "message"),
+    [
+        ([0, 0], [0, 0], False, None, ""),
+        ([0, None], [0, 130], True, Interrupted, "same command goes on"),
+        ([STOPPED, None], [STOPPED, 0], False, Interrupted, "same command goes on"),
+        ([-9, None], [-9, STOPPED], False, InputError, r"workers=2: .* by signal 9, perhaps for want of memory"),
+        ([FAILED, None], [FAILED, STOPPED], False, RuntimeError, "what it said stands above"),
+        ([BAD_INPUT, 0], [BAD_INPUT, 0], False, RuntimeError, "failed"),
+    ],
+)
+def test_how_workers_ended(ended, codes, stopped, error, message):
+    if error is None:
+        _judge(ended, codes, stopped)
+        return
+    with pytest.raises(error, match=message):
+        _judge(ended, codes, stopped)
+
+
+def test_a_workers_sentence_reaches_the_user_once(tmp_path, capfd):
+    """Something that only a run finds out: a folder of another's where its own should be."""
+    plan = store_plan(make_plan(BASE, arms(), seeds=Seeds(1, 1)), tmp_path)
+    for item in agenda(plan, lambda item: None).todo:
+        (tmp_path / item.path).mkdir(parents=True)
+        (tmp_path / item.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files but no run"):
+        small_study(tmp_path, workers=2, margin=0.005, tuning=None, seeds=Seeds(1, 1))
+    assert "Traceback" not in capfd.readouterr().err
+
+
+def test_a_parent_that_fails_leaves_no_worker_behind(tmp_path):
+    import multiprocessing
+
+    plan = store_plan(make_plan(BASE, arms(), seeds=Seeds(1, 1)), tmp_path)
+
+    def fail():
+        raise InputError("damaged")
+
+    with pytest.raises(InputError, match="damaged"):
+        work_together(plan, tmp_path, None, 1, fail)
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("SpawnProcess")]
+
+
+def test_families_are_named_as_their_arms_name_them():
+    assert family_name(stack) == "tests.study.families:stack"
+    assert family_name(Stack) == "tests.study.families:Stack"
