@@ -50,8 +50,8 @@ def analyse(result: StudyResult) -> Findings:
     pairs = [result.plan.contrast(budget) for budget in result.plan.budgets]
     contrasts = _contrasts(result, pairs, shared=False)
     with_shared = all(result.of(arm, shared=True) for pair in pairs for arm in pair) and _tuned_apart(result, pairs)
-    verdict = overall(contrasts, result.plan.margin, result.data["name"])
     trends = tuple(_trend(result, budget) for budget in result.plan.budgets)
+    verdict = overall(contrasts, result.plan.margin, result.data["name"], trends)
     return Findings(
         decision=verdict.decision,
         scope=verdict.scope,

@@ -139,7 +139,7 @@ def plain(value: Any) -> Any:
 
 
 def verdict_table(result: StudyResult) -> ConsoleTable:
-    """The table of arms for the terminal, 100 columns wide at most.
+    """The table of arms for the terminal, 80 columns wide, a section per budget.
 
     Args:
         result: A finished study.
@@ -157,12 +157,11 @@ def verdict_table(result: StudyResult) -> ConsoleTable:
         pad_edge=False,
         collapse_padding=True,
     )
-    table.add_column("budget", overflow="fold")
     for name in ("depth", "width", "params", "off %", "lr", "test error % [95 %]", "ms/step", "runs"):
         table.add_column(name, justify="right", no_wrap=True)
     for budget in result.plan.budgets:
-        for number, finding in enumerate(at(findings.arms, budget)):
-            table.add_row(Text(budget if number == 0 else ""), *_console_cells(finding))
+        for finding in at(findings.arms, budget):
+            table.add_row(*_console_cells(finding))
         table.add_section()
     return table
 

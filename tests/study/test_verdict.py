@@ -141,7 +141,8 @@ def test_budgets_that_agree(tmp_path):
     for gap, verdict in ((0.1, "wider"), (-0.1, "deeper"), (0.0, "equivalent")):
         found = budgets(tmp_path / verdict, {15_000: gap, 60_000: gap})
         assert (found.decision, found.scope) == (verdict, "population"), found.sentence
-        assert found.sentence.startswith(f"{verdict.capitalize()} at every budget. By budget: {verdict} at 15,000")
+        assert found.sentence.startswith(f"{verdict.capitalize()} at every budget. Test error of the deeper")
+            assert f": {verdict} at 15,000 parameters, depth 20 minus 8: " in found.sentence
         assert "At 15,000 parameters: " in found.change
         assert "At 60,000 parameters: " in words(found)
 
@@ -160,7 +161,7 @@ def test_the_scope_over_budgets_is_the_narrowest(tmp_path):
     inconclusive = [each._replace(decision="inconclusive", scope="none") for each in found.contrasts]
     verdict = overall(inconclusive, 0.02, "digits")
     assert (verdict.decision, verdict.scope) == ("inconclusive", "none")
-    assert verdict.sentence.startswith("Inconclusive over all budgets. By budget")
+    assert verdict.sentence.startswith("Inconclusive over all budgets. Test error")
 
 
 def test_numbers_in_words():
