@@ -142,7 +142,7 @@ def test_budgets_that_agree(tmp_path):
         found = budgets(tmp_path / verdict, {15_000: gap, 60_000: gap})
         assert (found.decision, found.scope) == (verdict, "population"), found.sentence
         assert found.sentence.startswith(f"{verdict.capitalize()} at every budget. Test error of the deeper")
-            assert f": {verdict} at 15,000 parameters, depth 20 minus 8: " in found.sentence
+        assert f": {verdict} at 15,000 parameters, depth 32 minus 8: " in found.sentence
         assert "At 15,000 parameters: " in found.change
         assert "At 60,000 parameters: " in words(found)
 
@@ -151,7 +151,8 @@ def test_budgets_that_disagree(tmp_path):
     found = budgets(tmp_path, {15_000: 0.1, 60_000: -0.1})
     assert (found.decision, found.scope) == ("inconclusive", "none")
     assert [contrast.decision for contrast in found.contrasts] == ["wider", "deeper"]
-    assert words(found).startswith("Inconclusive over all budgets, which disagree. By budget: wider at 15,000")
+    assert words(found).startswith("Inconclusive over all budgets, which disagree. Test error of the deeper")
+    assert "wider at 15,000 parameters, depth 32 minus 8: +10.00 (" in found.sentence
 
 
 def test_the_scope_over_budgets_is_the_narrowest(tmp_path):
