@@ -10,9 +10,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxcnn.cli import launch
-from jaxcnn.data import load
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study import Seeds, StudyResult, Tuning, match_width, run_study, write_joined, write_report
+from jaxcnn.study import Seeds, StudyResult, Tuning, match_widths, run_study, show_report, write_joined
 
 
 @dataclass(frozen=True)
@@ -24,7 +23,7 @@ class Config:
     )
     sizes: tuple[int, ...] = (500, 2_000, 8_000)
     depths: tuple[int, ...] = (8, 14, 20, 32)
-    params: int = 60_000
+    params: tuple[int, ...] = (60_000,)
     margin: float = 0.005
     tuning: Tuning = field(default_factory=Tuning)
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5))
@@ -32,22 +31,18 @@ class Config:
     out: Path = Path("runs/data_size")
 
 
-SMOKE = Config(
-    RunConfig(data=DataConfig("digits"), epochs=1, batch_size=64), (100, 200), (8, 14), 3_000, 0.05,
-    Tuning((0.05, 0.1), (5e-4,), extensions=0), Seeds(1, 1), 1, Path("runs/data_size_smoke"),
-)  # fmt: skip
+SMALL = RunConfig(data=DataConfig("digits"), epochs=1, batch_size=64)
+QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
+SMOKE = Config(SMALL, (100, 200), (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
 
 
 def study(config: Config, size: int) -> StudyResult:
     epochs = round(config.base.epochs * max(config.sizes) / size)
-    data = replace(config.base.data, train_size=size)
-    base = replace(config.base, data=data, epochs=epochs, checkpoint_every=epochs)
-    images = load(data, progress=True)
-    about = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
-    arms = [match_width(base.model, depth, params=config.params, **about) for depth in config.depths]
+    base = replace(config.base, data=replace(config.base.data, train_size=size), epochs=epochs, checkpoint_every=epochs)
+    arms = match_widths(base, config.depths, params=config.params)
     declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
     result = run_study(base, arms, out=config.out / f"images{size}", workers=config.workers, **declared)
-    print(f"report: {write_report(result, config.out / f'images{size}')}")
+    show_report(result, result.directory)
     return result
 
 

@@ -9,12 +9,9 @@ Needs EMNIST letters: `jaxcnn data prepare emnist/letters`.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from jaxcnn.cli import launch
-from jaxcnn.data import load
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study import Seeds, Tuning, match_width, run_study, verdict_table, write_report
+from jaxcnn.study import Seeds, Tuning, match_widths, run_study, show_report
 
 
 @dataclass(frozen=True)
@@ -23,7 +20,7 @@ class Config:
 
     base: RunConfig = field(
         default_factory=lambda: RunConfig(
-            model=ModelSpec("dense", norm=True), data=DataConfig("emnist/letters"), epochs=15, checkpoint_every=15
+            ModelSpec("dense", norm=True), DataConfig("emnist/letters"), epochs=15, checkpoint_every=15
         )
     )
     depths: tuple[int, ...] = (2, 3, 5, 9)
@@ -35,25 +32,16 @@ class Config:
     out: Path = Path("runs/deep_vs_wide_dense")
 
 
-SMOKE = Config(
-    RunConfig(ModelSpec("dense", norm=True), DataConfig("glyphs", images=400), epochs=1), (2, 4), (20_000,), 0.05,
-    Tuning((0.05, 0.1), (5e-4,), extensions=0), Seeds(1, 1), 1, Path("runs/deep_vs_wide_dense_smoke"),
-)  # fmt: skip
+SMALL = RunConfig(ModelSpec("dense", norm=True), DataConfig("glyphs", images=400), epochs=1)
+QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
+SMOKE = Config(SMALL, (2, 4), (20_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
 
 
 def main(config: Config) -> None:
-    images = load(config.base.data, progress=True)
-    about = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
-    arms = [
-        match_width(config.base.model, depth, params=params, **about)
-        for params in config.params
-        for depth in config.depths
-    ]
+    arms = match_widths(config.base, config.depths, params=config.params)
     declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
     result = run_study(config.base, arms, out=config.out, workers=config.workers, **declared)
-    page = write_report(result, config.out)
-    Console().print(verdict_table(result))
-    print(f"report: {page}")
+    show_report(result, config.out)
 
 
 if __name__ == "__main__":

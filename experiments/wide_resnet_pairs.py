@@ -9,12 +9,9 @@ Expected: not measured yet. Needs CIFAR-10: `jaxcnn data prepare cifar10`.
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rich.console import Console
-
 from jaxcnn.cli import launch
-from jaxcnn.data import load
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
-from jaxcnn.study import Seeds, Tuning, match_width, run_study, verdict_table, write_report
+from jaxcnn.study import Seeds, Tuning, match_widths, run_study, show_report
 
 RECIPE = OptimizerConfig(schedule="step", milestones=(0.3, 0.6, 0.8), factor=0.2, warmup_epochs=0)
 
@@ -41,18 +38,12 @@ SMOKE = Config(SMALL, ((10, 16),), (200_000,), 0.05, Seeds(1, 1), 1, Path("runs/
 
 
 def main(config: Config) -> None:
-    images = load(config.base.data, progress=True)
-    about = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
-    arms = [
-        match_width(config.base.model, depth, params=params, **about)
-        for pair, params in zip(config.pairs, config.params, strict=True)
-        for depth in pair
-    ]
+    pairs = zip(config.pairs, config.params, strict=True)
+    arms = [arm for depths, params in pairs for arm in match_widths(config.base, depths, params=[params])]
     published = Tuning(learning_rates=(0.1,), weight_decays=(5e-4,))
     declared = {"margin": config.margin, "tuning": published, "seeds": config.seeds}
     result = run_study(config.base, arms, out=config.out, workers=config.workers, **declared)
-    Console().print(verdict_table(result))
-    print(f"report: {write_report(result, config.out)}")
+    show_report(result, config.out)
 
 
 if __name__ == "__main__":

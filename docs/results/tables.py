@@ -1,8 +1,9 @@
 """Take the results of experiments into docs/results and write the table of index.md from them.
 
-python docs/results/tables.py                    rewrite the table from the stored summaries
-python docs/results/tables.py runs/lenet_mnist   store runs/lenet_mnist/summary.json first
-python docs/results/tables.py runs/deep_vs_wide  store a study's report and figures
+python docs/results/tables.py                      rewrite the table from the stored summaries
+python docs/results/tables.py runs/lenet_mnist     store runs/lenet_mnist/summary.json first
+python docs/results/tables.py runs/deep_vs_wide    store a study: its records, predictions, report and figures
+python docs/results/tables.py runs/fashion_8x8     store the page that joins several studies, and each of them below it
 """
 
 import json
@@ -13,6 +14,9 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MARK = "<!-- made by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
+# What `jaxcnn report DIR` reads and writes; the HTML pages are left out, since the command makes them again.
+STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
+         "report.md", "joined.md", "joined.json")  # fmt: skip
 
 
 def row(name: str, summary: dict) -> str:
@@ -40,15 +44,23 @@ def table() -> str:
     return "\n".join([*lines, "", "Measured on: " + "; ".join(places) + "."])
 
 
+def keep(folder: Path, kept: Path) -> None:
+    """A study, or a page that joins the studies below it."""
+    shutil.rmtree(kept, ignore_errors=True)
+    shutil.copytree(folder / "figures", kept / "figures", ignore=shutil.ignore_patterns("*.png"))
+    for name in STUDY:
+        if (folder / name).exists():
+            shutil.copyfile(folder / name, kept / name)
+    for each in sorted(folder.iterdir()):
+        if (each / "plan.json").exists():
+            keep(each, kept / each.name)
+
+
 def main() -> None:
     """Store what is named, then write the table."""
     for folder in map(Path, sys.argv[1:]):
-        if (folder / "report.json").exists():
-            kept = HERE / folder.name
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.copytree(folder / "figures", kept / "figures", ignore=shutil.ignore_patterns("*.png"))
-            for name in ("report.md", "report.json"):
-                shutil.copyfile(folder / name, kept / name)
+        if (folder / "plan.json").exists() or (folder / "joined.json").exists():
+            keep(folder, HERE / folder.name)
         else:
             shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
     before, _, after = (HERE / "index.md").read_text().split(MARK)

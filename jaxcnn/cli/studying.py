@@ -90,7 +90,7 @@ def study(arguments: Sequence[str]) -> None:
     start, rest = starting_point(arguments)
     flags = tyro.cli(StudyFlags, args=rest, prog="jaxcnn study", default=StudyFlags(start))
     from jaxcnn.data import load
-    from jaxcnn.study import make_plan, run_study, write_report
+    from jaxcnn.study import make_plan, run_study, show_report
     from jaxcnn.study.work import processes
 
     processes(flags.workers)
@@ -102,7 +102,8 @@ def study(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         return preview(make_plan(flags.config, arms, **declared), dataset, flags.workers)
     result = run_study(flags.config, arms, out=flags.out, workers=flags.workers, **declared)
-    return _show(result, write_report(result, flags.out))
+    show_report(result, flags.out)
+    return None
 
 
 def solve(flags: StudyFlags, dataset: Dataset) -> list[Arm]:
@@ -173,21 +174,12 @@ def status(arguments: Sequence[str]) -> None:
 def report(arguments: Sequence[str]) -> None:
     """Rebuild reports."""
     flags = tyro.cli(ReportFlags, args=arguments, prog="jaxcnn report")
-    from jaxcnn.study import load_study, write_joined, write_report
+    from jaxcnn.study import load_study, show_report, write_joined
 
     if not flags.studies:
         raise InputError("studies: none were given; name the folder of a study, or several to join them")
     results = [load_study(folder) for folder in flags.studies]
     for folder, result in zip(flags.studies, results, strict=True):
-        _show(result, write_report(result, folder))
+        show_report(result, folder)
     if len(results) > 1:
         print(f"joined: {write_joined(results, flags.out)}")
-
-
-def _show(result, page: Path) -> None:
-    from rich.console import Console
-
-    from jaxcnn.study import verdict_table
-
-    Console().print(verdict_table(result))
-    print(f"report: {page}")

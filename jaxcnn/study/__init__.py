@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from jaxcnn.study.analysis import analyse
     from jaxcnn.study.arm import Arm
-    from jaxcnn.study.budget import match_depth, match_width
+    from jaxcnn.study.budget import match_depth, match_width, match_widths
     from jaxcnn.study.findings import Findings
     from jaxcnn.study.joined import write_joined
     from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
-    from jaxcnn.study.report import rebuild, verdict_table, write_report
+    from jaxcnn.study.report import rebuild, show_report, verdict_table, write_report
     from jaxcnn.study.results import StudyResult, load_study
     from jaxcnn.study.runner import run_study
 
@@ -28,8 +28,10 @@ __all__ = [
     "make_plan",
     "match_depth",
     "match_width",
+    "match_widths",
     "rebuild",
     "run_study",
+    "show_report",
     "verdict_table",
     "write_joined",
     "write_report",
@@ -47,8 +49,10 @@ _HOMES = {
     "make_plan": "plan",
     "match_depth": "budget",
     "match_width": "budget",
+    "match_widths": "budget",
     "rebuild": "report",
     "run_study": "runner",
+    "show_report": "report",
     "verdict_table": "report",
     "write_joined": "joined",
     "write_report": "report",

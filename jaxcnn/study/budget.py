@@ -8,16 +8,17 @@ from typing import Any
 
 from flax import linen
 
+from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES
 from jaxcnn.models.family import nearest
-from jaxcnn.spec import ModelSpec
+from jaxcnn.spec import ModelSpec, RunConfig
 from jaxcnn.study.arm import KINDS, Arm
 from jaxcnn.study.outcome import Goal, check, counted, timed
 from jaxcnn.study.prices import Builder, Candidate, Measure, Prices
 from jaxcnn.study.solver import START, nearest_depth, nearest_width, whole_depths, whole_widths
 
-__all__ = ["Arm", "match_depth", "match_width"]
+__all__ = ["Arm", "match_depth", "match_width", "match_widths"]
 
 
 def match_width(
@@ -83,6 +84,48 @@ def match_width(
         return nearest_width(prices, depth, budget, tolerance)
 
     return counted(base, shape, num_classes, kind, goal, solve)
+
+
+def match_widths(
+    base: RunConfig,
+    depths: Sequence[int],
+    *,
+    params: Sequence[float] = (),
+    macs: Sequence[float] = (),
+    activations: Sequence[float] = (),
+    seconds: Sequence[float] = (),
+    tolerance: float = 0.01,
+    family: Builder | None = None,
+) -> list[Arm]:
+    """The arms of a study: every depth at every budget, for the images of a run.
+
+    Args:
+        base: Its model gives everything but depth and width, its data the image shape and the classes.
+        depths: Weighted layers.
+        params: Budgets in trainable parameters; likewise the other three, each empty or with several values.
+        macs: Multiply-accumulates for one image.
+        activations: Elements that convolutions put out for one image.
+        seconds: Time of one training step at the run's batch size.
+        tolerance: Largest |cost - budget| / budget accepted.
+        family: Your own family in place of `base.model`.
+
+    Returns:
+        One arm per budget and depth, budget by budget.
+
+    Raises:
+        InputError: No budget at all, or one that a depth cannot meet.
+    """
+    budgets: list[dict[str, Any]] = [
+        {kind: value}
+        for kind, values in zip(KINDS, (params, macs, activations, seconds), strict=True)
+        for value in values
+    ]
+    if not budgets:
+        raise InputError("params=(): give at least one budget: params, macs, activations or seconds")
+    images = load(base.data, progress=True)
+    options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
+    options |= {"tolerance": tolerance, "batch_size": base.batch_size}
+    return [match_width(family or base.model, depth, **options, **budget) for budget in budgets for depth in depths]
 
 
 def match_depth(

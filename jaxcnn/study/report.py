@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Console
 from rich.table import Table as ConsoleTable
 from rich.text import Text
 
@@ -136,6 +137,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def show_report(result: StudyResult, out: Path | str) -> Path:
+    """Write the report, then print the verdict's table and where the page lies.
+
+    Args:
+        result: A finished study.
+        out: Folder, as for `write_report`.
+
+    Returns:
+        The HTML file.
+    """
+    page = write_report(result, out)
+    Console().print(verdict_table(result))
+    print(f"report: {page}")
+    return page
 
 
 def verdict_table(result: StudyResult) -> ConsoleTable:
