@@ -25,9 +25,9 @@ class Config:
     skips: tuple[bool, ...] = (True,)
     depths: tuple[int, ...] = (8, 14, 20, 26)
     params: tuple[int, ...] = (27_000,)
-    margin: float = 0.01
+    margin: float = 0.005
     tuning: Tuning = field(default_factory=Tuning)
-    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=8))
+    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=8, first=10))
     workers: int | None = None
     out: Path = Path("runs/deep_vs_wide")
 

@@ -34,7 +34,7 @@ class Config:
 
 SMALL = RunConfig(ModelSpec("dense", norm=True), DataConfig("glyphs", images=400), epochs=1)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
-SMOKE = Config(SMALL, (2, 4), (20_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
+SMOKE = Config(SMALL, (2, 4), (40_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
 
 
 def main(config: Config) -> None:
