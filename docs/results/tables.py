@@ -13,6 +13,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 MARK = "<!-- made by docs/results/tables.py -->"
+STUDIES = "<!-- studies, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
 # What `jaxcnn report DIR` reads and writes; the HTML pages are left out, since the command makes them again.
 STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
@@ -44,6 +45,41 @@ def table() -> str:
     return "\n".join([*lines, "", "Measured on: " + "; ".join(places) + "."])
 
 
+def points(interval: dict) -> str:
+    """Estimate and limits in percentage points."""
+    estimate, low, high = (f"{100 * interval[name]:+.2f}".replace("-", "−") for name in ("estimate", "low", "high"))
+    return f"{estimate} ({low} to {high})"
+
+
+def studies() -> str:
+    """Every stored study, a line a budget."""
+    lines = [
+        "| study | budget | depths | verdict | deeper minus wider | at the shared setting | best fitted depth |",
+        "|:---|:---|:---|:---|---:|:---|---:|",
+    ]
+    for file in sorted(HERE.rglob("analysis.json")):
+        found = json.loads(file.read_text())
+        shared = {each["budget"]: each["decision"] for each in found["shared"]}
+        fits = {trend["budget"]: trend["fit"] for trend in found["trends"]}
+        name = file.parent.relative_to(HERE).as_posix()
+        for contrast in found["contrasts"]:
+            budget, fit = contrast["budget"], fits[contrast["budget"]]
+            where = " (this test set)" if contrast["scope"] == "test set" else ""
+            best = "at an end" if fit["edge"] else f"{fit['optimum']:.0f} ({fit['low']:.0f} to {fit['high']:.0f})"
+            ends = f"{contrast['wider']['depth']}, {contrast['deeper']['depth']}"
+            lines.append(
+                f"| [{name}]({name}/report.md) | {budget} | {ends} | **{contrast['decision']}**{where} "
+                f"| {points(contrast['population'])} | {shared.get(budget, 'the same')} | {best} |"
+            )
+    return "\n".join(lines)
+
+
+def put(page: str, mark: str, content: str) -> str:
+    """A page with what stands between two marks replaced."""
+    before, _, after = page.split(mark)
+    return f"{before}{mark}\n\n{content}\n\n{mark}{after}"
+
+
 def keep(folder: Path, kept: Path) -> None:
     """A study, or a page that joins the studies below it."""
     shutil.rmtree(kept, ignore_errors=True)
@@ -63,8 +99,8 @@ def main() -> None:
             keep(folder, HERE / folder.name)
         else:
             shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
-    before, _, after = (HERE / "index.md").read_text().split(MARK)
-    (HERE / "index.md").write_text(f"{before}{MARK}\n\n{table()}\n\n{MARK}{after}")
+    page = HERE / "index.md"
+    page.write_text(put(put(page.read_text(), MARK, table()), STUDIES, studies()))
 
 
 if __name__ == "__main__":
