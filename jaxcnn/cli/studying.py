@@ -12,11 +12,15 @@ import tyro
 from jaxcnn.cli.training import starting_point
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
+from jaxcnn.study.arm import KINDS
 from jaxcnn.study.plan import Plan, Seeds, Tuning
 
 if TYPE_CHECKING:
     from jaxcnn.data import Dataset
     from jaxcnn.study import Arm
+
+
+DEFAULT_PARAMS = (27_000,)
 
 
 @dataclass(frozen=True)
@@ -29,7 +33,7 @@ class StudyFlags:
     Args:
         config: Shared by all arms.
         depths: Depths to compare.
-        params: Budgets in trainable parameters.
+        params: Budgets in trainable parameters; 27,000 where no budget is given.
         macs: Budgets in multiply-accumulates per image.
         activations: Budgets in activation elements per image.
         seconds: Budgets in measured seconds per training step.
@@ -94,42 +98,28 @@ def study(arguments: Sequence[str]) -> None:
     from jaxcnn.study.work import processes
 
     processes(flags.workers)
-    dataset = load(flags.config.data, progress=True)
-    arms = solve(flags, dataset)
+    arms = solve(flags)
     declared = {
         "hypothesis": flags.hypothesis, "margin": flags.margin, "tuning": flags.tuning, "seeds": flags.seeds,
     }  # fmt: skip
     if flags.dry_run:
+        dataset = load(flags.config.data, progress=True)
         return preview(make_plan(flags.config, arms, **declared), dataset, flags.workers)
     result = run_study(flags.config, arms, out=flags.out, workers=flags.workers, **declared)
     show_report(result, flags.out)
     return None
 
 
-def solve(flags: StudyFlags, dataset: Dataset) -> list[Arm]:
-    """The arms of every budget and depth; those matched by a measurement once are not matched anew."""
-    from jaxcnn.study import match_width
-
-    budgets = [
-        (kind, value) for kind in ("params", "macs", "activations", "seconds") for value in getattr(flags, kind)
-    ] or [("params", 27_000)]
-    shape = {"input_shape": dataset.image_shape, "num_classes": len(dataset.class_names)}
-    options = {**shape, "tolerance": flags.tolerance, "batch_size": flags.config.batch_size}
-    timed = _timed_before(flags.out)
-    return [
-        timed.get((kind, value, depth)) or match_width(flags.config.model, depth, **{kind: value}, **options)
-        for kind, value in budgets
-        for depth in flags.depths
-    ]
-
-
-def _timed_before(out: Path) -> dict[tuple[str, float, int], Arm]:
-    """The arms in seconds of the study that is in this folder: another measurement might find other widths."""
+def solve(flags: StudyFlags) -> list[Arm]:
+    """The arms of every budget and depth; where the folder holds a study already, its measured ones."""
+    from jaxcnn.study import match_widths
     from jaxcnn.study.store import FILE, load_plan
 
-    if not (out / FILE).exists():
-        return {}
-    return {(arm.kind, arm.budget, arm.depth): arm for arm in load_plan(out).arms if arm.kind == "seconds"}
+    budgets = {kind: getattr(flags, kind) for kind in KINDS}
+    if not any(budgets.values()):
+        budgets["params"] = DEFAULT_PARAMS
+    known = load_plan(flags.out).arms if (flags.out / FILE).exists() else ()
+    return match_widths(flags.config, flags.depths, **budgets, tolerance=flags.tolerance, known=known)
 
 
 def preview(plan: Plan, dataset: Dataset, workers: int | None) -> None:

@@ -233,13 +233,10 @@ def _shape(array: Any, length: int | None = None) -> jax.ShapeDtypeStruct:
 
 
 def _memory(compiled: Any) -> int | None:
-    # The analysis' own peak leaves temporaries out, and some backends have none.
-    try:
-        found = compiled.memory_analysis()
-    except (NotImplementedError, jax.errors.JaxRuntimeError):
+    found = compiled.memory_analysis()
+    if found is None:  # A backend that has no such analysis.
         return None
-    if found is None:
-        return None
+    # Its own peak leaves temporaries out.
     parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
     return int(parts - found.alias_size_in_bytes)
 

@@ -96,6 +96,7 @@ def match_widths(
     seconds: Sequence[float] = (),
     tolerance: float = 0.01,
     family: Builder | None = None,
+    known: Sequence[Arm] = (),
 ) -> list[Arm]:
     """The arms of a study: every depth at every budget, for the images of a run.
 
@@ -108,6 +109,8 @@ def match_widths(
         seconds: Time of one training step at the run's batch size.
         tolerance: Largest |cost - budget| / budget accepted.
         family: Your own family in place of `base.model`.
+        known: Arms solved before, such as those of a stored plan. Of these, budgets in seconds are not measured anew:
+            another measurement might find other widths, which would be another study.
 
     Returns:
         One arm per budget and depth, budget by budget.
@@ -125,7 +128,12 @@ def match_widths(
     images = load(base.data, progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": tolerance, "batch_size": base.batch_size}
-    return [match_width(family or base.model, depth, **options, **budget) for budget in budgets for depth in depths]
+    timed: dict[Any, Arm] = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
+    return [
+        timed.get((budget.get("seconds"), depth)) or match_width(family or base.model, depth, **options, **budget)
+        for budget in budgets
+        for depth in depths
+    ]
 
 
 def match_depth(

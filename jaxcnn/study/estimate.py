@@ -47,8 +47,7 @@ def estimate(
         training step per batch.
     """
     count = processes(workers)
-    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
-    costs = tuple(Cost(*cost) for cost in measure_costs(pairs, dataset))
+    costs = arm_costs(plan, dataset, family)
     first = agenda(plan, lambda item: None)
     grid = len(first.items) if first.stage == "tuning" else 0
     per_arm = grid // len(plan.arms) + plan.seeds.cap
@@ -62,6 +61,21 @@ def estimate(
         f"{_duration(seconds)} of this machine with {count} process{'es' * (count > 1)}, from a measured step"
     )
     return Estimate(costs, per_arm, runs, seconds, text)
+
+
+def arm_costs(plan: Plan, dataset: Dataset, family: FamilyFunction | None = None) -> tuple[Cost, ...]:
+    """Memory and step time of every arm, measured in alternating rounds.
+
+    Args:
+        plan: The study.
+        dataset: Its images.
+        family: The user's own family, where the arms are of one.
+
+    Returns:
+        One cost an arm, in the plan's order.
+    """
+    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
+    return tuple(Cost(*cost) for cost in measure_costs(pairs, dataset))
 
 
 def _duration(seconds: float) -> str:

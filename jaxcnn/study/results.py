@@ -16,7 +16,6 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.grid import Setting
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.stages import REMEDY, complete, load_stages, numbers, read_stage, write_stage
-from jaxcnn.study.stages import store_stages as store_stages
 from jaxcnn.study.store import load_plan
 
 FILES = ("costs.json", "runs.json", "predictions.npz")

@@ -6,22 +6,21 @@ import shlex
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
 from jaxcnn.run.assembly import assemble
-from jaxcnn.run.cost import measure_costs
 from jaxcnn.spec import RunConfig
-from jaxcnn.study.agenda import agenda
+from jaxcnn.study.agenda import agenda, config_of
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
+from jaxcnn.study.estimate import arm_costs
 from jaxcnn.study.journal import complete_journal
 from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
-from jaxcnn.study.results import FILES, Cost, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.results import FILES, StudyResult, load_study, store_costs, store_runs
 from jaxcnn.study.stages import store_stages
 from jaxcnn.study.store import FILE, store_plan
 from jaxcnn.study.work import WAIT_SECONDS, FamilyFunction, Reader, family_name, module_of, processes, work
@@ -111,27 +110,19 @@ def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Datas
             if mine:
                 complete_journal(out, [item.path for item in now.items])
                 if not (out / "costs.json").exists():
-                    store_costs(out, plan, _costs(plan, family, dataset))
+                    # After the runs, so that nothing else of ours is running.
+                    costs = arm_costs(plan, dataset, family)
+                    store_costs(out, plan, {arm.label: cost for arm, cost in zip(plan.arms, costs, strict=True)})
                 if not all((out / name).exists() for name in FILES):
                     store_runs(out, plan, [item for item in now.items if item.stage == "runs"], load_result)
         if not mine:
             time.sleep(WAIT_SECONDS)
 
 
-def _costs(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> dict[str, Cost]:
-    """Memory and step time of every arm, in alternating rounds, after the runs: nothing else of ours runs then."""
-    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
-    measured = measure_costs(pairs, dataset)
-    return {arm.label: Cost(*cost) for arm, cost in zip(plan.arms, measured, strict=True)}
-
-
 def _check_builds(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> None:
     """Refuse, before anything is written, settings that no run of the study could have."""
-    for arm in plan.arms[:1]:  # What arms differ in was refused where they were solved.
-        for rate in plan.tuning.learning_rates[:1]:
-            optimizer = replace(plan.base.optimizer, learning_rate=rate, weight_decay=plan.tuning.weight_decays[0])
-            config = replace(plan.base, model=arm.spec or plan.base.model, optimizer=optimizer, seed=plan.seeds.first)
-            assemble(config, dataset, module_of(arm, family))
+    first = agenda(plan, lambda item: None).todo[0]  # What arms differ in was refused where they were solved.
+    assemble(config_of(plan, first), dataset, module_of(first.arm, family))
 
 
 def _check_family(plan: Plan, family: FamilyFunction | None) -> None:

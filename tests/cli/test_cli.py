@@ -10,29 +10,9 @@ import pytest
 from PIL import Image
 
 from jaxcnn.cli import main
+from tests.cli.calls import call, refused
 
 TINY = ["--model.family", "plain", "--model.depth", "3", "--model.width", "4", "--epochs", "1", "--quiet"]
-
-
-def call(capsys, *arguments):
-    """(exit code, stdout, stderr) of one command."""
-    code = 0
-    try:
-        main([str(a) for a in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def refused(capsys, *arguments):
-    """The sentence of a refused command."""
-    code, _, error = call(capsys, *arguments)
-    assert code == 2, error
-    assert "Traceback" not in error
-    assert error.startswith("jaxcnn: ")
-    assert error.count("\n") == 1, error
-    return error
 
 
 @pytest.fixture(scope="module")

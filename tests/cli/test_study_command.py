@@ -10,6 +10,7 @@ from jaxcnn.cli import main
 from jaxcnn.run import cost
 from jaxcnn.study import budget
 from jaxcnn.study.store import load_plan
+from tests.cli.calls import call, refused
 
 FLAGS = [
     "study", "--model.family", "dense", "--depths", "2", "4", "--tolerance", "0.05", "--epochs", "1", "--workers", "1",
@@ -41,27 +42,6 @@ def study(tmp_path_factory):
         patch.setattr(cost, "TURN_SECONDS", 0.001)
         main([*STUDY, "--out", str(out)])
     return out
-
-
-def call(capsys, *arguments):
-    """(exit code, stdout, stderr) of one command."""
-    code = 0
-    try:
-        main([str(each) for each in arguments])
-    except SystemExit as stop:
-        code = stop.code
-    captured = capsys.readouterr()
-    return code, captured.out, captured.err
-
-
-def refused(capsys, *arguments):
-    """The sentence of a refused command."""
-    code, _, error = call(capsys, *arguments)
-    assert code == 2, error
-    assert "Traceback" not in error
-    assert error.startswith("jaxcnn: ")
-    assert error.count("\n") == 1, error
-    return error
 
 
 def content(directory):
@@ -128,9 +108,7 @@ def test_a_budget_in_seconds_goes_on_with_the_widths_it_began_with(tmp_path, cap
         spec = arm.spec.__class__(**{**arm.spec.__dict__, "width": next(widths), "stage_widths": None})
         return arm._replace(kind="seconds", budget=seconds, width=spec.width, spec=spec, seconds=0.01)
 
-    import jaxcnn.study
-
-    monkeypatch.setattr(jaxcnn.study, "match_width", measured, raising=False)
+    monkeypatch.setattr(budget, "match_width", measured)
     flags = [*FLAGS, "--tuning.learning-rates", "0.1", "--seeds.pilot", "1", "--seeds.cap", "1", "--seconds", "0.01"]
     for _ in range(2):
         code, _, error = call(capsys, *flags, "--out", tmp_path / "s")

@@ -15,7 +15,8 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study.agenda import Item, agenda
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Seeds, Tuning, make_plan
-from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs, store_stages
+from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.stages import store_stages
 from jaxcnn.study.store import store_plan
 
 Errors = Callable[[Arm, int], float]
