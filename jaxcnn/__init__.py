@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxcnn.analysis.complexity import count
+    from jaxcnn.backend import apply_backend_options
     from jaxcnn.data import Dataset, load
     from jaxcnn.errors import InputError
     from jaxcnn.models import build, named
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis.complexity": ("count",),
+    "backend": ("apply_backend_options",),
     "data": ("Dataset", "load"),
     "errors": ("InputError",),
     "models": ("build", "named"),
@@ -44,6 +46,7 @@ __all__ = [
     "RunResult",
     "Task",
     "TrainState",
+    "apply_backend_options",
     "build",
     "classification",
     "count",

@@ -21,14 +21,15 @@ class ModelSpec:
     Fields left at None take the family's default; a field that the family does not have must stay None.
 
     Args:
-        family: Key of `jaxcnn.models.FAMILIES`: dense, lenet, plain, vgg, resnet, resnet_imagenet or wrn.
+        family: Key of `jaxcnn.models.FAMILIES`: dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn or
+            airbench.
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
         width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k, as its authors write it:
             WRN-d-k).
         num_classes: Length of the logits; None takes the data set's number of classes.
-        stage_sizes: Blocks (lenet, plain, vgg: convolutions; dense: hidden layers) per stage; overrides how depth is
-            spread.
+        stage_sizes: Blocks (lenet, plain, vgg, airbench: convolutions; dense: hidden layers) per stage; overrides how
+            depth is spread.
         stage_widths: Channels per stage; overrides how width grows. How a budget is hit to the last percent.
         dense: Number of dense layers, the classifier included (lenet, vgg).
         units: Units of the hidden dense layers, `dense - 1` of them (lenet, vgg).
@@ -73,7 +74,8 @@ class DataConfig:
         train_size: Use only that many training images (a fixed, recorded choice); None: all.
         size: Resize images to size x size pixels; None: as stored.
         on_bad: What a file that cannot be decoded does: refuse (an error that names it) or skip (a warning that does).
-        augment: Names of `jaxcnn.data.augment.AUGMENTATIONS` applied in training, in order: flip, crop (pad and crop).
+        augment: Names of `jaxcnn.data.augment.AUGMENTATIONS` applied in training, in order: flip, crop (pad and crop),
+            translate (shift by up to 2 of 32 pixels, edges reflected).
         classes: glyphs only: number of classes.
         images: glyphs only: number of images, all splits together.
         data_seed: glyphs only: seed of the drawing.
@@ -96,30 +98,38 @@ class OptimizerConfig:
     """How parameters move.
 
     Args:
-        name: sgd (momentum, Nesterov by default) or adam.
+        name: sgd (momentum, Nesterov by default), adam, or muon (orthogonalised momentum for the kernels of
+            convolutions, sgd for the rest).
         learning_rate: Peak learning rate.
         momentum: SGD momentum; 0 switches it off.
         nesterov: Nesterov's form of momentum.
         weight_decay: Strength; never applied to biases and batch norm.
         decay: l2 (added to the gradient) or decoupled (added to the update: SGDW, AdamW).
-        schedule: Shape over the run: constant, step (times `factor` at each milestone) or cosine (to zero).
+        schedule: Shape over the run: constant, step (times `factor` at each milestone), cosine or linear (both
+            to zero).
         milestones: step only: shares of the run at which the rate is multiplied.
         factor: step only: the multiplier.
         warmup_epochs: Epochs of linear warm-up from zero, inside the run.
         clip_norm: Global gradient norm limit; None: off.
+        bias_scale: Multiplies the learning rate of biases, batch norm's offsets among them.
+        rest_scale: muon only: multiplies the learning rate of everything but the kernels of convolutions.
+        frozen: Parameters that stay as they begin, by the end of their paths: "scale", "conv1/kernel".
     """
 
-    name: Literal["sgd", "adam"] = "sgd"
+    name: Literal["sgd", "adam", "muon"] = "sgd"
     learning_rate: float = 0.1
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
     decay: Literal["l2", "decoupled"] = "l2"
-    schedule: Literal["constant", "step", "cosine"] = "cosine"
+    schedule: Literal["constant", "step", "cosine", "linear"] = "cosine"
     milestones: tuple[float, ...] = (0.5, 0.75)
     factor: float = 0.1
     warmup_epochs: float = 1.0
     clip_norm: float | None = None
+    bias_scale: float = 1.0
+    rest_scale: float = 1.0
+    frozen: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -134,9 +144,15 @@ class RunConfig:
         batch_size: Examples per step, over all devices together.
         label_smoothing: Share of the target spread evenly over the classes.
         seed: Seeds initialisation, order, dropout and augmentation together.
-        parallel: auto (one device: jit; several: pmap), jit or pmap.
+        parallel: auto (one device: jit; several accelerators: sharded), jit, pmap, or sharded (jit over a mesh of all
+            devices, of every host).
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
+        scan: Whole stretches of an epoch as one program, with the data on the device; None: on an accelerator whose
+            memory holds the data (on a CPU convolutions inside a scan are many times slower).
+        compute_dtype: Type of activations and of the arithmetic on them; parameters, statistics and loss stay float32.
+        deterministic: On a GPU, only kernels whose sums have a fixed order: equal runs equal to the bit, and slower.
         checkpoint_every: Epochs between checkpoints.
+        test_flips: Classify by the mean of an image's logits and its mirror image's, in validation and test.
         evaluate_test: Read the test split, once, after the last epoch; False (tuning) never opens it.
     """
 
@@ -147,9 +163,13 @@ class RunConfig:
     batch_size: int = 128
     label_smoothing: float = 0.0
     seed: int = 0
-    parallel: Literal["auto", "jit", "pmap"] = "auto"
+    parallel: Literal["auto", "jit", "pmap", "sharded"] = "auto"
     sync_batch_norm: bool = True
+    scan: bool | None = None
+    compute_dtype: Literal["float32", "bfloat16"] = "float32"
+    deterministic: bool = False
     checkpoint_every: int = 1
+    test_flips: bool = False
     evaluate_test: bool = True
 
 

@@ -51,11 +51,32 @@ def crop(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.A
     Reference:
         He et al. 2015, arXiv:1512.03385, section 4.2 (4 pixels on each side of CIFAR's 32).
     """
+    _, height, width, _ = images.shape
+    return _shift(key, images, start, (crop_padding(height), crop_padding(width)), "constant")
+
+
+def translate(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+    """Shift each image by up to a sixteenth of its side each way (2 pixels of 32, at least 1), its edges reflected.
+
+    Args:
+        key: Random key of the step.
+        images: (N, H, W, C), of at least 2 pixels a side.
+        start: Position of the first image in the whole batch, where `images` is one device's part.
+
+    Reference:
+        Jordan 2024, arXiv:2404.00498, section 3 (2 pixels of CIFAR's 32, reflected).
+    """
+    _, height, width, _ = images.shape
+    return _shift(key, images, start, (max(1, round(height / 16)), max(1, round(width / 16))), "reflect")
+
+
+def _shift(key: jax.Array, images: jax.Array, start: int | jax.Array, pads: tuple[int, int], mode: str) -> jax.Array:
+    """Pad by so many rows and columns and cut out a window of the old size at a random place."""
     n, height, width, channels = images.shape
-    pad_y, pad_x = crop_padding(height), crop_padding(width)
+    pad_y, pad_x = pads
     limits = jnp.array([2 * pad_y + 1, 2 * pad_x + 1], jnp.int32)
     offsets = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, limits, jnp.int32))(example_keys(key, n, start))
-    padded = jnp.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)))
+    padded = jnp.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode=mode)
 
     def window(image: jax.Array, offset: jax.Array) -> jax.Array:
         return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
@@ -63,7 +84,7 @@ def crop(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.A
     return jax.vmap(window)(padded, offsets)
 
 
-AUGMENTATIONS: dict[str, Augment] = {"flip": flip, "crop": crop}
+AUGMENTATIONS: dict[str, Augment] = {"flip": flip, "crop": crop, "translate": translate}
 """What `DataConfig.augment` may name. A new augmentation is a function like those above and a line here."""
 
 

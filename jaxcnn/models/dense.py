@@ -23,7 +23,7 @@ class DenseNet(nn.Module):
         num_classes: Length of the logits.
         norm: Batch norm after each hidden layer, which then has no bias.
         dropout: Share of units dropped after each hidden layer.
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        axis_name: Mapped axis over which batch norm shares its statistics and dropout its draw.
     """
 
     stage_sizes: tuple[int, ...]
@@ -45,7 +45,7 @@ class DenseNet(nn.Module):
                     x = BatchNorm(axis_name=self.axis_name, name=f"norm{number}")(x, train, mask)
                 x = nn.relu(x)
                 if self.dropout:
-                    x = Dropout(self.dropout, name=f"drop{number}")(x, train)
+                    x = Dropout(self.dropout, self.axis_name, name=f"drop{number}")(x, train)
         return Dense(self.num_classes, name=f"dense{number + 1}")(x)
 
 

@@ -36,7 +36,7 @@ class PlainNet(nn.Module):
         pool_last: Max pooling after the last stage too, not only between stages.
         average: Global average pooling before the dense layers instead of flattening.
         largest_map: Average maps larger than this down to it before flattening; None: never.
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        axis_name: Mapped axis over which batch norm shares its statistics and dropout its draw.
     """
 
     stage_sizes: tuple[int, ...]
@@ -80,9 +80,9 @@ class PlainNet(nn.Module):
         for index, units in enumerate(self.units, start=1):
             x = nn.relu(Dense(units, kernel_init=HE_FAN_IN, name=f"dense{index}")(x))
             if self.dropout:
-                x = Dropout(self.dropout, name=f"drop{index}")(x, train)
+                x = Dropout(self.dropout, self.axis_name, name=f"drop{index}")(x, train)
         if self.dropout and not self.units:
-            x = Dropout(self.dropout, name="drop1")(x, train)
+            x = Dropout(self.dropout, self.axis_name, name="drop1")(x, train)
         return Dense(self.num_classes, name=f"dense{len(self.units) + 1}")(x)
 
     def _shrinks(self, stage: int) -> bool:

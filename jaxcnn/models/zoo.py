@@ -10,6 +10,7 @@ from types import MappingProxyType
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
+from jaxcnn.models.airbench import AIRBENCH
 from jaxcnn.models.dense import DENSE
 from jaxcnn.models.family import Family, complete, nearest
 from jaxcnn.models.plain import LENET, PLAIN, VGG
@@ -25,6 +26,7 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
         "resnet": RESNET,
         "resnet_imagenet": RESNET_IMAGENET,
         "wrn": WRN,
+        "airbench": AIRBENCH,
     }
 )
 
@@ -39,6 +41,7 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         **{f"resnet{d}": ModelSpec("resnet_imagenet", d, 64) for d in (18, 34, 50, 101, 152)},
         "resnet18_cifar": ModelSpec("resnet_imagenet", 18, 64, stem="cifar"),
         **{f"wrn_{d}_{k}": ModelSpec("wrn", d, k) for d, k in ((16, 4), (16, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
+        "airbench94": ModelSpec("airbench", 8, 64),
     }
 )
 

@@ -142,7 +142,7 @@ class PreActBlock(nn.Module):
         zero_init: Start the last convolution at zero. The last norm stands before a ReLU here, and with a zero scale
             the ReLU's gradient would be zero too: the block would never learn.
         dropout: Share of units dropped between the convolutions.
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        axis_name: Mapped axis over which batch norm shares its statistics and dropout its draw.
     """
 
     features: int
@@ -160,7 +160,7 @@ class PreActBlock(nn.Module):
         y = Conv(self.features, 3, stride=self.stride, padding=1, use_bias=False, name="conv1")(active)
         y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
         if self.dropout:
-            y = Dropout(self.dropout, name="drop")(y, train)
+            y = Dropout(self.dropout, self.axis_name, name="drop")(y, train)
         init = nn.initializers.zeros if self.zero_init else HE_FAN_OUT
         y = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=init, name="conv2")(y)
         if not self.skip:

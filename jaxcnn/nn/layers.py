@@ -125,16 +125,19 @@ class Dropout(nn.Module):
 
     Args:
         rate: Share of values dropped, 0 <= rate < 1.
+        axis_name: Mapped axis over which a batch is spread: the same values are dropped as on one device.
     """
 
     rate: float
+    axis_name: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Drop in training."""
         if not train or self.rate == 0.0:
             return x
-        return ops.dropout(self.make_rng("dropout"), x, self.rate)
+        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
+        return ops.dropout(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
 
 
 class MaxPool(nn.Module):

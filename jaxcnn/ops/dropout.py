@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 
 from jaxcnn.errors import InputError
 
 
-def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
+def dropout(key: jax.Array, x: jax.Array, rate: float, *, axis_name: str | None = None) -> jax.Array:
     """Set a random share of values to zero and divide the others by what is left, so that the mean stays.
 
     Args:
         key: PRNG key.
         x: Any shape, floating point.
         rate: Share of values dropped, 0 <= rate < 1; a Python number.
+        axis_name: Mapped axis (pmap, shard_map) over which a batch is spread: x is this device's rows of it, and the
+            rows are dropped that would be on one device. The key must be the same on all devices.
 
     Returns:
         Array of x's shape and dtype.
@@ -26,5 +29,13 @@ def dropout(key: jax.Array, x: jax.Array, rate: float) -> jax.Array:
         raise InputError(f"rate={rate}: the share of units dropped must be at least 0 and below 1")
     if rate == 0.0:
         return x
-    keep = jax.random.bernoulli(key, 1.0 - rate, x.shape)
+    keep = _draw(key, 1.0 - rate, x.shape, axis_name)
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
+
+
+def _draw(key: jax.Array, share: float, shape: tuple[int, ...], axis_name: str | None) -> jax.Array:
+    if axis_name is None:
+        return jax.random.bernoulli(key, share, shape)
+    # Each value is a function of the key and its place alone, so the compiler draws no more than the rows kept.
+    whole = jax.random.bernoulli(key, share, (lax.axis_size(axis_name) * shape[0], *shape[1:]))
+    return lax.dynamic_slice_in_dim(whole, lax.axis_index(axis_name) * shape[0], shape[0])

@@ -45,15 +45,18 @@ def batch_norm_train(
     """
     _check(x, scale, bias)
     weights = _weights(x, mask)
-    axes = tuple(range(x.ndim - 1))
     wide = x.astype(jnp.float32)
     count = example_count(x, mask, axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
     count = jnp.maximum(count, 1.0)
-    mean = _total(_keep(wide, weights), axes, axis_name) / count
-    centred = wide - _channels(mean, x.ndim)
-    var = _total(_keep(jnp.square(centred), weights), axes, axis_name) / count
+    mean = _total(wide, weights, axis_name) / count
+    # The variance is taken about a constant that equals the mean: the same value, the same derivatives of every order
+    # (the correction below is zero), and a gradient that passes over the images once less.
+    about = lax.stop_gradient(mean)
+    centred = wide - _channels(about, x.ndim)
+    off = mean - about
+    var = _total(jnp.square(centred), weights, axis_name) / count - jnp.square(off)
     factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
-    y = centred * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)
+    y = centred * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32) - off * factor, x.ndim)
     return y.astype(x.dtype), mean, var
 
 
@@ -103,16 +106,16 @@ def _weights(x: jax.Array, mask: jax.Array | None) -> jax.Array | None:
         return None
     if mask.shape != x.shape[:1]:
         raise InputError(f"mask of shape {mask.shape}: it must be {x.shape[:1]}, one value per example of x")
-    return mask.astype(bool).reshape((-1,) + (1,) * (x.ndim - 1))
+    return mask.astype(bool)
 
 
-def _keep(values: jax.Array, weights: jax.Array | None) -> jax.Array:
-    # `where`, not a product: a masked-out example may hold NaN or infinity, and 0 * NaN is NaN.
-    return values if weights is None else jnp.where(weights, values, jnp.zeros_like(values))
-
-
-def _total(values: jax.Array, axes: tuple[int, ...], axis_name: str | None) -> jax.Array:
-    total = jnp.sum(values, axis=axes)
+def _total(values: jax.Array, weights: jax.Array | None, axis_name: str | None) -> jax.Array:
+    """Sum over all but channels, image by image first: (N, ..., C) to (C,)."""
+    sums = jnp.sum(values, axis=tuple(range(1, values.ndim - 1)))
+    if weights is not None:
+        # `where`, not a product: a masked-out example may hold NaN or infinity, and 0 * NaN is NaN.
+        sums = jnp.where(weights[:, None], sums, jnp.zeros_like(sums))
+    total = jnp.sum(sums, axis=0)
     return total if axis_name is None else lax.psum(total, axis_name)
 
 

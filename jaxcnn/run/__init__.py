@@ -2,7 +2,19 @@
 
 from jaxcnn.run.inference import Prediction, evaluate_run, predict
 from jaxcnn.run.many import run_all
-from jaxcnn.run.runner import RunResult, load_result, run
+from jaxcnn.run.members import run_members
+from jaxcnn.run.result import RunResult, load_result
+from jaxcnn.run.runner import run
 from jaxcnn.run.seeds import run_seeds
 
-__all__ = ["Prediction", "RunResult", "evaluate_run", "load_result", "predict", "run", "run_all", "run_seeds"]
+__all__ = [
+    "Prediction",
+    "RunResult",
+    "evaluate_run",
+    "load_result",
+    "predict",
+    "run",
+    "run_all",
+    "run_members",
+    "run_seeds",
+]

@@ -20,7 +20,12 @@ from jaxcnn.spec import OptimizerConfig, RunConfig
 from jaxcnn.tasks import Batch, Task, classification
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
 from jaxcnn.train.optimizer import check as check_optimizer
-from jaxcnn.train.parallel import choose
+from jaxcnn.train.parallel import choose, choose_scan
+from jaxcnn.train.step import EvalStep, TrainStep
+
+INIT_IMAGES = 5000  # at most so many training images does an initialisation look at
+
+MakeSteps = Callable[[str | None], tuple[TrainStep, EvalStep]]
 
 
 class Assembly(NamedTuple):
@@ -32,6 +37,15 @@ class Assembly(NamedTuple):
     programs: Programs
     init: Callable[[jax.Array], TrainState]
     cost: Complexity
+    make_steps: MakeSteps
+
+
+class Driving(NamedTuple):
+    """How the step is driven on this machine, as resolved from a config."""
+
+    mode: str
+    scan: bool
+    deterministic: bool
 
 
 def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Assembly:
@@ -59,7 +73,9 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
         config.data.augment,
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
-        (choose(config.parallel), config.sync_batch_norm),
+        (config.compute_dtype, config.sync_batch_norm),
+        config.test_flips,
+        _driving(config, dataset),
     )
     check_optimizer(config.optimizer)
     try:
@@ -68,7 +84,13 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
     except TypeError:  # A module with list fields cannot be remembered, only compiled anew.
         make = _assemble.__wrapped__
     parts = make(*arguments)
-    return parts._replace(init=_with_rates(parts.init, config.optimizer))
+    init = _with_images(_with_rates(parts.init, config.optimizer), module, dataset)
+    return parts._replace(init=init)
+
+
+def _driving(config: RunConfig, dataset: Dataset) -> Driving:
+    mode = choose(config.parallel)
+    return Driving(mode, choose_scan(config.scan, mode, dataset.train), config.deterministic)
 
 
 def check(config: RunConfig) -> None:
@@ -77,6 +99,8 @@ def check(config: RunConfig) -> None:
         value = getattr(config, name)
         if value < least:
             raise InputError(f"{name}={value}: must be at least {least}")
+    if config.compute_dtype not in ("float32", "bfloat16"):
+        raise InputError(f"compute_dtype={config.compute_dtype!r}: choose float32 or bfloat16")
 
 
 def _with_rates(init: Callable[[jax.Array], TrainState], config: OptimizerConfig) -> Callable[[jax.Array], TrainState]:
@@ -91,6 +115,23 @@ def _with_rates(init: Callable[[jax.Array], TrainState], config: OptimizerConfig
     return fresh
 
 
+def _with_images(
+    init: Callable[[jax.Array], TrainState], module: linen.Module, dataset: Dataset
+) -> Callable[[jax.Array], TrainState]:
+    """Initialisation that has seen training images, for a module with `data_init(params, images) -> params`."""
+    data_init = getattr(module, "data_init", None)
+    if data_init is None:
+        return init
+
+    def fresh(key: jax.Array) -> TrainState:
+        state, pixels = init(key), dataset.train["images"]
+        # Spread over the split, which may be stored class by class.
+        seen = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
+        return state._replace(params=data_init(state.params, seen))
+
+    return fresh
+
+
 @lru_cache(maxsize=8)
 def _assemble(
     module: linen.Module,
@@ -100,14 +141,16 @@ def _assemble(
     augment: tuple[str, ...],
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     image_shape: tuple[int, ...],
-    devices: tuple[str, bool],
+    layers: tuple[str, bool],
+    test_flips: bool,
+    driving: Driving,
 ) -> Assembly:
     """A pure function of values, remembered so that the seeds of one arm compile once."""
     task = classification(label_smoothing)
     tx = make_optimizer(optimizer, *steps)
-    mode, synchronised = devices
+    compute_dtype, synchronised = layers
     mean, std = (np.asarray(part, np.float32) for part in statistics)
-    prepare = make_prepare(mean, std, augment)
+    prepare = make_prepare(mean, std, augment, compute_dtype)
 
     def make_steps(axis_name: str | None):
         spread = module
@@ -115,11 +158,18 @@ def _assemble(
             spread = synchronise(module, axis_name)
         return (
             make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name),
-            make_eval_step(module, task, prepare=prepare, axis_name=axis_name),
+            make_eval_step(module, task, prepare=prepare, axis_name=axis_name, flips=test_flips),
         )
 
-    programs, init = make_programs(mode, make_steps), make_init(module, tx, image_shape)
-    return Assembly(module, task, tx, programs, init, count(module, image_shape))
+    programs = make_programs(
+        driving.mode,
+        make_steps,
+        local_statistics=not synchronised,
+        scan=driving.scan,
+        deterministic=driving.deterministic,
+    )
+    init = make_init(module, tx, image_shape)
+    return Assembly(module, task, tx, programs, init, count(module, image_shape), make_steps)
 
 
 def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
@@ -131,16 +181,19 @@ def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
 
 
 def make_prepare(
-    mean: np.ndarray, std: np.ndarray, augment: tuple[str, ...] = ()
+    mean: np.ndarray, std: np.ndarray, augment: tuple[str, ...] = (), compute_dtype: str = "float32"
 ) -> Callable[[jax.Array | None, Batch, int | jax.Array], Batch]:
-    """What happens to a batch on the device: augmentation (with a key), then normalisation of uint8 images."""
+    """What happens to a batch on the device: augmentation (with a key), then normalisation of uint8 images.
+
+    Layers compute in the type of their input, so the images' type here is that of all activations.
+    """
     change = make_augment(augment)
 
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         images = batch["images"]
         if key is not None and change is not None:
             images = change(key, images, start)
-        return {**batch, "images": normalize(images, mean, std)}
+        return {**batch, "images": normalize(images, mean, std).astype(compute_dtype)}
 
     return prepare
 

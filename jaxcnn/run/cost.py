@@ -17,6 +17,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble
 from jaxcnn.spec import ModelSpec, RunConfig
 from jaxcnn.train import TrainState, make_init
+from jaxcnn.train.parallel.programs import memory_bytes
 
 # A turn of this length is long beside the clock's grain and short beside the machine's drift.
 TURN_SECONDS, MOST_STEPS = 0.25, 200
@@ -95,8 +96,8 @@ def measure_steps(
 ) -> list[StepTime]:
     """Time training steps of several arms in alternating rounds, so that drift of the machine meets all alike.
 
-    A step is what `fit` does: gather the batch, train. Every round times every arm once, each round beginning with
-    another arm.
+    A step is what `fit` does where it dispatches steps one by one: gather the batch, train. Every round times every arm
+    once, each round beginning with another arm.
 
     Args:
         pairs: (config, module) of each arm; module None takes `config.model`.
@@ -224,21 +225,12 @@ def _compile(parts: Assembly, config: RunConfig, dataset: Dataset) -> tuple[Call
     start = time.perf_counter()
     compiled = program.lower(state, batch, jax.random.key(0)).compile()
     seconds = time.perf_counter() - start
-    return compiled, StepCost(_memory(compiled), seconds)
+    return compiled, StepCost(memory_bytes(compiled), seconds)
 
 
 def _shape(array: Any, length: int | None = None) -> jax.ShapeDtypeStruct:
     shape = tuple(array.shape) if length is None else (length, *array.shape[1:])
     return jax.ShapeDtypeStruct(shape, array.dtype)
-
-
-def _memory(compiled: Any) -> int | None:
-    found = compiled.memory_analysis()
-    if found is None:  # A backend that has no such analysis.
-        return None
-    # Its own peak leaves temporaries out.
-    parts = found.argument_size_in_bytes + found.output_size_in_bytes + found.temp_size_in_bytes
-    return int(parts - found.alias_size_in_bytes)
 
 
 def _steps(arm: _Prepared) -> int:

@@ -79,8 +79,10 @@ def predict(
     module = build(replace(config.model, num_classes=len(names))) if model is None else model
     tx = make_optimizer(config.optimizer, 2, 1)
     state = _restore(folder, make_init(module, tx, shape)(jax.random.key(0)))
-    prepare = make_prepare(np.asarray(about["mean"], np.float32), np.asarray(about["std"], np.float32))
-    step = jax.jit(make_eval_step(module, classification(), prepare=prepare))
+    prepare = make_prepare(
+        np.asarray(about["mean"], np.float32), np.asarray(about["std"], np.float32), (), config.compute_dtype
+    )
+    step = jax.jit(make_eval_step(module, classification(), prepare=prepare, flips=config.test_flips))
     batch = {
         "images": jnp.asarray(pixels),
         "labels": jnp.zeros(len(pixels), jnp.int32),

@@ -3,54 +3,26 @@
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch
+from jaxcnn.data import Dataset, Split, load, steps_per_epoch
 from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble, module_record
 from jaxcnn.run.directory import REMEDY, RunDirectory
 from jaxcnn.run.environment import environment
+from jaxcnn.run.result import RunResult, load_result, store
 from jaxcnn.spec import RunConfig, as_record
-from jaxcnn.train import Checkpoints, Plan, TrainState, evaluate, fit
+from jaxcnn.train import Checkpoints, Member, Plan, Programs, TrainState, evaluate, fit_together
+from jaxcnn.train.loop import Fitted
 from jaxcnn.train.parallel import warm_up
+from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 from jaxcnn.train.writers import JsonLines, TensorBoard, Writer
-
-
-@dataclass(frozen=True)
-class RunResult:
-    """What a run gave.
-
-    Args:
-        config: The run that was asked for.
-        directory: Its folder, None where nothing was written.
-        metrics: Of the last epoch: train_, validation_ and (if evaluate_test) test_ loss (nats) and accuracy.
-        history: One record an epoch.
-        predictions: Of the test split, per example: labels, predictions, probability (of the predicted class), correct;
-            empty where evaluate_test is off.
-        params: Trainable parameters.
-        macs: Multiply-accumulates of one image's forward pass, convolutions and dense layers.
-        seconds: compile, train, step (median over epochs, a step), total.
-        environment: Versions and hardware.
-        data: The data set: name, sizes, classes, shape, normalisation, hash of the validation split.
-    """
-
-    config: RunConfig
-    directory: Path | None
-    metrics: dict[str, float]
-    history: tuple[dict[str, Any], ...]
-    predictions: dict[str, np.ndarray]
-    params: int
-    macs: int
-    seconds: dict[str, float]
-    environment: dict[str, Any]
-    data: dict[str, Any]
 
 
 def run(
@@ -82,72 +54,125 @@ def run(
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
-    record = as_record(config)
-    if model is not None:
-        record["model"] = module_record(model)
-    directory = RunDirectory(Path(out)) if out is not None else None
-    if directory is not None:
-        directory.refuse_other(record)
-        if directory.finished:
-            return load_result(directory.path)
+    directory = directory_of(config, out, model)
+    if directory is not None and directory.finished:
+        return load_result(directory.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
     parts = assemble(config, dataset, model)
-    key = jax.random.key(config.seed)
-    init_key, run_key = jax.random.split(key)
-    state = parts.init(init_key)
-    about = describe(dataset)
-    options = {"progress": progress, "on_epoch": on_epoch, "name": f"{dataset.name} seed {config.seed}"}
-    if directory is not None:
-        _begin(directory, record, about)
-    state, history, compiled, before = _train(
-        config, parts, dataset, jax.device_get(state), run_key, directory, options, tensorboard
-    )
-    test, predictions = {}, {}
+    with ExitStack() as stack:
+        begun = begin(stack, config, parts, dataset, directory, model, on_epoch=on_epoch, tensorboard=tensorboard)
+        member, programs = begun.member, parts.programs
+        compiled = warm_up(programs, member.state, dataset.train, config.batch_size, member.key)
+        (fitted,) = fit_together(
+            [member], programs, parts.task, dataset.train, dataset.validation,
+            progress=progress, name=f"{dataset.name} seed {config.seed}",
+        )  # fmt: skip
+    return finish(begun, parts, dataset, fitted, programs, compiled, time.perf_counter() - started)
+
+
+class Begun(NamedTuple):
+    """A run under way: what the loop needs of it, and what lies behind it."""
+
+    config: RunConfig
+    directory: RunDirectory | None
+    member: Member
+    earlier: list[dict[str, Any]]
+
+
+def directory_of(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunDirectory | None:
+    """A run's folder, free or its own; writes nothing.
+
+    Raises:
+        InputError: It holds something else.
+    """
+    if out is None:
+        return None
+    directory = RunDirectory(Path(out))
+    directory.refuse_other(_record(config, model))
+    return directory
+
+
+def begin(
+    stack: ExitStack,
+    config: RunConfig,
+    parts: Assembly,
+    dataset: Dataset,
+    directory: RunDirectory | None,
+    model: linen.Module | None = None,
+    *,
+    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    tensorboard: bool = False,
+) -> Begun:
+    """Claim the folder, and go on from its latest checkpoint if there is one.
+
+    Args:
+        stack: Closes what is opened here.
+        config: The run, whole; the other arguments are what `run` makes of its own.
+    """
+    init_key, key = jax.random.split(jax.random.key(config.seed))
+    state = jax.device_get(parts.init(init_key))
+    plan = Plan(config.epochs, config.batch_size, config.seed, config.checkpoint_every)
+    if directory is None:
+        return Begun(config, None, Member(state, plan, key, on_epoch=on_epoch), [])
+    in_turn(lambda: _claim(directory, _record(config, model), describe(dataset)))
+    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints)), None
+    if checkpoints.latest is not None:
+        state, sums = checkpoints.restore(state)
+    per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
+    lines, writers = JsonLines(directory.metrics), list[Writer]()
+    earlier = in_turn(lambda: _earlier(lines, directory, int(state.step), per_epoch))
+    if first_host():
+        writers.append(lines)
+        if tensorboard:
+            writers.append(TensorBoard(directory.path / "tensorboard"))
+    return Begun(config, directory, Member(state, plan, key, sums, checkpoints, writers, on_epoch), earlier)
+
+
+def finish(
+    begun: Begun,
+    parts: Assembly,
+    dataset: Dataset,
+    fitted: Fitted,
+    programs: Programs,
+    compiled: float,
+    seconds: float,
+) -> RunResult:
+    """Measure a trained run on the test split, if it asks for that, and write its result.
+
+    Args:
+        begun: What `begin` gave.
+        parts: Its parts.
+        dataset: Its images.
+        fitted: What the loop gave.
+        programs: Those that trained it.
+        compiled: Seconds that compiling took, for all members together.
+        seconds: The run's share of all that was done so far.
+    """
+    config, (state, records) = begun.config, fitted
+    started, test, predictions = time.perf_counter(), {}, {}
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
+    seconds += time.perf_counter() - started + sum(record["seconds"] for record in begun.earlier)
+    history = begun.earlier + records
     metrics = {k: v for k, v in history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
-        directory=directory.path if directory else None,
+        directory=begun.directory.path if begun.directory else None,
         metrics=metrics | {f"test_{name}": value for name, value in test.items()},
         history=tuple(history),
         predictions=predictions,
         params=parts.cost.params,
         macs=parts.cost.macs,
-        seconds=_seconds(history, compiled, time.perf_counter() - started + before),
+        seconds=_seconds(history, compiled / programs.members, seconds),
         environment=environment(),
-        data=about,
+        data=describe(dataset),
+        programs=programs.record,
     )
-    if directory is not None:
-        _store(directory, result)
+    if begun.directory is not None:
+        if first_host():
+            store(begun.directory, result)
+        wait_for_hosts("stored")
     return result
-
-
-def load_result(directory: Path | str) -> RunResult:
-    """Read a finished run.
-
-    Raises:
-        InputError: Not a run's folder, not finished, or damaged; the run of a user's own module reads too, with the
-            config's model left at its default.
-    """
-    folder = RunDirectory(Path(directory))
-    config, _ = folder.read_config()
-    stored = folder.read_result()
-    try:
-        return RunResult(
-            config=config,
-            directory=folder.path,
-            metrics=stored["metrics"],
-            history=tuple(stored["history"]),
-            predictions=folder.read_predictions(stored["predictions_sha256"]) if config.evaluate_test else {},
-            params=stored["params"],
-            macs=stored["macs"],
-            seconds=stored["seconds"],
-            environment=folder.read("environment.json"),
-            data=folder.read("data.json"),
-        )
-    except KeyError as error:
-        raise InputError(f"run {str(folder.path)!r}: result.json lacks {error}; {REMEDY}") from error
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -180,43 +205,9 @@ def measure(
     return parts.task.metrics(sums), predictions
 
 
-def _train(
-    config: RunConfig,
-    parts: Assembly,
-    dataset: Dataset,
-    state: TrainState,
-    key: jax.Array,
-    directory: RunDirectory | None,
-    options: dict[str, Any],
-    tensorboard: bool,
-) -> tuple[TrainState, list[dict[str, Any]], float, float]:
-    """Fit from the latest checkpoint, if there is one, to the last epoch.
-
-    Returns:
-        State, history, the seconds that compiling took, and those of epochs trained before an interruption.
-    """
-    plan = Plan(config.epochs, config.batch_size, config.seed, config.checkpoint_every)
-    checkpoints, sums, earlier = None, None, []
-    writers: list[Writer] = []
-    with ExitStack() as stack:
-        if directory is not None:
-            checkpoints = stack.enter_context(Checkpoints(directory.checkpoints))
-            if checkpoints.latest is not None:
-                state, sums = checkpoints.restore(state)
-            lines = JsonLines(directory.metrics)
-            per_epoch = steps_per_epoch(dataset.sizes["train"], plan.batch_size)
-            earlier = _earlier(lines, directory, int(state.step), per_epoch)
-            writers.append(lines)
-            if tensorboard:
-                writers.append(TensorBoard(directory.path / "tensorboard"))
-        programs = parts.programs
-        indices, mask = batch_indices(dataset.sizes["train"], plan.batch_size, seed=plan.seed, step=0)
-        compiled = warm_up(programs, state, programs.feed(dataset.train)(indices, mask), key)
-        state, records = fit(
-            state, programs, parts.task, dataset.train, dataset.validation, plan, key,
-            sums=sums, checkpoints=checkpoints, writers=writers, **options,
-        )  # fmt: skip
-    return state, earlier + records, compiled, sum(record["seconds"] for record in earlier)
+def _record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
+    record = as_record(config)
+    return record if model is None else record | {"model": module_record(model)}
 
 
 def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: int) -> list[dict[str, Any]]:
@@ -234,7 +225,7 @@ def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: in
     return earlier
 
 
-def _begin(directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
+def _claim(directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
     """Record config, data and environment, or refuse to go on with other images than the run began with."""
     directory.claim(record)
     directory.write("environment.json", environment())
@@ -258,17 +249,3 @@ def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> di
         "step": median(record["seconds"] / record["steps_timed"] for record in whole),
         "total": total,
     }
-
-
-def _store(directory: RunDirectory, result: RunResult) -> None:
-    digest = directory.write_predictions(result.predictions) if result.predictions else None
-    directory.write_result(
-        {
-            "predictions_sha256": digest,
-            "metrics": result.metrics,
-            "history": list(result.history),
-            "params": result.params,
-            "macs": result.macs,
-            "seconds": result.seconds,
-        }
-    )

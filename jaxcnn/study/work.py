@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,11 @@ import jax
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
-from jaxcnn.run import run
+from jaxcnn.run import run, run_members
 from jaxcnn.run.assembly import module_record
 from jaxcnn.run.directory import RunDirectory
 from jaxcnn.run.environment import cores
+from jaxcnn.run.members import TooMany
 from jaxcnn.spec import as_record
 from jaxcnn.study.agenda import Agenda, Item, Metrics, agenda, config_of
 from jaxcnn.study.arm import Arm
@@ -26,6 +28,7 @@ from jaxcnn.study.stages import store_stages
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
+TOGETHER = 16  # runs in one program on an accelerator; fewer where its memory is short
 
 
 def processes(asked: int | None) -> int:
@@ -99,6 +102,7 @@ def work(
     family: FamilyFunction | None = None,
     dataset: Dataset | None = None,
     place: float = 0.0,
+    together: int | None = None,
     on_epoch: Callable[[Agenda], None] | None = None,
 ) -> None:
     """Do what a study has to do until nothing is left.
@@ -108,6 +112,8 @@ def work(
         directory: Its folder.
         family: The user's own family, where the arms are of one.
         dataset: Its images; None loads them when they are needed.
+        together: Runs of one arm and stage that are trained in one program, at most; None: 1 on a CPU, where that is
+            faster, and several on an accelerator.
         place: Where among the arms this process begins, 0 to 1: several that share a study begin at different ones.
         on_epoch: Called with the agenda after each epoch trained here.
 
@@ -115,46 +121,71 @@ def work(
         InputError: A run refuses its settings, or a folder holds what the plan does not say.
         Interrupted: Ctrl-C; the run under way is saved as far as its checkpoints go.
     """
-    read, arm = Reader(plan, directory, family), None
+    read, compiled = Reader(plan, directory, family), list[Arm]()
+    if together is None:
+        one = jax.default_backend() == "cpu" or plan.base.parallel not in ("auto", "jit")
+        together = 1 if one else TOGETHER
     while (now := agenda(plan, read)).todo:
         store_stages(directory, plan, now)
-        for item in _ordered(now.todo, arm, place):
-            with claim(directory, item.path) as mine:
-                if mine and read(item) is None:
+        for item in _ordered(now.todo, compiled, place):
+            with ExitStack() as claims:
+                if mine := _claimed(claims, directory, item, now.todo, read, together):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, item, family, dataset, on_epoch, now)
-                    arm = item.arm
+                    _train(plan, directory, mine, family, dataset, on_epoch, now)
+                    compiled = [item.arm, *(arm for arm in compiled if arm != item.arm)]
                     break
         else:
             time.sleep(WAIT_SECONDS)  # Others are at all that is left of this stage.
 
 
+def _claimed(
+    claims: ExitStack, directory: Path, item: Item, todo: Sequence[Item], read: Reader, most: int
+) -> list[Item]:
+    """A run and others of its arm and stage, which differ in seed and setting only: those that are free."""
+    alike = [other for other in todo if other != item and (other.stage, other.arm) == (item.stage, item.arm)]
+    mine: list[Item] = []
+    for each in [item, *alike]:
+        if len(mine) < most and claims.enter_context(claim(directory, each.path)) and read(each) is None:
+            mine.append(each)
+        if not mine:  # Another process is at the run that was asked for.
+            break
+    return mine
+
+
 def _train(
     plan: Plan,
     directory: Path,
-    item: Item,
+    items: Sequence[Item],
     family: FamilyFunction | None,
     dataset: Dataset,
     on_epoch: Callable[[Agenda], None] | None,
     now: Agenda,
 ) -> None:
-    run(
-        config_of(plan, item),
-        out=directory / item.path,
-        model=module_of(item.arm, family),
-        dataset=dataset,
-        progress=False,
-        on_epoch=lambda record: on_epoch(now) if on_epoch else None,
-    )
-    note(directory, item.path)
+    options: dict[str, Any] = {
+        "model": module_of(items[0].arm, family),
+        "dataset": dataset,
+        "progress": False,
+        "on_epoch": lambda record: on_epoch(now) if on_epoch else None,
+    }
+    configs, outs = [config_of(plan, item) for item in items], [directory / item.path for item in items]
+    if len(items) == 1:
+        run(configs[0], out=outs[0], **options)
+    else:
+        try:
+            run_members(configs, outs, together=len(items), **options)
+        except TooMany as error:
+            run_members(configs, outs, together=error.fit, **options)
+    for item in items:
+        note(directory, item.path)
 
 
-def _ordered(items: Sequence[Item], arm: Arm | None, place: float) -> list[Item]:
-    """The arm already compiled here first, then round the arms from this process's own starting point."""
+def _ordered(items: Sequence[Item], compiled: Sequence[Arm], place: float) -> list[Item]:
+    """The arms already compiled here first, the latest before all, then round them from this process's own place."""
     order = {label: number for number, label in enumerate(dict.fromkeys(item.arm.label for item in items))}
     start = int(place * len(order))
 
-    def rank(item: Item) -> tuple[bool, int]:
-        return item.arm != arm, (order[item.arm.label] - start) % len(order)
+    def rank(item: Item) -> tuple[int, int]:
+        known = compiled.index(item.arm) if item.arm in compiled else len(compiled)
+        return known, (order[item.arm.label] - start) % len(order)
 
     return sorted(items, key=rank)

@@ -1,11 +1,11 @@
 """Checkpoints through orbax: the state, and the little that the loop carries beside it."""
 
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from orbax.checkpoint import v1 as ocp
 
 from jaxcnn.errors import InputError
 from jaxcnn.train.state import TrainState
@@ -27,21 +27,30 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int = 2):
-        policy: Any = ocp.training.preservation_policies.LatestN(keep)  # its annotations miss its own protocol
-        self._directory = directory
-        self._orbax = ocp.training.Checkpointer(
-            str(directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
+        self._directory, self._keep = directory, keep
+
+    @cached_property
+    def _orbax(self) -> Any:
+        # A sixth of the imports' time, and a new run needs it at its first save only.
+        from orbax.checkpoint import v1 as ocp
+
+        policy: Any = ocp.training.preservation_policies.LatestN(self._keep)  # its annotations miss its own protocol
+        return ocp.training.Checkpointer(
+            str(self._directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
         )
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._orbax.close()
+        if "_orbax" in self.__dict__:
+            self._orbax.close()
 
     @property
     def latest(self) -> int | None:
         """Step of the latest whole checkpoint, None where there is none."""
+        if not self._directory.exists():
+            return None
         return self._orbax.latest.step if self._orbax.latest else None
 
     def save(self, state: TrainState, sums: dict[str, float]) -> None:

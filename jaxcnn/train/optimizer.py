@@ -5,21 +5,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+import optax.contrib
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import OptimizerConfig
+
+# (height, width, in, out) as (height * width * in, out): what goes in is reduced over, as in a dense layer.
+KERNEL_AS_MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
 
 
 def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
     """The schedule as a factor of the peak rate: step -> number in [0, 1].
 
-    Linear warm-up, then constant, steps, or half a cosine to zero (Loshchilov & Hutter 2017, without restarts).
+    Linear warm-up, then constant, steps, a straight line to zero, or half a cosine to zero (Loshchilov & Hutter 2017,
+    without restarts).
     """
     warmup = min(round(config.warmup_epochs * steps_per_epoch), total_steps - 1)
     if config.schedule == "constant":
         main = optax.constant_schedule(1.0)
     elif config.schedule == "cosine":
         main = optax.cosine_decay_schedule(1.0, max(total_steps - warmup, 1))
+    elif config.schedule == "linear":
+        main = optax.linear_schedule(1.0, 0.0, max(total_steps - warmup, 1))
     else:
         boundaries = {max(round(share * total_steps) - warmup, 1): config.factor for share in config.milestones}
         main = optax.piecewise_constant_schedule(1.0, boundaries)
@@ -33,37 +40,80 @@ def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
 def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
     """An optax transformation; `learning_rate` and `weight_decay` are in `opt_state.hyperparams` as float32 arrays.
 
-    SGD with (Nesterov) momentum or Adam. L2 decay is added to the gradient, decoupled decay to the update (Loshchilov &
-    Hutter 2019); both spare every parameter of fewer than two dimensions: biases, batch-norm scales and offsets.
+    SGD with (Nesterov) momentum, Adam, or Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
+    networks"): the momentum of a convolution's kernel, as a matrix of height * width * in rows and `out` columns, keeps
+    its singular vectors while its singular values all become about one; other parameters go by SGD. L2 decay is added
+    to the gradient, decoupled decay to the update (Loshchilov & Hutter 2019); both spare every parameter of fewer than
+    two dimensions: biases, batch-norm scales and offsets.
 
     Raises:
-        InputError: A value out of range, by name.
+        InputError: A value out of range, by name; a frozen name that no parameter has (when the state is made).
     """
     check(config)
     shape = schedule_shape(config, total_steps, steps_per_epoch)
 
     def build(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
         decay = optax.add_decayed_weights(weight_decay, mask=_is_kernel)
-        if config.name == "adam":
-            direction = optax.scale_by_adam()
-        elif config.momentum:
-            direction = optax.trace(config.momentum, nesterov=config.nesterov)
-        else:
-            direction = optax.identity()
+        direction = _direction(config)
         ordered = (decay, direction) if config.decay == "l2" else (direction, decay)
         clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
-        return optax.chain(clip, *ordered, optax.scale_by_schedule(shape), optax.scale_by_learning_rate(learning_rate))
+        rates = (optax.scale_by_schedule(shape), optax.scale_by_learning_rate(learning_rate))
+        if config.bias_scale != 1.0:
+            rates = (optax.masked(optax.scale(config.bias_scale), lambda tree: _ending(tree, ("bias",))), *rates)
+        moving = optax.chain(clip, *ordered, *rates)
+        if not config.frozen:
+            return moving
+        return optax.partition(
+            {"moving": moving, "frozen": optax.set_to_zero()},
+            lambda params: jax.tree.map(lambda held: "frozen" if held else "moving", _ending(params, config.frozen)),
+        )
 
     tx = optax.inject_hyperparams(build)(
         learning_rate=jnp.float32(config.learning_rate), weight_decay=jnp.float32(config.weight_decay)
     )
+
+    def init(params: Any) -> Any:
+        for name in config.frozen:
+            if not any(jax.tree.leaves(_ending(params, (name,)))):
+                raise InputError(f"frozen={name!r}: no parameter's path ends so; one is {_paths(params)[0]!r}")
+        return tx.init(params)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
         # optax mixes integer counts with floats, which strict dtype promotion would refuse.
         with jax.numpy_dtype_promotion("standard"):
             return tx.update(updates, state, params)
 
-    return optax.GradientTransformation(tx.init, update)
+    return optax.GradientTransformation(init, update)
+
+
+def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
+    """From gradients to the direction of a step, before rates."""
+    if config.name == "adam":
+        return optax.scale_by_adam()
+    momentum = optax.trace(config.momentum, nesterov=config.nesterov) if config.momentum else optax.identity()
+    if config.name == "sgd":
+        return momentum
+    orthogonal = optax.contrib.scale_by_muon(
+        beta=config.momentum,
+        nesterov=config.nesterov,
+        weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: KERNEL_AS_MATRIX, tree),
+    )
+    return optax.partition(
+        {"convolution": orthogonal, "rest": optax.chain(momentum, optax.scale(config.rest_scale))},
+        lambda params: jax.tree.map(lambda p: "convolution" if p.ndim == 4 else "rest", params),
+    )
+
+
+def _paths(params: Any) -> list[str]:
+    """Paths such as "block1/conv/kernel", in the order of the leaves."""
+    leaves = jax.tree_util.tree_leaves_with_path(params)
+    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
+
+
+def _ending(params: Any, names: tuple[str, ...]) -> Any:
+    """Which parameters' paths end in one of the names: a tree of booleans."""
+    found = [any(f"/{path}".endswith(f"/{name}") for name in names) for path in _paths(params)]
+    return jax.tree.unflatten(jax.tree.structure(params), found)
 
 
 def _is_kernel(params: Any) -> Any:
@@ -78,6 +128,9 @@ def check(config: OptimizerConfig) -> None:
         raise InputError(f"momentum={config.momentum}: must be in [0, 1); 0 switches it off")
     if config.weight_decay < 0:
         raise InputError(f"weight_decay={config.weight_decay}: must not be negative; 0 switches it off")
+    for name in ("bias_scale", "rest_scale"):
+        if not getattr(config, name) > 0:
+            raise InputError(f"{name}={getattr(config, name)}: must be positive; 1 leaves the rate as it is")
     if config.clip_norm is not None and config.clip_norm <= 0:
         raise InputError(f"clip_norm={config.clip_norm}: must be positive; None switches it off")
     if config.warmup_epochs < 0:

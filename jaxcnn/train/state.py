@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 
+from jaxcnn.train.drawing import drawn
+
 
 class TrainState(NamedTuple):
     """Everything that a step changes. A resume needs this and nothing else.
@@ -68,10 +70,7 @@ def apply(
 def make_init(
     module: linen.Module, tx: optax.GradientTransformation, input_shape: tuple[int, ...]
 ) -> Callable[[jax.Array], TrainState]:
-    """key -> a fresh state for images of `input_shape` (H, W, C); equal keys give equal states.
-
-    Compiled without optimisation: random kernels take seconds to optimise and run once.
-    """
+    """key -> a fresh state for images of `input_shape` (H, W, C); equal keys give equal states (see `drawing`)."""
 
     def init(key: jax.Array) -> TrainState:
         images = jnp.zeros((1, *input_shape), jnp.float32)
@@ -80,4 +79,4 @@ def make_init(
         params = variables["params"]
         return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), tx.init(params))
 
-    return jax.jit(init, compiler_options={"xla_backend_optimization_level": 0})
+    return drawn(init)

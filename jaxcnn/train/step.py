@@ -25,7 +25,7 @@ def make_train_step(
     prepare: Prepare | None = None,
     axis_name: str | None = None,
 ) -> TrainStep:
-    """The pure step `(state, batch, key) -> (state, sums)`; jit, pmap and the rest are applied in `parallel.py`.
+    """The pure step `(state, batch, key) -> (state, sums)`; jit, pmap and the rest are applied in `parallel`.
 
     Args:
         module: Any Flax linen module.
@@ -47,7 +47,9 @@ def make_train_step(
             # Examples are augmented by their position in the whole batch, on however many devices it lies.
             device = jax.lax.axis_index(axis_name)
             start = device * len(batch["mask"])
-            dropout_key = jax.random.fold_in(dropout_key, device)
+            if getattr(module, "axis_name", None) is None:
+                # Its dropout knows of no other devices, and theirs must differ; one that does draws for all of them.
+                dropout_key = jax.random.fold_in(dropout_key, device)
         if prepare is not None:
             batch = prepare(prepare_key, batch, start)
 
@@ -74,15 +76,27 @@ def make_train_step(
 
 
 def make_eval_step(
-    module: linen.Module, task: Task, *, prepare: Prepare | None = None, axis_name: str | None = None
+    module: linen.Module,
+    task: Task,
+    *,
+    prepare: Prepare | None = None,
+    axis_name: str | None = None,
+    flips: bool = False,
 ) -> EvalStep:
-    """The pure `(state, batch) -> (sums, predictions)`: running statistics, no dropout, padding masked out."""
+    """The pure `(state, batch) -> (sums, predictions)`: running statistics, no dropout, padding masked out.
+
+    With `flips` the outputs are the mean over each image and its mirror image.
+    """
 
     def step(state: TrainState, batch: Batch) -> tuple[Sums, dict[str, jax.Array]]:
         if prepare is not None:
             batch = prepare(None, batch, 0)
         variables = {"params": state.params, "batch_stats": state.batch_stats}
         outputs, _ = apply(module, variables, task.inputs(batch), train=False, mask=batch["mask"])
+        if flips:
+            inputs = task.inputs({**batch, "images": batch["images"][:, :, ::-1]})
+            mirrored, _ = apply(module, variables, inputs, train=False, mask=batch["mask"])
+            outputs = jax.tree.map(lambda a, b: (a + b) / 2, outputs, mirrored)
         return _psum(task.sums(outputs, batch), axis_name), task.decode(outputs)
 
     return step

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.data.augment import AUGMENTATIONS, crop, crop_padding, example_keys, flip, make_augment
+from jaxcnn.data.augment import AUGMENTATIONS, crop, crop_padding, example_keys, flip, make_augment, translate
 from jaxcnn.errors import InputError
 
 SHAPES = [(16, 8, 8, 1), (12, 32, 32, 3), (6, 28, 20, 1)]
@@ -43,6 +43,28 @@ def test_crop_cuts_a_window_of_the_padded_image(shape, dtype):
         np.testing.assert_array_equal(got[i], padded[i, y : y + height, x : x + width])
         offsets.add((int(y), int(x)))
     assert len(offsets) > 1
+    assert got.dtype == images.dtype
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("dtype", ["uint8", "float32"])
+def test_translate_shifts_with_reflected_edges(shape, dtype):
+    images, key = images_of(shape, dtype), jax.random.key(6)
+    got = np.asarray(jax.jit(translate)(key, images))
+    n, height, width, _ = shape
+    pads = [{8: 1, 20: 1, 28: 2, 32: 2}[side] for side in (height, width)]
+    padded = np.pad(images, ((0, 0), (pads[0],) * 2, (pads[1],) * 2, (0, 0)), mode="reflect")
+    shifts = set()
+    for i in range(n):
+        found = [
+            (y, x)
+            for y in range(2 * pads[0] + 1)
+            for x in range(2 * pads[1] + 1)
+            if np.array_equal(got[i], padded[i, y : y + height, x : x + width])
+        ]
+        assert len(found) == 1
+        shifts.update(found)
+    assert len(shifts) > 1
     assert got.dtype == images.dtype
 
 
@@ -100,7 +122,7 @@ def test_no_names_no_augmentation():
 
 
 def test_an_unknown_name_is_refused():
-    with pytest.raises(InputError, match="augment='mirror' is unknown; choose from crop, flip"):
+    with pytest.raises(InputError, match="augment='mirror' is unknown; choose from crop, flip, translate"):
         make_augment(("flip", "mirror"))
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.docs.pages import DOCS, blocks
 
-PACKAGES = ("spec", "ops", "nn", "models", "tasks", "data", "train", "analysis", "run", "study", "cli")
+PACKAGES = ("spec", "ops", "nn", "models", "tasks", "data", "train", "analysis", "run", "study", "cli", "backend")
 DIRECTIVE = re.compile(
     r"^\.\. (?:py:)?(auto\w+|currentmodule|data):: (\S+)\n(?:(?=\n)|((?:   .*\n|\n(?=   ))*))", re.MULTILINE
 )

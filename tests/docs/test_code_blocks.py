@@ -59,6 +59,7 @@ def test_command_lines_parse(page: Path, line: int, command: str, monkeypatch: p
         if words[1].startswith("docs/"):
             return
         monkeypatch.setattr(sys, "argv", words[1:])
+        monkeypatch.syspath_prepend(str(script.parent))  # as Python does with a script's folder
         with pytest.raises(Parsed):
             runpy.run_path(str(script), run_name="__main__")
         return

@@ -20,6 +20,7 @@ SPECS = {
     "resnet_b": ModelSpec("resnet", 8, 3, shortcut="B", zero_init=True),
     "resnet_without_skip": ModelSpec("resnet", 8, 3, skip=False),
     "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, block="bottleneck", stage_sizes=(1, 1)),
+    "airbench": ModelSpec("airbench", 5, 3),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), dropout=0.3),
 }
 

@@ -12,6 +12,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.run import cost as costs
 from jaxcnn.run.cost import Cost, make_stopwatch, measure_costs, measure_steps, step_cost
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.train.parallel.programs import memory_bytes
 
 TINY = RunConfig(model=ModelSpec("plain", 2, 2), batch_size=32)
 
@@ -43,7 +44,7 @@ def test_memory_grows_with_the_batch_and_holds_the_arguments(digits):
 def test_memory_is_arguments_outputs_and_temporaries_less_aliases(digits):
     shape = jax.ShapeDtypeStruct((64, 64), "float32")
     compiled = jax.jit(lambda x: (x + 1.0, x @ x), donate_argnums=0).lower(shape).compile()
-    assert costs._memory(compiled) >= 2 * 64 * 64 * 4
+    assert memory_bytes(compiled) >= 2 * 64 * 64 * 4
 
 
 def test_a_backend_without_the_analysis_has_no_memory(monkeypatch):
@@ -51,9 +52,9 @@ def test_a_backend_without_the_analysis_has_no_memory(monkeypatch):
         raise NotImplementedError
 
     compiled = jax.jit(lambda x: x + 1.0).lower(jax.ShapeDtypeStruct((4,), "float32")).compile()
-    assert costs._memory(compiled) > 0
+    assert memory_bytes(compiled) > 0
     monkeypatch.setattr(type(compiled._executable), "memory_analysis", missing)
-    assert costs._memory(compiled) is None
+    assert memory_bytes(compiled) is None
 
 
 def test_every_arm_is_timed_once_a_round_in_turns(digits, monkeypatch):

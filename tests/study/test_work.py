@@ -1,17 +1,23 @@
 """One worker's part, and what a parent makes of how its workers ended."""
 
+from contextlib import ExitStack
+
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.study.agenda import agenda
+from jaxcnn.run import load_result, run_members
+from jaxcnn.run.members import TooMany
+from jaxcnn.study.agenda import agenda, config_of
 from jaxcnn.study.claim import claim
-from jaxcnn.study.plan import Seeds, make_plan
+from jaxcnn.study.plan import Seeds, Tuning, make_plan
 from jaxcnn.study.store import store_plan
-from jaxcnn.study.work import _ordered, family_name, processes, work
+from jaxcnn.study.work import Reader, _claimed, _ordered, family_name, processes, work
 from jaxcnn.study.workers import BAD_INPUT, FAILED, STOPPED, _judge, work_together
 from jaxcnn.train.interrupt import Interrupted
 from tests.study.families import Stack, stack
-from tests.study.small import BASE, arms, small_study
+from tests.study.small import BASE, arms, journal, small_study
+
+POINT = Tuning((0.1,), (1e-4,))  # no search: nothing is trained for it
 
 
 def test_the_number_of_processes():
@@ -39,7 +45,7 @@ def test_a_run_that_another_holds_is_left_to_it(tmp_path, monkeypatch):
     plan = store_plan(make_plan(BASE, arms(), tuning=None, seeds=Seeds(1, 1)), tmp_path)
     items = agenda(plan, lambda item: None).todo
     trained = []
-    monkeypatch.setattr(module, "_train", lambda plan, directory, item, *rest: trained.append(item))
+    monkeypatch.setattr(module, "_train", lambda plan, directory, items, *rest: trained.extend(items))
     monkeypatch.setattr(module.Reader, "__call__", lambda self, item: METRICS if item in trained else None)
 
     def slept(seconds):
@@ -50,6 +56,56 @@ def test_a_run_that_another_holds_is_left_to_it(tmp_path, monkeypatch):
     with claim(tmp_path, items[3].path), pytest.raises(InterruptedError):
         work(plan, tmp_path)
     assert len(trained) == len(set(trained))
+
+
+def test_runs_of_one_arm_in_one_program(tmp_path):
+    """Three seeds, two at a time, with the results that each has alone."""
+    plan = make_plan(BASE, arms(), tuning=POINT, seeds=Seeds(3, 3))
+    for name, together in (("alone", None), ("together", 2)):
+        (tmp_path / name).mkdir()
+        work(store_plan(plan, tmp_path / name), tmp_path / name, together=together)
+    items = agenda(plan, lambda item: None).items
+    for item in items:
+        alone, together = (load_result(tmp_path / name / item.path) for name in ("alone", "together"))
+        assert together.config == alone.config == config_of(plan, item)
+        assert together.metrics == pytest.approx(alone.metrics, rel=1e-4)
+        assert (alone.programs["members"], together.programs["members"]) == (1, 1 if item.seed == items[2].seed else 2)
+    assert sorted(journal(tmp_path / "together")) == sorted(item.path for item in items)
+
+
+def test_only_free_runs_of_the_arm_and_stage_are_claimed(tmp_path):
+    plan = make_plan(BASE, arms(), tuning=POINT, seeds=Seeds(3, 3))
+    todo = agenda(plan, lambda item: None).todo
+    own = [item for item in todo if item.arm == todo[0].arm]
+    read = Reader(plan, tmp_path)
+
+    def claimed(first, most):
+        with ExitStack() as claims:
+            return _claimed(claims, tmp_path, first, todo, read, most)
+
+    assert claimed(own[0], 8) == own
+    assert claimed(own[1], 2) == [own[1], own[0]]
+    with claim(tmp_path, own[1].path):
+        assert claimed(own[0], 8) == [own[0], own[2]]
+        assert claimed(own[1], 8) == []
+
+
+def test_more_runs_than_memory_are_trained_in_smaller_groups(tmp_path, monkeypatch):
+    from jaxcnn.study import work as module
+
+    asked = []
+
+    def short(configs, outs, *, together, **options):
+        asked.append(together)
+        if together > 2:
+            raise TooMany("too many", 2)
+        return run_members(configs, outs, together=together, **options)
+
+    monkeypatch.setattr(module, "run_members", short)
+    plan = store_plan(make_plan(BASE, arms(), tuning=POINT, seeds=Seeds(3, 3)), tmp_path)
+    work(plan, tmp_path, together=3)
+    assert asked == [3, 2] * 2
+    assert agenda(plan, Reader(plan, tmp_path)).stage == "done"
 
 
 METRICS = {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": 1.0, "validation_accuracy": 0.5}

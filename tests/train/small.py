@@ -24,7 +24,7 @@ class Net(linen.Module):
         x = Conv(8, use_bias=False, name="conv")(images)  # a bias before batch norm has no gradient but noise
         x = BatchNorm(axis_name=self.axis_name, name="norm")(x, train=train, mask=mask)
         x = GlobalAvgPool()(linen.relu(x))
-        x = Dropout(self.dropout)(x, train=train)
+        x = Dropout(self.dropout, self.axis_name)(x, train=train)
         return Dense(3, name="head")(x)
 
 

@@ -1,5 +1,7 @@
 """Optimisers against the update rules that their papers and PyTorch's documentation state."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,6 +63,86 @@ def test_adam_follows_kingma_and_ba(grads):
         np.testing.assert_allclose(found["kernel"], p, rtol=1e-5)
 
 
+def newton_schulz(matrix):
+    """Five quintic steps with the coefficients that Jordan et al. 2024 publish."""
+    x = (matrix / np.linalg.norm(matrix)).T  # the smaller side first
+    for _ in range(5):
+        a = x @ x.T
+        x = 3.4445 * x + (-4.7750 * a + 2.0315 * a @ a) @ x
+    return x.T
+
+
+@pytest.mark.parametrize("nesterov", [False, True])
+def test_muon_orthogonalises_kernels_as_matrices(nesterov):
+    rng = np.random.default_rng(0)
+    config = replace(PLAIN, name="muon", learning_rate=0.1, momentum=0.6, nesterov=nesterov)
+    tx, params = make_optimizer(config, 100, 10), {"kernel": jnp.ones((3, 3, 4, 6))}
+    state, mean = tx.init(params), np.zeros((36, 6))
+    for step in range(1, 4):
+        g = rng.normal(size=(3, 3, 4, 6)).astype(np.float32)
+        updates, state = tx.update({"kernel": jnp.asarray(g)}, state, params)
+        g = g.reshape(36, 6).astype(np.float64)
+        mean = 0.6 * mean + 0.4 * g
+        # Corrected for starting at zero, Nesterov's form a step ahead (Dozat 2016).
+        ahead = 0.6 * mean / (1 - 0.6 ** (step + 1)) + 0.4 * g / (1 - 0.6**step)
+        momentum = ahead if nesterov else mean
+        moved = -np.asarray(updates["kernel"], np.float64).reshape(36, 6) / 0.1
+        np.testing.assert_allclose(moved, newton_schulz(momentum), rtol=1e-3, atol=1e-5)
+        values = np.linalg.svd(moved, compute_uv=False)
+        assert np.all((values > 0.6) & (values < 1.3)), values
+        left, _, right = np.linalg.svd(momentum, full_matrices=False)
+        np.testing.assert_allclose(left.T @ moved @ right.T, np.diag(values_in_order(left, moved, right)), atol=1e-4)
+
+
+def values_in_order(left, moved, right):
+    """Stretch of `moved` along singular directions of another matrix."""
+    return np.einsum("ik,ij,kj->k", left, moved, right)
+
+
+def test_muon_moves_the_rest_by_sgd():
+    rng = np.random.default_rng(1)
+    params = {"conv": {"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.zeros(4)}, "head": {"kernel": jnp.ones((4, 3))}}
+    config = replace(PLAIN, weight_decay=0.1, decay="decoupled", momentum=0.6, bias_scale=8.0)
+    muon, sgd = (make_optimizer(replace(config, name=name, rest_scale=5.0), 100, 10) for name in ("muon", "sgd"))
+    states = [muon.init(params), sgd.init(params)]
+    for _ in range(2):
+        grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+        (by_muon, states[0]), (by_sgd, states[1]) = (
+            tx.update(grads, s, params) for tx, s in zip((muon, sgd), states, strict=True)
+        )
+        np.testing.assert_allclose(by_muon["conv"]["bias"], 5 * by_sgd["conv"]["bias"], rtol=1e-5)
+        decay = 0.1 * 0.1  # of the weights, all ones, at a rate of 0.1: not multiplied
+        np.testing.assert_allclose(by_muon["head"]["kernel"] + decay, 5 * (by_sgd["head"]["kernel"] + decay), rtol=1e-4)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "muon"])
+def test_biases_have_a_rate_of_their_own_and_frozen_parameters_stay(name):
+    rng = np.random.default_rng(2)
+    params = {
+        "whiten": {"kernel": jnp.ones((2, 2, 1, 8)), "bias": jnp.zeros(8)},
+        "norm": {"scale": jnp.ones(8), "bias": jnp.zeros(8)},
+        "rescale": jnp.ones(2),
+    }
+    grads = jax.tree.map(lambda p: jnp.asarray(rng.normal(size=p.shape), jnp.float32), params)
+    config = replace(PLAIN, name=name, weight_decay=0.1)
+    special = replace(config, bias_scale=64.0, frozen=("whiten/kernel", "scale"))
+    plain, scaled = (
+        tx.update(grads, tx.init(params), params)[0] for tx in (make_optimizer(c, 100, 10) for c in (config, special))
+    )
+    for layer in ("whiten", "norm"):
+        np.testing.assert_allclose(scaled[layer]["bias"], 64 * plain[layer]["bias"], rtol=1e-5)
+    assert not np.any(scaled["whiten"]["kernel"])  # not by decay either
+    assert not np.any(scaled["norm"]["scale"])
+    assert np.any(plain["whiten"]["kernel"])
+    np.testing.assert_allclose(scaled["rescale"], plain["rescale"], rtol=1e-5)  # a name, not any ending of one
+
+
+def test_a_frozen_name_that_no_parameter_has_is_refused():
+    tx = make_optimizer(replace(PLAIN, frozen=("whitten/kernel",)), 10, 5)
+    with pytest.raises(InputError, match="frozen='whitten/kernel': no parameter's path ends so; one is 'w'"):
+        tx.init({"w": jnp.ones(2)})
+
+
 def test_clipping_bounds_the_global_norm():
     config = OptimizerConfig(
         learning_rate=1.0, momentum=0.0, clip_norm=1.0, weight_decay=0, schedule="constant", warmup_epochs=0
@@ -88,6 +170,8 @@ def test_schedules():
     assert values[-1] < 1e-3
     assert np.all(np.diff(values[:10]) > 0)
     assert np.all(np.diff(values[10:]) < 0)
+    linear = schedule_shape(OptimizerConfig(schedule="linear", warmup_epochs=2), 120, 10)
+    np.testing.assert_allclose([linear(i) for i in (0, 19, 20, 70, 119)], [1 / 21, 20 / 21, 1, 0.5, 0.01], rtol=1e-5)
     steps = schedule_shape(OptimizerConfig(schedule="step", milestones=(0.5, 0.75), warmup_epochs=0), 100, 10)
     np.testing.assert_allclose([steps(i) for i in (0, 49, 51, 76)], [1, 1, 0.1, 0.01], rtol=1e-6)
 
@@ -95,7 +179,7 @@ def test_schedules():
 @pytest.mark.parametrize(
     ("field", "value"),
     [("learning_rate", 0.0), ("momentum", 1.0), ("weight_decay", -1.0), ("clip_norm", 0.0), ("warmup_epochs", -1.0),
-     ("milestones", (1.5,))],
+     ("bias_scale", 0.0), ("rest_scale", -1.0), ("milestones", (1.5,))],
 )  # fmt: skip
 def test_values_out_of_range_are_named(field, value):
     with pytest.raises(InputError, match=field):

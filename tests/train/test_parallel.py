@@ -1,13 +1,17 @@
-"""pmap over four virtual devices equals one device."""
+"""pmap over four virtual devices equals one device; who gets which way; what is refused."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen
 
+from jaxcnn import ops
 from jaxcnn.data import make_augment
 from jaxcnn.errors import InputError
-from jaxcnn.train import data_parallel, make_programs, single_device
+from jaxcnn.train import data_parallel, make_programs, sharded, single_device
 from jaxcnn.train.parallel import AXIS, choose
+from jaxcnn.train.parallel.programs import compiled
 from tests.train.small import Net, difference, parts, split
 
 KEY = jax.random.key(3)
@@ -82,8 +86,82 @@ def test_the_state_given_to_place_survives():
     assert np.isfinite(np.asarray(state.params["head"]["kernel"])).all()
 
 
+class Accelerator:
+    platform = "gpu"
+
+
 def test_choice():
     assert choose("auto") == "jit"  # virtual CPU devices share the cores
-    assert choose("pmap") == "pmap"
+    assert choose("auto", [Accelerator()]) == "jit"
+    assert choose("auto", [Accelerator()] * 4) == "sharded"
+    assert [choose(mode) for mode in ("jit", "pmap", "sharded")] == ["jit", "pmap", "sharded"]
+    made = [make_programs(mode, lambda axis: parts(Net(), axis_name=axis)[:2]) for mode in ("auto", "pmap", "sharded")]
+    assert [(each.mode, each.devices) for each in made] == [("jit", 1), ("pmap", 4), ("sharded", 4)]
+    assert made[2].record == {"mode": "sharded", "devices": 4, "scan": False, "members": 1}
     with pytest.raises(InputError, match="parallel='magic'"):
         make_programs("magic", lambda axis: parts(Net())[:2])
+
+
+@pytest.mark.parametrize("make", [data_parallel, sharded])
+@pytest.mark.parametrize("devices", [0, 5])
+def test_more_devices_than_there_are(make, devices):
+    with pytest.raises(InputError, match=rf"devices={devices}: there are 4; give 1 to 4"):
+        make(*parts()[:2], devices)
+
+
+def test_fewer_devices_than_there_are():
+    states = []
+    for programs in (single_device(*parts()[:2]), sharded(*parts()[:2], 3), sharded(*parts()[:2], jax.devices()[2:])):
+        state, _ = run(programs, parts()[2], split(97), 32, 3)
+        states.append(programs.fetch(state))
+    assert difference(states[1].params, states[0].params) < 1e-5
+    assert difference(states[2].params, states[0].params) < 1e-5
+
+
+def test_dropout_does_not_depend_on_the_devices():
+    """Twelve rows on four devices, a prefix of them on three: each value falls as it would on one device."""
+    key, x = jax.random.key(0), jnp.ones((12, 50))
+    whole = ops.dropout(key, x, 0.3)
+    for count in (4, 3):
+        rows = x.reshape(count, -1, 50)
+        spread = jax.pmap(lambda rows: ops.dropout(key, rows, 0.3, axis_name=AXIS), AXIS, devices=jax.devices()[:count])
+        np.testing.assert_array_equal(np.asarray(spread(rows)).reshape(12, 50), whole)
+    np.testing.assert_array_equal(ops.dropout(key, x[:9], 0.3), whole[:9])
+
+
+class Own(linen.Module):
+    """A user's module that knows of no axis, with Flax's own dropout."""
+
+    @linen.compact
+    def __call__(self, images, train=False):
+        x = linen.Dropout(0.5, deterministic=not train)(images.reshape((images.shape[0], -1)))
+        return linen.Dense(3)(x)
+
+
+def test_modules_without_an_axis_draw_differently_on_every_device():
+    """Four devices with the same two rows: were all their masks alike, the loss would be four times that of one."""
+    one, four = (parts(Own(), axis_name=axis, synchronised=False) for axis in (None, AXIS))
+    rows = {name: np.concatenate([values] * 4) for name, values in split(2).items()}
+    losses = []
+    for programs, count in ((single_device(*one[:2]), 2), (data_parallel(*four[:2]), 8)):
+        state = programs.place(jax.device_get(one[2](jax.random.key(0))))
+        batch = programs.feed(rows)(np.arange(count, dtype=np.int32), np.ones(count, np.float32))
+        losses.append(float(programs.train(state, batch, KEY)[1]["loss"]))
+    assert losses[1] != pytest.approx(4 * losses[0], rel=1e-3)
+
+
+def test_determinism_is_an_option_of_the_compiler_on_a_gpu(monkeypatch):
+    asked = []
+    monkeypatch.setattr(jax, "jit", lambda function, **options: asked.append(options) or function)
+    compiled(len, deterministic=True)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    compiled(len, deterministic=False)
+    compiled(len, deterministic=True, donate_argnums=0)
+    assert asked == [{}, {}, {"donate_argnums": 0, "compiler_options": {"xla_gpu_deterministic_ops": True}}]
+    with pytest.raises(InputError, match=r"deterministic=True: pmap.*sharded"):
+        make_programs("pmap", lambda axis: parts(axis_name=axis)[:2], deterministic=True)
+
+
+def test_the_compiler_knows_the_option():
+    step = jax.jit(lambda x: x + 1, compiler_options={"xla_gpu_deterministic_ops": True})
+    assert int(step(jnp.int32(1))) == 2

@@ -54,6 +54,26 @@ def test_statistics_and_dropout_act_only_in_training():
         np.testing.assert_array_equal(a, b)
 
 
+def test_flips_are_the_mean_over_image_and_mirror_image():
+    from jaxcnn.tasks import classification
+    from jaxcnn.train import make_eval_step
+
+    # Its logits are its outputs for known images: the mean can be taken by hand.
+    module = Net()
+    state, data = parts(module)[2](jax.random.key(0)), batch(10, padding=2)
+    mirrored = {**data, "images": data["images"][:, :, ::-1]}
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    logits = [np.asarray(apply(module, variables, (d["images"],), train=False)[0]) for d in (data, mirrored)]
+    assert not np.allclose(*logits)
+    task = classification()
+    sums, decoded = make_eval_step(module, task, flips=True)(state, data)
+    mean = (logits[0] + logits[1]) / 2
+    np.testing.assert_allclose(decoded["probabilities"], task.decode(mean)["probabilities"], rtol=1e-5)
+    np.testing.assert_allclose(sums["loss"], task.sums(mean, data)["loss"], rtol=1e-5)
+    again, _ = make_eval_step(module, task, flips=True)(state, mirrored)
+    np.testing.assert_allclose(again["loss"], sums["loss"], rtol=1e-6)
+
+
 def test_loss_falls():
     train, _, init = parts()
     state, step = init(jax.random.key(0)), jax.jit(train)

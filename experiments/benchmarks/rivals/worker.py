@@ -1,0 +1,71 @@
+"""One rival: build, warm up, then run as many steps as each line of input says. `worker.py NAME NETWORK BATCH DTYPE`.
+
+A rival is a module here with `make(network, batch_size, dtype, variant) -> (parameters, run)`, where `run(steps)`
+returns the loss of the last step once everything is computed.
+"""
+
+import importlib
+import json
+import os
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+
+# name -> (module, variant)
+RIVALS = {
+    "ours": ("ours", ""),
+    "linen": ("linen", ""),
+    "nnx": ("nnx", ""),
+    "keras_jax": ("keras_jax", ""),
+    "torch_eager": ("pytorch", "eager"),
+    "torch_compile": ("pytorch", "compile"),
+    "torch_graphs": ("pytorch", "graphs"),
+}
+WARM_UP = 2
+
+
+def main() -> None:
+    """Answer with one JSON object a line."""
+    # What frameworks print must not mix with the answers.
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**values: object) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    name, network, batch_size, dtype = sys.argv[1:]
+    module, variant = RIVALS[name]
+    start = time.perf_counter()
+    try:
+        rival = importlib.import_module(module)
+        parameters, run = rival.make(network, int(batch_size), dtype, variant)
+    except ModuleNotFoundError as error:
+        answer(missing=f'{error.name} is not installed; pip install -e ".[benchmarks]" installs the rivals')
+        return
+    except NotImplementedError as error:
+        answer(missing=str(error))
+        return
+    first = run(1)
+    ready = time.perf_counter() - start
+    last = run(WARM_UP)
+    about = rival.about() if hasattr(rival, "about") else {}
+    answer(parameters=parameters, first_loss=first, last_loss=last, ready=ready, versions=versions(), environment=about)
+    for line in sys.stdin:
+        start = time.perf_counter()
+        loss = run(int(line))
+        answer(seconds=time.perf_counter() - start, loss=loss)
+
+
+def versions() -> dict[str, str]:
+    """Of the frameworks that are compared here."""
+    found = {}
+    for package in ("jax", "flax", "keras", "torch"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,155 @@
+"""From the start of a process to help, to an import and to the first training step, each in a process of its own.
+
+Question: how long does a user wait before anything happens, cold and warm?
+Runtime: about 3 minutes on two cores with five rounds; `--networks lenet5` takes one.
+Expected: docs/benchmarks.md. Cold: the compilation cache is empty; warm: the process before filled it. Where oneDNN's
+convolutions are on offer ("options"), their programs cannot be kept, and every start is cold.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxcnn.backend import SWITCH, backend_options
+from jaxcnn.cli import launch
+from jaxcnn.errors import InputError
+from table import Watch, markdown, summarise, write
+from turns import plain
+
+# Prints its own laps; the time is taken outside, from the process's start to its last line.
+STEP = """
+import json, sys, time
+from jaxcnn.cli.entry import guarded
+network, size, batch_size = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+laps, last = {}, [time.perf_counter()]
+
+def lap(name):
+    now = time.perf_counter()
+    laps[name], last[0] = now - last[0], now
+
+def main():
+    import jax
+    import numpy as np
+    from jaxcnn.data import Dataset
+    from jaxcnn.models import named
+    from jaxcnn.run.assembly import assemble
+    from jaxcnn.spec import RunConfig
+    lap("imports")
+    shape = (size, size, 1 if network == "lenet5" else 3)
+    images = np.random.default_rng(0).integers(0, 256, (batch_size, *shape), np.uint8)
+    split = {"images": images, "labels": np.arange(batch_size, dtype=np.int32) % 10}
+    mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.25, np.float32)
+    names = tuple(map(str, range(10)))
+    data = Dataset("random", split, split, lambda: split, names, shape, mean, std, "", {"train": batch_size})
+    parts = assemble(RunConfig(model=named(network), batch_size=batch_size, epochs=1), data)
+    lap("assembly")
+    state = jax.device_get(parts.init(jax.random.key(0)))
+    lap("initial values")
+    programs = parts.programs
+    batch = programs.feed(split)(np.arange(batch_size), np.ones(batch_size, np.float32))
+    state = programs.place(state)
+    lap("arrays")
+    jax.block_until_ready(programs.train(state, batch, jax.random.key(1)))
+    lap("first step")
+    print(json.dumps(laps), flush=True)
+
+guarded(main)
+"""
+NAMES = "import jaxcnn\nfor name in jaxcnn.__all__: getattr(jaxcnn, name)\n"
+CACHES = ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS")
+TARGETS = {"jaxcnn --help": 0.5, "resnet20: first step, cold": 5.0, "resnet20: first step, warm": 2.5}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Starts in turns.
+
+    Args:
+        networks: lenet5 (28x28x1), resnet20 and others of `jaxcnn models` (32x32x3).
+        batch_size: Images of the first step.
+        rounds: Times that every start is measured.
+        out: Folder for the JSON.
+    """
+
+    networks: tuple[str, ...] = ("lenet5", "resnet20")
+    batch_size: int = 128
+    rounds: int = 5
+    out: Path = Path("runs/benchmarks")
+
+
+SMOKE = Config(networks=("lenet5",), batch_size=8, rounds=1, out=Path("runs/benchmarks_smoke"))
+
+
+def main(config: Config) -> None:
+    from jaxcnn.run.environment import environment
+
+    watch, times, laps = Watch(), defaultdict(list), defaultdict(list)
+    for _ in range(config.rounds):
+        for name, command in (
+            ("jaxcnn --help", ["-m", "jaxcnn", "--help"]),
+            ("import jaxcnn", ["-c", "import jaxcnn"]),
+            ("import of every public name", ["-c", NAMES]),
+        ):
+            times[name].append(_start(command, {})[0])
+        for network in config.networks:
+            size = 28 if network == "lenet5" else 32
+            command = ["-c", STEP, network, str(size), str(config.batch_size)]
+            with tempfile.TemporaryDirectory() as cache:
+                kept = {"JAXCNN_CACHE": cache, SWITCH: "off"}
+                for name, variables in (("cold", kept), ("warm", kept), ("options", {"JAXCNN_CACHE": cache})):
+                    if name == "options" and not backend_options(_environment({})):
+                        continue
+                    seconds, line = _start(command, variables)
+                    times[f"{network}: first step, {name}"].append(seconds)
+                    laps[f"{network}: first step, {name}"].append(json.loads(line))
+    rows = []
+    for name, values in times.items():
+        rows.append([name, *summarise(values), TARGETS.get(name)])
+        for lap in laps[name][0] if laps[name] else ():
+            rows.append([f"… {lap}", *summarise([found[lap] for found in laps[name]]), None])
+    record = {
+        "title": "From the start of a process",
+        "columns": ["until", "median, s", "least, s", "IQR, s", "target, s"],
+        "rows": rows,
+        "notes": [f"Batch {config.batch_size}; {config.rounds} rounds, each start once a round in a new process."],
+        "environment": environment() | watch.read(),
+        "rounds": dict(times),
+    }
+    path = write(config.out, "startup", record).with_suffix(".md")
+    path.write_text(markdown(record) + "\n", encoding="utf-8")
+    print(f"table: {path}")
+
+
+def _start(command: list[str], variables: Mapping[str, str]) -> tuple[float, str]:
+    """Seconds from the start of a process to its end or, where it prints, to its last line; and that line."""
+    begun, last, seen = time.perf_counter(), "", 0.0
+    with subprocess.Popen(
+        [sys.executable, *command],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=_environment(variables),
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for line in process.stdout:
+            last, seen = line, time.perf_counter()
+        errors = process.stderr.read()
+    if process.returncode:
+        raise InputError(f"{' '.join(command)[:80]!r}: it failed ({errors.strip()[-300:]}); run it by hand")
+    return (seen if last.startswith("{") else time.perf_counter()) - begun, last
+
+
+def _environment(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment without flags and caches, so that our own defaults show."""
+    return {name: value for name, value in plain().items() if name not in CACHES} | dict(variables)
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)

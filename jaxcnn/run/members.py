@@ -1,0 +1,187 @@
+"""Runs of one architecture that differ in seed, learning rate and weight decay, trained in one program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen
+
+from jaxcnn.data import Dataset, load
+from jaxcnn.errors import InputError
+from jaxcnn.run.assembly import Assembly, MakeSteps, assemble
+from jaxcnn.run.result import RunResult, load_result
+from jaxcnn.run.runner import Begun, begin, directory_of, finish, run
+from jaxcnn.spec import RunConfig, as_record
+from jaxcnn.train import Programs, TrainState, fit_together, member_programs
+from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident_limit, size, warm_up
+
+FREE = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
+Report = Callable[[dict[str, Any]], None]
+
+
+class TooMany(InputError):
+    """More runs in one program than the device's memory holds; `fit` says how many it does."""
+
+    def __init__(self, message: str, fit: int):
+        super().__init__(message)
+        self.fit = fit
+
+
+def run_members(
+    configs: Sequence[RunConfig],
+    outs: Sequence[Path | str] | None = None,
+    *,
+    model: linen.Module | None = None,
+    dataset: Dataset | None = None,
+    together: int | None = None,
+    progress: bool = True,
+    on_epoch: Report | None = None,
+) -> list[RunResult]:
+    """Train several runs of one architecture side by side; each folder ends as `run` would have left it.
+
+    Args:
+        configs: The runs; equal but for seed, optimizer.learning_rate and optimizer.weight_decay.
+        outs: A folder each; None keeps everything in memory. Finished runs are read, interrupted ones go on.
+        model: Your own Flax module in place of `config.model`.
+        dataset: Images already loaded; None loads them.
+        together: How many in one program, on one device. None: on accelerators all, on a CPU one after another, which
+            is faster there.
+        progress: Show progress on the console.
+        on_epoch: Called with each record of each run.
+
+    Returns:
+        The results in the order of the configs. Seconds are a run's share of the time that all took.
+
+    Raises:
+        InputError: Runs that cannot share a program; what `run` refuses.
+        TooMany: More runs in one program than memory holds; an InputError that says how many fit.
+        Interrupted: Ctrl-C; all runs under way are saved.
+    """
+    folders = [None] * len(configs) if outs is None else [Path(out) for out in outs]
+    _check(configs, folders, together)
+    directories = [directory_of(config, out, model) for config, out in zip(configs, folders, strict=True)]
+    found = {i: load_result(each.path) for i, each in enumerate(directories) if each is not None and each.finished}
+    todo = [i for i in range(len(configs)) if i not in found]
+    if together is None:
+        together = 1 if jax.default_backend() == "cpu" else max(len(todo), 1)
+    for first in range(0, len(todo), together):
+        dataset = load(configs[0].data, progress=progress) if dataset is None else dataset
+        chosen = todo[first : first + together]
+        jobs = [(configs[i], folders[i]) for i in chosen]
+        found |= zip(chosen, _train(jobs, model, dataset, progress, on_epoch), strict=True)
+    return [found[i] for i in range(len(configs))]
+
+
+def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], together: int | None) -> None:
+    if not configs:
+        raise InputError("configs=[]: give at least one")
+    if len(folders) != len(configs):
+        raise InputError(f"outs: {len(folders)} folders for {len(configs)} configs; give one each")
+    named = [folder.resolve() for folder in folders if folder is not None]
+    if len(set(named)) < len(named):
+        raise InputError("outs: a folder is given twice; give each run its own")
+    if together is not None and together < 1:
+        raise InputError(f"together={together}: must be at least 1; 1 trains one run after another")
+    if together != 1 and len(configs) > 1 and configs[0].parallel not in ("auto", "jit"):
+        raise InputError(
+            f"parallel={configs[0].parallel!r}: runs in one program share one device; leave it at auto, or give "
+            "together=1"
+        )
+    first = _flat(as_record(configs[0]))
+    for number, config in enumerate(configs):
+        for name, value in _flat(as_record(config)).items():
+            if name not in FREE and value != first[name]:
+                raise InputError(
+                    f"configs[{number}]: its {name} is {value!r}, that of the first {first[name]!r}; runs in one "
+                    f"program may differ in {', '.join(FREE)} only"
+                )
+
+
+def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in record.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return flat
+
+
+def _train(
+    jobs: Sequence[tuple[RunConfig, Path | None]],
+    model: linen.Module | None,
+    dataset: Dataset,
+    progress: bool,
+    on_epoch: Report | None,
+) -> list[RunResult]:
+    """Runs that fit into one program. Those that stopped at different steps are trained apart."""
+    if len(jobs) == 1:
+        ((config, out),) = jobs
+        return [run(config, out=out, model=model, dataset=dataset, progress=progress, on_epoch=on_epoch)]
+    found: dict[int, RunResult] = {}
+    with ExitStack() as stack:
+        parts, begun = [], []
+        for config, out in jobs:
+            # Each has its own rates to begin with; their programs are the same.
+            parts.append(assemble(replace(config, parallel="jit"), dataset, model))
+            directory = directory_of(config, out, model)
+            begun.append(begin(stack, config, parts[-1], dataset, directory, model, on_epoch=on_epoch))
+        for step in sorted({int(each.member.state.step) for each in begun}):
+            group = [i for i, each in enumerate(begun) if int(each.member.state.step) == step]
+            results = _side_by_side([begun[i] for i in group], parts[group[0]], dataset, progress)
+            found |= zip(group, results, strict=True)
+    return [found[i] for i in range(len(jobs))]
+
+
+def _side_by_side(begun: Sequence[Begun], parts: Assembly, dataset: Dataset, progress: bool) -> list[RunResult]:
+    started, config = time.perf_counter(), begun[0].config
+    programs = parts.programs
+    if len(begun) > 1:
+        programs = _programs(parts.make_steps, len(begun), programs.stretch is not None, config.deterministic)
+    state = programs.join([each.member.state for each in begun])
+    key = programs.join([each.member.key for each in begun])
+    _refuse_too_many(programs, state, key, dataset, config.batch_size)
+    compiled = warm_up(programs, state, dataset.train, config.batch_size, key)
+    fitted = fit_together(
+        [each.member for each in begun], programs, parts.task, dataset.train, dataset.validation,
+        progress=progress, name=f"{dataset.name} {len(begun)} runs",
+    )  # fmt: skip
+    share = (time.perf_counter() - started) / len(begun)
+    return [
+        finish(each, parts, dataset, one, programs, compiled, share) for each, one in zip(begun, fitted, strict=True)
+    ]
+
+
+@lru_cache(maxsize=4)
+def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bool) -> Programs:
+    """Remembered, so that equal groups of one architecture compile once."""
+    return member_programs(*make_steps(None), members, scan=scan, deterministic=deterministic)
+
+
+def _refuse_too_many(programs: Programs, state: TrainState, key: jax.Array, dataset: Dataset, batch_size: int) -> None:
+    """Compare what the compiled step takes with what the device has, where it tells."""
+    limit = memory_limit()
+    if limit is None or programs.members == 1:
+        return
+    batch = {
+        name: jax.ShapeDtypeStruct((programs.members, batch_size, *values.shape[1:]), values.dtype)
+        for name, values in dataset.train.items()
+    }
+    batch["mask"] = jax.ShapeDtypeStruct((programs.members, batch_size), np.float32)
+    step: Any = programs.train
+    needed = memory_bytes(step.lower(state, batch, key).compile())
+    if needed is None:
+        return
+    data = sum(size(split) for split in (dataset.train, dataset.validation) if size(split) <= resident_limit())
+    if needed + data > limit:
+        fit = max(int((limit - data) * programs.members // needed), 1)
+        raise TooMany(
+            f"together={programs.members}: these runs take {(needed + data) / 2**20:,.0f} MiB at once and the device "
+            f"has {limit / 2**20:,.0f}; {fit} fit, so give together={fit}",
+            fit,
+        )

@@ -1,0 +1,63 @@
+"""Sums and predictions over a split, and how sums add up."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxcnn.data import batch_indices, steps_per_epoch
+from jaxcnn.train.parallel import Arrays, Feed, Programs
+from jaxcnn.train.state import TrainState
+
+Sums = dict[str, float]
+
+
+def evaluate(
+    state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int
+) -> tuple[Sums, dict[str, np.ndarray]]:
+    """Sums over `count` examples in stored order, and the decoded predictions of each.
+
+    Args:
+        state: State on the devices (`programs.place`), of one run.
+        programs: The steps.
+        feed: Batches of the split (`programs.feed(arrays)`).
+        count: Examples in the split.
+        batch_size: Examples a step; the last batch is padded and masked.
+    """
+    totals: Sums = {}
+    decoded: list[dict[str, np.ndarray]] = []
+    for indices, mask in _in_order(count, batch_size):
+        sums, predictions = programs.evaluate(state, feed(indices, mask))
+        totals = add(totals, jax.device_get(sums))
+        real = np.flatnonzero(mask)
+        decoded.append({k: np.asarray(v)[real] for k, v in predictions.items()})
+    return totals, {k: np.concatenate([part[k] for part in decoded]) for k in decoded[0]}
+
+
+def examples(arrays: Arrays) -> int:
+    """Examples in a split: the leading length that its arrays share."""
+    return len(next(iter(arrays.values())))
+
+
+def _in_order(count: int, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    steps = range(steps_per_epoch(count, batch_size))
+    return [batch_indices(count, batch_size, seed=0, step=step, shuffle=False) for step in steps]
+
+
+def totals_of(state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int) -> list[Sums]:
+    """Each member's sums over a split. Nothing waits for the devices before the last batch is dispatched."""
+    batches = _in_order(count, batch_size)
+    waiting = [programs.evaluate(state, feed(indices, mask))[0] for indices, mask in batches]
+    parts = [programs.part(sums) for sums in jax.device_get(waiting)]
+    return [add({}, *of_one) for of_one in zip(*parts, strict=True)]
+
+
+def add(totals: Sums, *parts: Mapping[str, Any]) -> Sums:
+    """One after another in float64, so that totals do not depend on how often the console asked or on stretches."""
+    result = dict(totals)
+    for part in parts:
+        for name, values in part.items():
+            for value in np.ravel(values):
+                result[name] = result.get(name, 0.0) + float(value)
+    return result

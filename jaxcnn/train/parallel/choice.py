@@ -1,0 +1,91 @@
+"""Which way of driving the step a run gets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import jax
+
+from jaxcnn.errors import InputError
+from jaxcnn.train.parallel.mapped import data_parallel
+from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident_limit, size
+from jaxcnn.train.parallel.sharded import sharded
+from jaxcnn.train.parallel.single import single_device
+from jaxcnn.train.step import EvalStep, TrainStep
+
+MODES = ("jit", "pmap", "sharded")
+
+
+def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
+    """jit, pmap or sharded: auto takes sharded where there are several accelerators, and jit on a CPU.
+
+    Virtual CPU devices share the same cores, so they are used only where that is asked for.
+
+    Raises:
+        InputError: There is no such mode.
+    """
+    if mode != "auto":
+        if mode not in MODES:
+            raise InputError(f"parallel={mode!r}: choose auto, {', '.join(MODES)}")
+        return mode
+    devices = jax.devices() if devices is None else devices
+    return "sharded" if len(devices) > 1 and devices[0].platform != "cpu" else "jit"
+
+
+def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
+    """Whether stretches of steps become one program: None says yes on an accelerator that holds the training split.
+
+    Args:
+        scan: As asked for.
+        mode: As `choose` resolved it.
+        train: The training split.
+
+    Raises:
+        InputError: Asked for where it cannot be.
+    """
+    fits = size(train) <= resident_limit()
+    if scan is None:
+        return fits and mode != "pmap" and jax.default_backend() != "cpu"
+    if scan and mode == "pmap":
+        raise InputError("scan=True: pmap makes one step at a time; choose parallel='sharded', or leave scan out")
+    if scan and not fits:
+        raise InputError(
+            f"scan=True: the training split of {size(train):,} bytes does not fit into the {resident_limit():,} bytes "
+            "kept for data on the device; leave scan out, or train on fewer (train_size) or smaller (size) images"
+        )
+    return bool(scan)
+
+
+def make_programs(
+    mode: str,
+    make_steps: Callable[[str | None], tuple[TrainStep, EvalStep]],
+    *,
+    devices: int | Sequence[Device] | None = None,
+    local_statistics: bool = False,
+    scan: bool = False,
+    deterministic: bool = False,
+) -> Programs:
+    """Bind the steps to this machine's devices.
+
+    Args:
+        mode: jit, pmap or sharded (`choose` resolves auto).
+        make_steps: axis name (None on one device) -> (train step, eval step).
+        devices: pmap and sharded: which, or how many; None: all.
+        local_statistics: sharded: batch norm keeps each device's own statistics (under pmap the steps themselves say).
+        scan: Stretches of steps as one program (`choose_scan`); not with pmap.
+        deterministic: On a GPU, equal runs are equal to the bit, and slower; not with pmap.
+
+    Raises:
+        InputError: No such mode, more devices than there are, or what pmap does not have.
+    """
+    mode = choose(mode)
+    if mode == "jit":
+        return single_device(*make_steps(None), scan=scan, deterministic=deterministic)
+    if mode == "sharded":
+        axis_name = AXIS if local_statistics else None
+        steps = make_steps(axis_name)
+        return sharded(*steps, devices, axis_name=axis_name, scan=scan, deterministic=deterministic)
+    if scan or deterministic:
+        name = "scan" if scan else "deterministic"
+        raise InputError(f"{name}=True: pmap has no such option; choose parallel='sharded'")
+    return data_parallel(*make_steps(AXIS), devices)
