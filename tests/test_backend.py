@@ -2,6 +2,7 @@
 
 import json
 import os
+import platform
 import subprocess
 import sys
 
@@ -209,3 +210,38 @@ def test_a_second_process_compiles_nothing(tmp_path):
     hits, misses = printed(python(CACHED, **variables))
     assert misses > 2
     assert printed(python(CACHED, **variables)) == [hits + misses, 0]
+
+
+MALLOC_SEEN = """
+import ctypes, os
+from jaxcnn import backend
+backend.keep_memory()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_void_p]
+
+def faults():
+    return int(open("/proc/self/stat").read().rsplit(")", 1)[1].split()[7])
+
+def use():
+    block = libc.malloc(ctypes.c_size_t(2**24))
+    ctypes.memset(block, 1, 2**24)
+    libc.free(block)
+
+use()
+before = faults()
+use()
+print(faults() - before, os.environ.get("MALLOC_ARENA_MAX"))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the settings are glibc's")
+@pytest.mark.parametrize(("variables", "kept"), [({}, True), ({"JAXCNN_BACKEND_OPTIONS": "off"}, False)])
+def test_freed_memory_is_kept(variables, kept):
+    """16 MiB used a second time: 4096 pages come back as zeros, or none do."""
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
+    found = subprocess.run(
+        [sys.executable, "-c", MALLOC_SEEN], env=plain | variables, capture_output=True, text=True, check=True
+    )
+    faults, arenas = found.stdout.split()
+    assert (int(faults) < 100) == kept
+    assert (arenas == "1") == kept

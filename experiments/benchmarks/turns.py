@@ -106,11 +106,11 @@ class Rival:
 
 
 def plain() -> dict[str, str]:
-    """The environment without XLA flags, caches and promotion rules: every rival has its framework's defaults.
+    """The environment without XLA flags, caches, promotion and memory rules: every rival has its framework's defaults.
 
     On an accelerator the processes share its memory: none may take it all in advance.
     """
-    dropped = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_NUMPY_")
+    dropped = ("XLA_FLAGS", "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_", "JAX_NUMPY_", "MALLOC_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
     return {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", **kept}
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from itertools import islice
 from pathlib import Path
 
 from rich.console import Console
@@ -28,20 +29,28 @@ def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> 
         The results in the order of the jobs.
 
     Raises:
-        InputError: A config or folder that cannot be; `workers` below 1.
+        InputError: A config or folder that cannot be; `workers` below 1; no jobs.
         Interrupted: Ctrl-C; the runs under way are saved as far as their checkpoints go.
     """
     if workers < 1:
         raise InputError(f"workers={workers}: give 1 or more")
+    if not jobs:
+        raise InputError("jobs=(): give at least one (config, folder)")
     if workers == 1:
         return [run(config, out=folder, progress=progress) for config, folder in jobs]
-    console, results = Console(stderr=True, quiet=not progress), []
+    console = Console(stderr=True, quiet=not progress)
+    results: dict[int, RunResult] = {}
     with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
-        for result in pool.map(_train, jobs):
-            results.append(result)
-            error = 100 - 100 * result.metrics["validation_accuracy"]
-            console.print(f"{len(results)}/{len(jobs)} {result.directory}: validation error {error:.2f} %")
-    return results
+        # No more than the workers have in hand: what waited in the pool's queue would still be run after Ctrl-C.
+        left = iter(enumerate(jobs))
+        running = {pool.submit(_train, job): place for place, job in islice(left, workers)}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                result = results[running.pop(future)] = future.result()
+                running |= {pool.submit(_train, job): place for place, job in islice(left, 1)}
+                error = 100 - 100 * result.metrics["validation_accuracy"]
+                console.print(f"{len(results)}/{len(jobs)} {result.directory}: validation error {error:.2f} %")
+    return [results[place] for place in range(len(jobs))]
 
 
 def _train(job: Job) -> RunResult:

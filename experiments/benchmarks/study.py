@@ -1,0 +1,91 @@
+"""The main job of this checkout against another's, in turns: the README's study, from its command to its report.
+
+Question: how much sooner does a study answer than it did at another commit?
+Runtime: about 3 minutes and a half a round on two cores.
+Expected: docs/benchmarks.md. The grid of learning rates is not extended, so that both train the same number of runs.
+A checkout to compare with: `git worktree add ../before 207d0db`. Both run with the packages of this environment, each
+with a compilation cache of its own that is empty at the start.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+from jaxcnn.cli import launch
+from jaxcnn.errors import InputError
+from table import Watch, markdown, ratio, summarise, write
+from turns import plain
+
+HERE = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class Config:
+    """Studies in turns.
+
+    Args:
+        before: A checkout of the state to compare with; None: this one against itself.
+        rounds: Times that each is run.
+        flags: Of deep_vs_wide.py.
+        out: Folder for the JSON.
+    """
+
+    before: Path | None = None
+    rounds: int = 1
+    flags: tuple[str, ...] = ("--tuning.extensions", "0")
+    out: Path = Path("runs/benchmarks")
+
+
+SMOKE = Config(flags=("--smoke",), out=Path("runs/benchmarks_smoke"))
+
+
+def main(config: Config) -> None:
+    from jaxcnn.run.environment import environment
+
+    folders = {"before": (config.before or HERE).resolve(), "now": HERE}
+    watch, times, processor = Watch(), defaultdict(list), defaultdict(list)
+    for turn in range(config.rounds):
+        for name in ("before", "now") if turn % 2 == 0 else ("now", "before"):
+            begun, used = time.perf_counter(), os.times()
+            _study(folders[name], config.flags)
+            times[name].append(time.perf_counter() - begun)
+            spent = os.times()
+            processor[name].append(spent[2] + spent[3] - used[2] - used[3])
+    now = summarise(times["now"]).median
+    rows = [
+        [name, *summarise(times[name]), summarise(processor[name]).median, ratio(summarise(times[name]).median, now)]
+        for name in times
+    ]
+    record = {
+        "title": "The main job",
+        "columns": ["state", "median, s", "least, s", "IQR, s", "processor, s", "now is faster by"],
+        "rows": rows,
+        "notes": [f"`deep_vs_wide.py {' '.join(config.flags)}`; {config.rounds} round(s), caches empty at the start."],
+        "environment": environment() | watch.read(),
+        "rounds": dict(times),
+    }
+    path = write(config.out, "study", record).with_suffix(".md")
+    path.write_text(markdown(record) + "\n", encoding="utf-8")
+    print(markdown(record))
+
+
+def _study(folder: Path, flags: tuple[str, ...]) -> None:
+    """Run the script of a checkout, with that checkout's own package."""
+    script = folder / "experiments" / "deep_vs_wide.py"
+    if not script.exists():
+        raise InputError(f"before={str(folder)!r}: it holds no experiments/deep_vs_wide.py; give a checkout of jaxcnn")
+    with tempfile.TemporaryDirectory() as place:
+        variables = plain() | {"JAXCNN_CACHE": f"{place}/cache", "PYTHONPATH": str(folder)}
+        command = [sys.executable, str(script), *flags, "--out", f"{place}/out"]
+        done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise InputError(f"{str(script)!r}: it failed ({done.stderr.strip()[-300:]}); run it by hand")
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)
