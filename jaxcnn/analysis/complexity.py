@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
+from jaxcnn.ops.forms import as_written
 
 MARK = "jaxcnn_layer_"
 # How modules in the wild call the switch between training and inference, and what inference is.
@@ -118,7 +119,8 @@ def _trace(
         with nn.intercept_methods(mark):
             return module.apply(variables, x, **settings)
 
-    return calls, jax.make_jaxpr(apply)(variables, x)
+    with as_written():  # What the network is, not in which form this platform computes it.
+        return calls, jax.make_jaxpr(apply)(variables, x)
 
 
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:

@@ -18,7 +18,9 @@ XLA's own choices cost more than the convolutions themselves (measured by experi
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import NamedTuple
 
 import jax
@@ -38,6 +40,19 @@ FEW_PIXELS = 64
 SHORT_ROW, LONG_ROW = 80, 160
 
 
+_AS_WRITTEN = ContextVar("as_written", default=False)
+
+
+@contextmanager
+def as_written() -> Iterator[None]:
+    """Within this, every convolution is traced as the plain operation: for those who count what a network computes."""
+    token = _AS_WRITTEN.set(True)
+    try:
+        yield
+    finally:
+        _AS_WRITTEN.reset(token)
+
+
 class Forms(NamedTuple):
     """How one convolution is computed: forwards, and its derivatives towards the images and towards the kernel."""
 
@@ -54,7 +69,7 @@ def forms(image: Sequence[int], kernel: Sequence[int], stride: Pair) -> Forms | 
         kernel: Height and width of the kernel, channels in and out.
         stride: Of the convolution.
     """
-    if jax.default_backend() != "cpu":
+    if _AS_WRITTEN.get() or jax.default_backend() != "cpu":
         return None
     if kernel[0] * kernel[1] > image[0] * image[1]:
         return Forms(unrolled, unrolled, unrolled)

@@ -115,3 +115,9 @@ def test_batch_norm_differentiates_twice_like_its_definition():
         way = jnp.cos(x)
         for kind in (lambda f: jax.grad(f)(x), lambda f: jax.jvp(jax.grad(f), (x,), (way,))[1]):
             np.testing.assert_allclose(kind(ours), kind(definition), rtol=1e-3, atol=2e-5)
+
+
+def test_those_who_count_see_the_plain_operation():
+    with forms.as_written():
+        assert forms.forms((2, 2), (3, 3, 16, 16), (1, 1)) is None
+    assert forms.forms((2, 2), (3, 3, 16, 16), (1, 1)) is not None

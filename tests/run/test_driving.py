@@ -12,6 +12,7 @@ from PIL import Image
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.files import write_sealed
+from jaxcnn.ops.forms import as_written
 from jaxcnn.run import cost, load_result, predict, run
 from jaxcnn.run.assembly import assemble
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
@@ -84,7 +85,8 @@ def one_step(config):
     state, key = parts.init(jax.random.key(0)), jax.random.key(0)
     batch = {**{name: jnp.asarray(values[:50]) for name, values in DATA.train.items()}, "mask": jnp.ones(50)}
     train = parts.make_steps(None)[0]
-    lines = str(jax.make_jaxpr(train)(state, batch, key)).splitlines()
+    with as_written():
+        lines = str(jax.make_jaxpr(lambda *inputs: train(*inputs))(state, batch, key)).splitlines()
     types = {line.split("=")[0].split(":")[-1].split("[")[0] for line in lines if "= conv_general_dilated" in line}
     return types, state, jax.jit(train)(state, batch, key)[0]
 

@@ -31,9 +31,9 @@ def test_a_worker_keeps_to_its_arm_and_begins_at_its_own_place():
     plan = make_plan(BASE, arms(), seeds=Seeds(2, 2))
     todo = agenda(plan, lambda item: None).todo
     labels = [arm.label for arm in arms()]
-    assert [item.arm.label for item in _ordered(todo, None, 0.0)][:1] == labels[:1]
-    assert [item.arm.label for item in _ordered(todo, None, 0.5)][:1] == labels[1:]
-    kept = _ordered(todo, arms()[1], 0.0)
+    assert [item.arm.label for item in _ordered(todo, [], 0.0)][:1] == labels[:1]
+    assert [item.arm.label for item in _ordered(todo, [], 0.5)][:1] == labels[1:]
+    kept = _ordered(todo, [arms()[1]], 0.0)
     assert [item.arm.label for item in kept] == [labels[1]] * (len(todo) // 2) + [labels[0]] * (len(todo) // 2)
     assert set(kept) == set(todo)
 

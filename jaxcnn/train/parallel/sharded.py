@@ -55,36 +55,28 @@ def sharded(
         deterministic: On a GPU, equal runs are equal to the bit, and slower.
     """
     devices = pick(devices, jax.devices())
-    mesh = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,))
+    mesh, stretch = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), scanned(train)
     whole, rows, rows_of_steps = (NamedSharding(mesh, spec) for spec in (WHOLE, ROWS, ROWS_OF_STEPS))
-    stretch = scanned(train)
     if axis_name is not None:
         train = _mapped(train, mesh, (WHOLE, ROWS, WHOLE), WHOLE)
         stretch = _mapped(stretch, mesh, (WHOLE, WHOLE, ROWS_OF_STEPS, ROWS_OF_STEPS, WHOLE), WHOLE)
         evaluate = _mapped(evaluate, mesh, (WHOLE, ROWS), (WHOLE, ROWS))
     options: dict[str, Any] = {"out_shardings": whole, "deterministic": deterministic}
-    program = compiled(
-        stretch, in_shardings=(whole, whole, rows_of_steps, rows_of_steps, whole), donate_argnums=0, **options
-    )
-
-    def place(state: TrainState) -> TrainState:
-        return jax.tree.map(lambda a: _put(a, whole), state)
+    spread = (whole, whole, rows_of_steps, rows_of_steps, whole)
+    program = compiled(stretch, in_shardings=spread, donate_argnums=0, **options)
 
     def feed(arrays: Arrays) -> Feed:
         if size(arrays) > resident_limit():
             return lambda indices, mask: _from_host(arrays, *pad(indices, mask, len(devices)), rows)
-        on_devices = place_all(arrays)
+        on_devices = _put_all(arrays, whole)
 
         def batch(indices: np.ndarray, mask: np.ndarray) -> Batch:
             return collect(on_devices, *(_put(part, rows) for part in pad(indices, mask, len(devices))))
 
         return batch
 
-    def place_all(arrays: Arrays) -> dict[str, jax.Array]:
-        return {name: _put(values, whole) for name, values in arrays.items()}
-
     def held(arrays: Arrays) -> Stretch:
-        on_devices = place_all(arrays)
+        on_devices = _put_all(arrays, whole)
 
         def steps(state: TrainState, indices: np.ndarray, masks: np.ndarray, key: jax.Array):
             chosen = (_put(part, rows_of_steps) for part in pad(indices, masks, len(devices)))
@@ -98,11 +90,15 @@ def sharded(
         devices=len(devices),
         train=compiled(train, in_shardings=(whole, rows, whole), donate_argnums=0, **options),
         evaluate=compiled(evaluate, in_shardings=(whole, rows), **options),
-        place=place,
+        place=lambda state: jax.tree.map(lambda a: _put(a, whole), state),
         fetch=jax.device_get,
         feed=feed,
         stretch=held if scan else None,
     )
+
+
+def _put_all(arrays: Arrays, sharding: NamedSharding) -> dict[str, jax.Array]:
+    return {name: _put(values, sharding) for name, values in arrays.items()}
 
 
 def _mapped(function: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
