@@ -19,7 +19,7 @@ from pathlib import Path
 from jaxcnn.backend import SWITCH, backend_options
 from jaxcnn.cli import launch
 from jaxcnn.errors import InputError
-from table import Watch, markdown, summarise, write
+from table import Watch, summarise, write
 from turns import plain
 
 # Prints its own laps; the time is taken outside, from the process's start to its last line.
@@ -121,9 +121,7 @@ def main(config: Config) -> None:
         "environment": environment() | watch.read(),
         "rounds": dict(times),
     }
-    path = write(config.out, "startup", record).with_suffix(".md")
-    path.write_text(markdown(record) + "\n", encoding="utf-8")
-    print(f"table: {path}")
+    write(config.out, "startup", record)
 
 
 def _start(command: list[str], variables: Mapping[str, str]) -> tuple[float, str]:

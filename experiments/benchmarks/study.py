@@ -18,7 +18,7 @@ from pathlib import Path
 
 from jaxcnn.cli import launch
 from jaxcnn.errors import InputError
-from table import Watch, markdown, ratio, summarise, write
+from table import Watch, ratio, summarise, write
 from turns import plain
 
 HERE = Path(__file__).resolve().parents[2]
@@ -69,9 +69,7 @@ def main(config: Config) -> None:
         "environment": environment() | watch.read(),
         "rounds": dict(times),
     }
-    path = write(config.out, "study", record).with_suffix(".md")
-    path.write_text(markdown(record) + "\n", encoding="utf-8")
-    print(markdown(record))
+    write(config.out, "study", record)
 
 
 def _study(folder: Path, flags: tuple[str, ...]) -> None:

@@ -10,6 +10,10 @@ LEARNING_RATE, MOMENTUM, WEIGHT_DECAY = 0.01, 0.9, 5e-4
 MEAN, STD = 0.5, 0.29  # of uniform pixels in [0, 1]
 
 
+class Absent(Exception):
+    """A rival needs hardware that this machine lacks; the message names both."""
+
+
 def pixels(network: str, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Images uint8 (N, H, W, C) and labels int32 (N,)."""
     rng = np.random.default_rng(0)

@@ -6,7 +6,7 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from networks import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, batch
+from networks import CLASSES, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY, Absent, batch
 from torch import nn
 
 conv3 = partial(nn.Conv2d, kernel_size=3, padding=1, bias=False)
@@ -76,7 +76,7 @@ def compiled(model: nn.Module, variant: str, device: str) -> Callable[[torch.Ten
     if variant == "eager":
         return model
     if variant == "graphs" and device == "cpu":
-        raise NotImplementedError("CUDA graphs need a CUDA device")
+        raise Absent("CUDA graphs need a CUDA device")
     return torch.compile(model, mode="reduce-overhead" if variant == "graphs" else "default")
 
 

@@ -11,6 +11,8 @@ import sys
 import time
 from importlib.metadata import PackageNotFoundError, version
 
+from networks import Absent
+
 # name -> (module, variant)
 RIVALS = {
     "ours": ("ours", ""),
@@ -42,7 +44,7 @@ def main() -> None:
     except ModuleNotFoundError as error:
         answer(missing=f'{error.name} is not installed; pip install -e ".[benchmarks]" installs the rivals')
         return
-    except NotImplementedError as error:
+    except Absent as error:
         answer(missing=str(error))
         return
     first = run(1)
