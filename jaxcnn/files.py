@@ -24,6 +24,17 @@ def cache_dir() -> Path:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Errors of the system that name no file, such as that of a full disk, name this one."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = str(path)
+        raise
+
+
+@contextmanager
 def in_one_move(path: Path, *, once: bool = False) -> Iterator[Path]:
     """A name to write to, which becomes `path` when the block ends: an interruption leaves the old file or the new one.
 
@@ -39,13 +50,14 @@ def in_one_move(path: Path, *, once: bool = False) -> Iterator[Path]:
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
     try:
-        yield partial
-        with partial.open("rb") as written:
-            os.fsync(written.fileno())  # Else a power cut could leave the new name with nothing in it.
-        if once:
-            _first(partial, path)
-        else:
-            partial.replace(path)
+        with naming(path):
+            yield partial
+            with partial.open("rb") as written:
+                os.fsync(written.fileno())  # Else a power cut could leave the new name with nothing in it.
+            if once:
+                _first(partial, path)
+            else:
+                partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
 

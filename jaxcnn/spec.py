@@ -6,8 +6,9 @@ Nothing here imports JAX, so that help pages and `doctor` answer before a backen
 from __future__ import annotations
 
 import json
+import types
 from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal, TypeVar, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxcnn.errors import InputError
 
@@ -42,6 +43,8 @@ class ModelSpec:
         padding: Padding of the lenet convolutions: same_first (pad 2, then valid), valid, same.
         zero_init: Start the last batch-norm scale of each residual block at zero.
         dropout: Share of units dropped: before dense layers, after hidden ones, or inside wrn blocks.
+        stochastic_depth: Share of examples for which the last residual block is skipped in training; it grows linearly
+            from the first block to it (residual families).
     """
 
     family: str = "resnet"
@@ -61,6 +64,7 @@ class ModelSpec:
     padding: Literal["same_first", "valid", "same"] | None = None
     zero_init: bool | None = None
     dropout: float = 0.0
+    stochastic_depth: float | None = None
 
 
 @dataclass(frozen=True)
@@ -75,7 +79,11 @@ class DataConfig:
         size: Resize images to size x size pixels; None: as stored.
         on_bad: What a file that cannot be decoded does: refuse (an error that names it) or skip (a warning that does).
         augment: Names of `jaxcnn.data.augment.AUGMENTATIONS` applied in training, in order: flip, crop (pad and crop),
-            translate (shift by up to 2 of 32 pixels, edges reflected).
+            translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, cutout, color_jitter, randaugment.
+        mix: mixup, cutmix or both (one of them for each pair): images and labels of neighbours in a batch are mixed.
+        stream: Decode images when a step needs them, rather than once into a cache: for folders and TFDS sets larger
+            than the disk or the memory.
+        workers: stream only: processes that decode; 0: threads of this one.
         classes: glyphs only: number of classes.
         images: glyphs only: number of images, all splits together.
         data_seed: glyphs only: seed of the drawing.
@@ -88,6 +96,9 @@ class DataConfig:
     size: int | None = None
     on_bad: Literal["refuse", "skip"] = "refuse"
     augment: tuple[str, ...] = ()
+    mix: tuple[str, ...] = ()
+    stream: bool = False
+    workers: int = 0
     classes: int = 10
     images: int = 2000
     data_seed: int = 0
@@ -143,6 +154,14 @@ class RunConfig:
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
         label_smoothing: Share of the target spread evenly over the classes.
+        class_weights: Weight of each class in the loss, one a class; balanced: inversely as they occur in the
+            training split; None: all alike.
+        ema: Decay a step of a moving average of the weights, which validation and test then use; None: off.
+        accumulate: Parts of a batch that are computed one after another, for want of memory: the gradient is that of
+            the whole batch; batch norm sees a part at a time.
+        patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.
+        on_nonfinite: What a step does whose loss or gradients are not finite: stop (the run ends as diverged, and what
+            is known of that step is written) or skip (the step changes nothing and is counted).
         seed: Seeds initialisation, order, dropout and augmentation together.
         parallel: auto (one device: jit; several accelerators: sharded), jit, pmap, or sharded (jit over a mesh of all
             devices, of every host).
@@ -151,7 +170,10 @@ class RunConfig:
             memory holds the data (on a CPU convolutions inside a scan are many times slower).
         compute_dtype: Type of activations and of the arithmetic on them; parameters, statistics and loss stay float32.
         deterministic: On a GPU, only kernels whose sums have a fixed order: equal runs equal to the bit, and slower.
-        checkpoint_every: Epochs between checkpoints.
+        checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
+        checkpoint_steps: Also save within an epoch, so many steps after the last save; None: off.
+        checkpoint_minutes: Also save within an epoch, so many minutes after the last save; None: off.
+        keep: How many of the latest checkpoints are kept; the best on validation is kept beside them.
         test_flips: Classify by the mean of an image's logits and its mirror image's, in validation and test.
         evaluate_test: Read the test split, once, after the last epoch; False (tuning) never opens it.
     """
@@ -162,6 +184,11 @@ class RunConfig:
     epochs: int = 10
     batch_size: int = 128
     label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    ema: float | None = None
+    accumulate: int = 1
+    patience: int | None = None
+    on_nonfinite: Literal["stop", "skip"] = "stop"
     seed: int = 0
     parallel: Literal["auto", "jit", "pmap", "sharded"] = "auto"
     sync_batch_norm: bool = True
@@ -169,6 +196,9 @@ class RunConfig:
     compute_dtype: Literal["float32", "bfloat16"] = "float32"
     deterministic: bool = False
     checkpoint_every: int = 1
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = None
+    keep: int = 2
     test_flips: bool = False
     evaluate_test: bool = True
 
@@ -189,10 +219,28 @@ def from_record(kind: type[T], record: dict[str, Any], where: str = "config") ->
     hints = get_type_hints(kind)
     unknown = sorted(set(record) - set(hints))
     if unknown:
-        raise InputError(f"{where}: unknown field {unknown[0]!r}; it was written by another version of jaxcnn")
+        raise InputError(
+            f"{where}: unknown field {unknown[0]!r}; restore the file, or read it with the version that wrote it"
+        )
     values = {}
     for name, value in record.items():
         if is_dataclass(hints[name]):
             value = from_record(hints[name], value, f"{where}.{name}")
+        elif not _of_type(value, hints[name]):
+            raise InputError(f"{where}: {name}={value!r} is no value of that field; restore the file")
         values[name] = tuple(value) if isinstance(value, list) else value
     return kind(**values)
+
+
+def _of_type(value: Any, hint: Any) -> bool:
+    """Whether a JSON value is one of an annotated type: plain types, unions, Literal, tuple[X, ...]."""
+    origin, inner = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_of_type(value, each) for each in inner)
+    if origin is Literal:
+        return isinstance(value, str) and value in inner
+    if origin is tuple:
+        return isinstance(value, list | tuple) and all(_of_type(item, inner[0]) for item in value)
+    if hint in (int, float):
+        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+    return isinstance(value, hint)

@@ -2,10 +2,14 @@
 
 import gc
 import os
+import signal
 import sys
+import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from types import FrameType
 from typing import NoReturn, TypeVar
 
 from jaxcnn.backend import SWITCH, apply_backend_options, apply_cache, backend_options, backend_started, keep_memory
@@ -13,6 +17,9 @@ from jaxcnn.errors import InputError
 from jaxcnn.files import cache_dir
 
 Config = TypeVar("Config")
+
+BAD_INPUT, DIVERGED, RESUMABLE, INTERRUPTED = 2, 3, 75, 130
+"""Exit codes besides 0. RESUMABLE is EX_TEMPFAIL of sysexits.h: stopped by a signal, saved, to be started again."""
 
 # command -> (module that holds the function of that name, one line of help)
 COMMANDS = {
@@ -25,7 +32,7 @@ COMMANDS = {
     ),
     "report": ("studying", "rebuild a study's report without training: jaxcnn report DIR"),
     "models": ("listing", "list models, or one model's layers, parameters and MACs: jaxcnn models resnet20"),
-    "data": ("listing", "list data sets, describe or prepare one: jaxcnn data [NAME | prepare NAME]"),
+    "data": ("listing", "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]"),
     "doctor": ("listing", "versions, devices, caches, and files that shadow a package"),
 }
 
@@ -48,8 +55,8 @@ def usage() -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit: 0 done, 2 bad input (one sentence on stderr), 130 interrupted."""
-    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command and exit with 0, or with one of the codes above and one sentence on stderr."""
+    typed, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0)
@@ -65,8 +72,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         _refuse(InputError(f"command {name!r}: unknown; {hint}"))
-    command = getattr(import_module(f"jaxcnn.cli.{COMMANDS[name][0]}"), name)
-    guarded(lambda: command(rest))
+    if typed and name == "train" and any(word.startswith("--hosts") for word in rest):
+        from jaxcnn.cli.supervise import supervise
+
+        supervise(RESUMABLE)
+    goes_on = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
+    guarded(lambda: getattr(import_module(f"jaxcnn.cli.{COMMANDS[name][0]}"), name)(rest), goes_on=goes_on)
 
 
 def launch(
@@ -85,14 +96,63 @@ def launch(
 
     flags = [flag for flag in sys.argv[1:] if flag != "--smoke"]
     default = smoke if len(flags) < len(sys.argv) - 1 else config()
-    guarded(lambda: main(tyro.cli(config, args=flags, default=default)), onednn=onednn)
+    guarded(lambda: main(tyro.cli(config, args=flags, default=default)), onednn=onednn, goes_on=True)
 
 
-def guarded(call: Callable[[], object], *, onednn: bool | None = None) -> None:
-    """Run a command: bad input becomes one sentence and exit code 2, Ctrl-C one sentence and 130."""
+def guarded(call: Callable[[], object], *, onednn: bool | None = None, goes_on: bool = False) -> None:
+    """Run a command: bad input becomes one sentence and exit code 2, a signal one sentence and RESUMABLE.
+
+    Args:
+        call: The command.
+        onednn: As for `launch`.
+        goes_on: The same command goes on from what is there, whenever it was stopped; else a signal that comes before
+            anything is saved gives INTERRUPTED.
+    """
+    with _stoppable() as came:
+        try:
+            prepare_backend(onednn)
+            call()
+        except KeyboardInterrupt as interrupt:
+            _interrupted(interrupt, goes_on)
+        except Exception as error:
+            if came:  # An import that a signal interrupts may raise anything.
+                _interrupted(KeyboardInterrupt(), goes_on)
+            _judge(error)
+
+
+@contextmanager
+def _stoppable() -> Iterator[list[int]]:
+    """SIGTERM stops like Ctrl-C, wherever it comes; those that have come are in the list.
+
+    A signal that this process was started to ignore stays ignored.
+    """
+    came: list[int] = []
+    if threading.current_thread() is not threading.main_thread():
+        yield came
+        return
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        came.append(number)
+        raise KeyboardInterrupt
+
+    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in heard}
     try:
-        prepare_backend(onednn)
-        call()
+        yield came
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def _interrupted(interrupt: KeyboardInterrupt, goes_on: bool) -> NoReturn:
+    print(str(interrupt) or "interrupted; the same command goes on from what is there", file=sys.stderr)
+    sys.exit(RESUMABLE if goes_on or getattr(interrupt, "resumable", False) else INTERRUPTED)
+
+
+def _judge(error: Exception) -> NoReturn:
+    """End with what an error means for whoever typed the command; one that means nothing to them is raised."""
+    try:
+        raise error
     except InputError as error:
         _refuse(error)
     except BrokenPipeError:
@@ -102,11 +162,16 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None) -> None:
     except OSError as error:
         if error.filename is None:
             raise
-        remedy = "check the path, its permissions and the free space"
+        remedy = "check the path, its permissions and the free space; the same command goes on from what is there"
         _refuse(InputError(f"{str(error.filename)!r}: {error.strerror}; {remedy}"))
-    except KeyboardInterrupt as interrupt:
-        print(str(interrupt) or "interrupted; the same command goes on from the last checkpoint", file=sys.stderr)
-        sys.exit(130)
+    except MemoryError:
+        _refuse(InputError("memory: there is not enough of it for this; choose a smaller batch_size, width or size"))
+    except Exception:
+        if not _host_lost(error):
+            raise
+        print(f"jaxcnn: {error}", file=sys.stderr, flush=True)
+        # JAX's own end would wait for the host that is gone.
+        os._exit(RESUMABLE)
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
@@ -127,6 +192,13 @@ def prepare_backend(onednn: bool | None = None) -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
+def _host_lost(error: Exception) -> bool:
+    hosts = sys.modules.get("jaxcnn.train.parallel.hosts")
+    return hosts is not None and isinstance(error, hosts.HostLost)
+
+
 def _refuse(error: InputError) -> NoReturn:
-    print(f"jaxcnn: {error}", file=sys.stderr)
-    sys.exit(2)
+    # Names of files may hold control characters, which no terminal should obey.
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+    print(f"jaxcnn: {text}", file=sys.stderr)
+    sys.exit(BAD_INPUT)

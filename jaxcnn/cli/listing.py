@@ -126,8 +126,13 @@ def parse_shape(text: str) -> tuple[int, int, int]:
 
 
 def data(arguments: Sequence[str]) -> None:
-    """List, describe or prepare data sets."""
+    """List, describe, check or prepare data sets."""
     words = list(arguments)
+    if words[:1] == ["check"]:
+        from jaxcnn.cli.checking import check
+
+        check(words[1:])
+        return
     if words[:1] == ["prepare"]:
         _prepare(words[1:])
         return
@@ -143,7 +148,8 @@ def data(arguments: Sequence[str]) -> None:
         else:
             _print_table("data sets", tuple(known[0]._fields), [tuple(map(str, entry)) for entry in known])
             print(
-                "also: the path of a folder of images (root/class/*.png) or of an .npz file; `jaxcnn data prepare NAME`"
+                "also: the path of a folder of images (root/class/*.png) or of an .npz file; "
+                "`jaxcnn data check NAME`, `jaxcnn data prepare NAME`"
             )
         return
     described = info(flags.config, progress=not flags.json)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -17,7 +17,7 @@ from jaxcnn.study.plan import Plan, Seeds, Tuning
 
 if TYPE_CHECKING:
     from jaxcnn.data import Dataset
-    from jaxcnn.study import Arm
+    from jaxcnn.study import Arm, Cluster
 
 
 DEFAULT_PARAMS = (27_000,)
@@ -43,6 +43,11 @@ class StudyFlags:
         tuning: Learning rates and weight decays tried for every arm.
         seeds: Pilot runs and most runs per arm.
         workers: Processes side by side; default one per core on a CPU, one on an accelerator.
+        place: local: processes of this machine. ray: a Ray cluster (extra `ray`), which sees the folder of the study.
+        ray_address: HOST:PORT of the cluster's head, or auto: the cluster that this machine belongs to; default
+            $RAY_ADDRESS, else a Ray of this machine's own.
+        cores_per_run: ray only: cores of a run; default 1.
+        gpus_per_run: ray only: GPUs of a run, 0.5 for half of one; default 1 where the cluster has GPUs.
         dry_run: Show arms, counts, number of runs and estimated time from a measured step; train nothing.
         out: Folder of the study; the same command goes on where an interrupted one stopped.
     """
@@ -59,6 +64,10 @@ class StudyFlags:
     tuning: Tuning = field(default_factory=Tuning)
     seeds: Seeds = field(default_factory=Seeds)
     workers: int | None = None
+    place: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    cores_per_run: int | None = None
+    gpus_per_run: float | None = None
     dry_run: bool = False
     out: Path = Path("runs/study")
 
@@ -97,7 +106,9 @@ def study(arguments: Sequence[str]) -> None:
     from jaxcnn.study import make_plan, run_study, show_report
     from jaxcnn.study.work import processes
 
-    processes(flags.workers)
+    place = place_of(flags)
+    if place == "local":
+        processes(flags.workers)
     arms = solve(flags)
     declared = {
         "hypothesis": flags.hypothesis, "margin": flags.margin, "tuning": flags.tuning, "seeds": flags.seeds,
@@ -105,9 +116,31 @@ def study(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         dataset = load(flags.config.data, progress=True)
         return preview(make_plan(flags.config, arms, **declared), dataset, flags.workers)
-    result = run_study(flags.config, arms, out=flags.out, workers=flags.workers, **declared)
+    result = run_study(flags.config, arms, out=flags.out, workers=flags.workers, place=place, **declared)
     show_report(result, flags.out)
     return None
+
+
+def place_of(flags: StudyFlags) -> Literal["local"] | Cluster:
+    """Where the runs are trained."""
+    asked = {name: getattr(flags, name) for name in ("ray_address", "cores_per_run", "gpus_per_run")}
+    if flags.place == "local":
+        for name, value in asked.items():
+            if value is not None:
+                raise InputError(f"{name}={value}: it is for a Ray cluster; give place=ray as well, or leave it out")
+        return "local"
+    from jaxcnn.study import Cluster
+
+    if not flags.seconds and not flags.dry_run:
+        leave_accelerators()
+    return Cluster(flags.ray_address, flags.cores_per_run, flags.gpus_per_run)
+
+
+def leave_accelerators() -> None:
+    """Keep this process, which trains nothing, to the CPU: JAX would take a GPU's memory from the workers beside it."""
+    import jax
+
+    jax.config.update("jax_platforms", "cpu")
 
 
 def solve(flags: StudyFlags) -> list[Arm]:

@@ -1,29 +1,41 @@
-"""Images: where they come from (sources), how they are batched (pipeline) and varied (augment)."""
+"""Images: where they come from (sources, stream), how they are batched (pipeline) and varied (augment)."""
 
-from jaxcnn.data.augment import AUGMENTATIONS, make_augment
+from jaxcnn.data.augment import AUGMENTATIONS, MIXES, make_augment, make_mix
 from jaxcnn.data.catalog import Known, names
 from jaxcnn.data.dataset import BadImage, Dataset, Split
 from jaxcnn.data.decode import decode_image
+from jaxcnn.data.findings import Found, Inspection
+from jaxcnn.data.inspection import inspect
 from jaxcnn.data.pipeline import batch_indices, batches, epoch_order, normalize, steps_per_epoch, take
 from jaxcnn.data.prepare import prepare
 from jaxcnn.data.sources import info, load
+from jaxcnn.data.stream import StreamedImages, is_streamed, read_ahead, resident_bytes_bound
 
 __all__ = [
     "AUGMENTATIONS",
+    "MIXES",
     "BadImage",
     "Dataset",
+    "Found",
+    "Inspection",
     "Known",
     "Split",
+    "StreamedImages",
     "batch_indices",
     "batches",
     "decode_image",
     "epoch_order",
     "info",
+    "inspect",
+    "is_streamed",
     "load",
     "make_augment",
+    "make_mix",
     "names",
     "normalize",
     "prepare",
+    "read_ahead",
+    "resident_bytes_bound",
     "steps_per_epoch",
     "take",
 ]

@@ -2,6 +2,7 @@
 
 An entry is a folder named after a hash of the source's identity. It is written under another name and renamed, so that
 an interrupted run leaves nothing that looks like an entry; one that was damaged later is noticed and written anew.
+What else is costly to learn of a source (labels, statistics) lies beside them, in small files.
 """
 
 from __future__ import annotations
@@ -11,20 +12,25 @@ import json
 import re
 import shutil
 import uuid
+import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.dataset import BadImage, Pool, Source, Split
+from jaxcnn.data.dataset import BadImage, Source, Split
+from jaxcnn.data.opening import shown
 from jaxcnn.errors import InputError
-from jaxcnn.files import cache_dir
+from jaxcnn.files import cache_dir, in_one_move
 
-FORMAT = 1
+FORMAT = 2
 """Raise it when decoding changes, so that entries of older versions are not read."""
+
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
+"""What an .npz file raises that is missing or damaged: it knows its checksums."""
 
 CHECKED_ROWS = 2048
 """Images of an entry that its checksum covers, evenly spread: all of a small set, a sample of a large one."""
@@ -39,9 +45,35 @@ class Decoded(NamedTuple):
 
 def entry_path(source: Source, split: str, on_bad: str = "refuse") -> Path:
     """Where the decoded arrays of one split of a source lie, or will."""
-    key = json.dumps([FORMAT, split, on_bad, source.identity], sort_keys=True, default=str)
-    slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(source.name).name)[:40].strip("_") or "set"
-    return cache_dir() / "data" / f"{slug}-{split}-{hashlib.sha256(key.encode()).hexdigest()[:20]}"
+    return _place(source.name, split, [FORMAT, split, on_bad, source.identity])
+
+
+def remembered(name: str, what: str, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
+    """A small array that is a function of `key`, from the cache or made now.
+
+    A cache that cannot be written costs the time to make it again, no more.
+
+    Args:
+        name: The data set, as the user wrote it.
+        what: What the array says of it, one word.
+        key: JSON-able; equal keys, equal arrays.
+        make: Makes it.
+    """
+    path = _place(name, what, [FORMAT, what, key]).with_suffix(".npz")
+    with suppress(*DAMAGE), path.open("rb") as file, np.load(file, allow_pickle=False) as held:
+        return held["array"]
+    array = make()
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with in_one_move(path) as partial, partial.open("wb") as file:
+            np.savez(file, array=array)
+    return array
+
+
+def _place(name: str, what: str, key: object) -> Path:
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
+    slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(name).name)[:40].strip("_") or "set"
+    return cache_dir() / "data" / f"{slug}-{what}-{digest}"
 
 
 def decoded(source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False) -> Decoded:
@@ -119,18 +151,19 @@ def _checksum(images: np.ndarray, labels: np.ndarray) -> int:
 def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool) -> None:
     pool, labels, skipped = source.pools[split], [], []
     shape, first = None, ""
-    with (folder / "images.npy").open("w+b") as file, _bar(source.name, split, pool, progress) as advance:
+    doing = f"decoding {Path(source.name).name} {split}"
+    with (folder / "images.npy").open("w+b") as file, bar(doing, pool.length, progress) as advance:
         for example in pool.read():
             if isinstance(example.image, BadImage):
                 if on_bad == "refuse":
-                    raise _refused(source, example.name, example.image)
-                skipped.append(f"{example.name}: {example.image}")
+                    raise refused(source.name, example.name, example.image)
+                skipped.append(f"{shown(example.name)}: {example.image}")
             else:
                 if shape is None:
                     shape, first = example.image.shape, example.name
                     _header(file, (pool.length, *shape))
                 elif example.image.shape != shape:
-                    raise _sizes_differ(source, first, shape, example.name, example.image.shape)
+                    raise sizes_differ(source.name, first, shape, example.name, example.image.shape)
                 # Plain writes, not a writable memory map: on a full disk the latter kills the process.
                 file.write(np.ascontiguousarray(example.image).data)
                 labels.append(example.label)
@@ -153,23 +186,31 @@ def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
     np.lib.format.write_array_header_1_0(file, contents)
 
 
-def _refused(source: Source, name: str, reason: BadImage) -> InputError:
+def refused(source: str, name: str, reason: BadImage) -> InputError:
+    """The sentence about an image of a data set that cannot be decoded."""
     return InputError(
-        f"{name} in data set {source.name!r} cannot be used: {reason}; remove or replace it, "
+        f"{shown(name)} in data set {source!r} cannot be used: {reason}; remove or replace it, "
         f"or set on_bad='skip' to leave such files out with a warning"
     )
 
 
-def _sizes_differ(source: Source, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
+def sizes_differ(source: str, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
+    """The sentence about two images of a data set, with their shapes (H, W, C)."""
     return InputError(
-        f"images of data set {source.name!r} differ in size ({first} is {shape[1]}x{shape[0]} pixels, {name} is "
-        f"{other[1]}x{other[0]}); set size, such as size=64, to resize all of them to one"
+        f"images of data set {source!r} differ in size ({shown(first)} is {shape[1]}x{shape[0]} pixels, {shown(name)} "
+        f"is {other[1]}x{other[0]}); set size, such as size=64, to resize all of them to one"
     )
 
 
 @contextmanager
-def _bar(name: str, split: str, pool: Pool, progress: bool) -> Iterator[Any]:
-    """Yield a function to call after each image; with a progress bar where one is wanted."""
+def bar(doing: str, total: int, progress: bool = True) -> Iterator[Callable[[], object]]:
+    """Yield a function to call after each of `total` examples; with a progress bar where one is wanted.
+
+    Args:
+        doing: What takes the time: the bar's label.
+        total: How often it will be called.
+        progress: Show the bar, on standard error.
+    """
     if not progress:
         yield lambda: None
         return
@@ -178,5 +219,5 @@ def _bar(name: str, split: str, pool: Pool, progress: bool) -> Iterator[Any]:
 
     console = Console(stderr=True)
     with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(f"decoding {Path(name).name} {split}", total=pool.length)
+        task = bars.add_task(doing, total=total)
         yield lambda: bars.advance(task)

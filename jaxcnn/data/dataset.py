@@ -24,10 +24,21 @@ class Example(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The examples behind one split of a source: how many, and a function that reads them all in order."""
+    """The examples behind one split of a source, and the ways to read them.
+
+    Args:
+        length: How many.
+        read: All of them, in stored order.
+        at: One of them alone, by its place in that order; picklable, so that other processes may have it. None where
+            the source is in memory anyway.
+        labels: int32 (length,), of all of them, without an image being decoded; calls its argument once a label that
+            had to be read. None likewise.
+    """
 
     length: int
     read: Callable[[], Iterator[Example]]
+    at: Callable[[int], Example] | None = None
+    labels: Callable[[Callable[[], object]], np.ndarray] | None = None
 
 
 class Source(NamedTuple):
@@ -51,7 +62,7 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set in memory (or mapped into it) with its splits fixed.
+    """A data set with its splits fixed: in memory, mapped into it, or with images that are decoded when indexed.
 
     Args:
         name: As the user wrote it.
@@ -66,6 +77,7 @@ class Dataset(NamedTuple):
         sizes: Number of images of "train", "validation" and "test".
         skipped: Files of the training and validation splits that were skipped, each with its reason.
         where: Folder or file it was read from, or the package that drew it.
+        sampled: Number of training images that `mean` and `std` were taken from; None: all of them.
     """
 
     name: str
@@ -80,3 +92,4 @@ class Dataset(NamedTuple):
     sizes: dict[str, int]
     skipped: tuple[str, ...] = ()
     where: str = ""
+    sampled: int | None = None

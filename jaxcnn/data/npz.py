@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -27,12 +29,18 @@ KEYS = (
 )
 """Ways to name the arrays: the plain pair, Keras' names, MedMNIST's names."""
 
+BOMB_BYTES, BOMB_RATIO = 2**30, 200
+"""An array of more bytes than this, compressed to less than one byte in so many, is refused: images never are."""
+
+READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
 
 def npz_source(name: str, path: Path, size: int | None = None) -> Source:
     """An .npz file as a source.
 
     Images are (N, H, W) or (N, H, W, C): integers 0..255, or floats 0..1, which are scaled. Labels are whole numbers
-    (N,) or (N, 1) from 0; an array "class_names" may name them. Files that need pickle are refused.
+    (N,) or (N, 1) from 0; an array "class_names" may name them. Files that need pickle are refused, and so is what is
+    damaged, claims more than it holds or expands without measure.
 
     Args:
         name: As the user wrote it.
@@ -67,23 +75,54 @@ def _array_names(name: str, path: Path) -> set[str]:
     try:
         with zipfile.ZipFile(path) as archive:
             return {entry.removesuffix(".npy") for entry in archive.namelist()}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise InputError(f"{name!r} cannot be read as an .npz file ({error}); write it with numpy.savez") from None
+    except Exception as error:  # a damaged directory is reported in many ways
+        reason = _reason(error)
+        raise InputError(f"{name!r} cannot be read as an .npz file ({reason}); write it with numpy.savez") from None
+
+
+@contextmanager
+def _reading(name: str, key: str) -> Iterator[None]:
+    """Whatever zipfile, zlib, struct and NumPy raise for a damaged array becomes one sentence."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"array {key!r} of {name!r} cannot be read ({_reason(error)}); save the file anew") from None
+
+
+def _reason(error: Exception) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
+
+
+def _header(name: str, path: Path, key: str) -> tuple[int, ...]:
+    """An array's shape, once its header is known to agree with what the file holds."""
+    with _reading(name, key), zipfile.ZipFile(path) as archive:
+        entry = archive.getinfo(f"{key}.npy")
+        with archive.open(entry) as file:
+            shape, _, dtype = READERS[np.lib.format.read_magic(file)](file)
+            held = entry.file_size - file.tell()
+    if dtype.hasobject:
+        raise InputError(
+            f"array {key!r} of {name!r} is an object array, which is never unpickled; "
+            f"save it as a rectangular array of numbers"
+        )
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != held:
+        raise InputError(
+            f"array {key!r} of {name!r} cannot be read (it claims the shape {shape} of {dtype} and holds {held:,} "
+            f"bytes); save the file anew"
+        )
+    if held > max(BOMB_BYTES, BOMB_RATIO * entry.compress_size):
+        raise InputError(
+            f"array {key!r} of {name!r} expands from {entry.compress_size:,} to {held:,} bytes, which no images do; "
+            f"if they are meant, write them with numpy.savez, uncompressed"
+        )
+    return shape
 
 
 def _length(name: str, path: Path, pair: tuple[str, str]) -> int:
     """Common length of images and labels, from the headers alone."""
-    lengths = []
-    with zipfile.ZipFile(path) as archive:
-        for key in pair:
-            try:
-                with archive.open(f"{key}.npy") as file:
-                    version = np.lib.format.read_magic(file)
-                    reads = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-                    shape = reads[version](file)[0]
-            except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
-                raise InputError(f"array {key!r} of {name!r} cannot be read ({error}); save the file anew") from None
-            lengths.append(shape[0] if shape else 0)
+    lengths = [next(iter(_header(name, path, key)), 0) for key in pair]
     if lengths[0] != lengths[1]:
         raise InputError(
             f"{name!r} has {lengths[0]} images in {pair[0]!r} and {lengths[1]} labels in {pair[1]!r}; "
@@ -95,39 +134,34 @@ def _length(name: str, path: Path, pair: tuple[str, str]) -> int:
 
 
 def _array(name: str, path: Path, key: str) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            return archive[key]
-    except ValueError as error:
-        if "allow_pickle" in str(error) or "Object arrays" in str(error):
-            raise InputError(
-                f"array {key!r} of {name!r} is an object array, which is never unpickled; "
-                f"save it as a rectangular array of numbers"
-            ) from None
-        raise InputError(f"array {key!r} of {name!r} cannot be read ({error}); save the file anew") from None
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise InputError(f"array {key!r} of {name!r} cannot be read ({error}); save the file anew") from None
+    _header(name, path, key)
+    with _reading(name, key), zipfile.ZipFile(path) as archive, archive.open(f"{key}.npy") as file:
+        return np.lib.format.read_array(file, allow_pickle=False)
 
 
 def _labels(name: str, path: Path, key: str) -> np.ndarray:
     labels = _array(name, path, key)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
-    whole = labels.ndim == 1 and (labels.dtype.kind in "iub" or (labels.dtype.kind == "f" and (labels % 1 == 0).all()))
-    if not whole:
+    floats = labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.floor(labels)).all()
+    if labels.ndim != 1 or not (labels.dtype.kind in "iub" or floats):
         raise InputError(
             f"array {key!r} of {name!r} is {labels.dtype} {labels.shape}; labels must be whole numbers of shape (N,)"
         )
-    labels = labels.astype(np.int64)
     if len(labels) and (labels.min() < 0 or labels.max() > 1_000_000):
         worst = labels.min() if labels.min() < 0 else labels.max()
         raise InputError(f"array {key!r} of {name!r} holds the label {worst}, out of range; number the classes from 0")
-    return labels
+    return labels.astype(np.int64)
 
 
 def _class_names(name: str, path: Path, key: str, present: set[str]) -> tuple[str, ...]:
     if "class_names" in present:
-        return tuple(str(value) for value in _array(name, path, "class_names"))
+        names = _array(name, path, "class_names")
+        if names.ndim != 1 or names.dtype.kind not in "USiu":
+            raise InputError(
+                f"array 'class_names' of {name!r} is {names.dtype} {names.shape}; save one string for each class"
+            )
+        return tuple(value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value) for value in names)
     labels = _labels(name, path, key)
     classes = int(labels.max()) + 1
     empty = np.setdiff1d(np.arange(classes), labels)
@@ -154,6 +188,11 @@ def _images(name: str, path: Path, key: str) -> np.ndarray:
         )
     if images.dtype == np.uint8:
         return images
+    if images.dtype.kind == "f" and not np.isfinite(images).all():
+        raise InputError(
+            f"array {key!r} of {name!r} holds values that are not finite (NaN or infinity), the first in image "
+            f"{int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))}; replace them by numbers in 0..1"
+        )
     if images.dtype.kind in "iu" and images.min() >= 0 and images.max() <= 255:
         return images.astype(np.uint8)
     if images.dtype.kind == "b" or (images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1):

@@ -12,12 +12,16 @@ from jaxcnn.data.cache import Decoded, decoded
 from jaxcnn.data.catalog import find_source
 from jaxcnn.data.dataset import Dataset, Source, Split
 from jaxcnn.data.stratify import channel_statistics, divide, validation_hash
+from jaxcnn.data.stream import only, open_pool, sampled_statistics
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
 
 def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     """Load a data set: decoded once, cached, and divided in a way that no seed changes.
+
+    With `config.stream` nothing is decoded in advance: images are when they are indexed (`jaxcnn.data.stream`), the
+    splits are the same, and mean and deviation are those of a sample where the training split is large.
 
     A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
     recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
@@ -32,7 +36,7 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     >>> load(DataConfig("digits")).sizes
     {'train': 1137, 'validation': 300, 'test': 360}
     """
-    _check(config)
+    check_fields(config)
     source = find_source(config)
     pool = _read(source, config, progress, "train")
     labels, skipped = pool.split["labels"], pool.skipped
@@ -42,7 +46,7 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
         own = _read(source, config, progress, "validation")
         validation, skipped = _like(train, own.split, config, "validation"), skipped + own.skipped
         chosen = np.arange(len(validation["labels"]))
-    mean, std = channel_statistics(train["images"])
+    mean, std, sampled = _statistics(source, config, train)
     tests = source.pools["test"].length if "test" in source.pools else len(parts.test)
     return Dataset(
         name=config.name,
@@ -57,6 +61,7 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
         sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": tests},
         skipped=skipped,
         where=source.where,
+        sampled=sampled,
     )
 
 
@@ -77,6 +82,12 @@ def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
     }
 
 
+def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:
+    if config.stream:
+        return sampled_statistics(source, train, config.on_bad)
+    return *channel_statistics(train["images"]), None
+
+
 def _load_test(source: Source, config: DataConfig, progress: bool, train: Split, indices: np.ndarray) -> Split:
     if "test" not in source.pools:
         return _pick(_read(source, config, progress, "train").split, indices)
@@ -84,7 +95,10 @@ def _load_test(source: Source, config: DataConfig, progress: bool, train: Split,
 
 
 def _read(source: Source, config: DataConfig, progress: bool, name: str) -> Decoded:
-    result = decoded(source, name, on_bad=config.on_bad, progress=progress)
+    if config.stream:
+        result = Decoded(open_pool(source, name, on_bad=config.on_bad, progress=progress), ())
+    else:
+        result = decoded(source, name, on_bad=config.on_bad, progress=progress)
     if result.skipped:
         warnings.warn(
             f"skipped {len(result.skipped)} files of data set {config.name!r}: {'; '.join(result.skipped)}",
@@ -109,7 +123,7 @@ def _pick(split: Split, indices: np.ndarray) -> Split:
     """The examples at sorted `indices`; without a copy where that is all of them."""
     if len(indices) == len(split["labels"]):
         return split
-    return {key: array[indices] for key, array in split.items()}
+    return {key: only(array, indices) for key, array in split.items()}
 
 
 def _like(train: Split, split: Split, config: DataConfig, name: str) -> Split:
@@ -123,12 +137,15 @@ def _like(train: Split, split: Split, config: DataConfig, name: str) -> Split:
     return split
 
 
-def _check(config: DataConfig) -> None:
+def check_fields(config: DataConfig) -> None:
+    """Refuse values that no data set can have, by name."""
     if not 0 < config.validation < 1:
         raise InputError(f"validation={config.validation} must be a share between 0 and 1, such as 0.1")
     if config.train_size is not None and config.train_size < 1:
         raise InputError(f"train_size={config.train_size} must be at least 1; leave it out to use all images")
     if config.size is not None and not 1 <= config.size <= 4096:
         raise InputError(f"size={config.size} must lie in 1..4096 pixels; choose such a number or leave it out")
+    if config.workers < 0:
+        raise InputError(f"workers={config.workers} must not be negative; 0 decodes in threads")
     if config.on_bad not in ("refuse", "skip"):
         raise InputError(f"on_bad={config.on_bad!r} must be 'refuse' or 'skip'")

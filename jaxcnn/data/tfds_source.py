@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from jaxcnn.data.cache import remembered
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, ordered_map
 from jaxcnn.errors import InputError
@@ -135,8 +140,12 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
     identity["files"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
     decoded: Any = builder.info.features
     names = tuple(EMNIST_CLASSES.get(config) or decoded[keys[1]].names)
-    reader = _Reader(name, builder, keys, size, transpose=emnist, offset=int(config == "letters"))
-    return Source(name, str(folder), identity, names, _pools(name, builder, reader))
+    shards, lengths = _splits(name, builder)
+    channels = 1 if decoded[keys[0]].shape[-1] == 1 else 3
+    offset = int(config == "letters")
+    reader = _Reader(name, folder, shards, keys, channels, size, transpose=emnist, offset=offset)
+    pools = {split: _pool(reader, split, length, identity) for split, length in lengths.items()}
+    return Source(name, str(folder), identity, names, {SPLIT_NAMES[split]: pool for split, pool in pools.items()})
 
 
 def _metadata(name: str, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -154,59 +163,112 @@ def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> Input
     )
 
 
-def _pools(name: str, builder: Any, reader: _Reader) -> dict[str, Pool]:
-    splits = {SPLIT_NAMES[split]: split for split in builder.info.splits if split in SPLIT_NAMES}
+def _splits(name: str, builder: Any) -> tuple[dict[str, list[str]], dict[str, int]]:
+    """Files and number of examples of each split, by the set's own names."""
+    splits = {split: builder.info.splits[split] for split in builder.info.splits if split in SPLIT_NAMES}
     if "train" not in splits:
         raise InputError(
             f"data set {name!r} has no split called train, only {', '.join(sorted(builder.info.splits))}; "
             f"choose a set with a training split"
         )
-    return {
-        ours: Pool(builder.info.splits[theirs].num_examples, lambda theirs=theirs: reader.read(theirs))
-        for ours, theirs in splits.items()
+    shards = {
+        split: [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in info.file_instructions]
+        for split, info in splits.items()
     }
+    return shards, {split: info.num_examples for split, info in splits.items()}
+
+
+def _pool(reader: _Reader, split: str, length: int, identity: dict[str, Any]) -> Pool:
+    def labels(advance: Callable[[], object]) -> np.ndarray:
+        read = functools.partial(reader.labels, split, length, advance)
+        return remembered(reader.name, f"{split}-labels", identity, read)
+
+    return Pool(length, functools.partial(reader.read, split), functools.partial(reader.at, split), labels)
 
 
 class _Reader:
-    """Reads records in batches and decodes them in threads."""
+    """Reads records, by batches or one alone, and decodes them. It can be sent to another process.
+
+    Args:
+        name: The set, as the user wrote it.
+        folder: Where it lies.
+        shards: The files of each split, as array_record writes a part of one: path[first:last].
+        keys: The features that hold image and label.
+        channels: 1 or 3.
+        size: Resize to size x size pixels; None: as stored.
+        transpose: Rows and columns are stored exchanged.
+        offset: What the first label is stored as.
+    """
 
     def __init__(
-        self, name: str, builder: Any, keys: tuple[str, str], size: int | None, *, transpose: bool, offset: int
-    ):
-        self.name, self.builder, self.size = name, builder, size
+        self, name: str, folder: Path, shards: Mapping[str, Sequence[str]], keys: tuple[str, str], channels: int,
+        size: int | None, *, transpose: bool, offset: int,
+    ):  # fmt: skip
+        self.name, self.folder, self.shards, self.channels, self.size = name, folder, shards, channels, size
         self.image_key, self.label_key = keys
         self.transpose, self.offset = transpose, offset
-        self.channels = 1 if builder.info.features[self.image_key].shape[-1] == 1 else 3
+        self.opened: dict[str, Any] = {}
 
     def read(self, split: str) -> Iterator[Example]:
         """All examples of a split, in the order in which they are stored."""
         return ordered_map(self._example, self._records(split))
 
-    def _records(self, split: str, batch: int = 512) -> Iterator[tuple[str, bytes]]:
-        import tensorflow_datasets as tfds
+    def at(self, split: str, index: int) -> Example:
+        """The example at a place in that order."""
+        with self._damage(split):
+            record = self._source(split)[index]
+        return self._example((f"{split}[{index}]", record))
 
+    def labels(self, split: str, length: int, advance: Callable[[], object]) -> np.ndarray:
+        """int32 (length,): the records are read, which is most of the time, and their images left alone."""
+        labels = np.empty(length, np.int32)
+        for index, (_, record) in enumerate(self._records(split)):
+            labels[index] = self._label(_features(record))
+            advance()
+        return labels
+
+    def _source(self, split: str) -> Any:
+        # Not TFDS' own data source, which cannot be sent to another process.
+        from array_record.python.array_record_data_source import ArrayRecordDataSource
+
+        if split not in self.opened:
+            self.opened[split] = ArrayRecordDataSource(self.shards[split])
+        return self.opened[split]
+
+    @contextlib.contextmanager
+    def _damage(self, split: str) -> Iterator[None]:
         try:
-            source = self.builder.as_data_source(
-                split=split, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
-            )
-            for start in range(0, len(source), batch):
-                keys = list(range(start, min(start + batch, len(source))))
-                for key, record in zip(keys, source.__getitems__(keys), strict=True):
-                    yield f"{split}[{key}]", record
+            yield
         except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise _damaged(self.name, Path(self.builder.data_dir), error, f"split {split} of ") from error
+            raise _damaged(self.name, self.folder, error, f"split {split} of ") from error
+
+    def _records(self, split: str, batch: int = 512) -> Iterator[tuple[str, bytes]]:
+        with self._damage(split):
+            source = self._source(split)
+        for start in range(0, len(source), batch):
+            keys = list(range(start, min(start + batch, len(source))))
+            with self._damage(split):
+                records = source.__getitems__(keys)
+            yield from ((f"{split}[{key}]", record) for key, record in zip(keys, records, strict=True))
+
+    def _label(self, feature: Any) -> int:
+        return int(feature[self.label_key].int64_list.value[0]) - self.offset
 
     def _example(self, item: tuple[str, bytes]) -> Example:
-        from tensorflow_datasets.proto import tf_example_pb2
-
-        parse: Any = tf_example_pb2
         name, record = item
-        # Parsed by hand: the records' own decoder is 20 times slower and decodes features that nobody asked for.
-        feature = parse.Example.FromString(record).features.feature
-        label = int(feature[self.label_key].int64_list.value[0]) - self.offset
+        feature = _features(record)
+        label = self._label(feature)
         try:
             image = decode_image(feature[self.image_key].bytes_list.value[0], self.channels, self.size)
         except BadImage as reason:
             return Example(name, reason, label)
         # TFDS stores EMNIST as NIST's files do, with rows and columns exchanged.
         return Example(name, image.transpose(1, 0, 2) if self.transpose else image, label)
+
+
+def _features(record: bytes) -> Any:
+    """The features of a record, parsed by hand: TFDS' decoder is 20 times slower and decodes what nobody asked for."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    parse: Any = tf_example_pb2
+    return parse.Example.FromString(record).features.feature

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec
 
+LARGEST = 2**20  # of a depth, width or number of classes: no memory holds more
 COMMON = ("family", "depth", "width", "num_classes")
 CHOICES = {
     "shortcut": ("A", "B"),
@@ -118,8 +119,13 @@ def _check_values(spec: ModelSpec) -> None:
         value = getattr(spec, name)
         if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
             raise InputError(f"{name}={value!r}: give an integer of at least 1")
+        if value is not None and value > LARGEST:
+            raise InputError(f"{name}={value!r}: give an integer of at most {LARGEST:,}")
     if not 0.0 <= spec.dropout < 1.0:
         raise InputError(f"dropout={spec.dropout}: the share of units dropped must be at least 0 and below 1")
+    drop = spec.stochastic_depth
+    if drop is not None and not 0.0 <= drop < 1.0:
+        raise InputError(f"stochastic_depth={drop}: the share of examples must be at least 0 and below 1")
     for name, choices in CHOICES.items():
         value = getattr(spec, name)
         if value is not None and value not in choices:

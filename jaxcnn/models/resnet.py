@@ -1,7 +1,8 @@
 """One residual network: CIFAR and ImageNet stems, basic, bottleneck and pre-activation blocks, skips on or off.
 
 References: He et al., "Deep residual learning", 2015 (resnet, resnet_imagenet; the stride sits in the 3x3, "v1.5");
-Zagoruyko and Komodakis, "Wide residual networks", 2016 (wrn).
+Zagoruyko and Komodakis, "Wide residual networks", 2016 (wrn); Huang et al., "Deep networks with stochastic depth",
+2016.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class ResNet(nn.Module):
         shortcut: A or B where shapes change.
         zero_init: Start every block as its shortcut.
         dropout: Share of units dropped inside preact blocks.
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        stochastic_depth: Share of examples for which the last block's residual branch is dropped in training; for block
+            l of L it is l / L of that.
+        axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
     """
 
     stage_sizes: tuple[int, ...]
@@ -53,16 +56,20 @@ class ResNet(nn.Module):
     shortcut: str = "B"
     zero_init: bool = False
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
     axis_name: str | None = None
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Images (N, H, W, C) to logits (N, num_classes)."""
         x = self._stem(images, train, mask)
+        blocks, passed = sum(self.stage_sizes), 0
         for stage, (size, width) in enumerate(zip(self.stage_sizes, self.stage_widths, strict=True)):
             for index in range(size):
                 stride = 2 if stage > 0 and index == 0 else 1
-                x = self._block(width, stride, f"stage{stage + 1}_block{index + 1}")(x, train, mask)
+                passed += 1
+                block = self._block(width, stride, passed / blocks, f"stage{stage + 1}_block{index + 1}")
+                x = block(x, train, mask)
         if self.block == "preact":
             x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train, mask))
         x = GlobalAvgPool(name="average")(x)
@@ -78,13 +85,14 @@ class ResNet(nn.Module):
             x = ConvNormAct(width, kernel, stride=stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
         return MaxPool(3, stride=2, padding=1, name="pool1")(x) if imagenet else x
 
-    def _block(self, width: int, stride: int, name: str) -> nn.Module:
+    def _block(self, width: int, stride: int, reached: float, name: str) -> nn.Module:
         shared = {
             "features": width,
             "stride": stride,
             "skip": self.skip,
             "shortcut": self.shortcut,
             "zero_init": self.zero_init,
+            "stochastic_depth": self.stochastic_depth * reached,
             "axis_name": self.axis_name,
             "name": name,
         }
@@ -127,6 +135,11 @@ def _make(spec: ModelSpec) -> nn.Module:
     assert spec.num_classes
     if spec.zero_init and spec.skip is False:
         raise InputError("zero_init=True: with skip=False a block would pass nothing on; switch one of the two")
+    if spec.stochastic_depth and spec.skip is False:
+        raise InputError(
+            f"stochastic_depth={spec.stochastic_depth}: with skip=False a dropped block would pass nothing on; "
+            "switch one of the two off"
+        )
     wrn = spec.family == "wrn"
     return ResNet(
         stage_sizes=spec.stage_sizes,
@@ -139,10 +152,11 @@ def _make(spec: ModelSpec) -> nn.Module:
         shortcut=spec.shortcut or "B",
         zero_init=bool(spec.zero_init),
         dropout=spec.dropout,
+        stochastic_depth=spec.stochastic_depth or 0.0,
     )
 
 
-_SHARED = {"stage_sizes": None, "stage_widths": None, "skip": True, "zero_init": False}
+_SHARED = {"stage_sizes": None, "stage_widths": None, "skip": True, "zero_init": False, "stochastic_depth": 0.0}
 
 RESNET = Family(
     make=_make,

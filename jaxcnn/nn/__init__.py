@@ -1,7 +1,7 @@
 """Flax layers and blocks over `jaxcnn.ops`."""
 
 from jaxcnn.nn.blocks import BasicBlock, Bottleneck, ConvNormAct, PreActBlock
-from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool
+from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool, StochasticDepth
 
 __all__ = [
     "AvgPool",
@@ -15,4 +15,5 @@ __all__ = [
     "GlobalAvgPool",
     "MaxPool",
     "PreActBlock",
+    "StochasticDepth",
 ]

@@ -16,7 +16,7 @@ from flax import linen as nn
 
 from jaxcnn import ops
 from jaxcnn.errors import InputError
-from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout
+from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout, StochasticDepth
 
 
 class ConvNormAct(nn.Module):
@@ -73,7 +73,8 @@ class BasicBlock(nn.Module):
         shortcut: Where shapes change: A (every stride-th pixel, zero channels appended; no parameters)
             or B (1x1 convolution and norm: (Cin + 2) features).
         zero_init: Start the last norm's scale at zero: the block starts as its shortcut (Goyal et al. 2017).
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        stochastic_depth: Share of examples for which the residual branch is dropped in training (Huang et al. 2016).
+        axis_name: Mapped axis over which batch norm shares its statistics and stochastic depth its draw.
     """
 
     features: int
@@ -81,6 +82,7 @@ class BasicBlock(nn.Module):
     skip: bool = True
     shortcut: str = "B"
     zero_init: bool = False
+    stochastic_depth: float = 0.0
     axis_name: str | None = None
 
     @nn.compact
@@ -91,7 +93,7 @@ class BasicBlock(nn.Module):
             y, train, mask
         )
         if self.skip:
-            y = y + _shortcut(self, x, self.features, train, mask)
+            y = _survivors(self, y, train) + _shortcut(self, x, self.features, train, mask)
         return nn.relu(y)
 
 
@@ -106,7 +108,8 @@ class Bottleneck(nn.Module):
         skip: Add the shortcut.
         shortcut: A or B, as for `BasicBlock`.
         zero_init: Start the last norm's scale at zero.
-        axis_name: Mapped axis over which batch norm shares its statistics.
+        stochastic_depth: Share of examples for which the residual branch is dropped in training.
+        axis_name: Mapped axis over which batch norm shares its statistics and stochastic depth its draw.
     """
 
     features: int
@@ -114,6 +117,7 @@ class Bottleneck(nn.Module):
     skip: bool = True
     shortcut: str = "B"
     zero_init: bool = False
+    stochastic_depth: float = 0.0
     axis_name: str | None = None
 
     @nn.compact
@@ -124,7 +128,7 @@ class Bottleneck(nn.Module):
         y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
         y = ConvNormAct(out, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")(y, train, mask)
         if self.skip:
-            y = y + _shortcut(self, x, out, train, mask)
+            y = _survivors(self, y, train) + _shortcut(self, x, out, train, mask)
         return nn.relu(y)
 
 
@@ -142,7 +146,8 @@ class PreActBlock(nn.Module):
         zero_init: Start the last convolution at zero. The last norm stands before a ReLU here, and with a zero scale
             the ReLU's gradient would be zero too: the block would never learn.
         dropout: Share of units dropped between the convolutions.
-        axis_name: Mapped axis over which batch norm shares its statistics and dropout its draw.
+        stochastic_depth: Share of examples for which the residual branch is dropped in training.
+        axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
     """
 
     features: int
@@ -151,6 +156,7 @@ class PreActBlock(nn.Module):
     shortcut: str = "B"
     zero_init: bool = False
     dropout: float = 0.0
+    stochastic_depth: float = 0.0
     axis_name: str | None = None
 
     @nn.compact
@@ -165,12 +171,20 @@ class PreActBlock(nn.Module):
         y = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=init, name="conv2")(y)
         if not self.skip:
             return y
+        y = _survivors(self, y, train)
         if self.stride == 1 and x.shape[-1] == self.features:
             return y + x
         if self.shortcut == "A":
             return y + _zero_pad(active, self.features, self.stride)
         project = Conv(self.features, 1, stride=self.stride, padding=0, use_bias=False, name="projection")
         return y + project(active)
+
+
+def _survivors(block: BasicBlock | Bottleneck | PreActBlock, branch: jax.Array, train: bool) -> jax.Array:
+    """The residual branch under stochastic depth; a block without one has no such part."""
+    if not block.stochastic_depth:
+        return branch
+    return StochasticDepth(block.stochastic_depth, block.axis_name, name="survive")(branch, train)
 
 
 def _shortcut(

@@ -12,6 +12,7 @@ from flax.typing import Initializer
 
 from jaxcnn import ops
 from jaxcnn.errors import InputError
+from jaxcnn.ops.stochastic_depth import stochastic_depth
 from jaxcnn.ops.window import as_pair
 
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -138,6 +139,28 @@ class Dropout(nn.Module):
             return x
         axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
         return ops.dropout(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
+
+
+class StochasticDepth(nn.Module):
+    """Drop a residual branch for a share of the examples in training; the identity otherwise. No parameters.
+
+    Random numbers come from 'dropout'.
+
+    Args:
+        rate: Share of examples whose branch is dropped, 0 <= rate < 1.
+        axis_name: Mapped axis over which a batch is spread: the same examples are dropped as on one device.
+    """
+
+    rate: float
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        """Drop in training."""
+        if not train or self.rate == 0.0:
+            return x
+        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
+        return stochastic_depth(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
 
 
 class MaxPool(nn.Module):

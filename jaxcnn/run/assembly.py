@@ -14,15 +14,18 @@ from flax import linen
 
 from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
+from jaxcnn.data.augment import make_mix
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
-from jaxcnn.spec import OptimizerConfig, RunConfig
+from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
 from jaxcnn.tasks import Batch, Task, classification
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
+from jaxcnn.train.gradients import GradientsOf, make_gradients
 from jaxcnn.train.optimizer import check as check_optimizer
 from jaxcnn.train.parallel import choose, choose_scan
 from jaxcnn.train.step import EvalStep, TrainStep
 
+MOST_EXAMPLES = 2**24  # a step
 INIT_IMAGES = 5000  # at most so many training images does an initialisation look at
 
 MakeSteps = Callable[[str | None], tuple[TrainStep, EvalStep]]
@@ -38,6 +41,7 @@ class Assembly(NamedTuple):
     init: Callable[[jax.Array], TrainState]
     cost: Complexity
     make_steps: MakeSteps
+    gradients: GradientsOf
 
 
 class Driving(NamedTuple):
@@ -67,14 +71,11 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
     arguments = (
         module,
-        replace(config.optimizer, learning_rate=1.0, weight_decay=0.0),
+        _shared(config),
         (config.epochs * per_epoch, per_epoch),
-        config.label_smoothing,
-        config.data.augment,
+        class_weights(config.class_weights, dataset),
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
-        (config.compute_dtype, config.sync_batch_norm),
-        config.test_flips,
         _driving(config, dataset),
     )
     check_optimizer(config.optimizer)
@@ -93,12 +94,58 @@ def _driving(config: RunConfig, dataset: Dataset) -> Driving:
     return Driving(mode, choose_scan(config.scan, mode, dataset.train), config.deterministic)
 
 
+def _shared(config: RunConfig) -> RunConfig:
+    """What of a run its programs depend on; the rest at its default, so that runs that differ there share them."""
+    optimizer = replace(config.optimizer, learning_rate=1.0, weight_decay=0.0)
+    data = replace(DataConfig(), augment=config.data.augment, mix=config.data.mix)
+    names = ("label_smoothing", "ema", "accumulate", "on_nonfinite", "sync_batch_norm", "compute_dtype", "test_flips")
+    return replace(RunConfig(), optimizer=optimizer, data=data, **{name: getattr(config, name) for name in names})
+
+
+def class_weights(asked: tuple[float, ...] | str | None, dataset: Dataset) -> tuple[float, ...] | None:
+    """Weights of the classes in the loss: as given, or N / (K n_k) for "balanced" (as scikit-learn names it).
+
+    Raises:
+        InputError: Not one a class, or not a number that a weight can be.
+    """
+    classes = len(dataset.class_names)
+    if asked is None:
+        return None
+    if asked == "balanced":
+        counts = np.bincount(dataset.train["labels"], minlength=classes)
+        return tuple(len(dataset.train["labels"]) / (classes * max(int(count), 1)) for count in counts)
+    if isinstance(asked, str) or len(asked) != classes:
+        raise InputError(
+            f"class_weights={asked!r}: data set {dataset.name} has {classes} classes; give balanced, or one number each"
+        )
+    return tuple(float(weight) for weight in asked)
+
+
 def check(config: RunConfig) -> None:
     """Refuse values that no run can have, by name."""
-    for name, least in (("epochs", 1), ("batch_size", 1), ("checkpoint_every", 1), ("seed", 0)):
+    least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 1, "accumulate": 1, "seed": 0}
+    for name, smallest in least.items():
         value = getattr(config, name)
-        if value < least:
-            raise InputError(f"{name}={value}: must be at least {least}")
+        if value < smallest:
+            raise InputError(f"{name}={value}: must be at least {smallest}")
+    if config.seed >= 2**63:
+        raise InputError(f"seed={config.seed}: must be below 2^63; choose a smaller one")
+    if config.batch_size > MOST_EXAMPLES:
+        raise InputError(f"batch_size={config.batch_size}: must be at most {MOST_EXAMPLES}; choose a smaller one")
+    for name in ("patience", "checkpoint_steps"):
+        value = getattr(config, name)
+        if value is not None and value < 1:
+            raise InputError(f"{name}={value}: must be at least 1; leave it out to switch it off")
+    if config.checkpoint_minutes is not None and not config.checkpoint_minutes >= 0:
+        raise InputError(f"checkpoint_minutes={config.checkpoint_minutes}: must not be negative; leave it out")
+    if config.ema is not None and not 0 < config.ema < 1:
+        raise InputError(f"ema={config.ema}: must be between 0 and 1, for example 0.999; leave it out to switch it off")
+    if config.accumulate > config.batch_size:
+        raise InputError(
+            f"accumulate={config.accumulate}: a batch of {config.batch_size} has no so many parts; lower it"
+        )
+    if config.on_nonfinite not in ("stop", "skip"):
+        raise InputError(f"on_nonfinite={config.on_nonfinite!r}: choose stop or skip")
     if config.compute_dtype not in ("float32", "bfloat16"):
         raise InputError(f"compute_dtype={config.compute_dtype!r}: choose float32 or bfloat16")
 
@@ -127,7 +174,7 @@ def _with_images(
         state, pixels = init(key), dataset.train["images"]
         # Spread over the split, which may be stored class by class.
         seen = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
-        return state._replace(params=data_init(state.params, seen))
+        return state.with_params(data_init(state.params, seen))
 
     return fresh
 
@@ -135,31 +182,29 @@ def _with_images(
 @lru_cache(maxsize=8)
 def _assemble(
     module: linen.Module,
-    optimizer: OptimizerConfig,
-    steps: tuple[int, int],
-    label_smoothing: float,
-    augment: tuple[str, ...],
+    config: RunConfig,
+    length: tuple[int, int],
+    weights: tuple[float, ...] | None,
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     image_shape: tuple[int, ...],
-    layers: tuple[str, bool],
-    test_flips: bool,
     driving: Driving,
 ) -> Assembly:
     """A pure function of values, remembered so that the seeds of one arm compile once."""
-    task = classification(label_smoothing)
-    tx = make_optimizer(optimizer, *steps)
-    compute_dtype, synchronised = layers
+    task = classification(config.label_smoothing, weights)
+    tx = make_optimizer(config.optimizer, *length)
     mean, std = (np.asarray(part, np.float32) for part in statistics)
-    prepare = make_prepare(mean, std, augment, compute_dtype)
+    prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix)
+    synchronised = config.sync_batch_norm
 
     def make_steps(axis_name: str | None):
         spread = module
         if axis_name is not None and synchronised:
             spread = synchronise(module, axis_name)
-        return (
-            make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name),
-            make_eval_step(module, task, prepare=prepare, axis_name=axis_name, flips=test_flips),
-        )
+        train = make_train_step(
+            spread, tx, task, prepare=prepare, axis_name=axis_name, accumulate=config.accumulate, ema=config.ema,
+            skip_nonfinite=config.on_nonfinite == "skip",
+        )  # fmt: skip
+        return train, make_eval_step(module, task, prepare=prepare, axis_name=axis_name, flips=config.test_flips)
 
     programs = make_programs(
         driving.mode,
@@ -168,8 +213,9 @@ def _assemble(
         scan=driving.scan,
         deterministic=driving.deterministic,
     )
-    init = make_init(module, tx, image_shape)
-    return Assembly(module, task, tx, programs, init, count(module, image_shape), make_steps)
+    init = make_init(module, tx, image_shape, ema=config.ema is not None)
+    gradients = make_gradients(module, task, prepare=prepare, accumulate=config.accumulate)
+    return Assembly(module, task, tx, programs, init, count(module, image_shape), make_steps, gradients)
 
 
 def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
@@ -181,19 +227,24 @@ def synchronise(module: linen.Module, axis_name: str) -> linen.Module:
 
 
 def make_prepare(
-    mean: np.ndarray, std: np.ndarray, augment: tuple[str, ...] = (), compute_dtype: str = "float32"
+    mean: np.ndarray,
+    std: np.ndarray,
+    augment: tuple[str, ...] = (),
+    compute_dtype: str = "float32",
+    mix: tuple[str, ...] = (),
 ) -> Callable[[jax.Array | None, Batch, int | jax.Array], Batch]:
-    """What happens to a batch on the device: augmentation (with a key), then normalisation of uint8 images.
+    """What happens to a batch on the device: augmentation and mixing (with a key), normalisation of uint8 images.
 
     Layers compute in the type of their input, so the images' type here is that of all activations.
     """
-    change = make_augment(augment)
+    change, blend = make_augment(augment), make_mix(mix)
 
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
-        images = batch["images"]
         if key is not None and change is not None:
-            images = change(key, images, start)
-        return {**batch, "images": normalize(images, mean, std).astype(compute_dtype)}
+            batch = {**batch, "images": change(key, batch["images"], start)}
+        if key is not None and blend is not None:
+            batch = blend(key, batch, start)
+        return {**batch, "images": normalize(batch["images"], mean, std).astype(compute_dtype)}
 
     return prepare
 

@@ -184,10 +184,11 @@ def _with_nan(record: dict[str, Any]) -> dict[str, Any]:
 
 
 def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two configurations the same run: all but where the data lie on this machine."""
+    """What makes two configurations the same run: all but where the data lie on this machine and who decodes them."""
     plain = json.loads(json.dumps(config))
     if isinstance(plain.get("data"), dict):
-        plain["data"].pop("data_dir", None)
+        for name in ("data_dir", "workers"):
+            plain["data"].pop(name, None)
     return plain
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 PACKAGES = (
     "jaxcnn", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "chex", "tensorflow-datasets", "numpy", "scipy",
-    "scikit-learn", "Pillow",
+    "scikit-learn", "Pillow", "grain",
 )  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from jaxcnn.data import BadImage, decode_image, load
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
 from jaxcnn.run.assembly import assemble, make_prepare
-from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.directory import REMEDY, RunDirectory
 from jaxcnn.run.runner import measure
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import classification
@@ -31,13 +31,19 @@ class Prediction(NamedTuple):
 
 
 def evaluate_run(
-    directory: Path | str, *, split: str = "test", model: linen.Module | None = None, data_dir: str | None = None
+    directory: Path | str,
+    *,
+    split: str = "test",
+    checkpoint: str = "last",
+    model: linen.Module | None = None,
+    data_dir: str | None = None,
 ) -> dict[str, float]:
-    """Metrics of a run's latest checkpoint on a split of its data.
+    """Metrics of a run's checkpoint on a split of its data.
 
     Args:
         directory: The run's folder.
         split: test, validation or train.
+        checkpoint: last, or best (lowest validation loss).
         model: The module, where the run trained a user's own.
         data_dir: Where TFDS sets lie now, if no longer where they lay.
 
@@ -52,20 +58,26 @@ def evaluate_run(
         config = replace(config, data=replace(config.data, data_dir=data_dir))
     dataset = load(config.data)
     parts = assemble(config, dataset, model)
-    state = _restore(folder, parts.init(jax.random.key(0)))
+    state = _restore(folder, parts.init(jax.random.key(0)), checkpoint)
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
     return measure(parts, state, arrays, config.batch_size)[0]
 
 
 def predict(
-    directory: Path | str, images: Sequence[Path | str], *, top: int = 5, model: linen.Module | None = None
+    directory: Path | str,
+    images: Sequence[Path | str],
+    *,
+    top: int = 5,
+    checkpoint: str = "last",
+    model: linen.Module | None = None,
 ) -> list[Prediction]:
-    """Classify image files of any size and mode with a run's latest checkpoint; the data set itself is not needed.
+    """Classify image files of any size and mode with a run's checkpoint; the data set itself is not needed.
 
     Args:
         directory: The run's folder.
         images: Image files; each is converted to the channels and resized to the size the model was trained on.
         top: How many classes to list.
+        checkpoint: last, or best (lowest validation loss).
         model: The module, where the run trained a user's own.
 
     Raises:
@@ -74,14 +86,18 @@ def predict(
     folder = RunDirectory(Path(directory))
     config, model = _read_config(folder, model)
     about = folder.read("data.json")
-    names, shape = about["class_names"], tuple(about["image_shape"])
+    try:
+        names, shape = list(about["class_names"]), (*map(int, about["image_shape"]),)
+        mean, std = (np.asarray(about[name], np.float32) for name in ("mean", "std"))
+        if len(shape) != 3 or mean.shape != std.shape or mean.shape != (shape[2],):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{str(folder.path / 'data.json')!r}: it does not describe images; {REMEDY}") from None
     pixels = np.stack([_read_image(Path(path), shape) for path in images])
     module = build(replace(config.model, num_classes=len(names))) if model is None else model
-    tx = make_optimizer(config.optimizer, 2, 1)
-    state = _restore(folder, make_init(module, tx, shape)(jax.random.key(0)))
-    prepare = make_prepare(
-        np.asarray(about["mean"], np.float32), np.asarray(about["std"], np.float32), (), config.compute_dtype
-    )
+    init = make_init(module, make_optimizer(config.optimizer, 2, 1), shape, ema=config.ema is not None)
+    state = _restore(folder, init(jax.random.key(0)), checkpoint)
+    prepare = make_prepare(mean, std, (), config.compute_dtype)
     step = jax.jit(make_eval_step(module, classification(), prepare=prepare, flips=config.test_flips))
     batch = {
         "images": jnp.asarray(pixels),
@@ -109,6 +125,8 @@ def _prediction(path: Path, row: np.ndarray, names: Sequence[str], top: int) -> 
 
 
 def _read_config(folder: RunDirectory, model: linen.Module | None) -> tuple[RunConfig, linen.Module | None]:
+    if folder.finished:
+        folder.read_result()  # the seals of what lies beside it are checked, too
     config, own = folder.read_config()
     if own is not None and model is None:
         raise InputError(
@@ -118,8 +136,11 @@ def _read_config(folder: RunDirectory, model: linen.Module | None) -> tuple[RunC
     return config, model if own is not None else None
 
 
-def _restore(folder: RunDirectory, like: TrainState) -> TrainState:
+def _restore(folder: RunDirectory, like: TrainState, which: str) -> TrainState:
+    if which not in ("last", "best"):
+        raise InputError(f"checkpoint={which!r}: choose last or best")
     if not folder.checkpoints.exists():
         raise InputError(f"run {str(folder.path)!r}: it has no checkpoint yet; train it first")
     with Checkpoints(folder.checkpoints) as checkpoints:
-        return checkpoints.restore(jax.device_get(like)).state
+        step = checkpoints.best if which == "best" else None
+        return checkpoints.restore(jax.device_get(like), step=step).state

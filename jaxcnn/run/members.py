@@ -21,7 +21,7 @@ from jaxcnn.run.result import RunResult, load_result
 from jaxcnn.run.runner import Begun, begin, directory_of, finish, run
 from jaxcnn.spec import RunConfig, as_record
 from jaxcnn.train import Programs, TrainState, fit_together, member_programs
-from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident_limit, size, warm_up
+from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident, size, warm_up
 
 FREE = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
 Report = Callable[[dict[str, Any]], None]
@@ -53,7 +53,7 @@ def run_members(
         model: Your own Flax module in place of `config.model`.
         dataset: Images already loaded; None loads them.
         together: How many in one program, on one device. None: on accelerators all, on a CPU one after another, which
-            is faster there.
+            is faster there, and where `patience` may end them at different epochs.
         progress: Show progress on the console.
         on_epoch: Called with each record of each run.
 
@@ -71,7 +71,8 @@ def run_members(
     found = {i: load_result(each.path) for i, each in enumerate(directories) if each is not None and each.finished}
     todo = [i for i in range(len(configs)) if i not in found]
     if together is None:
-        together = 1 if jax.default_backend() == "cpu" else max(len(todo), 1)
+        one = jax.default_backend() == "cpu" or configs[0].patience is not None
+        together = 1 if one else max(len(todo), 1)
     for first in range(0, len(todo), together):
         dataset = load(configs[0].data, progress=progress) if dataset is None else dataset
         chosen = todo[first : first + together]
@@ -177,7 +178,7 @@ def _refuse_too_many(programs: Programs, state: TrainState, key: jax.Array, data
     needed = memory_bytes(step.lower(state, batch, key).compile())
     if needed is None:
         return
-    data = sum(size(split) for split in (dataset.train, dataset.validation) if size(split) <= resident_limit())
+    data = sum(size(split) for split in (dataset.train, dataset.validation) if resident(split))
     if needed + data > limit:
         fit = max(int((limit - data) * programs.members // needed), 1)
         raise TooMany(

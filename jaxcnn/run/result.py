@@ -27,6 +27,9 @@ class RunResult:
         seconds: compile, train, step (median over epochs, a step), total.
         environment: Versions and hardware.
         programs: How the step was driven: mode (jit, pmap, sharded), devices, scan, members (runs in one program).
+        diverged: None, or of the step whose loss or gradients were not finite: step, indices (of its examples in the
+            training split), loss, parameter_norms and gradient_norms by path, nonfinite (paths). Nothing was learnt
+            after it; the metrics are those of a network whose weights are NaN.
         data: The data set: name, sizes, classes, shape, normalisation, hash of the validation split.
     """
 
@@ -41,6 +44,7 @@ class RunResult:
     environment: dict[str, Any]
     data: dict[str, Any]
     programs: dict[str, Any] = field(default_factory=dict)
+    diverged: dict[str, Any] | None = None
 
 
 def load_result(directory: Path | str) -> RunResult:
@@ -65,7 +69,8 @@ def load_result(directory: Path | str) -> RunResult:
             seconds=stored["seconds"],
             environment=folder.read("environment.json"),
             data=folder.read("data.json"),
-            programs=stored.get("programs", {}),  # runs of earlier versions do not say
+            programs=stored["programs"],
+            diverged=stored["diverged"],
         )
     except KeyError as error:
         raise InputError(f"run {str(folder.path)!r}: result.json lacks {error}; {REMEDY}") from error
@@ -83,5 +88,6 @@ def store(directory: RunDirectory, result: RunResult) -> None:
             "macs": result.macs,
             "seconds": result.seconds,
             "programs": result.programs,
+            "diverged": result.diverged,
         }
     )

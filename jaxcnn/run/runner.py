@@ -1,5 +1,6 @@
 """run(config) -> RunResult: train to the last epoch, then read the test split once."""
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -8,10 +9,12 @@ from statistics import median
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, Split, load, steps_per_epoch
+from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble, module_record
 from jaxcnn.run.directory import REMEDY, RunDirectory
@@ -19,6 +22,7 @@ from jaxcnn.run.environment import environment
 from jaxcnn.run.result import RunResult, load_result, store
 from jaxcnn.spec import RunConfig, as_record
 from jaxcnn.train import Checkpoints, Member, Plan, Programs, TrainState, evaluate, fit_together
+from jaxcnn.train.divergence import diagnose, poisoned
 from jaxcnn.train.loop import Fitted
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
@@ -111,13 +115,16 @@ def begin(
     """
     init_key, key = jax.random.split(jax.random.key(config.seed))
     state = jax.device_get(parts.init(init_key))
-    plan = Plan(config.epochs, config.batch_size, config.seed, config.checkpoint_every)
+    plan = Plan(
+        config.epochs, config.batch_size, config.seed, config.checkpoint_every, config.checkpoint_steps,
+        config.checkpoint_minutes, config.patience, config.on_nonfinite == "skip", config.data.workers,
+    )  # fmt: skip
     if directory is None:
         return Begun(config, None, Member(state, plan, key, on_epoch=on_epoch), [])
     in_turn(lambda: _claim(directory, _record(config, model), describe(dataset)))
-    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints)), None
+    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints, config.keep)), None
     if checkpoints.latest is not None:
-        state, sums = checkpoints.restore(state)
+        state, sums = checkpoints.restore(state, repair=True)
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
     lines, writers = JsonLines(directory.metrics), list[Writer]()
     earlier = in_turn(lambda: _earlier(lines, directory, int(state.step), per_epoch))
@@ -125,7 +132,8 @@ def begin(
         writers.append(lines)
         if tensorboard:
             writers.append(TensorBoard(directory.path / "tensorboard"))
-    return Begun(config, directory, Member(state, plan, key, sums, checkpoints, writers, on_epoch), earlier)
+    member = Member(state, plan, key, sums, checkpoints, writers, on_epoch, earlier)
+    return Begun(config, directory, member, earlier)
 
 
 def finish(
@@ -150,6 +158,9 @@ def finish(
     """
     config, (state, records) = begun.config, fitted
     started, test, predictions = time.perf_counter(), {}, {}
+    lost = bool(state.skipped) and config.on_nonfinite == "stop"
+    about = _divergence(parts, state, dataset, config, begun.member.key) if lost else None
+    state = poisoned(state, [lost])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in begun.earlier)
@@ -167,12 +178,23 @@ def finish(
         environment=environment(),
         data=describe(dataset),
         programs=programs.record,
+        diverged=about,
     )
     if begun.directory is not None:
         if first_host():
             store(begun.directory, result)
         wait_for_hosts("stored")
     return result
+
+
+def _divergence(
+    parts: Assembly, state: TrainState, dataset: Dataset, config: RunConfig, key: jax.Array
+) -> dict[str, Any]:
+    """The step that was not finite: its number, its examples' indices into the training split, loss and norms."""
+    step, train = int(state.step), dataset.train
+    indices, mask = batch_indices(len(train["labels"]), config.batch_size, seed=config.seed, step=step)
+    batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
+    return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, state, batch, key)}
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
@@ -186,6 +208,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "std": dataset.std.tolist(),
         "validation_hash": dataset.validation_hash,
         "skipped": list(dataset.skipped),
+        "sampled": dataset.sampled,
     }
 
 
@@ -194,7 +217,9 @@ def measure(
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
     """Metrics of a split, and its predictions per example."""
     programs = parts.programs
-    sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), len(split["labels"]), batch_size)
+    count = len(split["labels"])
+    with read_ahead(split, batch_size=batch_size, shuffle=False):
+        sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, batch_size)
     labels = np.asarray(split["labels"])
     predictions = {
         "labels": labels.astype(np.int32),
@@ -213,7 +238,7 @@ def _record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
 def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: int) -> list[dict[str, Any]]:
     """The records of the epochs before the checkpoint that training goes on from, all of them or an error."""
     try:
-        earlier = lines.read(up_to_step=step)
+        earlier = lines.read(up_to_epoch=step // per_epoch)
         epochs = [record["epoch"] for record in earlier]
     except (KeyError, TypeError):
         epochs, earlier = None, []
@@ -246,6 +271,6 @@ def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> di
     return {
         "compile": compiled,
         "train": sum(record["seconds"] for record in history),
-        "step": median(record["seconds"] / record["steps_timed"] for record in whole),
+        "step": median(record["seconds"] / record["steps_timed"] for record in whole) if whole else math.nan,
         "total": total,
     }

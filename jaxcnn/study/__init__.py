@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from jaxcnn.study.analysis import analyse
     from jaxcnn.study.arm import Arm
     from jaxcnn.study.budget import match_depth, match_width, match_widths
+    from jaxcnn.study.cluster import Cluster
     from jaxcnn.study.findings import Findings
     from jaxcnn.study.joined import write_joined
     from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
+    "Cluster",
     "Findings",
     "Plan",
     "Seeds",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "Arm": "arm",
+    "Cluster": "cluster",
     "Findings": "findings",
     "Plan": "plan",
     "Seeds": "plan",

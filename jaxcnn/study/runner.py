@@ -5,8 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from functools import cache, partial
 from pathlib import Path
+from typing import Literal
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
@@ -16,11 +19,13 @@ from jaxcnn.spec import RunConfig
 from jaxcnn.study.agenda import agenda, config_of
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
+from jaxcnn.study.cluster import Cluster, Site, check_cluster, connected
+from jaxcnn.study.crew import costs_on_cluster, work_on_cluster
 from jaxcnn.study.estimate import arm_costs
 from jaxcnn.study.journal import complete_journal
 from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
-from jaxcnn.study.results import FILES, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.results import FILES, Cost, StudyResult, load_study, store_costs, store_runs
 from jaxcnn.study.stages import store_stages
 from jaxcnn.study.store import FILE, store_plan
 from jaxcnn.study.work import WAIT_SECONDS, FamilyFunction, Reader, family_name, module_of, processes, work
@@ -39,12 +44,13 @@ def run_study(
     seeds: Seeds | None = None,
     family: FamilyFunction | None = None,
     workers: int | None = None,
+    place: Literal["local", "ray"] | Cluster = "local",
     progress: bool = True,
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure what a step costs, and gather the results.
 
     Interrupt it at any moment; the same call goes on where it stopped, and several processes may make the same call at
-    once: each run is trained by one of them.
+    once: each run is trained by one of them, be it here or on a cluster.
 
     Args:
         base: Data, optimiser, epochs and batch size, shared by all arms; its model, seed, learning rate and weight
@@ -57,6 +63,8 @@ def run_study(
         seeds: Pilot runs, most runs, first seed.
         family: Your own family, `(depth, width) -> Flax module`, where the arms were solved for it.
         workers: Processes that train side by side; None: one per core on a CPU, one on an accelerator.
+        place: local: these processes. ray, or a `Cluster`: a Ray cluster (extra `ray`), as many runs side by side as it
+            has room for; `out` must be a folder that all of its nodes see.
         progress: Show one bar over the whole study (a line per stage where stderr is no terminal).
 
     Returns:
@@ -66,24 +74,28 @@ def run_study(
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
         Interrupted: Ctrl-C; the same call goes on.
     """
-    out, count = Path(out), processes(workers)
-    if workers is None and not importable(family):
-        count = 1
-    check_workers(family, count)
+    out, cluster = Path(out), _cluster(place, workers, family)
+    count = 1 if cluster else _processes(workers, family)
     plan = make_plan(base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command())
     _check_family(plan, family)
-    if not (out / FILE).exists():
-        _check_builds(plan, family, load(base.data, progress=progress))
-    plan = store_plan(plan, out)
-    with StudyBar(plan, out, shown=progress) as bar:
-        try:
-            _run(plan, out, family, count, bar)
-        except KeyboardInterrupt:
-            raise Interrupted(bar.interrupted()) from None
+    with ExitStack() as stack:
+        site = cache(lambda: stack.enter_context(connected(cluster))) if cluster else None
+        if not (out / FILE).exists():
+            _check_builds(plan, family, load(base.data, progress=progress))
+            if site:  # One that cannot be reached is refused before anything is written.
+                site()
+        plan = store_plan(plan, out)
+        with StudyBar(plan, out, shown=progress) as bar:
+            try:
+                _run(plan, out, family, count, site, bar)
+            except KeyboardInterrupt:
+                raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
 
 
-def _run(plan: Plan, out: Path, family: FamilyFunction | None, count: int, bar: StudyBar) -> None:
+def _run(
+    plan: Plan, out: Path, family: FamilyFunction | None, count: int, site: Callable[[], Site] | None, bar: StudyBar
+) -> None:
     """The runs, then the files that gather them; what is there already is checked and left as it is."""
     read = Reader(plan, out, family)
     now = agenda(plan, read)
@@ -93,15 +105,18 @@ def _run(plan: Plan, out: Path, family: FamilyFunction | None, count: int, bar: 
     # Loaded here first: workers find the images decoded.
     dataset = load(plan.base.data, progress=bar.shown)
     bar.refresh()
-    if now.todo and count > 1:
+    if now.todo and site:
+        work_on_cluster(plan, out, family, site(), bar.refresh)
+    elif now.todo and count > 1:
         work_together(plan, out, family, count, bar.refresh)
     elif now.todo:
         work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
     bar.refresh(last=True)
-    _finish(plan, out, family, dataset, read)
+    here = partial(arm_costs, plan, dataset, family)
+    _finish(plan, out, partial(costs_on_cluster, plan, out, family, site()) if site else here, read)
 
 
-def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Dataset, read: Reader) -> None:
+def _finish(plan: Plan, out: Path, measure: Callable[[], tuple[Cost, ...]], read: Reader) -> None:
     """Costs, then runs.json, once: a second process waits for the first and finds them written."""
     now = agenda(plan, read)
     store_stages(out, plan, now)
@@ -111,12 +126,33 @@ def _finish(plan: Plan, out: Path, family: FamilyFunction | None, dataset: Datas
                 complete_journal(out, [item.path for item in now.items])
                 if not (out / "costs.json").exists():
                     # After the runs, so that nothing else of ours is running.
-                    costs = arm_costs(plan, dataset, family)
-                    store_costs(out, plan, {arm.label: cost for arm, cost in zip(plan.arms, costs, strict=True)})
+                    store_costs(out, plan, {a.label: cost for a, cost in zip(plan.arms, measure(), strict=True)})
                 if not all((out / name).exists() for name in FILES):
                     store_runs(out, plan, [item for item in now.items if item.stage == "runs"], load_result)
         if not mine:
             time.sleep(WAIT_SECONDS)
+
+
+def _cluster(place: str | Cluster, workers: int | None, family: FamilyFunction | None) -> Cluster | None:
+    """The cluster that a study is placed on; None: this machine."""
+    if place == "local":
+        return None
+    if place != "ray" and not isinstance(place, Cluster):
+        raise InputError(f"place={place!r}: choose local or ray")
+    if workers is not None:
+        raise InputError(f"workers={workers}: Ray places the runs; leave it out, or give cores_per_run or gpus_per_run")
+    cluster = place if isinstance(place, Cluster) else Cluster()
+    check_cluster(cluster, family)
+    return cluster
+
+
+def _processes(workers: int | None, family: FamilyFunction | None) -> int:
+    """Local worker processes: as asked, and by itself no more than one where they could not import the family."""
+    count = processes(workers)
+    if workers is None and not importable(family):
+        count = 1
+    check_workers(family, count)
+    return count
 
 
 def _check_builds(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> None:

@@ -131,11 +131,42 @@ def work(
             with ExitStack() as claims:
                 if mine := _claimed(claims, directory, item, now.todo, read, together):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, mine, family, dataset, on_epoch, now)
+                    _train(plan, directory, mine, family, dataset, partial(on_epoch, now) if on_epoch else None)
                     compiled = [item.arm, *(arm for arm in compiled if arm != item.arm)]
                     break
         else:
             time.sleep(WAIT_SECONDS)  # Others are at all that is left of this stage.
+
+
+def train_free(
+    plan: Plan,
+    directory: Path,
+    items: Sequence[Item],
+    *,
+    family: FamilyFunction | None = None,
+    images: Callable[[], Dataset],
+) -> list[str]:
+    """Train those of the given runs that no other process is at, in one program where they are several.
+
+    Args:
+        plan: The study.
+        directory: Its folder.
+        items: Runs of one arm and stage.
+        family: The user's own family, where the arms are of one.
+        images: Loads them, where there is something to train.
+
+    Returns:
+        Paths of the runs that are finished now; at the others another process is at work.
+
+    Raises:
+        InputError, Interrupted: As `work`.
+    """
+    read = Reader(plan, directory, family)
+    with ExitStack() as claims:
+        own = [item for item in items if claims.enter_context(claim(directory, item.path))]
+        if todo := [item for item in own if read(item) is None]:
+            _train(plan, directory, todo, family, images())
+    return [item.path for item in own]
 
 
 def _claimed(
@@ -158,14 +189,13 @@ def _train(
     items: Sequence[Item],
     family: FamilyFunction | None,
     dataset: Dataset,
-    on_epoch: Callable[[Agenda], None] | None,
-    now: Agenda,
+    after_epoch: Callable[[], None] | None = None,
 ) -> None:
     options: dict[str, Any] = {
         "model": module_of(items[0].arm, family),
         "dataset": dataset,
         "progress": False,
-        "on_epoch": lambda record: on_epoch(now) if on_epoch else None,
+        "on_epoch": lambda record: after_epoch() if after_epoch else None,
     }
     configs, outs = [config_of(plan, item) for item in items], [directory / item.path for item in items]
     if len(items) == 1:

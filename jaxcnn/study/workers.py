@@ -73,7 +73,9 @@ def work_together(
 def _judge(ended: Sequence[int | None], codes: Sequence[int | None], stopped: bool) -> None:
     """Raise what the workers' exit codes say: those that ended by themselves, and all of them."""
     if stopped or (STOPPED in codes and not any(code not in (None, 0, STOPPED) for code in ended)):
-        raise Interrupted("interrupted; finished runs are kept, and the same command goes on from there")
+        raise Interrupted(
+            "interrupted; finished runs are kept, and the same command goes on from there", resumable=True
+        )
     if killed := [-code for code in ended if code is not None and code < 0]:
         raise InputError(
             f"workers={len(codes)}: the system ended one of them by signal {killed[0]}, perhaps for want of memory; "
@@ -129,6 +131,7 @@ def _worker(
             if own:
                 os.sched_setaffinity(0, own)
         work(plan, directory, family=family, place=place / count)
+        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # nothing is left to be interrupted
     except InputError as error:
         messages.put(str(error))  # type: ignore[attr-defined]
         sys.exit(BAD_INPUT)

@@ -1,6 +1,11 @@
-"""Checkpoints through orbax: the state, and the little that the loop carries beside it."""
+"""Checkpoints through orbax: the state, and the little that the loop carries beside it, checked when they are read."""
 
-from functools import cached_property
+import errno
+import os
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -8,7 +13,17 @@ import jax
 import numpy as np
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import in_one_move
+from jaxcnn.train.integrity import digest_of_arrays, digest_of_files, refuse_other_model, shapes
+from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
 from jaxcnn.train.state import TrainState
+
+DAMAGED = "damaged"
+"""Folder beside the checkpoints to which those that cannot be used are moved."""
+DIGESTS = "digests"
+"""Folder beside the checkpoints: a file a step, with the SHA-256 of what the checkpoint's files hold."""
+LOSS = "validation_loss"
+SPARE_BYTES = 2**20  # beside the arrays: descriptions, and what a file system rounds up
 
 
 class Restored(NamedTuple):
@@ -18,85 +33,215 @@ class Restored(NamedTuple):
     sums: dict[str, float]
 
 
+class Damaged(Exception):
+    """A checkpoint that cannot be used; the message is the reason."""
+
+
 class Checkpoints:
     """The checkpoints of one run directory. Use as a context manager.
 
     Args:
         directory: Where they lie; made when the first is saved.
-        keep: How many of the latest are kept.
+        keep: How many of the latest are kept; the one with the lowest validation loss is kept beside them.
     """
 
     def __init__(self, directory: Path, keep: int = 2):
         self._directory, self._keep = directory, keep
+        self._opened: Any = None
+        self._losses: dict[int, float] = {}
 
-    @cached_property
+    @property
     def _orbax(self) -> Any:
-        # A sixth of the imports' time, and a new run needs it at its first save only.
-        from orbax.checkpoint import v1 as ocp
+        if self._opened is None:
+            # A sixth of the imports' time, and a new run needs it at its first save only.
+            from orbax.checkpoint import v1 as ocp
 
-        policy: Any = ocp.training.preservation_policies.LatestN(self._keep)  # its annotations miss its own protocol
-        return ocp.training.Checkpointer(
-            str(self._directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
-        )
+            policy: Any = _LatestAndBest(self._keep, self._losses)
+            self._opened = ocp.training.Checkpointer(
+                str(self._directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
+            )
+            for each in self._opened.checkpoints:
+                with suppress(Exception):  # a damaged one is none of the best
+                    self._losses[each.step] = float(self._opened.metadata(each.step).custom_metadata[LOSS])
+        return self._opened
 
     def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        if "_orbax" in self.__dict__:
-            self._orbax.close()
+        if self._opened is not None:
+            self._opened.close()
+            self._opened = None
+
+    @property
+    def steps(self) -> list[int]:
+        """Steps of the checkpoints, ascending."""
+        return [each.step for each in self._orbax.checkpoints] if self._directory.exists() else []
 
     @property
     def latest(self) -> int | None:
-        """Step of the latest whole checkpoint, None where there is none."""
-        if not self._directory.exists():
-            return None
-        return self._orbax.latest.step if self._orbax.latest else None
+        """Step of the latest checkpoint, None where there is none."""
+        return steps[-1] if (steps := self.steps) else None
 
-    def save(self, state: TrainState, sums: dict[str, float]) -> None:
-        """Save a host state under its own step; an existing checkpoint of that step is left as it is."""
-        step = int(state.step)
-        if step != self.latest:
-            beside: Any = {"sums": sums}
-            self._orbax.save(step, _as_tree(state), force=True, custom_metadata=beside)
+    @property
+    def best(self) -> int | None:
+        """Step of the checkpoint with the lowest validation loss, None where none was saved with one."""
+        return _best(self._losses, steps) if (steps := self.steps) else None
 
-    def restore(self, like: TrainState) -> Restored:
-        """The latest checkpoint, with the structure of `like`.
+    def save(self, state: TrainState, sums: Mapping[str, float], metrics: Mapping[str, Any] | None = None) -> None:
+        """Save a host state under its own step; an existing checkpoint of that step is left as it is.
+
+        Args:
+            state: Host state.
+            sums: Sums of the epoch under way; empty at its end.
+            metrics: The epoch's record, at its end; its validation loss decides which checkpoint is the best.
 
         Raises:
-            InputError: There is none, or it belongs to another model; the leaves that differ are named.
+            InputError: It cannot be written: the disk is full, or the folder is not writable. What is there stays.
         """
-        if self.latest is None:
+        step, tree = int(state.step), _as_tree(state)
+        if step in self.steps:
+            return
+        beside: Any = {"sums": dict(sums), "sha256": digest_of_arrays(tree), "leaves": shapes(tree)}
+        loss = None if metrics is None else metrics.get(LOSS)
+        if loss is not None and np.isfinite(loss):
+            self._losses[step] = beside[LOSS] = float(loss)
+        self._refuse_full(step, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
+        try:
+            self._orbax.save(step, tree, force=True, custom_metadata=beside)
+            self._note_bytes(step)
+        except Exception as error:  # orbax and tensorstore have no errors of their own for what a disk does
+            reason = _reason(error)
+            if reason is None:
+                raise
+            raise self._unwritten(step, reason) from error
+
+    def _refuse_full(self, step: int, size: int) -> None:
+        """Before orbax begins, whose threads each complain of a full disk in words of their own."""
+        existing = next(path for path in (self._directory, *self._directory.absolute().parents) if path.exists())
+        if shutil.disk_usage(existing).free < size + SPARE_BYTES:
+            raise self._unwritten(step, os.strerror(errno.ENOSPC))
+
+    def _unwritten(self, step: int, reason: str) -> InputError:
+        return InputError(
+            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or mend "
+            "the permissions, and run the same again: it goes on from the checkpoint before"
+        )
+
+    def restore(self, like: TrainState, *, step: int | None = None, repair: bool = False) -> Restored:
+        """The latest whole checkpoint, with the structure of `like`; a damaged one is passed over with a warning.
+
+        Args:
+            like: A state of the same model and optimiser.
+            step: This checkpoint and no other.
+            repair: Move damaged ones aside, into the folder `damaged` beside the checkpoints, so that the run can save
+                these steps again.
+
+        Raises:
+            InputError: There is none that is whole, or it belongs to another model; the leaves that differ are named.
+        """
+        steps = self.steps if step is None else [step]
+        if not steps:
             raise InputError(f"checkpoint {self._directory}: there is none; train first")
-        stored: Any = self._orbax.metadata(self.latest)
         expected = jax.tree.map(lambda a: np.empty(np.shape(a), a.dtype), _as_tree(like))
-        _compare(stored.metadata, expected, self._directory)
-        tree = self._orbax.load(self.latest, expected)
-        return Restored(TrainState(**tree), dict((stored.custom_metadata or {}).get("sums", {})))
+        broken: dict[int, str] = {}
+        for number in reversed(steps):
+            try:
+                found = self._load(number, expected)
+            except Damaged as reason:
+                broken[number] = f"checkpoint {str(self._directory / str(number))!r}: it is damaged ({reason})"
+                continue
+            for other, sentence in broken.items():
+                warnings.warn(f"{sentence}; the one before it is taken", stacklevel=2)
+                if repair:
+                    self._set_aside(other)
+            return found
+        raise InputError(
+            f"{broken[steps[-1]]}, and none before it is whole; restore it, or delete the folder of this run"
+        )
+
+    def _load(self, step: int, expected: Any) -> Restored:
+        noted = self._digests / str(step)
+        # First, because of damaged bytes orbax and its threads say more than one sentence.
+        if noted.exists() and noted.read_text(errors="replace") != digest_of_files(self._directory / str(step)):
+            raise Damaged("its files are not those that were written")
+        try:
+            stored: Any = self._orbax.metadata(step)
+            have, beside = shapes(stored.metadata), dict(stored.custom_metadata)
+            digest, leaves = beside["sha256"], beside["leaves"]
+        except Exception as error:
+            raise Damaged(f"it cannot be read: {_line(error)}") from None
+        if have != leaves:
+            raise Damaged("it does not hold the arrays that were saved")
+        refuse_other_model(have, shapes(expected), self._directory)
+        try:
+            tree = self._orbax.load(step, expected)
+        except Exception as error:
+            raise Damaged(f"it cannot be read: {_line(error)}") from None
+        if digest_of_arrays(tree) != digest:
+            raise Damaged("its checksum is wrong")
+        return Restored(TrainState(**tree), dict(beside.get("sums", {})))
+
+    @property
+    def _digests(self) -> Path:
+        return self._directory.with_name(DIGESTS)
+
+    def _note_bytes(self, step: int) -> None:
+        """What the files of a checkpoint hold; one that a kill came before has its arrays' checksum alone."""
+        if not first_host():
+            return
+        self._digests.mkdir(exist_ok=True)
+        for old in self._digests.iterdir():
+            if not (self._directory / old.name).exists():
+                old.unlink()
+        with in_one_move(self._digests / str(step)) as partial:
+            partial.write_text(digest_of_files(self._directory / str(step)))
+
+    def _set_aside(self, step: int) -> None:
+        self.__exit__()  # it remembers what there was
+        if first_host():
+            aside = self._directory.with_name(DAMAGED)
+            aside.mkdir(exist_ok=True)
+            number = sum(path.name.split(".")[0] == str(step) for path in aside.iterdir())
+            shutil.move(self._directory / str(step), aside / (f"{step}.{number}" if number else str(step)))
+            (self._digests / str(step)).unlink(missing_ok=True)
+        wait_for_hosts("set aside")
+
+
+class _LatestAndBest:
+    """Which checkpoints stay: the latest few, and the best on validation. A protocol of orbax."""
+
+    def __init__(self, latest: int, losses: Mapping[int, float]):
+        self._latest, self._losses = latest, losses
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        best, first = _best(self._losses, [each.step for each in checkpoints]), len(checkpoints) - self._latest
+        return [place >= first or each.step == best for place, each in enumerate(checkpoints)]
+
+
+def _best(losses: Mapping[int, float], steps: Sequence[int]) -> int | None:
+    """Of equal ones the earliest."""
+    scored = [(losses[step], step) for step in steps if step in losses]
+    return min(scored)[1] if scored else None
 
 
 def _as_tree(state: TrainState) -> dict[str, Any]:
     return jax.tree.map(np.asarray, state._asdict())
 
 
-def _compare(stored: Any, expected: Any, directory: Path) -> None:
-    def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
-        return {_name(path): tuple(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
-
-    have, want = shapes(stored), shapes(expected)
-    if have == want:
-        return
-    gone = [f"- {name} {have[name]}" for name in have if have.get(name) != want.get(name)]
-    new = [f"+ {name} {want[name]}" for name in want if have.get(name) != want.get(name)]
-    shown = "; ".join(gone[:3] + new[:3])
-    hidden = len(gone[3:]) + len(new[3:])
-    shown += f"; and {hidden} more" if hidden else ""
-    raise InputError(
-        f"checkpoint {directory}: it belongs to another model or optimizer (- stored, + expected: {shown}); "
-        "use the configuration it was trained with, or another output folder"
-    )
+def _line(error: Exception) -> str:
+    """The first line of an error, as part of a sentence."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
 
 
-def _name(path: Any) -> str:
-    """One spelling for dictionary keys, fields and positions, since stored trees are plain dictionaries."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+def _reason(error: BaseException | None) -> str | None:
+    """What the system said of a write that failed, None where it was not the system."""
+    while error is not None:
+        if isinstance(error, OSError) and error.strerror:
+            return error.strerror
+        for said in ("No space left on device", "Permission denied", "Read-only file system", "Disk quota exceeded"):
+            if said.lower() in str(error).lower():
+                return said
+        error = error.__cause__ or error.__context__
+    return None

@@ -11,6 +11,7 @@ from jaxcnn.train.parallel import Arrays, Feed, Programs
 from jaxcnn.train.state import TrainState
 
 Sums = dict[str, float]
+DISPATCHED = 32
 
 
 def evaluate(
@@ -46,10 +47,15 @@ def _in_order(count: int, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]
 
 
 def totals_of(state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int) -> list[Sums]:
-    """Each member's sums over a split. Nothing waits for the devices before the last batch is dispatched."""
+    """Each member's sums over a split. Many batches are dispatched before one waits for the devices."""
+    parts: list[Any] = []
+    waiting: list[Any] = []
     batches = _in_order(count, batch_size)
-    waiting = [programs.evaluate(state, feed(indices, mask))[0] for indices, mask in batches]
-    parts = [programs.part(sums) for sums in jax.device_get(waiting)]
+    for place, (indices, mask) in enumerate(batches, 1):
+        waiting.append(programs.evaluate(state, feed(indices, mask))[0])
+        if place % DISPATCHED == 0 or place == len(batches):  # else streamed batches would pile up
+            parts += [programs.part(sums) for sums in jax.device_get(waiting)]
+            waiting = []
     return [add({}, *of_one) for of_one in zip(*parts, strict=True)]
 
 

@@ -8,7 +8,16 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run stopped on request after saving its state; the same call goes on from there."""
+    """A run stopped on request after its running step.
+
+    Args:
+        message: One sentence for the user.
+        resumable: Its state is saved: the same call goes on from there.
+    """
+
+    def __init__(self, message: str = "", *, resumable: bool = False):
+        super().__init__(message)
+        self.resumable = resumable
 
 
 @contextmanager

@@ -2,24 +2,27 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from jaxcnn.data import batch_indices, epoch_order, steps_per_epoch
+from jaxcnn.data import steps_per_epoch
+from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.tasks import Task
 from jaxcnn.train.checkpoint import Checkpoints
-from jaxcnn.train.evaluation import Sums, add, examples, totals_of
-from jaxcnn.train.interrupt import Interrupted, graceful
-from jaxcnn.train.parallel import Arrays, Programs, Stretch, advance, stretch_length
+from jaxcnn.train.course import Course, mean, train_epoch
+from jaxcnn.train.divergence import halted, poisoned
+from jaxcnn.train.evaluation import Sums, examples, totals_of
+from jaxcnn.train.interrupt import graceful
+from jaxcnn.train.parallel import Arrays, Programs, advance
 from jaxcnn.train.parallel.hosts import agreed
+from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import NONFINITE
 from jaxcnn.train.writers import Bar, Writer, epoch_line
-
-# How often the console is told: fetching a number waits for the device.
-REPORT_SECONDS = 0.25
 
 
 class Plan(NamedTuple):
@@ -30,16 +33,29 @@ class Plan(NamedTuple):
         batch_size: Examples a step, all devices together.
         seed: Of the order; the batch of a step is a function of (seed, step).
         checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
+        checkpoint_steps: Steps after the last save at which to save within an epoch; None: off.
+        checkpoint_minutes: Minutes likewise, where one host trains.
+        patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.
+        skip_nonfinite: The steps skip what is not finite; else a run ends there (see `make_train_step`).
+        workers: Processes that decode ahead where images are streamed; 0: threads of this one.
     """
 
     epochs: int
     batch_size: int
     seed: int
     checkpoint_every: int = 1
+    checkpoint_steps: int | None = None
+    checkpoint_minutes: float | None = None
+    patience: int | None = None
+    skip_nonfinite: bool = False
+    workers: int = 0
 
 
 class Member(NamedTuple):
-    """One run: what it does not share with others in its program. The arguments of `fit`, which explains them."""
+    """One run: what it does not share with others in its program.
+
+    The arguments of `fit`, which explains them, and `earlier`: the records of the epochs before.
+    """
 
     state: TrainState
     plan: Plan
@@ -48,6 +64,7 @@ class Member(NamedTuple):
     checkpoints: Checkpoints | None = None
     writers: Sequence[Writer] = ()
     on_epoch: Callable[[dict[str, Any]], None] | None = None
+    earlier: Sequence[Mapping[str, Any]] = ()
 
 
 Fitted = tuple[TrainState, list[dict[str, Any]]]
@@ -125,90 +142,90 @@ def fit_together(
     per_epoch = steps_per_epoch(examples(train), plan.batch_size)
     carried: list[Sums] = [dict(member.sums or {}) if step % per_epoch else {} for member in members]
     histories: list[list[dict[str, Any]]] = [[] for _ in members]
-    run = _Course(members, programs, task, examples(train), advance(programs, train))
-    feed = programs.feed(validation)
+    saving, feed = Saving(members, programs, step), programs.feed(validation)
+    run = Course(members, programs, task, examples(train), advance(programs, train), saving)
     # Several hosts stop after the same epoch: one that stopped a step earlier would leave the others waiting forever.
     alone = jax.process_count() == 1
-    placed = programs.place(programs.join([member.state for member in members]))
-    with graceful() as asked, Bar(plan.epochs * per_epoch, step, name, progress) as bar:
+    placed, gone = programs.place(programs.join([member.state for member in members])), [False] * len(members)
+    bar = Bar(plan.epochs * per_epoch, step, name, progress)
+    with graceful() as asked, bar, _decoded_ahead(members, train, step):
         for epoch in range(step // per_epoch, plan.epochs):
+            if all(gone) or _out_of_patience(members[0], histories[0]):
+                break
             start, begun = time.perf_counter(), step
-            placed, carried, step = _epoch(placed, run, begun, carried, asked if alone else _never, bar)
-            if step < (epoch + 1) * per_epoch:
-                _stop(members, programs.part(programs.fetch(placed)), carried)
+            placed, carried, step = train_epoch(placed, run, begun, carried, asked if alone else _never, bar)
+            lost = [halted(sums) and not plan.skip_nonfinite for sums in carried]
+            if step < (epoch + 1) * per_epoch and not all(lost):
+                saving.stop(placed, carried, step)
             seconds = (time.perf_counter() - start) / len(members)
-            held_out = totals_of(placed, programs, feed, examples(validation), plan.batch_size)
-            due = (epoch + 1) % plan.checkpoint_every == 0 or epoch + 1 == plan.epochs
-            saved = _to_save(members, programs, placed) if due else [None] * len(members)
+            with read_ahead(validation, batch_size=plan.batch_size, shuffle=False):
+                held_out = totals_of(poisoned(placed, lost), programs, feed, examples(validation), plan.batch_size)
+            reached = _steps(placed, programs) if any(lost) else [step] * len(members)
             records = [
-                {
-                    "epoch": epoch + 1, "step": step,
-                    **_named("train", task.metrics(sums)), **_named("validation", task.metrics(unseen)),
-                    "steps_timed": step - begun, "seconds": seconds,
-                }
-                for sums, unseen in zip(carried, held_out, strict=True)
+                None if gone[place] else _record(task, epoch + 1, carried[place], held_out[place], plan)
+                | {"step": reached[place], "steps_timed": reached[place] - begun, "seconds": seconds}
+                for place in range(len(members))
             ]  # fmt: skip
-            for member, history, record, state in zip(members, histories, records, saved, strict=True):
-                history.append(record)
-                _report(member, record, state)
-            carried = [{} for _ in members]
-            if progress:
-                bar.print(epoch_line(_mean(records), plan.epochs))
-            if agreed(asked()) and epoch + 1 < plan.epochs:
-                _stop(members, programs.part(programs.fetch(placed)), carried)
+            _write(members, histories, records)
+            last = all(lost) or epoch + 1 == plan.epochs or _out_of_patience(members[0], histories[0])
+            if any(lost) or last or (epoch + 1) % plan.checkpoint_every == 0:
+                saving.save(placed, [sums if ill else {} for sums, ill in zip(carried, lost, strict=True)], records)
+            carried, gone = [{} for _ in members], lost
+            _tell(members, records, bar if progress else None)
+            if agreed(asked()) and not last:
+                saving.stop(placed, carried, step)
     return list(zip(programs.part(programs.fetch(placed)), histories, strict=True))
 
 
-class _Course(NamedTuple):
-    """What stays the same from epoch to epoch; `length` examples, `advance` makes a stretch of steps."""
-
-    members: Sequence[Member]
-    programs: Programs
-    task: Task
-    length: int
-    advance: Stretch
-
-
-def _epoch(
-    state: TrainState, run: _Course, begun: int, totals: list[Sums], asked: Callable[[], bool], bar: Bar
-) -> tuple[TrainState, list[Sums], int]:
-    """Steps from `begun` to the end of its epoch, or to the end of the stretch in which a signal arrived."""
-    plan, join = run.members[0].plan, run.programs.join
-    per_epoch = steps_per_epoch(run.length, plan.batch_size)
-    epoch, length = begun // per_epoch, stretch_length(run.programs, per_epoch)
-    end = (epoch + 1) * per_epoch
-    orders = [epoch_order(run.length, member.plan.seed, epoch) for member in run.members]
-    key = join([member.key for member in run.members])
-    waiting: list[Any] = []
-    step, told, told_at = begun, begun, time.perf_counter()
-    while step < end:
-        steps = range(step, min(step + length, end))
-        chosen = [
-            _stacked(run.length, member.plan, steps, order) for member, order in zip(run.members, orders, strict=True)
-        ]
-        indices, masks = (join([part[i] for part in chosen]) for i in (0, 1))
-        state, sums = run.advance(state, indices, masks, key)
-        waiting.append(sums)
-        step = steps.stop
-        now = time.perf_counter()
-        if now - told_at > REPORT_SECONDS or step == end or asked():
-            for part in jax.device_get(waiting):
-                totals = [add(*pair) for pair in zip(totals, run.programs.part(part), strict=True)]
-            waiting = []
-            # Fetching waited for the device, so the clock is read again before it counts as speed.
-            now = time.perf_counter()
-            done = (step - told) * plan.batch_size * len(run.members)
-            bar.update(step, _mean([run.task.metrics(sums) for sums in totals]), done / (now - told_at))
-            told, told_at = step, now
-        if asked():
-            break
-    return state, totals, step
+def _decoded_ahead(members: Sequence[Member], train: Arrays, step: int) -> AbstractContextManager[None]:
+    """Streamed images of the coming steps are decoded while the devices compute; several members ask for too many."""
+    plan = members[0].plan
+    return read_ahead(
+        train if len(members) == 1 else {}, batch_size=plan.batch_size, seed=plan.seed, start=step,
+        stop=plan.epochs * steps_per_epoch(examples(train), plan.batch_size),
+        shard=(jax.process_index(), jax.process_count()), workers=plan.workers,
+    )  # fmt: skip
 
 
-def _stacked(count: int, plan: Plan, steps: range, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Indices and masks (S, B) of some steps of one epoch."""
-    batches = [batch_indices(count, plan.batch_size, seed=plan.seed, step=step, order=order) for step in steps]
-    return np.stack([indices for indices, _ in batches]), np.stack([mask for _, mask in batches])
+def _record(task: Task, epoch: int, sums: Sums, unseen: Sums, plan: Plan) -> dict[str, Any]:
+    """What is reported of an epoch, without its time."""
+    found: dict[str, Any] = {"epoch": epoch, "step": 0}
+    found |= _named("train", task.metrics(sums)) | _named("validation", task.metrics(unseen))
+    return found | ({"skipped": int(sums[NONFINITE])} if plan.skip_nonfinite else {})
+
+
+def _write(
+    members: Sequence[Member], histories: Sequence[list[dict[str, Any]]], records: Sequence[dict[str, Any] | None]
+) -> None:
+    """Before the checkpoint: a line too many is dropped when a run goes on, one too few would be missed."""
+    for member, history, record in zip(members, histories, records, strict=True):
+        if record is not None:
+            history.append(record)
+            for writer in member.writers:
+                writer.write(record)
+
+
+def _tell(members: Sequence[Member], records: Sequence[dict[str, Any] | None], bar: Bar | None) -> None:
+    """The members' callers, and the console."""
+    for member, record in zip(members, records, strict=True):
+        if member.on_epoch is not None and record is not None:
+            member.on_epoch(record)
+    if bar is not None:
+        line = mean([record for record in records if record is not None])
+        bar.print(epoch_line(line, members[0].plan.epochs))
+
+
+def _steps(placed: TrainState, programs: Programs) -> list[int]:
+    """Steps that each member has made; one that diverged stays where it was."""
+    return [int(state.step) for state in programs.part(programs.fetch(placed))]
+
+
+def _out_of_patience(member: Member, history: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether the validation loss has not become lower for as many epochs as the plan bears."""
+    losses = [record["validation_loss"] for record in (*member.earlier, *history)]
+    if member.plan.patience is None or not losses:
+        return False
+    return len(losses) - 1 - int(np.argmin(losses)) >= member.plan.patience
 
 
 def _never() -> bool:
@@ -218,46 +235,14 @@ def _never() -> bool:
 def _refuse_unlike(members: Sequence[Member], programs: Programs) -> None:
     if len(members) != programs.members:
         raise InputError(f"members: {len(members)} given, and the programs were made for {programs.members}")
+    if len(members) > 1 and members[0].plan.patience is not None:
+        raise InputError(
+            f"patience={members[0].plan.patience}: runs in one program end together; train them one after another"
+        )
     if len({member.plan._replace(seed=0) for member in members}) > 1:
         raise InputError("members: their plans differ in more than the seed; train them one after another")
     if len(steps := {int(member.state.step) for member in members}) > 1:
         raise InputError(f"members: they are at steps {sorted(steps)}; train together those at the same step")
-
-
-def _to_save(members: Sequence[Member], programs: Programs, placed: TrainState) -> list[TrainState | None]:
-    """Host states where somebody saves them."""
-    if all(member.checkpoints is None for member in members):
-        return [None] * len(members)
-    return programs.part(programs.fetch(placed))
-
-
-def _report(member: Member, record: dict[str, Any], state: TrainState | None) -> None:
-    for writer in member.writers:
-        writer.write(record)
-    if member.checkpoints is not None and state is not None:
-        member.checkpoints.save(state, {})
-    if member.on_epoch is not None:
-        member.on_epoch(record)
-
-
-def _stop(members: Sequence[Member], states: Sequence[TrainState], carried: Sequence[Sums]) -> None:
-    for member, state, sums in zip(members, states, carried, strict=True):
-        if member.checkpoints is not None:
-            member.checkpoints.save(state, sums)
-    step = int(states[0].step)
-    if any(member.checkpoints is None for member in members):
-        raise Interrupted(f"interrupted after step {step}; nothing was saved: no output folder was given")
-    raise Interrupted(f"interrupted after step {step}, saved; the same command goes on from there")
-
-
-def _mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What the console shows of several members: the mean of what is measured."""
-    if len(rows) == 1:
-        return dict(rows[0])
-    return {
-        name: float(np.mean([row[name] for row in rows])) if isinstance(first, float) else first
-        for name, first in rows[0].items()
-    }
 
 
 def _named(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:

@@ -1,5 +1,7 @@
 """Optimisers whose learning rate and weight decay are arrays in their state."""
 
+import math
+from dataclasses import fields
 from typing import Any
 
 import jax
@@ -122,6 +124,11 @@ def _is_kernel(params: Any) -> Any:
 
 def check(config: OptimizerConfig) -> None:
     """Refuse values that no optimiser can have, by name."""
+    for field in fields(config):
+        value = getattr(config, field.name)
+        numbers = value if isinstance(value, tuple) else (value,)
+        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
+            raise InputError(f"{field.name}={value}: must be finite; leave it out for the default")
     if not config.learning_rate > 0:
         raise InputError(f"learning_rate={config.learning_rate}: must be positive, for example 0.1 for sgd")
     if not 0 <= config.momentum < 1:
@@ -135,5 +142,7 @@ def check(config: OptimizerConfig) -> None:
         raise InputError(f"clip_norm={config.clip_norm}: must be positive; None switches it off")
     if config.warmup_epochs < 0:
         raise InputError(f"warmup_epochs={config.warmup_epochs}: must not be negative; 0 switches it off")
+    if not config.factor > 0:
+        raise InputError(f"factor={config.factor}: must be positive; 1 leaves the rate as it is")
     if any(not 0 < share < 1 for share in config.milestones):
         raise InputError(f"milestones={config.milestones}: shares of the run, each between 0 and 1")

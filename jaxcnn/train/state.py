@@ -20,12 +20,25 @@ class TrainState(NamedTuple):
         params: Trainable arrays, the module's `params` collection.
         batch_stats: Running statistics of batch norm, `{}` where a module has none.
         opt_state: The optimiser's arrays; learning rate and weight decay among them.
+        skipped: int32 scalar, steps that changed nothing because their loss or gradients were not finite.
+        ema: Moving averages of `params` and `batch_stats`, by these names; `{}` where none are kept.
     """
 
     step: jax.Array
     params: Any
     batch_stats: Any
     opt_state: Any
+    skipped: jax.Array
+    ema: Any
+
+    @property
+    def trained(self) -> dict[str, Any]:
+        """The variables with which the model is evaluated: the averages where they are kept."""
+        return self.ema or {"params": self.params, "batch_stats": self.batch_stats}
+
+    def with_params(self, params: Any) -> "TrainState":
+        """The state with other parameters, and averages that begin there."""
+        return self._replace(params=params, ema={**self.ema, "params": params} if self.ema else {})
 
 
 def call_keywords(module: linen.Module) -> frozenset[str]:
@@ -68,15 +81,23 @@ def apply(
 
 
 def make_init(
-    module: linen.Module, tx: optax.GradientTransformation, input_shape: tuple[int, ...]
+    module: linen.Module, tx: optax.GradientTransformation, input_shape: tuple[int, ...], *, ema: bool = False
 ) -> Callable[[jax.Array], TrainState]:
-    """key -> a fresh state for images of `input_shape` (H, W, C); equal keys give equal states (see `drawing`)."""
+    """key -> a fresh state for images of `input_shape` (H, W, C); equal keys give equal states (see `drawing`).
+
+    Args:
+        module: Any Flax linen module.
+        tx: The optimiser.
+        input_shape: (H, W, C).
+        ema: Keep moving averages of the weights.
+    """
 
     def init(key: jax.Array) -> TrainState:
         images = jnp.zeros((1, *input_shape), jnp.float32)
         keywords: dict[str, Any] = {"train": False} if "train" in call_keywords(module) else {}
         variables = module.init(key, images, **keywords)
-        params = variables["params"]
-        return TrainState(jnp.int32(0), params, variables.get("batch_stats", {}), tx.init(params))
+        params, stats = variables["params"], variables.get("batch_stats", {})
+        averages = {"params": params, "batch_stats": stats} if ema else {}
+        return TrainState(jnp.int32(0), params, stats, tx.init(params), jnp.int32(0), averages)
 
     return drawn(init)

@@ -9,12 +9,15 @@ import optax
 from flax import linen
 
 from jaxcnn.tasks import Batch, Sums, Task
+from jaxcnn.train.gradients import Gradients, Prepare, make_gradients, psum
 from jaxcnn.train.state import TrainState, apply
 
 TrainStep = Callable[[TrainState, Batch, jax.Array], tuple[TrainState, Sums]]
 EvalStep = Callable[[TrainState, Batch], tuple[Sums, dict[str, jax.Array]]]
-# (key, None in evaluation; batch; position of its first example in the whole batch) -> batch
-Prepare = Callable[[jax.Array | None, Batch, int | jax.Array], Batch]
+
+INFINITE = 0x7F800000  # the exponent of float32 infinities and NaN
+NONFINITE = "nonfinite"
+"""Name of the sum that counts steps whose loss or gradients were not finite."""
 
 
 def make_train_step(
@@ -24,8 +27,14 @@ def make_train_step(
     *,
     prepare: Prepare | None = None,
     axis_name: str | None = None,
+    accumulate: int = 1,
+    ema: float | None = None,
+    skip_nonfinite: bool = False,
 ) -> TrainStep:
     """The pure step `(state, batch, key) -> (state, sums)`; jit, pmap and the rest are applied in `parallel`.
+
+    A step whose loss or gradients are not finite changes no array. Unless such steps are skipped, no later step does
+    either: the state stays as it was before the first of them, for whoever looks into it.
 
     Args:
         module: Any Flax linen module.
@@ -34,45 +43,63 @@ def make_train_step(
         prepare: (key, batch, start) -> batch on the device: normalisation and augmentation.
         axis_name: Name of the mapped axis where one step is spread over devices. The loss is divided by the weight of
             all devices together, so uneven masks change nothing.
+        accumulate: Parts in which a batch is computed; see `make_gradients`.
+        ema: Decay a step of the moving averages in the state; None: it holds none. Early on they move faster, by
+            1 - (1 + step) / (10 + step), or they would remember the initial weights (as TensorFlow's
+            ExponentialMovingAverage does with `num_updates`).
+        skip_nonfinite: Steps that are not finite are counted, and training goes on after them.
 
     Returns:
         The step. Its key is the run's: the step folds its own number in, so the same (state, batch, key) gives the same
-        result whatever came before.
+        result whatever came before. Its sums are the task's, and `NONFINITE`.
     """
+    gradients = make_gradients(module, task, prepare=prepare, axis_name=axis_name, accumulate=accumulate)
 
     def step(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
-        prepare_key, dropout_key = jax.random.split(jax.random.fold_in(key, state.step))
-        start = 0
-        if axis_name is not None:
-            # Examples are augmented by their position in the whole batch, on however many devices it lies.
-            device = jax.lax.axis_index(axis_name)
-            start = device * len(batch["mask"])
-            if getattr(module, "axis_name", None) is None:
-                # Its dropout knows of no other devices, and theirs must differ; one that does draws for all of them.
-                dropout_key = jax.random.fold_in(dropout_key, device)
-        if prepare is not None:
-            batch = prepare(prepare_key, batch, start)
+        found: Gradients = gradients(state, batch, key)
+        good = jnp.isfinite(found.loss) & _finite(found.grads)
+        if not skip_nonfinite:
+            good &= state.skipped == 0
 
-        def loss_of(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            variables = {"params": params, "batch_stats": state.batch_stats}
-            outputs, stats = apply(
-                module, variables, task.inputs(batch), train=True, mask=batch["mask"], key=dropout_key
-            )
-            total, weight = task.loss(outputs, batch)
-            weight = _psum(jax.lax.stop_gradient(weight), axis_name)
-            return total / jnp.maximum(weight, 1.0), (outputs, stats)
+        def move() -> TrainState:
+            updates, opt_state = tx.update(found.grads, state.opt_state, state.params)
+            params = optax.apply_updates(state.params, updates)
+            averages = _averages(state, {"params": params, "batch_stats": found.batch_stats}, ema)
+            return TrainState(state.step + 1, params, found.batch_stats, opt_state, state.skipped, averages)
 
-        grads, (outputs, stats) = jax.grad(loss_of, has_aux=True)(state.params)
-        # Each device holds its share of one mean: the shares add up.
-        grads = _psum(grads, axis_name)
-        updates, opt_state = tx.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        if axis_name is not None:
-            # With synchronised statistics these are equal already; with local ones the mean is what evaluation uses.
-            stats = jax.lax.pmean(stats, axis_name)
-        return TrainState(state.step + 1, params, stats, opt_state), _psum(task.sums(outputs, batch), axis_name)
+        def stay() -> TrainState:
+            return state._replace(step=state.step + int(skip_nonfinite), skipped=state.skipped + 1)
+
+        sums = {name: jnp.where(good, value, 0) for name, value in found.sums.items()}
+        return _either(good, move, stay), sums | {NONFINITE: 1.0 - good.astype(jnp.float32)}
 
     return step
+
+
+def _either(good: jax.Array, move: Callable[[], TrainState], stay: Callable[[], TrainState]) -> TrainState:
+    """One or the other: by a branch on a CPU, by a choice for every array on accelerators, which do not wait for it."""
+
+    def choose(good: jax.Array) -> TrainState:
+        return jax.tree.map(lambda new, old: jnp.where(good, new, old), move(), stay())
+
+    return jax.lax.platform_dependent(good, cpu=lambda good: jax.lax.cond(good, move, stay), default=choose)
+
+
+def _finite(grads: Any) -> jax.Array:
+    """Whether the gradients are, by their exponents: integers, whose maximum a CPU finds many at a time."""
+    largest = jnp.int32(0)
+    for leaf in jax.tree.leaves(grads):
+        exponents = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.int32) & INFINITE
+        largest = jnp.maximum(largest, exponents.max())
+    return largest < INFINITE
+
+
+def _averages(state: TrainState, now: dict[str, Any], decay: float | None) -> Any:
+    if decay is None:
+        return state.ema
+    done = state.step.astype(jnp.float32)
+    keep = jnp.minimum(decay, (1 + done) / (10 + done))
+    return jax.tree.map(lambda average, value: keep * average + (1 - keep) * value, state.ema, now)
 
 
 def make_eval_step(
@@ -85,22 +112,19 @@ def make_eval_step(
 ) -> EvalStep:
     """The pure `(state, batch) -> (sums, predictions)`: running statistics, no dropout, padding masked out.
 
-    With `flips` the outputs are the mean over each image and its mirror image.
+    Where the state keeps moving averages of the weights, the model has those. With `flips` the outputs are the mean
+    over each image and its mirror image.
     """
 
     def step(state: TrainState, batch: Batch) -> tuple[Sums, dict[str, jax.Array]]:
         if prepare is not None:
             batch = prepare(None, batch, 0)
-        variables = {"params": state.params, "batch_stats": state.batch_stats}
+        variables = state.trained
         outputs, _ = apply(module, variables, task.inputs(batch), train=False, mask=batch["mask"])
         if flips:
             inputs = task.inputs({**batch, "images": batch["images"][:, :, ::-1]})
             mirrored, _ = apply(module, variables, inputs, train=False, mask=batch["mask"])
             outputs = jax.tree.map(lambda a, b: (a + b) / 2, outputs, mirrored)
-        return _psum(task.sums(outputs, batch), axis_name), task.decode(outputs)
+        return psum(task.sums(outputs, batch), axis_name), task.decode(outputs)
 
     return step
-
-
-def _psum(tree: Any, axis_name: str | None) -> Any:
-    return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import in_one_move, naming
 
 Record = Mapping[str, Any]
 SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
@@ -32,31 +33,29 @@ class JsonLines:
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        with self._path.open("a", encoding="utf-8") as file:
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
 
-    def read(self, up_to_step: int) -> list[dict[str, Any]]:
-        """The records of steps up to `up_to_step`; later ones, and a half-written last line, are removed.
+    def read(self, up_to_epoch: int) -> list[dict[str, Any]]:
+        """The records of the first epochs; later ones, and a half-written last line, are removed.
 
         A run that was killed after writing a line and before saving its checkpoint trains that epoch again.
         """
         if not self._path.exists():
             return []
         records = []
-        for line in self._path.read_text(encoding="utf-8").splitlines():
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
             try:
                 record = json.loads(line)
-            except json.JSONDecodeError:
-                break
-            if record["step"] > up_to_step:
+                if record["epoch"] > up_to_epoch:
+                    break
+            except (ValueError, KeyError, TypeError):
                 break
             records.append(record)
-        text = "".join(json.dumps(record) + "\n" for record in records)
-        spare = self._path.with_suffix(".tmp")
-        spare.write_text(text, encoding="utf-8")
-        spare.replace(self._path)
+        with in_one_move(self._path) as spare:
+            spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         return records
 
 

@@ -7,7 +7,7 @@ import threading
 import numpy as np
 import pytest
 
-from jaxcnn.data.cache import decoded, entry_path
+from jaxcnn.data.cache import decoded, entry_path, remembered
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.errors import InputError
 from jaxcnn.files import cache_dir
@@ -130,6 +130,28 @@ def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
 def test_progress_goes_to_standard_error(capfd):
     decoded(Counting().source, "train", progress=True)
     assert capfd.readouterr().out == ""
+
+
+def test_small_arrays_are_made_once_a_key(own_cache):
+    made = []
+
+    def make():
+        made.append(np.arange(len(made), 5))
+        return made[-1]
+
+    for _ in range(2):
+        np.testing.assert_array_equal(remembered("a set", "labels", {"size": 1}, make), np.arange(5))
+    np.testing.assert_array_equal(remembered("a set", "labels", {"size": 2}, make), np.arange(1, 5))
+    np.testing.assert_array_equal(remembered("a set", "means", {"size": 1}, make), np.arange(2, 5))
+    assert len(made) == len(entries(own_cache)) == 3
+
+
+@pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.write_bytes(b"")])
+def test_a_damaged_small_array_is_made_anew(own_cache, damage):
+    for _ in range(2):
+        np.testing.assert_array_equal(remembered("set", "labels", 1, lambda: np.arange(99)), np.arange(99))
+        (path,) = (own_cache / "data").iterdir()
+        damage(path)
 
 
 def test_where_the_cache_lies(monkeypatch, tmp_path):

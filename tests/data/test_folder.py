@@ -1,11 +1,14 @@
 """Image folders: layouts, odd files, and every way in which one can be wrong."""
 
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcnn.data.cache import entry_path
+from jaxcnn.data.folder import Names, folder_source
 from jaxcnn.data.sources import load
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
@@ -208,3 +211,51 @@ def test_one_split_named_twice(root):
 def test_a_folder_that_does_not_exist():
     with pytest.raises(InputError, match=r"name='./no/such/folder' does not exist"):
         read("./no/such/folder")
+
+
+def test_files_lie_in_the_order_of_their_paths(tmp_path, monkeypatch):
+    # Recorded validation splits depend on it: part by part, as `sorted` puts paths.
+    names = [
+        "a b/1.png",
+        "a-b/1.png",
+        "a/1.png",
+        "a/b/1.png",
+        "a.png",
+        "a/!.png",
+        "A/1.png",
+        "é/1.png",
+        "10.png",
+        "9.png",
+    ]
+    for name in names:
+        save(tmp_path / "set" / "one" / name)
+        save(tmp_path / "set" / "two" / name)
+    expected = [str(path.relative_to(tmp_path / "set")) for path in sorted((tmp_path / "set").rglob("*.png"))]
+    monkeypatch.chdir(tmp_path / "set")
+    for root in (tmp_path / "set", Path("../set"), Path(".")):
+        pool = folder_source("set", root).pools["train"]
+        assert [pool.at(index).name for index in range(pool.length)] == expected
+        assert [example.name for example in pool.read()] == expected
+        assert pool.labels(lambda: None).tolist() == [0] * 10 + [1] * 10
+
+
+def test_a_file_that_changed_is_another_set(root):
+    def where():
+        return entry_path(folder_source("set", root), "train")
+
+    first = where()
+    assert where() == first
+    save(root / "dark" / "3.png", 90)
+    second = where()
+    (root / "dark" / "3.png").rename(root / "dark" / "33.png")
+    assert len({first, second, where()}) == 3
+
+
+def test_names_are_kept_as_they_are():
+    names, kept = ["a/1.png", "", "é", os.fsdecode(b"\xff.png"), "x" * 300], Names()
+    for name in names:
+        kept.append(name)
+    assert list(kept) == names
+    assert len(kept) == 5
+    with pytest.raises(IndexError):
+        kept[5]

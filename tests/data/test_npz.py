@@ -1,8 +1,16 @@
 """Arrays in .npz files: the names and types that are understood, and those that are not."""
 
+import pickle
+import struct
+import zipfile
+
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from jaxcnn.data import npz
+from jaxcnn.data.npz import npz_source
 from jaxcnn.data.sources import load
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
@@ -84,6 +92,18 @@ def test_resizing(tmp_path):
         ({"images": IMAGES[:, 0], "labels": LABELS}, "must be (N, H, W)"),
         ({"images": np.zeros((40, 3, 8, 8), np.uint8), "labels": LABELS}, "channels first"),
         ({"images": IMAGES[:0], "labels": LABELS[:0]}, "holds no images"),
+        ({"images": IMAGES, "labels": LABELS + np.float32("nan")}, "labels must be whole numbers"),
+        ({"images": IMAGES, "labels": LABELS + np.float32("inf")}, "labels must be whole numbers"),
+        ({"images": IMAGES, "labels": LABELS + 1e300}, "holds the label 1e+300, out of range"),
+        ({"images": IMAGES, "labels": LABELS.astype(np.uint64) + np.uint64(2**63)}, "out of range"),
+        ({"images": IMAGES, "labels": LABELS.astype(str)}, "labels must be whole numbers"),
+        ({"images": IMAGES, "labels": np.int64(3)}, "40 images in 'images' and 0 labels"),
+        ({"images": IMAGES.astype(str), "labels": LABELS}, "<U3; save integers"),
+        ({"images": IMAGES.astype("datetime64[s]"), "labels": LABELS}, "save integers in 0..255"),
+        ({"images": np.where(np.arange(40)[:, None, None] == 7, np.nan, IMAGES / 255), "labels": LABELS}, "in image 7"),
+        ({"images": np.where(IMAGES == 0, np.inf, IMAGES / 255), "labels": LABELS}, "not finite"),
+        ({"images": IMAGES, "labels": LABELS, "class_names": np.array("abcd")}, "one string for each class"),
+        ({"images": IMAGES, "labels": LABELS, "class_names": np.array([None] * 4)}, "object array"),
         (
             {"images": np.array([IMAGES[0], IMAGES[0, :3]] * 20, dtype=object), "labels": LABELS},
             "object array, which is never unpickled",
@@ -116,6 +136,96 @@ def test_a_damaged_npz(tmp_path):
     (tmp_path / "set.npz").write_bytes(bytes(data))
     with pytest.raises(InputError, match=r"array 'images' of .* cannot be read"):
         load(DataConfig(str(tmp_path / "set.npz")))
+
+
+class Trap:
+    """Unpickling it would write a file."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return (open, (str(self.path), "w"))
+
+
+def test_a_pickle_is_never_read(tmp_path):
+    trap = np.array([Trap(tmp_path / "sprung")] * 40, dtype=object)
+    np.savez(tmp_path / "set.npz", images=IMAGES, labels=trap)
+    with pytest.raises(InputError, match="never unpickled"):
+        load(DataConfig(str(tmp_path / "set.npz")))
+    raw = pickle.dumps(Trap(tmp_path / "sprung"))
+    with zipfile.ZipFile(tmp_path / "raw.npz", "w") as archive:
+        for name in ("images.npy", "labels.npy"):
+            archive.writestr(name, raw)
+    with pytest.raises(InputError, match="cannot be read"):
+        load(DataConfig(str(tmp_path / "raw.npz")))
+    assert not (tmp_path / "sprung").exists()
+
+
+def with_header(path, shape, dtype, data):
+    """A file whose images claim a shape and type of their own."""
+    header = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode() + b"\n"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("images.npy", b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header + data)
+        with archive.open("labels.npy", "w") as file:
+            np.save(file, LABELS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((40, 10**9, 10**9), "|u1"),
+        ((40, 6, 6), "|u1"),
+        ((40, 6, 4), "|u1"),
+        ((40, -6, -5), "|u1"),
+        ((40, 6, 5), "<f8"),
+        ((40, 6, 5), "|O"),
+        ((40, 6, 5), "nonsense"),
+        ((40, True, 5.5), "|u1"),
+        ("wide", "|u1"),
+    ],
+)
+def test_headers_that_claim_what_the_file_does_not_hold(tmp_path, shape, dtype):
+    with_header(tmp_path / "set.npz", shape, dtype, IMAGES.tobytes())
+    with pytest.raises(InputError, match="array 'images' of"):
+        load(DataConfig(str(tmp_path / "set.npz")))
+
+
+def test_an_array_that_expands_without_measure(tmp_path, monkeypatch):
+    np.savez_compressed(tmp_path / "set.npz", images=np.zeros((4000, 64, 64), np.uint8), labels=np.arange(4000) % 2)
+    assert npz_source("set", tmp_path / "set.npz").pools["train"].length == 4000
+    monkeypatch.setattr(npz, "BOMB_BYTES", 2**20)
+    with pytest.raises(InputError, match=r"expands from [\d,]+ to 16,384,000 bytes.*uncompressed"):
+        npz_source("set", tmp_path / "set.npz")
+    np.savez(tmp_path / "set.npz", images=np.zeros((4000, 64, 64), np.uint8), labels=np.arange(4000) % 2)
+    assert npz_source("set", tmp_path / "set.npz").pools["train"].length == 4000
+
+
+@pytest.fixture(scope="module")
+def originals(tmp_path_factory):
+    """The bytes of a stored, a compressed and a fuller file, and a path to write spoiled ones to."""
+    folder, made = tmp_path_factory.mktemp("npz"), []
+    for save, more in ((np.savez, {}), (np.savez_compressed, {}), (np.savez, {"class_names": np.array(list("abcd"))})):
+        save(folder / "set.npz", images=IMAGES[:8], labels=LABELS[:8], **more)
+        made.append((folder / "set.npz").read_bytes())
+    return made, folder / "set.npz"
+
+
+@given(data=st.data())
+@settings(max_examples=200, deadline=None)
+def test_any_bytes_are_read_or_refused_in_a_sentence(originals, data):
+    made, path = originals
+    content = bytearray(data.draw(st.sampled_from(made)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(content) - 1) | st.integers(max(0, len(content) - 300), len(content) - 1))
+        content[at : at + 1] = data.draw(st.binary(min_size=1, max_size=1) | st.just(bytes([content[at] ^ 1])))
+    path.write_bytes(bytes(content[: data.draw(st.none() | st.integers(0, len(content)))]))
+    try:
+        examples = [example for pool in npz_source("set", path).pools.values() for example in pool.read()]
+    except InputError as error:
+        assert "\n" not in str(error)  # noqa: PT017
+    else:
+        assert all(example.image.dtype == np.uint8 for example in examples)
 
 
 def test_a_missing_npz():

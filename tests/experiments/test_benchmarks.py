@@ -141,7 +141,7 @@ def parameters(framework, rival, network, shape):
     return sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(tree))
 
 
-@pytest.mark.parametrize("script", ["train_step", "members", "epoch", "input", "scaling"])
+@pytest.mark.parametrize("script", ["train_step", "members", "epoch", "input", "scaling", "streaming"])
 def test_scripts_say_what_they_ask_and_stay_calm(script):
     text = (BENCHMARKS / f"{script}.py").read_text()
     assert {"Question: ", "Runtime: ", "Expected: "} <= {line.split(": ")[0] + ": " for line in text.splitlines()}
@@ -182,3 +182,10 @@ def test_a_record_without_a_place_is_refused(module):
     assert "**T**" in tables.fill("<!-- new.json -->\n<!-- end -->", {"new": record})
     with pytest.raises(SystemExit, match=r"no place for new\.json"):
         tables.fill("no marks", {"new": record})
+
+
+def test_a_folder_is_streamed_by_threads_and_workers(module, tmp_path):
+    script = module(BENCHMARKS / "streaming.py")
+    script.main(replace(script.SMOKE, out=tmp_path))
+    rows = json.loads((tmp_path / "streaming.json").read_text())["rows"]
+    assert [row[0] for row in rows] == ["1 thread", "2 threads", "1 worker", "(the step of resnet8)"]

@@ -21,6 +21,7 @@ SPECS = {
     "resnet_without_skip": ModelSpec("resnet", 8, 3, skip=False),
     "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, block="bottleneck", stage_sizes=(1, 1)),
     "airbench": ModelSpec("airbench", 5, 3),
+    "resnet_stochastic_depth": ModelSpec("resnet", 8, 3, stochastic_depth=0.4),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), dropout=0.3),
 }
 
@@ -93,7 +94,7 @@ def test_dropout_acts_only_in_training(case):
     def train(seed):
         return case.step(case.variables["params"], case.images, jax.random.key(seed))[0][1][0]
 
-    assert np.array_equal(train(0), train(1)) == (case.spec.dropout == 0.0)
+    assert np.array_equal(train(0), train(1)) == (not case.spec.dropout and not case.spec.stochastic_depth)
     np.testing.assert_array_equal(train(0), train(0))
     np.testing.assert_array_equal(case.eval(case.variables, case.images), case.eval(case.variables, case.images))
 

@@ -1,6 +1,5 @@
 """How a run's step is driven: resolved from its config, recorded with its result, refused where it cannot be."""
 
-import json
 from dataclasses import replace
 
 import jax
@@ -11,7 +10,6 @@ from PIL import Image
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_sealed
 from jaxcnn.ops.forms import as_written
 from jaxcnn.run import cost, load_result, predict, run
 from jaxcnn.run.assembly import assemble
@@ -45,14 +43,6 @@ def test_the_same_run_is_driven_and_recorded(one, tmp_path, changes, record):
     for name, value in one.metrics.items():
         assert found.metrics[name] == pytest.approx(value, rel=1e-4), name
     np.testing.assert_array_equal(found.predictions["predictions"], one.predictions["predictions"])
-
-
-def test_results_of_earlier_versions_do_not_say(one):
-    file = one.directory / "result.json"
-    record = json.loads(file.read_text())
-    assert record.pop("programs") == one.programs
-    write_sealed(file, record)
-    assert load_result(one.directory).programs == {}
 
 
 def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, monkeypatch):

@@ -46,7 +46,7 @@ def test_result_is_consistent(finished):
 def test_folder_holds_what_the_docs_say(finished):
     names = {path.name for path in finished.directory.iterdir()}
     assert names == {
-        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints",
+        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints", "digests",
         "predictions.npz", "result.json",
     }  # fmt: skip
     lines = (finished.directory / "metrics.jsonl").read_text().splitlines()
@@ -151,6 +151,9 @@ def test_a_checkpoint_of_another_model_is_refused(finished, tmp_path):
     shutil.copytree(finished.directory, forged)
     record = as_record(replace(CONFIG, model=replace(CONFIG.model, width=5)))
     (forged / "config.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="it was changed after it was written"):  # the seal of the result says so
+        evaluate_run(forged)
+    (forged / "result.json").unlink()
     with pytest.raises(InputError, match=r"another model.*batch_stats.*\(4,\)"):
         evaluate_run(forged)
 

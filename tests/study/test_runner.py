@@ -178,7 +178,7 @@ def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     for file in (tmp_path / "s").rglob("*.json"):
         json.loads(file.read_text(), parse_constant=pytest.fail)
     lost = small_study(tmp_path / "l", base=base, **{**FAST, "tuning": Tuning((1e12,), (1e-4,))})
-    assert all(run.diverged and np.isnan(run.metrics["train_loss"]) for run in lost.runs)
+    assert all(run.diverged and np.isnan(run.metrics["validation_loss"]) for run in lost.runs)
     assert lost.errors(arms()[0]).mean() > 0.5
 
 

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 
+from jaxcnn.cli.entry import RESUMABLE
 from jaxcnn.study.claim import claim
 from jaxcnn.study.results import load_study
 from tests.study.small import (
@@ -164,7 +165,7 @@ def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     wait_until(lambda: units(out) >= 3)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
-    assert process.returncode == 130, error
+    assert process.returncode == RESUMABLE, error
     stage, sentence = error.splitlines()
     assert stage.startswith("tuning every arm alike: 0 of about")
     assert re.fullmatch(r"interrupted after \d+ of about \d+ runs, which are kept; the same command goes on", sentence)

@@ -75,7 +75,7 @@ def test_a_signal_saves_the_step_and_the_next_call_goes_on(tmp_path):
         resumed, later = train(state, sums=sums, checkpoints=checkpoints, writers=[lines])
     assert same(resumed, whole)
     assert timeless(later) == timeless(records)
-    assert timeless(lines.read(up_to_step=28)) == timeless(records)
+    assert timeless(lines.read(up_to_epoch=4)) == timeless(records)
 
 
 def test_resume_between_epochs_is_bit_for_bit(tmp_path):
@@ -107,9 +107,9 @@ def test_checkpoint_of_another_model_is_named(tmp_path):
 def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
     """A kill between the line and the checkpoint leaves a line too many, or half of one."""
     lines = JsonLines(tmp_path / "metrics.jsonl")
-    for step in (7, 14, 21):
-        lines.write({"step": step, "loss": 0.1})
+    for epoch in (1, 2, 3):
+        lines.write({"epoch": epoch, "step": 7 * epoch, "loss": 0.1})
     with (tmp_path / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 28, "lo')
-    assert [r["step"] for r in lines.read(up_to_step=14)] == [7, 14]
+        file.write('{"epoch": 4, "lo')
+    assert [r["step"] for r in lines.read(up_to_epoch=2)] == [7, 14]
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [7, 14]

@@ -26,4 +26,4 @@ def test_json_lines_hold_a_record_each(tmp_path):
     lines.write(RECORD)
     lines.write({**RECORD, "step": 28})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [21, 28]
-    assert lines.read(up_to_step=28)[0] == RECORD
+    assert lines.read(up_to_epoch=4)[0] == RECORD

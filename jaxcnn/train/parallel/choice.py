@@ -8,7 +8,7 @@ import jax
 
 from jaxcnn.errors import InputError
 from jaxcnn.train.parallel.mapped import data_parallel
-from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident_limit, size
+from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident, resident_limit, size
 from jaxcnn.train.parallel.sharded import sharded
 from jaxcnn.train.parallel.single import single_device
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -17,7 +17,7 @@ MODES = ("jit", "pmap", "sharded")
 
 
 def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
-    """jit, pmap or sharded: auto takes sharded where there are several accelerators, and jit on a CPU.
+    """jit, pmap or sharded: auto takes sharded where there are several accelerators or hosts, and jit on a CPU.
 
     Virtual CPU devices share the same cores, so they are used only where that is asked for.
 
@@ -29,7 +29,8 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
             raise InputError(f"parallel={mode!r}: choose auto, {', '.join(MODES)}")
         return mode
     devices = jax.devices() if devices is None else devices
-    return "sharded" if len(devices) > 1 and devices[0].platform != "cpu" else "jit"
+    several = jax.process_count() > 1 or (len(devices) > 1 and devices[0].platform != "cpu")
+    return "sharded" if several else "jit"
 
 
 def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
@@ -43,7 +44,7 @@ def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
     Raises:
         InputError: Asked for where it cannot be.
     """
-    fits = size(train) <= resident_limit()
+    fits = resident(train)
     if scan is None:
         return fits and mode != "pmap" and jax.default_backend() != "cpu"
     if scan and mode == "pmap":

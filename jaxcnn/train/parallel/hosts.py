@@ -2,14 +2,81 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from jaxcnn.errors import InputError
+
 T = TypeVar("T")
+JOIN_SECONDS = 120
+
+
+class HostLost(Exception):
+    """Another host of this run has ended; what was saved is whole, and all hosts can be started again."""
+
+
+def join_hosts(hosts: str, count: int | None = None, index: int | None = None, silent_seconds: int = 30) -> None:
+    """Make this process one of several that train a run together; call it before anything is computed.
+
+    Args:
+        hosts: auto (SLURM, Open MPI, Kubernetes and TPU pods say it themselves), or ADDRESS:PORT of the first host.
+        count: How many processes there are; None where the cluster says so.
+        index: Which of them this is, from 0; likewise.
+        silent_seconds: How long a host may be silent before the others take it for dead.
+
+    Raises:
+        InputError: The cluster does not say what is missing, a number is out of range, or the first host does not
+            answer.
+    """
+    if hosts != "auto" and not hosts.rpartition(":")[2].isdigit():
+        raise InputError(f"hosts={hosts!r}: give auto, or the first host as ADDRESS:PORT, such as 10.0.0.1:1234")
+    if count is not None and count < 1:
+        raise InputError(f"host_count={count}: must be at least 1")
+    if index is not None and not 0 <= index < (count or index + 1):
+        raise InputError(f"host_index={index}: must be from 0 to {(count or index + 1) - 1}, another for each process")
+    if silent_seconds < 5:
+        raise InputError(f"host_timeout={silent_seconds}: hosts may be silent for 5 seconds at least, and more if busy")
+    address = None if hosts == "auto" else hosts
+    try:
+        jax.distributed.initialize(
+            address, count, index,
+            initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=silent_seconds,
+            shutdown_timeout_seconds=silent_seconds,
+        )  # fmt: skip
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise InputError(
+            f"hosts={hosts!r}: this process could not join the others ({reason}); give --hosts ADDRESS:PORT, "
+            "--host-count and --host-index, and start all of them within two minutes"
+        ) from None
+
+
+@contextmanager
+def others_alive(where: str) -> Iterator[None]:
+    """An error of the exchange between hosts becomes one sentence.
+
+    Args:
+        where: What goes on from its checkpoints.
+
+    Raises:
+        HostLost: Another host has ended.
+    """
+    try:
+        yield
+    except (RuntimeError, ValueError) as error:
+        said = " ".join(str(error).split())
+        lost = ("gloo", "connection", "coordination", "heartbeat", "deadline", "unavailable", "peer", "task")
+        if jax.process_count() == 1 or not any(word in said.lower() for word in lost):
+            raise
+        raise HostLost(
+            f"another host of the run in {where} has ended or cannot be reached ({said[:120]}); start all hosts "
+            "again: the run goes on from its last checkpoint"
+        ) from error
 
 
 def first_host() -> bool:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import steps_per_epoch
+from jaxcnn.data.stream import is_streamed
 from jaxcnn.errors import InputError
 from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
@@ -109,6 +110,11 @@ def resident_limit() -> int:
 def size(arrays: Arrays) -> int:
     """Bytes of a split."""
     return sum(array.nbytes for array in arrays.values())
+
+
+def resident(arrays: Arrays) -> bool:
+    """Whether a split may live on each device: it is in memory, and small enough."""
+    return not is_streamed(arrays) and size(arrays) <= resident_limit()
 
 
 def gather(arrays: Mapping[str, Any], indices: Any, mask: Any) -> Batch:

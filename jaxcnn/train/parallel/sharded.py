@@ -21,8 +21,7 @@ from jaxcnn.train.parallel.programs import (
     gather,
     pad,
     pick,
-    resident_limit,
-    size,
+    resident,
 )  # fmt: skip
 from jaxcnn.train.parallel.scanned import scanned
 from jaxcnn.train.state import TrainState
@@ -66,7 +65,7 @@ def sharded(
     program = compiled(stretch, in_shardings=spread, donate_argnums=0, **options)
 
     def feed(arrays: Arrays) -> Feed:
-        if size(arrays) > resident_limit():
+        if not resident(arrays):
             return lambda indices, mask: _from_host(arrays, *pad(indices, mask, len(devices)), rows)
         on_devices = _put_all(arrays, whole)
 

@@ -15,8 +15,7 @@ from jaxcnn.train.parallel.programs import (
     compiled,
     copied,
     gather,
-    resident_limit,
-    size,
+    resident,
 )
 from jaxcnn.train.parallel.scanned import Scanned, scanned
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -47,7 +46,7 @@ def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, d
 
 def feed(arrays: Arrays) -> Feed:
     """Batches gathered on the device where it holds the split, else on the host."""
-    if size(arrays) > resident_limit():
+    if not resident(arrays):
         return lambda indices, mask: jax.device_put(gather(arrays, indices, mask))
     on_device = jax.device_put(dict(arrays))
     return lambda indices, mask: _gather(on_device, indices, mask)

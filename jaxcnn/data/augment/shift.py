@@ -1,26 +1,11 @@
-"""Variations of training images on the device: pure functions (key, images) -> images.
-
-Each example draws from its own key, `fold_in(key, position)`, so its variation does not depend on who else is in the
-batch or on how many devices share it. Every function here takes and returns (N, H, W, C), uint8 or float.
-"""
+"""Augmentations that move whole pixels: mirror, pad and crop, translate."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
 
-from jaxcnn.errors import InputError
-
-Augment = Callable[..., jax.Array]
-"""(key, images, start=0) -> images; `start` is the position of the first image in the whole batch."""
-
-
-def example_keys(key: jax.Array, count: int, start: int | jax.Array = 0) -> jax.Array:
-    """One key an example: fold_in(key, start + i) for i in range(count)."""
-    positions = jnp.asarray(start, jnp.uint32) + jnp.arange(count, dtype=jnp.uint32)
-    return jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions)
+from jaxcnn.data.augment.examples import example_keys
 
 
 def flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
@@ -82,34 +67,3 @@ def _shift(key: jax.Array, images: jax.Array, start: int | jax.Array, pads: tupl
         return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
 
     return jax.vmap(window)(padded, offsets)
-
-
-AUGMENTATIONS: dict[str, Augment] = {"flip": flip, "crop": crop, "translate": translate}
-"""What `DataConfig.augment` may name. A new augmentation is a function like those above and a line here."""
-
-
-def make_augment(names: tuple[str, ...]) -> Augment | None:
-    """Compose augmentations, applied in order; None where `names` is empty.
-
-    Args:
-        names: Keys of `AUGMENTATIONS`.
-
-    Returns:
-        (key, images, start=0) -> images. The i-th augmentation draws from fold_in(key, i).
-
-    Raises:
-        InputError: A name is unknown.
-    """
-    for name in names:
-        if name not in AUGMENTATIONS:
-            raise InputError(f"augment={name!r} is unknown; choose from {', '.join(sorted(AUGMENTATIONS))}")
-    if not names:
-        return None
-    functions = tuple(AUGMENTATIONS[name] for name in names)
-
-    def augment(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
-        for i, function in enumerate(functions):
-            images = function(jax.random.fold_in(key, i), images, start)
-        return images
-
-    return augment

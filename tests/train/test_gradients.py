@@ -1,0 +1,100 @@
+"""Gradients in parts, steps that are not finite, and moving averages of the weights."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen
+
+from jaxcnn.tasks import classification
+from jaxcnn.train import make_eval_step, make_init, make_train_step
+from jaxcnn.train.gradients import make_gradients
+from jaxcnn.train.step import NONFINITE
+from tests.train.small import Net, batch, difference
+
+KEY = jax.random.key(3)
+
+
+class Plain(linen.Module):
+    """No batch norm, no dropout: parts of a batch know nothing of each other."""
+
+    @linen.compact
+    def __call__(self, x):
+        return linen.Dense(3)(linen.relu(linen.Conv(4, (3, 3))(x)).reshape((x.shape[0], -1)))
+
+
+def state_of(module, tx=None, ema=False):
+    return make_init(module, optax.sgd(0.1) if tx is None else tx, (8, 8, 1), ema=ema)(jax.random.key(0))
+
+
+@pytest.mark.parametrize("parts", [2, 3, 7])
+def test_gradients_in_parts_are_those_of_the_batch(parts):
+    """Weights differ from part to part: 13 examples, 3 of the rows are padding."""
+    module, task, some = Plain(), classification(), batch(13, 3)
+    state = state_of(module)
+    whole = make_gradients(module, task)(state, some, KEY)
+    split = make_gradients(module, task, accumulate=parts)(state, some, KEY)
+    assert difference(split.grads, whole.grads) < 1e-6
+    np.testing.assert_allclose(split.loss, whole.loss, rtol=1e-6)
+    assert all(float(split.sums[name]) == pytest.approx(float(whole.sums[name]), rel=1e-6) for name in whole.sums)
+
+
+def test_batch_norm_sees_a_part_at_a_time():
+    module, task, some = Net(), classification(), batch(16, 0)
+    state = state_of(module)
+    split = make_gradients(module, task, accumulate=2)(state, some, KEY)
+    first = make_gradients(module, task)(state, {name: values[0::2] for name, values in some.items()}, KEY)
+    after = state._replace(batch_stats=first.batch_stats)
+    second = make_gradients(module, task)(after, {name: values[1::2] for name, values in some.items()}, KEY)
+    assert difference(split.batch_stats, second.batch_stats) < 1e-6
+
+
+def ill(some):
+    """The same batch with a pixel that is not a number."""
+    return {**some, "images": some["images"].at[0, 0, 0, 0].set(jnp.nan)}
+
+
+@pytest.mark.parametrize("skip", [False, True])
+def test_a_step_that_is_not_finite_changes_nothing(skip):
+    module, task, some = Net(), classification(), batch(16, 0)
+    tx = optax.sgd(0.1, momentum=0.9)
+    step = jax.jit(make_train_step(module, tx, task, skip_nonfinite=skip))
+    before, _ = step(state_of(module, tx), some, KEY)
+    after, sums = step(before, ill(some), KEY)
+    assert float(sums[NONFINITE]) == 1
+    assert all(float(value) == 0 for name, value in sums.items() if name != NONFINITE)
+    for old, new in zip(jax.tree.leaves(before[1:4]), jax.tree.leaves(after[1:4]), strict=True):
+        np.testing.assert_array_equal(old, new)
+    assert (int(after.skipped), int(after.step)) == (1, 2 if skip else 1)
+    later, sums = step(after, some, KEY)
+    assert float(sums[NONFINITE]) == (0 if skip else 1)
+    assert int(later.step) == (3 if skip else 1)
+    moved = not np.array_equal(*(jax.tree.leaves(each.params)[0] for each in (after, later)))
+    assert moved == skip
+
+
+def test_averages_are_those_of_optax_and_are_evaluated():
+    """optax.incremental_update with the same decays; what is evaluated has the averages for weights."""
+    module, task, some = Net(), classification(), batch(16, 0)
+    step = jax.jit(make_train_step(module, optax.sgd(0.5), task, ema=0.9))
+    state = state_of(module, optax.sgd(0.5), ema=True)
+    wanted = state.ema
+    for number in range(4):
+        state, _ = step(state, some, KEY)
+        now = {"params": state.params, "batch_stats": state.batch_stats}
+        wanted = optax.incremental_update(now, wanted, 1 - min(0.9, (1 + number) / (10 + number)))
+    assert difference(state.ema, wanted) < 1e-6
+    evaluate = jax.jit(make_eval_step(module, task))
+    averaged = state._replace(**state.ema, ema={})
+    np.testing.assert_array_equal(evaluate(state, some)[0]["loss"], evaluate(averaged, some)[0]["loss"])
+    assert float(evaluate(state, some)[0]["loss"]) != float(evaluate(state._replace(ema={}), some)[0]["loss"])
+
+
+def test_with_params_begins_the_averages_anew():
+    state = state_of(Net(), ema=True)
+    doubled = jax.tree.map(partial(jnp.multiply, 2), state.params)
+    assert difference(state.with_params(doubled).ema["params"], doubled) == 0
+    assert state_of(Net()).with_params(doubled).ema == {}
