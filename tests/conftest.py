@@ -1,7 +1,9 @@
 """Strict by default: dtype and rank promotion are errors, warnings are errors, four virtual devices."""
 
 import os
+import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -39,3 +41,11 @@ def real_data() -> Path:
     folder = Path(os.environ[REAL])
     assert folder.is_dir(), f"{REAL}={folder} is not a folder"
     return folder
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forget_programs() -> Iterator[None]:
+    """Compiled programs of one module's tests are of no use to the next, and take gigabytes by the end."""
+    yield
+    if "jax" in sys.modules:
+        sys.modules["jax"].clear_caches()

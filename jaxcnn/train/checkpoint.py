@@ -18,10 +18,10 @@ from jaxcnn.train.integrity import digest_of_arrays, digest_of_files, refuse_oth
 from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
 from jaxcnn.train.state import TrainState
 
-DAMAGED = "damaged"
-"""Folder beside the checkpoints to which those that cannot be used are moved."""
-DIGESTS = "digests"
-"""Folder beside the checkpoints: a file a step, with the SHA-256 of what the checkpoint's files hold."""
+DAMAGED = "_damaged"
+"""Ends the name of the folder beside the checkpoints to which those that cannot be used are moved."""
+DIGESTS = "_digests"
+"""Ends the name of the folder beside them that holds a file a step: the SHA-256 of what the checkpoint's files hold."""
 LOSS = "validation_loss"
 SPARE_BYTES = 2**20  # beside the arrays: descriptions, and what a file system rounds up
 
@@ -134,7 +134,7 @@ class Checkpoints:
         Args:
             like: A state of the same model and optimiser.
             step: This checkpoint and no other.
-            repair: Move damaged ones aside, into the folder `damaged` beside the checkpoints, so that the run can save
+            repair: Move damaged ones aside, into a folder beside the checkpoints, so that the run can save
                 these steps again.
 
         Raises:
@@ -184,7 +184,7 @@ class Checkpoints:
 
     @property
     def _digests(self) -> Path:
-        return self._directory.with_name(DIGESTS)
+        return self._directory.with_name(self._directory.name + DIGESTS)
 
     def _note_bytes(self, step: int) -> None:
         """What the files of a checkpoint hold; one that a kill came before has its arrays' checksum alone."""
@@ -200,7 +200,7 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         self.__exit__()  # it remembers what there was
         if first_host():
-            aside = self._directory.with_name(DAMAGED)
+            aside = self._directory.with_name(self._directory.name + DAMAGED)
             aside.mkdir(exist_ok=True)
             number = sum(path.name.split(".")[0] == str(step) for path in aside.iterdir())
             shutil.move(self._directory / str(step), aside / (f"{step}.{number}" if number else str(step)))

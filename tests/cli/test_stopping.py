@@ -60,6 +60,23 @@ def test_sigterm_saves_and_says_that_the_run_can_go_on(tmp_path):
     assert not (out / "result.json").exists()
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_before_the_first_step_says_so_too(tmp_path, number):
+    """While the run compiles: nothing is saved yet, and the same command goes on from what is there."""
+    out = tmp_path / "run"
+    process = start(out, "--model.family", "resnet", "--model.depth", "20", epochs=2000)
+    deadline = time.monotonic() + WAIT
+    while not (out / "config.json").exists():
+        assert process.poll() is None, process.communicate()[1]
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    process.send_signal(number)
+    code, error = finish(process)
+    assert code == RESUMABLE, error
+    assert error.count("\n") == 1
+    assert "the same command goes on" in error
+
+
 def pair(out, epochs=4):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

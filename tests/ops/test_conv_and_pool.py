@@ -91,7 +91,7 @@ GEOMETRY = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(GEOMETRY)
 def test_output_size_is_the_shape_that_comes_out(geometry):
     size, window, stride, dilation, padding = geometry

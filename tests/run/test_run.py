@@ -46,7 +46,7 @@ def test_result_is_consistent(finished):
 def test_folder_holds_what_the_docs_say(finished):
     names = {path.name for path in finished.directory.iterdir()}
     assert names == {
-        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints", "digests",
+        "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints", "checkpoints_digests",
         "predictions.npz", "result.json",
     }  # fmt: skip
     lines = (finished.directory / "metrics.jsonl").read_text().splitlines()

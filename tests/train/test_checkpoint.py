@@ -99,7 +99,7 @@ def test_a_run_moves_damage_aside_and_saves_that_step_again(saved):
             assert checkpoints.latest == 7
             checkpoints.save(at(14), {})
             assert int(checkpoints.restore(STATE).state.step) == 14
-        assert len(list((saved.parent / "damaged").iterdir())) == number
+        assert len(list((saved.parent / "checkpoints_damaged").iterdir())) == number
         flip_bits(saved / "14")
 
 
@@ -116,7 +116,7 @@ def test_nothing_whole_is_refused_by_name(saved):
 
 def test_without_its_files_digest_the_arrays_checksum_tells(saved):
     """As after a kill between the checkpoint and its digest."""
-    for digest in (saved.parent / "digests").iterdir():
+    for digest in (saved.parent / "checkpoints_digests").iterdir():
         digest.unlink()
     with Checkpoints(saved) as checkpoints:
         assert int(checkpoints.restore(STATE).state.step) == 14
