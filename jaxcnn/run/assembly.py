@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 
 import jax
@@ -28,7 +28,7 @@ from jaxcnn.train.step import EvalStep, TrainStep
 MOST_EXAMPLES = 2**24  # a step
 INIT_IMAGES = 5000  # at most so many training images does an initialisation look at
 
-MakeSteps = Callable[[str | None], tuple[TrainStep, EvalStep]]
+MakeSteps = Callable[..., tuple[TrainStep, EvalStep]]  # (axis name, halt) -> steps
 
 
 class Assembly(NamedTuple):
@@ -194,25 +194,27 @@ def _assemble(
     tx = make_optimizer(config.optimizer, *length)
     mean, std = (np.asarray(part, np.float32) for part in statistics)
     prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix)
-    synchronised = config.sync_batch_norm
+    synchronised, skip = config.sync_batch_norm, config.on_nonfinite == "skip"
 
-    def make_steps(axis_name: str | None):
+    def make_steps(axis_name: str | None, halt: bool = False):
         spread = module
         if axis_name is not None and synchronised:
             spread = synchronise(module, axis_name)
         train = make_train_step(
             spread, tx, task, prepare=prepare, axis_name=axis_name, accumulate=config.accumulate, ema=config.ema,
-            skip_nonfinite=config.on_nonfinite == "skip",
+            nonfinite="skip" if skip else "halt" if halt else "report",
         )  # fmt: skip
         return train, make_eval_step(module, task, prepare=prepare, axis_name=axis_name, flips=config.test_flips)
 
-    programs = make_programs(
+    bound = partial(
+        make_programs,
         driving.mode,
-        make_steps,
         local_statistics=not synchronised,
         scan=driving.scan,
         deterministic=driving.deterministic,
     )
+    # Compiled where a run diverges, and nowhere else.
+    programs = bound(make_steps)._replace(halting=None if skip else bound(partial(make_steps, halt=True)))
     init = make_init(module, tx, image_shape, ema=config.ema is not None)
     gradients = make_gradients(module, task, prepare=prepare, accumulate=config.accumulate)
     return Assembly(module, task, tx, programs, init, count(module, image_shape), make_steps, gradients)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -143,7 +143,8 @@ def _side_by_side(begun: Sequence[Begun], parts: Assembly, dataset: Dataset, pro
     started, config = time.perf_counter(), begun[0].config
     programs = parts.programs
     if len(begun) > 1:
-        programs = _programs(parts.make_steps, len(begun), programs.stretch is not None, config.deterministic)
+        halts = programs.halting is not None
+        programs = _programs(parts.make_steps, len(begun), programs.stretch is not None, config.deterministic, halts)
     state = programs.join([each.member.state for each in begun])
     key = programs.join([each.member.key for each in begun])
     _refuse_too_many(programs, state, key, dataset, config.batch_size)
@@ -159,9 +160,10 @@ def _side_by_side(begun: Sequence[Begun], parts: Assembly, dataset: Dataset, pro
 
 
 @lru_cache(maxsize=4)
-def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bool) -> Programs:
+def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bool, halts: bool) -> Programs:
     """Remembered, so that equal groups of one architecture compile once."""
-    return member_programs(*make_steps(None), members, scan=scan, deterministic=deterministic)
+    bound = partial(member_programs, members=members, scan=scan, deterministic=deterministic)
+    return bound(*make_steps(None))._replace(halting=bound(*make_steps(None, halt=True)) if halts else None)
 
 
 def _refuse_too_many(programs: Programs, state: TrainState, key: jax.Array, dataset: Dataset, batch_size: int) -> None:

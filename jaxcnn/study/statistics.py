@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes half a second to import, and every process at a study would pay
 
 
 class Interval(NamedTuple):
@@ -47,7 +47,7 @@ def _mean_and_variance(values: Sequence[float], resolution: float) -> tuple[floa
 def _interval(estimate: float, squared_error: float, freedom: float, confidence: float) -> Interval:
     if not math.isfinite(squared_error):
         return Interval(estimate, -math.inf, math.inf)
-    margin = float(stats.t.ppf((1 + confidence) / 2, freedom)) * math.sqrt(squared_error) if squared_error else 0.0
+    margin = float(special.stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(squared_error) if squared_error else 0.0
     return Interval(estimate, estimate - margin, estimate + margin)
 
 
@@ -124,7 +124,7 @@ def welch_p(first: Sequence[float], second: Sequence[float], resolution: float =
         return 1.0
     if squared_error == 0:
         return float(difference == 0)
-    return 2 * float(stats.t.sf(abs(difference) / math.sqrt(squared_error), freedom))
+    return 2 * float(special.stdtr(freedom, -abs(difference) / math.sqrt(squared_error)))
 
 
 def tost_p(estimate: float, standard_error: float, freedom: float, margin: float) -> float:
@@ -152,7 +152,7 @@ def tost_p(estimate: float, standard_error: float, freedom: float, margin: float
     room = margin - abs(estimate)
     if standard_error == 0 or not math.isfinite(standard_error):
         return float(standard_error > 0 or room <= 0)
-    return float(stats.t.sf(room / standard_error, freedom))
+    return float(special.stdtr(freedom, -room / standard_error))
 
 
 def power(effect: float, spread: float, seeds: int, *, confidence: float = 0.95) -> float:
@@ -169,11 +169,11 @@ def power(effect: float, spread: float, seeds: int, *, confidence: float = 0.95)
     """
     freedom = 2 * seeds - 2
     shift = effect / spread * math.sqrt(seeds / 2)
-    limit = float(stats.t.ppf((1 + confidence) / 2, freedom))
+    limit = float(special.stdtrit(freedom, (1 + confidence) / 2))
     if shift == 0:
         return 1 - confidence
     # The square of a noncentral t is a noncentral F; SciPy's noncentral t returns NaN far out in its tails.
-    return float(stats.ncf.sf(limit**2, 1, freedom, shift**2))
+    return 1 - float(special.ncfdtr(1, freedom, shift**2, limit**2))
 
 
 def seeds_needed(effect: float, spread: float, *, target: float = 0.8, most: int = 1000) -> int | None:

@@ -3,7 +3,8 @@
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluation import evaluate
 from jaxcnn.train.interrupt import Interrupted
-from jaxcnn.train.loop import Member, Plan, fit, fit_together
+from jaxcnn.train.loop import fit, fit_together
+from jaxcnn.train.member import Member, Plan
 from jaxcnn.train.optimizer import make_optimizer
 from jaxcnn.train.parallel import Programs, data_parallel, make_programs, member_programs, sharded, single_device
 from jaxcnn.train.state import TrainState, make_init

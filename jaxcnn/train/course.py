@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -11,13 +11,11 @@ from jaxcnn.data import batch_indices, epoch_order, steps_per_epoch
 from jaxcnn.tasks import Task
 from jaxcnn.train.divergence import halted
 from jaxcnn.train.evaluation import Sums, add
+from jaxcnn.train.member import Member, Plan
 from jaxcnn.train.parallel import Programs, Stretch, stretch_length
 from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.writers import Bar
-
-if TYPE_CHECKING:
-    from jaxcnn.train.loop import Member, Plan
 
 # How often the console is told: fetching a number waits for the device.
 REPORT_SECONDS = 0.25
@@ -26,7 +24,7 @@ REPORT_SECONDS = 0.25
 class Course(NamedTuple):
     """What stays the same from epoch to epoch; `length` examples, `advance` makes a stretch of steps."""
 
-    members: "Sequence[Member]"
+    members: Sequence[Member]
     programs: Programs
     task: Task
     length: int
@@ -51,6 +49,9 @@ def train_epoch(
 
     Returns:
         State, sums and the step reached.
+
+    Raises:
+        Unsound: See `Saving.inspect`.
     """
     plan, join = run.members[0].plan, run.programs.join
     per_epoch = steps_per_epoch(run.length, plan.batch_size)
@@ -75,6 +76,8 @@ def train_epoch(
             for part in jax.device_get(waiting):
                 totals = [add(*pair) for pair in zip(totals, run.programs.part(part), strict=True)]
             waiting = []
+            if step == end or any(map(halted, totals)):
+                run.saving.inspect(state, totals)
             # Fetching waited for the device, so the clock is read again before it counts as speed.
             now = time.perf_counter()
             done = (step - told) * plan.batch_size * len(run.members)
@@ -89,7 +92,7 @@ def train_epoch(
     return state, totals, step
 
 
-def _stacked(count: int, plan: "Plan", steps: range, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _stacked(count: int, plan: Plan, steps: range, order: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Indices and masks (S, B) of some steps of one epoch."""
     batches = [batch_indices(count, plan.batch_size, seed=plan.seed, step=step, order=order) for step in steps]
     return np.stack([indices for indices, _ in batches]), np.stack([mask for _, mask in batches])

@@ -15,6 +15,15 @@ from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
 
 
+class Unsound(Exception):
+    """A number is not finite that should be, and the programs do not say since which step."""
+
+
+def sound(params: Any) -> bool:
+    """Whether weights on the host are finite. A loss may be although they are not: a ReLU can make 0 of NaN."""
+    return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
+
+
 def halted(sums: Mapping[str, float]) -> bool:
     """Whether an epoch's sums tell of a step that was not finite."""
     return sums.get(NONFINITE, 0.0) > 0

@@ -14,58 +14,16 @@ from jaxcnn.errors import InputError
 from jaxcnn.tasks import Task
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.course import Course, mean, train_epoch
-from jaxcnn.train.divergence import halted, poisoned
+from jaxcnn.train.divergence import Unsound, halted, poisoned
 from jaxcnn.train.evaluation import Sums, examples, totals_of
 from jaxcnn.train.interrupt import graceful
-from jaxcnn.train.parallel import Arrays, Programs, advance
+from jaxcnn.train.member import Member, Plan
+from jaxcnn.train.parallel import Arrays, Feed, Programs, advance, warm_up
 from jaxcnn.train.parallel.hosts import agreed
 from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
 from jaxcnn.train.writers import Bar, Writer, epoch_line
-
-
-class Plan(NamedTuple):
-    """How long and in which order `fit` trains.
-
-    Args:
-        epochs: Passes over the training split.
-        batch_size: Examples a step, all devices together.
-        seed: Of the order; the batch of a step is a function of (seed, step).
-        checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
-        checkpoint_steps: Steps after the last save at which to save within an epoch; None: off.
-        checkpoint_minutes: Minutes likewise, where one host trains.
-        patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.
-        skip_nonfinite: The steps skip what is not finite; else a run ends there (see `make_train_step`).
-        workers: Processes that decode ahead where images are streamed; 0: threads of this one.
-    """
-
-    epochs: int
-    batch_size: int
-    seed: int
-    checkpoint_every: int = 1
-    checkpoint_steps: int | None = None
-    checkpoint_minutes: float | None = None
-    patience: int | None = None
-    skip_nonfinite: bool = False
-    workers: int = 0
-
-
-class Member(NamedTuple):
-    """One run: what it does not share with others in its program.
-
-    The arguments of `fit`, which explains them, and `earlier`: the records of the epochs before.
-    """
-
-    state: TrainState
-    plan: Plan
-    key: jax.Array
-    sums: Mapping[str, float] | None = None
-    checkpoints: Checkpoints | None = None
-    writers: Sequence[Writer] = ()
-    on_epoch: Callable[[dict[str, Any]], None] | None = None
-    earlier: Sequence[Mapping[str, Any]] = ()
-
 
 Fitted = tuple[TrainState, list[dict[str, Any]]]
 
@@ -138,43 +96,85 @@ def fit_together(
         Interrupted: SIGINT or SIGTERM arrived; all members are saved.
     """
     _refuse_unlike(members, programs)
+    if programs.halting is not None and any(map(_has_diverged, members)):
+        programs = programs.halting
+    total = members[0].plan.epochs * steps_per_epoch(examples(train), members[0].plan.batch_size)
+    bar = Bar(total, int(members[0].state.step), name, progress)
+    with graceful() as asked, bar:
+        job, saving = Job(task, train, validation, asked, bar, progress), Saving(members, programs)
+        try:
+            return _train(members, programs, job, saving)
+        except Unsound:
+            # Somewhere since the last save. The steps that look at every gradient find out where.
+            return _train_again(saving.kept, members, programs, job)
+
+
+class Job(NamedTuple):
+    """What the members have in common: task, splits, whether a signal has arrived, and the console."""
+
+    task: Task
+    train: Arrays
+    validation: Arrays
+    asked: Callable[[], bool]
+    bar: Bar
+    progress: bool
+
+
+def _train_again(kept: Sequence[Member], members: Sequence[Member], fast: Programs, job: Job) -> list[Fitted]:
+    """Train from the last save with programs that halt."""
+    programs = fast.halting
+    assert programs is not None
+    done = [list(map(dict, now.earlier[len(first.earlier) :])) for now, first in zip(kept, members, strict=True)]
+    for member in kept:
+        for writer in member.writers:
+            writer.rewind(len(member.earlier))
+    state, key = (programs.join([getattr(member, name) for member in kept]) for name in ("state", "key"))
+    warm_up(programs, state, job.train, kept[0].plan.batch_size, key)  # apart from the seconds of an epoch
+    fitted = _train(kept, programs, job, Saving(kept, programs))
+    return [(state, [*before, *records]) for before, (state, records) in zip(done, fitted, strict=True)]
+
+
+def _train(members: Sequence[Member], programs: Programs, job: Job, saving: Saving) -> list[Fitted]:
     plan, step = members[0].plan, int(members[0].state.step)
-    per_epoch = steps_per_epoch(examples(train), plan.batch_size)
+    per_epoch = steps_per_epoch(examples(job.train), plan.batch_size)
     carried: list[Sums] = [dict(member.sums or {}) if step % per_epoch else {} for member in members]
-    histories: list[list[dict[str, Any]]] = [[] for _ in members]
-    saving, feed = Saving(members, programs, step), programs.feed(validation)
-    run = Course(members, programs, task, examples(train), advance(programs, train), saving)
+    feed, histories = programs.feed(job.validation), saving.histories
+    run = Course(members, programs, job.task, examples(job.train), advance(programs, job.train), saving)
     # Several hosts stop after the same epoch: one that stopped a step earlier would leave the others waiting forever.
-    alone = jax.process_count() == 1
+    asked = job.asked if jax.process_count() == 1 else _never
     placed, gone = programs.place(programs.join([member.state for member in members])), [False] * len(members)
-    bar = Bar(plan.epochs * per_epoch, step, name, progress)
-    with graceful() as asked, bar, _decoded_ahead(members, train, step):
+    with _decoded_ahead(members, job.train, step):
         for epoch in range(step // per_epoch, plan.epochs):
             if all(gone) or _out_of_patience(members[0], histories[0]):
                 break
             start, begun = time.perf_counter(), step
-            placed, carried, step = train_epoch(placed, run, begun, carried, asked if alone else _never, bar)
+            placed, carried, step = train_epoch(placed, run, begun, carried, asked, job.bar)
             lost = [halted(sums) and not plan.skip_nonfinite for sums in carried]
             if step < (epoch + 1) * per_epoch and not all(lost):
                 saving.stop(placed, carried, step)
             seconds = (time.perf_counter() - start) / len(members)
-            with read_ahead(validation, batch_size=plan.batch_size, shuffle=False):
-                held_out = totals_of(poisoned(placed, lost), programs, feed, examples(validation), plan.batch_size)
+            held_out = _validated(poisoned(placed, lost), programs, feed, job.validation, plan)
             reached = _steps(placed, programs) if any(lost) else [step] * len(members)
+            timed = [{"steps_timed": stop - begun, "seconds": seconds} for stop in reached]
             records = [
-                None if gone[place] else _record(task, epoch + 1, carried[place], held_out[place], plan)
-                | {"step": reached[place], "steps_timed": reached[place] - begun, "seconds": seconds}
-                for place in range(len(members))
-            ]  # fmt: skip
+                None if over else _record(job.task, epoch + 1, stop, sums, unseen, plan) | times
+                for over, stop, sums, unseen, times in zip(gone, reached, carried, held_out, timed, strict=True)
+            ]
             _write(members, histories, records)
             last = all(lost) or epoch + 1 == plan.epochs or _out_of_patience(members[0], histories[0])
             if any(lost) or last or (epoch + 1) % plan.checkpoint_every == 0:
                 saving.save(placed, [sums if ill else {} for sums, ill in zip(carried, lost, strict=True)], records)
             carried, gone = [{} for _ in members], lost
-            _tell(members, records, bar if progress else None)
-            if agreed(asked()) and not last:
+            _tell(members, records, job.bar if job.progress else None)
+            if agreed(job.asked()) and not last:
                 saving.stop(placed, carried, step)
     return list(zip(programs.part(programs.fetch(placed)), histories, strict=True))
+
+
+def _validated(state: TrainState, programs: Programs, feed: Feed, validation: Arrays, plan: Plan) -> list[Sums]:
+    """Sums of the validation split, one a member."""
+    with read_ahead(validation, batch_size=plan.batch_size, shuffle=False):
+        return totals_of(state, programs, feed, examples(validation), plan.batch_size)
 
 
 def _decoded_ahead(members: Sequence[Member], train: Arrays, step: int) -> AbstractContextManager[None]:
@@ -187,9 +187,9 @@ def _decoded_ahead(members: Sequence[Member], train: Arrays, step: int) -> Abstr
     )  # fmt: skip
 
 
-def _record(task: Task, epoch: int, sums: Sums, unseen: Sums, plan: Plan) -> dict[str, Any]:
+def _record(task: Task, epoch: int, step: int, sums: Sums, unseen: Sums, plan: Plan) -> dict[str, Any]:
     """What is reported of an epoch, without its time."""
-    found: dict[str, Any] = {"epoch": epoch, "step": 0}
+    found: dict[str, Any] = {"epoch": epoch, "step": step}
     found |= _named("train", task.metrics(sums)) | _named("validation", task.metrics(unseen))
     return found | ({"skipped": int(sums[NONFINITE])} if plan.skip_nonfinite else {})
 
@@ -226,6 +226,11 @@ def _out_of_patience(member: Member, history: Sequence[Mapping[str, Any]]) -> bo
     if member.plan.patience is None or not losses:
         return False
     return len(losses) - 1 - int(np.argmin(losses)) >= member.plan.patience
+
+
+def _has_diverged(member: Member) -> bool:
+    """Whether it had when it was saved: its state must stay as it is."""
+    return not member.plan.skip_nonfinite and (int(member.state.skipped) > 0 or halted(member.sums or {}))
 
 
 def _never() -> bool:

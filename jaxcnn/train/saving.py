@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import jax
 
+from jaxcnn.train.divergence import Unsound, halted, sound
 from jaxcnn.train.interrupt import Interrupted
+from jaxcnn.train.member import Member
 from jaxcnn.train.parallel import Programs
 from jaxcnn.train.state import TrainState
-
-if TYPE_CHECKING:
-    from jaxcnn.train.loop import Member
 
 
 class Saving:
@@ -22,12 +21,15 @@ class Saving:
     Args:
         members: The runs.
         programs: Theirs.
-        step: At which the loop begins.
     """
 
-    def __init__(self, members: Sequence[Member], programs: Programs, step: int):
+    def __init__(self, members: Sequence[Member], programs: Programs):
         self._members, self._programs, self._plan = members, programs, members[0].plan
-        self._step, self._time = step, time.monotonic()
+        self.kept = list(members)
+        """The runs as they were saved last: where steps that went wrong can be made again."""
+        self.histories: list[list[dict[str, Any]]] = [[] for _ in members]
+        """Records of the epochs trained so far, for each; the loop adds to them."""
+        self._step, self._time = int(members[0].state.step), time.monotonic()
         self._used = any(member.checkpoints is not None for member in members)
 
     def due(self, step: int) -> bool:
@@ -53,15 +55,34 @@ class Saving:
             placed: State on the devices.
             sums: Of the epoch under way, for each; empty at its end.
             records: Of the epoch that has ended, for each; None for a member that had ended before.
+
+        Raises:
+            Unsound: See `inspect`; nothing was saved.
         """
         if not self._used:
             return
+        if records is None:  # At the end of an epoch the loop has done so before it evaluates.
+            self.inspect(placed, sums)
         states = self._programs.part(self._programs.fetch(placed))
         for place, (member, state) in enumerate(zip(self._members, states, strict=True)):
             record = None if records is None else records[place]
             if member.checkpoints is not None and (records is None or record is not None):
                 member.checkpoints.save(state, sums[place], record)
+            if self._programs.halting is not None:
+                earlier = (*member.earlier, *self.histories[place])
+                self.kept[place] = member._replace(state=state, sums=sums[place], earlier=earlier)
         self._step, self._time = max(int(state.step) for state in states), time.monotonic()
+
+    def inspect(self, placed: TrainState, sums: Sequence[Mapping[str, float]]) -> None:
+        """Look at losses and weights, once an epoch and before a save: it takes about a hundredth of a short epoch.
+
+        Raises:
+            Unsound: One is not finite, and there are programs that can say since which step.
+        """
+        if self._programs.halting is not None:
+            bare = placed._replace(batch_stats={}, opt_state={}, ema={})
+            if any(map(halted, sums)) or not sound(self._programs.fetch(bare).params):
+                raise Unsound
 
     def stop(self, placed: TrainState, sums: Sequence[Mapping[str, float]], step: int) -> NoReturn:
         """Save and end, because a signal asked for it.

@@ -61,7 +61,7 @@ def ill(some):
 def test_a_step_that_is_not_finite_changes_nothing(skip):
     module, task, some = Net(), classification(), batch(16, 0)
     tx = optax.sgd(0.1, momentum=0.9)
-    step = jax.jit(make_train_step(module, tx, task, skip_nonfinite=skip))
+    step = jax.jit(make_train_step(module, tx, task, nonfinite="skip" if skip else "halt"))
     before, _ = step(state_of(module, tx), some, KEY)
     after, sums = step(before, ill(some), KEY)
     assert float(sums[NONFINITE]) == 1
@@ -74,6 +74,22 @@ def test_a_step_that_is_not_finite_changes_nothing(skip):
     assert int(later.step) == (3 if skip else 1)
     moved = not np.array_equal(*(jax.tree.leaves(each.params)[0] for each in (after, later)))
     assert moved == skip
+
+
+def test_a_step_that_reports_goes_on_as_it_is():
+    """What such a program leaves out is the look at the gradients: everything else is that of one that halts."""
+    module, task, some = Net(), classification(), batch(16, 0)
+    tx = optax.sgd(0.1, momentum=0.9)
+    reports, halts = (jax.jit(make_train_step(module, tx, task, nonfinite=each)) for each in ("report", "halt"))
+    state = state_of(module, tx)
+    (one, sums), (other, wanted) = reports(state, some, KEY), halts(state, some, KEY)
+    assert difference(one, other) < 1e-6
+    assert difference(sums, wanted) < 1e-5
+    head = {**one.params["head"], "bias": jnp.full(3, jnp.nan)}
+    lost, sums = reports(one._replace(params={**one.params, "head": head}), some, KEY)
+    assert float(sums[NONFINITE]) == 1
+    assert (int(lost.step), int(lost.skipped)) == (2, 0)
+    assert jnp.isnan(lost.params["conv"]["kernel"]).any()
 
 
 def test_averages_are_those_of_optax_and_are_evaluated():

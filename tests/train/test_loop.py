@@ -5,12 +5,14 @@ import os
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.spec import OptimizerConfig
 from jaxcnn.tasks import classification
-from jaxcnn.train import Checkpoints, Interrupted, Plan, evaluate, fit, single_device
+from jaxcnn.train import Checkpoints, Interrupted, Plan, evaluate, fit, make_optimizer, make_train_step, single_device
 from jaxcnn.train.writers import JsonLines
 from tests.train.small import Net, parts, split
 
@@ -95,8 +97,6 @@ def test_checkpoint_of_another_model_is_named(tmp_path):
     class Other(Net):
         pass
 
-    from jaxcnn.spec import OptimizerConfig
-
     adam = parts(Other(), OptimizerConfig("adam", learning_rate=0.01))[2]
     with Checkpoints(tmp_path / "c") as checkpoints, pytest.raises(InputError, match=r"another model.*\+ opt_state"):
         checkpoints.restore(jax.device_get(adam(jax.random.key(0))))
@@ -113,3 +113,36 @@ def test_metrics_after_the_checkpoint_are_dropped(tmp_path):
         file.write('{"epoch": 4, "lo')
     assert [r["step"] for r in lines.read(up_to_epoch=2)] == [7, 14]
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [7, 14]
+
+
+def ill_at(number, **options):
+    """A step that sees pixels that are not numbers at one step; the loss stays finite, for ReLU hides them."""
+    tx = make_optimizer(OptimizerConfig(schedule="constant", warmup_epochs=0.0), 100, 10)
+    step = make_train_step(Net(dropout=0.2), tx, classification(), **options)
+
+    def ill(state, batch, key):
+        images = jnp.where(state.step == number, jnp.nan, batch["images"])
+        return step(state, {**batch, "images": images}, key)
+
+    return single_device(ill, EVAL_STEP)
+
+
+def test_steps_since_the_last_save_are_made_again_to_find_the_one_that_was_not_finite(tmp_path):
+    """In the third epoch, and the only save would have been after the fourth: all are made again, reported once."""
+    halts = ill_at(16, nonfinite="halt")
+    plan, seen, lines = Plan(4, 8, seed=0, checkpoint_every=4), [], JsonLines(tmp_path / "metrics.jsonl")
+    arguments = classification(), TRAIN, VALIDATION, plan, KEY
+    with Checkpoints(tmp_path / "checkpoints") as checkpoints:
+        state, records = fit(
+            start(), ill_at(16)._replace(halting=halts), *arguments, checkpoints=checkpoints, writers=[lines],
+            on_epoch=lambda record: seen.append(record["epoch"]),
+        )  # fmt: skip
+        assert checkpoints.steps == [16]
+    wanted, careful = fit(start(), halts, *arguments)
+    assert int(state.step) == int(wanted.step) == 16
+    assert int(state.skipped) > 0
+    assert same(state.params, wanted.params)
+    assert [record["epoch"] for record in records] == [1, 2, 3]
+    assert timeless(records)[:2] == timeless(careful)[:2]
+    assert str(timeless(lines.read(up_to_epoch=9))) == str(timeless(records))  # NaN is not equal to itself
+    assert seen == [1, 2, 1, 2, 3]
