@@ -89,6 +89,12 @@ def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True,
         partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
 
 
+def write_text(path: Path, text: str) -> None:
+    """Write a text as UTF-8 in one move; of names of files, bytes that are no text are escaped."""
+    with in_one_move(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+
+
 def seal(record: Mapping[str, Any]) -> str:
     """SHA-256 of a record's JSON without its own entry `seal`: any change of a value changes it."""
     content = {name: value for name, value in record.items() if name != "seal"}
@@ -113,12 +119,16 @@ def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
         FileNotFoundError: It is not there.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, NotADirectoryError) as error:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError, NotADirectoryError) as error:
         raise InputError(f"{str(path)!r}: not readable as JSON ({error}); {remedy}") from None
     if not isinstance(record, dict) or record.get("seal") != seal(record):
         raise InputError(f"{str(path)!r}: it was changed after it was written (its seal is broken); {remedy}")
     return record
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"it holds {name}, which is no value of JSON")
 
 
 def sha256(path: Path) -> str:

@@ -5,14 +5,12 @@ Nothing here imports JAX, so that help pages and `doctor` answer before a backen
 
 from __future__ import annotations
 
-import json
-import types
-from dataclasses import asdict, dataclass, field, is_dataclass
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from dataclasses import dataclass, field
+from typing import Literal
 
-from jaxcnn.errors import InputError
+from jaxcnn.records import as_record, from_record
 
-T = TypeVar("T")
+__all__ = ["DataConfig", "ModelSpec", "OptimizerConfig", "RunConfig", "as_record", "from_record"]
 
 
 @dataclass(frozen=True)
@@ -173,7 +171,8 @@ class RunConfig:
         checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
         checkpoint_steps: Also save within an epoch, so many steps after the last save; None: off.
         checkpoint_minutes: Also save within an epoch, so many minutes after the last save; None: off.
-        keep: How many of the latest checkpoints are kept; the best on validation is kept beside them.
+        keep: How many of the latest checkpoints are kept; the best on validation is kept beside them. 0: what a resume
+            needs while the run is under way, and none once it is finished.
         test_flips: Classify by the mean of an image's logits and its mirror image's, in validation and test.
         evaluate_test: Read the test split, once, after the last epoch; False (tuning) never opens it.
     """
@@ -201,46 +200,3 @@ class RunConfig:
     keep: int = 2
     test_flips: bool = False
     evaluate_test: bool = True
-
-
-def as_record(config: object) -> dict[str, object]:
-    """A config as plain JSON values; `from_record` reads it back."""
-    return json.loads(json.dumps(asdict(config)))  # type: ignore[call-overload]
-
-
-def from_record(kind: type[T], record: dict[str, Any], where: str = "config") -> T:
-    """Rebuild a config of type `kind` from what `as_record` wrote.
-
-    Raises:
-        InputError: A field that this version does not know, or a value that is not an object.
-    """
-    if not isinstance(record, dict):
-        raise InputError(f"{where}: expected an object with the fields of {kind.__name__}, found {record!r}")
-    hints = get_type_hints(kind)
-    unknown = sorted(set(record) - set(hints))
-    if unknown:
-        raise InputError(
-            f"{where}: unknown field {unknown[0]!r}; restore the file, or read it with the version that wrote it"
-        )
-    values = {}
-    for name, value in record.items():
-        if is_dataclass(hints[name]):
-            value = from_record(hints[name], value, f"{where}.{name}")
-        elif not _of_type(value, hints[name]):
-            raise InputError(f"{where}: {name}={value!r} is no value of that field; restore the file")
-        values[name] = tuple(value) if isinstance(value, list) else value
-    return kind(**values)
-
-
-def _of_type(value: Any, hint: Any) -> bool:
-    """Whether a JSON value is one of an annotated type: plain types, unions, Literal, tuple[X, ...]."""
-    origin, inner = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return any(_of_type(value, each) for each in inner)
-    if origin is Literal:
-        return isinstance(value, str) and value in inner
-    if origin is tuple:
-        return isinstance(value, list | tuple) and all(_of_type(item, inner[0]) for item in value)
-    if hint in (int, float):
-        return isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
-    return isinstance(value, hint)

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import PARTIAL, holds_files, in_one_move, read_sealed, write_json, write_sealed
+from jaxcnn.files import PARTIAL, holds_files, in_one_move, read_sealed, write_json, write_sealed, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_leftover(tmp_path):
@@ -75,6 +75,20 @@ def test_a_seal_shows_every_edit(tmp_path):
             read_sealed(file, "redo it")
     file.write_text(json.dumps(json.loads(whole), indent=7, sort_keys=True))
     assert read_sealed(file, "")["b"] == 1
+
+
+@pytest.mark.parametrize("text", ['{"a": NaN}', '{"a": -Infinity}', "[" * 100_000, "1" * 5_000])
+def test_what_other_readers_of_json_refuse_is_refused(tmp_path, text):
+    file = tmp_path / "a.json"
+    file.write_text(text)
+    with pytest.raises(InputError, match=r"a\.json': not readable as JSON .*; redo it"):
+        read_sealed(file, "redo it")
+
+
+def test_a_text_is_written_whatever_it_holds(tmp_path):
+    write_text(tmp_path / "a.md", "ü💥 b\udcff\n")
+    assert (tmp_path / "a.md").read_text(encoding="utf-8") == "ü💥 b\\udcff\n"
+    assert [file.name for file in tmp_path.iterdir()] == ["a.md"]
 
 
 def test_json_of_numbers_that_are_none_is_refused(tmp_path):

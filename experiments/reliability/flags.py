@@ -79,7 +79,11 @@ def _spelt(field: str) -> str:
 
 def _names(field: str, *words: str) -> tuple[str, ...]:
     last = field.rpartition(".")[2]
-    return (last, last.replace("_", "-"), *(word.strip() for word in words if len(word.strip()) > 2))
+    return (
+        last,
+        last.replace("_", "-"),
+        *(word.strip() for word in words if len(word.strip()) > 2 or not word.isascii()),
+    )
 
 
 def _value(rng: random.Random, known: dict[str, Any]) -> tuple[list[str], Input]:

@@ -81,23 +81,37 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
     Raises:
         InputError: The shape is not made of positive integers.
     """
+    variables, x, settings = _variables(module, input_shape)
+    calls, jaxpr = _trace(module, variables, x, settings)
+    costs = list(_costs(jaxpr.jaxpr, None))
+    layers = _layers(calls, costs, _own_params(variables.get("params", {})))
+    return Complexity(
+        params=_params(variables),
+        macs=sum(cost.macs for cost in costs),
+        activations=sum(cost.activations for cost in costs),
+        layers=layers,
+        output_shape=calls[0].output_shape,
+    )
+
+
+def count_params(module: nn.Module, input_shape: Sequence[int]) -> int:
+    """Trainable parameters alone, as `count` has them, in half its time; arguments and errors as there."""
+    return _params(_variables(module, input_shape)[0])
+
+
+def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct, dict[str, Any]]:
+    """Shapes of a module's variables and of its input, and the settings of inference that its call knows."""
     shape = tuple(input_shape)
     if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
         raise InputError(f"input_shape={input_shape!r}: give positive integers, the shape of one example (H, W, C)")
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     settings = {k: v for k, v in INFERENCE.items() if k in inspect.signature(type(module).__call__).parameters}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    variables = jax.eval_shape(lambda x: module.init(keys, x, **settings), x)
-    calls, jaxpr = _trace(module, variables, x, settings)
-    costs = list(_costs(jaxpr.jaxpr, None))
-    layers = _layers(calls, costs, _own_params(variables.get("params", {})))
-    return Complexity(
-        params=sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {}))),
-        macs=sum(cost.macs for cost in costs),
-        activations=sum(cost.activations for cost in costs),
-        layers=layers,
-        output_shape=calls[0].output_shape,
-    )
+    return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x, settings
+
+
+def _params(variables: Any) -> int:
+    return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
 
 
 def _trace(

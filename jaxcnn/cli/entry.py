@@ -1,6 +1,7 @@
 """Dispatch without importing what is not asked for: help answers before JAX could be imported."""
 
 import gc
+import io
 import os
 import signal
 import sys
@@ -110,6 +111,8 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, goes_on: 
     """
     with _stoppable() as came:
         try:
+            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what its encoding has not
+                sys.stdout.reconfigure(errors="backslashreplace")
             prepare_backend(onednn)
             call()
         except KeyboardInterrupt as interrupt:

@@ -16,6 +16,9 @@ from jaxcnn.data.stream import only, open_pool, sampled_statistics
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
+FEWEST_DRAWN, MOST_DRAWN = 20, 2**31
+"""Images of a drawn set: ten for each of two classes, and no more than 32 bits count."""
+
 
 def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     """Load a data set: decoded once, cached, and divided in a way that no seed changes.
@@ -147,5 +150,12 @@ def check_fields(config: DataConfig) -> None:
         raise InputError(f"size={config.size} must lie in 1..4096 pixels; choose such a number or leave it out")
     if config.workers < 0:
         raise InputError(f"workers={config.workers} must not be negative; 0 decodes in threads")
+    if config.classes < 2:
+        raise InputError(f"classes={config.classes} must be at least 2; choose more, or leave it out for 10")
+    if not FEWEST_DRAWN <= config.images <= MOST_DRAWN:
+        span = f"{FEWEST_DRAWN}..{MOST_DRAWN}"
+        raise InputError(f"images={config.images} must lie in {span}; choose such a number, or leave it out for 2000")
+    if config.data_seed < 0:
+        raise InputError(f"data_seed={config.data_seed} must not be negative; choose 0 or more")
     if config.on_bad not in ("refuse", "skip"):
         raise InputError(f"on_bad={config.on_bad!r} must be 'refuse' or 'skip'")

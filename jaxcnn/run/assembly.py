@@ -123,7 +123,7 @@ def class_weights(asked: tuple[float, ...] | str | None, dataset: Dataset) -> tu
 
 def check(config: RunConfig) -> None:
     """Refuse values that no run can have, by name."""
-    least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 1, "accumulate": 1, "seed": 0}
+    least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 0, "accumulate": 1, "seed": 0}
     for name, smallest in least.items():
         value = getattr(config, name)
         if value < smallest:

@@ -69,7 +69,7 @@ class Cost(NamedTuple):
     compile: float
 
 
-class _Prepared(NamedTuple):
+class Prepared(NamedTuple):
     """One arm ready to be timed; `held` is a cell with the state, which every step consumes and replaces."""
 
     step: Callable[..., Any]
@@ -116,13 +116,29 @@ def measure_steps(
 
 
 def measure_costs(
-    pairs: Sequence[Pair], dataset: Dataset, *, rounds: int = 5, steps: int | None = None, warmup: int = 2
-) -> tuple[Cost, ...]:
-    """Memory and measured step time of several arms; each is compiled once. Arguments as for `measure_steps`."""
+    pairs: Sequence[Pair], dataset: Dataset, *, rounds: int = 5, steps: int | None = None, warmup: int = 2,
+    prepared: Sequence[Prepared] | None = None,
+) -> tuple[Cost, ...]:  # fmt: skip
+    """Memory and measured step time of several arms; each is compiled once.
+
+    Arguments as for `measure_steps`, and `prepared`: the same pairs, compiled before.
+    """
     return tuple(
         Cost(cost.memory_bytes, timed.median, timed.spread, cost.compile_seconds)
-        for timed, cost in _measure(pairs, dataset, rounds, steps, warmup)
+        for timed, cost in _measure(pairs, dataset, rounds, steps, warmup, prepared)
     )
+
+
+def prepare(pairs: Sequence[Pair], dataset: Dataset, go_on: Callable[[], bool] = lambda: True) -> list[Prepared]:
+    """What `measure_costs` does before it measures: compile every arm.
+
+    Args:
+        pairs: (config, module) of each arm.
+        dataset: The images.
+        go_on: Asked before each arm; where it says no, the arms so far are returned.
+    """
+    feeds: dict[str, Any] = {}
+    return [_prepare(config, module, dataset, feeds) for config, module in pairs if go_on()]
 
 
 def make_stopwatch(
@@ -140,7 +156,7 @@ def make_stopwatch(
     """
     dataset = _random_images(tuple(input_shape), num_classes, batch_size)
 
-    def prepare(model: ModelSpec | linen.Module) -> _Prepared:
+    def prepare(model: ModelSpec | linen.Module) -> Prepared:
         own = isinstance(model, linen.Module)
         config = RunConfig(batch_size=batch_size) if own else RunConfig(model=model, batch_size=batch_size)
         prepared = _prepare(config, model if own else None, dataset, {})
@@ -163,15 +179,19 @@ def make_stopwatch(
 
 
 def _measure(
-    pairs: Sequence[Pair], dataset: Dataset, rounds: int, steps: int | None, warmup: int
+    pairs: Sequence[Pair],
+    dataset: Dataset,
+    rounds: int,
+    steps: int | None,
+    warmup: int,
+    prepared: Sequence[Prepared] | None = None,
 ) -> list[tuple[StepTime, StepCost]]:
     if not pairs:
         raise InputError("pairs=(): give at least one (config, module)")
     for name, value in (("rounds", rounds), ("steps", 1 if steps is None else steps), ("warmup", warmup)):
         if value < 1:
             raise InputError(f"{name}={value}: must be at least 1")
-    feeds: dict[str, Any] = {}
-    arms = [_prepare(config, module, dataset, feeds) for config, module in pairs]
+    arms = prepare(pairs, dataset) if prepared is None else prepared
     for arm in arms:
         _turn(arm, warmup)
     counts = [_steps(arm) if steps is None else steps for arm in arms]
@@ -188,7 +208,7 @@ def _summary(values: Sequence[float], compile_seconds: float) -> StepTime:
     return StepTime(float(middle), float(high - low), compile_seconds, tuple(values))
 
 
-def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, feeds: dict[str, Any]) -> _Prepared:
+def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, feeds: dict[str, Any]) -> Prepared:
     parts = assemble(config, dataset, module)
     programs = parts.programs
     # One copy of the images on the device serves all arms.
@@ -211,7 +231,7 @@ def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, f
         step, seconds = programs.train, time.perf_counter() - start
         share = replace(config, batch_size=-(-config.batch_size // programs.devices))
         cost = StepCost(step_cost(share, dataset, module).memory_bytes, seconds)
-    return _Prepared(step, feeds[programs.mode], batches, key, [state], cost)
+    return Prepared(step, feeds[programs.mode], batches, key, [state], cost)
 
 
 def _compile(parts: Assembly, config: RunConfig, dataset: Dataset) -> tuple[Callable[..., Any], StepCost]:
@@ -233,12 +253,12 @@ def _shape(array: Any, length: int | None = None) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, array.dtype)
 
 
-def _steps(arm: _Prepared) -> int:
+def _steps(arm: Prepared) -> int:
     """Steps that fill a turn, by the time of one."""
     return min(MOST_STEPS, max(1, round(TURN_SECONDS / max(_turn(arm, 1), 1e-9))))
 
 
-def _turn(arm: _Prepared, steps: int) -> float:
+def _turn(arm: Prepared, steps: int) -> float:
     """Seconds a step over some steps."""
     start, state, sums = time.perf_counter(), arm.held.pop(), None
     for step in range(steps):

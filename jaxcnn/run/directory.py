@@ -2,20 +2,36 @@
 
 import json
 import math
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.files import holds_files, in_one_move, read_sealed, seal, sha256, write_json, write_sealed
-from jaxcnn.spec import RunConfig, from_record
+from jaxcnn.records import from_record
+from jaxcnn.spec import RunConfig
 
 CHANGED = "it was changed after it was written"
 REMEDY = "restore it, or delete the folder of this run and train it again"
 BESIDE = ("config.json", "data.json", "environment.json")
 """Written before the result, and held to by its seal."""
+
+
+class StoredResult(NamedTuple):
+    """The form of result.json, beside its seal: null where a number was not finite."""
+
+    predictions_sha256: str | None
+    metrics: dict[str, float | None]
+    history: tuple[dict[str, float | None], ...]
+    params: int
+    macs: int
+    seconds: dict[str, float | None]
+    programs: dict[str, Any]
+    diverged: dict[str, Any] | None
+    files: dict[str, str] | None = None
 
 
 class RunDirectory:
@@ -32,6 +48,11 @@ class RunDirectory:
     def metrics(self) -> Path:
         """One JSON object an epoch."""
         return self.path / "metrics.jsonl"
+
+    def drop_checkpoints(self) -> None:
+        """Remove those of a finished run that keeps none."""
+        for name in ("checkpoints", "checkpoints_digests"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
 
     @property
     def checkpoints(self) -> Path:
@@ -156,13 +177,12 @@ class RunDirectory:
             self.read("result.json")  # says what is missing
         file = self.path / "result.json"
         record = read_sealed(file, REMEDY)
-        try:
-            for name, held in record.get("files", {}).items():
-                if seal(self.read(name)) != held:
-                    raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
-            return _with_nan(record)
-        except (KeyError, TypeError, AttributeError):
-            raise InputError(f"{str(file)!r}: it is not the result of a run; {REMEDY}") from None
+        known = {name: value for name, value in record.items() if name in StoredResult._fields}
+        stored = from_record(StoredResult, known, f"{str(file)!r}: it is not the result of a run", REMEDY)
+        for name, held in (stored.files or {}).items():
+            if name not in BESIDE or seal(self.read(name)) != held:
+                raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
+        return _with_nan(record)
 
 
 def _finite(value: Any) -> Any:

@@ -139,6 +139,10 @@ def _read_config(folder: RunDirectory, model: linen.Module | None) -> tuple[RunC
 def _restore(folder: RunDirectory, like: TrainState, which: str) -> TrainState:
     if which not in ("last", "best"):
         raise InputError(f"checkpoint={which!r}: choose last or best")
+    if not folder.checkpoints.exists() and folder.finished:
+        raise InputError(
+            f"run {str(folder.path)!r}: it was trained with keep=0 and has no checkpoint; train one that has"
+        )
     if not folder.checkpoints.exists():
         raise InputError(f"run {str(folder.path)!r}: it has no checkpoint yet; train it first")
     with Checkpoints(folder.checkpoints) as checkpoints:

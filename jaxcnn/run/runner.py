@@ -118,11 +118,12 @@ def begin(
     plan = Plan(
         config.epochs, config.batch_size, config.seed, config.checkpoint_every, config.checkpoint_steps,
         config.checkpoint_minutes, config.patience, config.on_nonfinite == "skip", config.data.workers,
+        config.keep > 0,
     )  # fmt: skip
     if directory is None:
         return Begun(config, None, Member(state, plan, key, on_epoch=on_epoch), [])
     in_turn(lambda: _claim(directory, _record(config, model), describe(dataset)))
-    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints, config.keep)), None
+    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints, max(config.keep, 1))), None
     if checkpoints.latest is not None:
         state, sums = checkpoints.restore(state, repair=True)
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
@@ -183,6 +184,8 @@ def finish(
     if begun.directory is not None:
         if first_host():
             store(begun.directory, result)
+            if config.keep == 0 and about is None:
+                begun.directory.drop_checkpoints()
         wait_for_hosts("stored")
     return result
 

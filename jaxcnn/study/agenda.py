@@ -95,7 +95,7 @@ def diverged(metrics: Metrics) -> bool:
 
 
 def config_of(plan: Plan, item: Item) -> RunConfig:
-    """The run of one item. A tuning run never opens the test split."""
+    """The run of one item. A tuning run never opens the test split, and nobody asks for its model."""
     rate, decay = item.setting
     return replace(
         plan.base,
@@ -103,6 +103,7 @@ def config_of(plan: Plan, item: Item) -> RunConfig:
         optimizer=replace(plan.base.optimizer, learning_rate=rate, weight_decay=decay),
         seed=item.seed,
         evaluate_test=item.stage == "runs",
+        keep=plan.base.keep if item.stage == "runs" else 0,
     )
 
 

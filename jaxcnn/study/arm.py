@@ -8,6 +8,7 @@ from typing import NamedTuple
 from jaxcnn.spec import ModelSpec
 
 KINDS = ("params", "macs", "activations", "seconds")
+MOST_BUDGET = 1e18  # in whatever unit
 WORDS = {"params": "parameters", "macs": "MACs", "activations": "activations"}
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -12,8 +11,9 @@ from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES
 from jaxcnn.models.family import nearest
+from jaxcnn.records import shortened
 from jaxcnn.spec import ModelSpec, RunConfig
-from jaxcnn.study.arm import KINDS, Arm
+from jaxcnn.study.arm import KINDS, MOST_BUDGET, Arm
 from jaxcnn.study.outcome import Goal, check, counted, timed
 from jaxcnn.study.prices import Builder, Candidate, Measure, Prices
 from jaxcnn.study.solver import START, nearest_depth, nearest_width, whole_depths, whole_widths
@@ -200,8 +200,12 @@ def _budget(tolerance: float, **given: float | None) -> tuple[str, float]:
     if len(named) != 1:
         raise InputError(f"budget={dict(named)}: give exactly one of {', '.join(KINDS)}")
     kind, amount = named[0]
-    if not isinstance(amount, int | float) or not math.isfinite(amount) or amount <= 0 or not tolerance > 0:
-        raise InputError(f"{kind}={amount} and tolerance={tolerance} must both be positive")
+    # Integers may be longer than any float.
+    if not isinstance(amount, int | float) or not 0 < amount < MOST_BUDGET or not tolerance > 0:
+        raise InputError(
+            f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
+            f"{MOST_BUDGET:g}"
+        )
     return kind, amount
 
 

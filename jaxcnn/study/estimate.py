@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
 from jaxcnn.data import Dataset, steps_per_epoch
-from jaxcnn.run.cost import measure_costs
+from jaxcnn.run.cost import Pair, Prepared, measure_costs, prepare
 from jaxcnn.study.agenda import agenda, expected
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.results import Cost
@@ -74,8 +75,45 @@ def arm_costs(plan: Plan, dataset: Dataset, family: FamilyFunction | None = None
     Returns:
         One cost an arm, in the plan's order.
     """
-    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
-    return tuple(Cost(*cost) for cost in measure_costs(pairs, dataset))
+    return tuple(Cost(*cost) for cost in measure_costs(_pairs(plan, family), dataset))
+
+
+class Ahead:
+    """Costs of a study's arms, which are compiled on a thread while other processes train the last runs.
+
+    Measuring waits for the runs, or it would measure their company; compiling need not. Use as a context manager.
+
+    Args:
+        plan: The study.
+        dataset: Its images.
+        family: The user's own family, where the arms are of one.
+    """
+
+    def __init__(self, plan: Plan, dataset: Dataset, family: FamilyFunction | None) -> None:
+        self._pairs, self._dataset = _pairs(plan, family), dataset
+        self._pool, self._left = ThreadPoolExecutor(1), False
+        self._begun: Future[list[Prepared]] | None = None
+
+    def begin(self) -> None:
+        """Compile; every call but the first does nothing."""
+        if self._begun is None:
+            self._begun = self._pool.submit(prepare, self._pairs, self._dataset, lambda: not self._left)
+
+    def costs(self) -> tuple[Cost, ...]:
+        """As `arm_costs`."""
+        prepared = None if self._begun is None else self._begun.result()
+        return tuple(Cost(*cost) for cost in measure_costs(self._pairs, self._dataset, prepared=prepared))
+
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left = True  # after the arm that it is at
+        self._pool.shutdown()
+
+
+def _pairs(plan: Plan, family: FamilyFunction | None) -> list[Pair]:
+    return [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
 
 
 def _duration(seconds: float) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure as Drawing
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_json
+from jaxcnn.files import write_json, write_text
 from jaxcnn.study.analysis import analyse
 from jaxcnn.study.cells import at, effect, plural
 from jaxcnn.study.comparison import differences, names
@@ -73,8 +73,8 @@ def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
     members = _members(results, out)
     title = f"{TITLE} {len(members)} studies side by side"
     blocks = written(_parts(members), out)
-    (out / "joined.md").write_text(to_markdown(title, blocks), encoding="utf-8")
-    (out / "joined.html").write_text(to_html(title, blocks), encoding="utf-8")
+    write_text(out / "joined.md", to_markdown(title, blocks))
+    write_text(out / "joined.html", to_html(title, blocks))
     write_json(out / "joined.json", _record(members), allow_nan=False)
     return out / "joined.html"
 

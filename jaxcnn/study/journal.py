@@ -21,13 +21,15 @@ def note(directory: Path, path: str) -> None:
 
 
 def entries(directory: Path) -> list[dict[str, Any]]:
-    """All lines but one that a kill tore."""
+    """All lines but one that a kill tore, or that is no entry."""
     file, found = directory / FILE, []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
         try:
-            found.append(json.loads(line))
-        except ValueError:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(entry, dict) and isinstance(entry.get("finished"), str):
+            found.append(entry)
     return found
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from jaxcnn.errors import InputError
+from jaxcnn.records import shortened
 from jaxcnn.spec import RunConfig
-from jaxcnn.study.arm import Arm
+from jaxcnn.study.arm import KINDS, MOST_BUDGET, Arm
 
 RULE = (
     "The primary contrast of each budget is the test error of its deepest arm minus that of its shallowest and widest "
@@ -20,6 +21,9 @@ RULE = (
     "corrected by Holm, is below 5 %. (4) Else inconclusive. Several budgets share a verdict where all of them agree, "
     "and are inconclusive together where they do not."
 )
+
+MOST_RUNS, MOST_EXTENSIONS = 10_000, 100
+"""Most runs of an arm and most rates added at an end of the grid: more is a slip of the hand."""
 
 
 @dataclass(frozen=True)
@@ -127,27 +131,40 @@ def make_plan(
     """
     tuning, seeds = tuning or Tuning(), seeds or Seeds()
     arms = tuple(arms)
-    plan = Plan(base, arms, hypothesis or _hypothesis(base, arms), margin, tuning, seeds, command=command)
+    plan = Plan(base, arms, hypothesis, margin, tuning, seeds, command=command)
+    check_plan(plan)
+    return plan if hypothesis else replace(plan, hypothesis=_hypothesis(base, arms))
+
+
+def check_plan(plan: Plan) -> None:
+    """Refuse what no study can have.
+
+    Raises:
+        InputError: There is something, by name.
+    """
     _check_arms(plan)
-    _check_numbers(margin, tuning, seeds)
-    own = {seeds.first + number for number in range(max(seeds.cap, seeds.pilot))}
-    if own & set(tuning.seeds):
+    _check_numbers(plan.margin, plan.tuning, plan.seeds)
+    tuning, seeds = plan.tuning, plan.seeds
+    own = range(seeds.first, seeds.first + seeds.cap)
+    if shared := [seed for seed in tuning.seeds if seed in own]:
         raise InputError(
-            f"tuning.seeds={tuning.seeds}: {min(own & set(tuning.seeds))} is the seed of a reported run too; "
+            f"tuning.seeds={tuning.seeds}: {shared[0]} is the seed of a reported run too; "
             "tune with seeds of their own, such as 1000"
         )
-    return plan
 
 
 def _hypothesis(base: RunConfig, arms: Sequence[Arm]) -> str:
     budgets = " and ".join(dict.fromkeys(arm.budget_label for arm in arms))
     return (
-        f"On {base.data.name}, {arms[0].family if arms else 'no'} networks of {budgets}: the deepest and the widest "
-        "differ in test error."
+        f"On {base.data.name}, {arms[0].family} networks of {budgets}: the deepest and the widest differ in test error."
     )
 
 
 def _check_arms(plan: Plan) -> None:
+    for arm in plan.arms:
+        if arm.kind not in KINDS or not 0 < arm.budget < MOST_BUDGET:
+            given = f"{shortened(arm.budget)} {shortened(arm.kind)}"
+            raise InputError(f"arms holds a budget of {given}: give a positive number of {', '.join(KINDS)}")
     twice = [name for name, count in Counter(arm.label for arm in plan.arms).items() if count > 1]
     if twice:
         raise InputError(f"arms holds {twice[0]} more than once: give each arm a depth and width of its own")
@@ -157,6 +174,9 @@ def _check_arms(plan: Plan) -> None:
             raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
     if not plan.arms:
         raise InputError("arms=(): give two or more, of different depths (match_width solves them)")
+    for arm in plan.arms:
+        if min(arm.depth, arm.width) < 1 or min(arm.params, arm.macs, arm.activations) < 0:
+            raise InputError(f"arms holds {arm.label}: depth and width must be positive, and no count negative")
 
 
 def _check_numbers(margin: float, tuning: Tuning, seeds: Seeds) -> None:
@@ -167,15 +187,19 @@ def _check_numbers(margin: float, tuning: Tuning, seeds: Seeds) -> None:
         rising = all(low < high for low, high in pairwise(values))
         # Six digits name a run's folder, and no two settings may share one.
         apart = name == "seeds" or len({f"{value:.6g}" for value in values}) == len(values)
-        if not values or not rising or not apart or not all(math.isfinite(value) and value >= 0 for value in values):
+        if not values or not rising or not apart or not all(0 <= value < math.inf for value in values):
             raise InputError(
                 f"tuning.{name}={tuple(values)}: give one or more different numbers, rising, finite, none negative"
             )
     if min(tuning.learning_rates) <= 0:
         raise InputError(f"tuning.learning_rates={tuning.learning_rates}: learning rates must be positive")
-    if tuning.extensions < 0:
-        raise InputError(f"tuning.extensions={tuning.extensions}: must not be negative; 0 keeps the grid as it is")
-    if seeds.pilot < 1 or seeds.cap < seeds.pilot or seeds.first < 0:
-        raise InputError(f"seeds={seeds}: needs 1 <= pilot <= cap and first >= 0")
+    if not 0 <= tuning.extensions <= MOST_EXTENSIONS:
+        raise InputError(
+            f"tuning.extensions={tuning.extensions}: must lie in 0..{MOST_EXTENSIONS}; 0 keeps the grid as it is"
+        )
+    if not (1 <= seeds.pilot <= seeds.cap <= MOST_RUNS and seeds.first >= 0):
+        raise InputError(f"seeds={seeds}: needs 1 <= pilot <= cap <= {MOST_RUNS} and first >= 0")
+    if max(seeds.first + seeds.cap, *tuning.seeds) >= 2**63:
+        raise InputError(f"seeds={seeds}, tuning.seeds={tuning.seeds}: seeds must be below 2^63; choose smaller ones")
     if not 0 < seeds.power < 1:
         raise InputError(f"seeds.power={seeds.power}: give a probability between 0 and 1, such as 0.8")

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from flax import linen
 
-from jaxcnn.analysis.complexity import count
+from jaxcnn.analysis.complexity import count, count_params
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES, build
 from jaxcnn.models.family import complete
@@ -154,45 +154,46 @@ class Prices:
     def _cost(self, candidate: Candidate) -> float:
         if self.kind == "seconds":
             return self.measured(candidate)
-        which = Totals._fields.index(self.kind)
         told = self._polynomial(candidate) if self.foretell else None
-        return self.exact(candidate)[which] if told is None else told.at(which, self.stages(candidate), candidate.units)
+        if told is None:
+            return self.exact(candidate)[Totals._fields.index(self.kind)]
+        return told.at(self.stages(candidate), candidate.units)
 
     def _polynomial(self, candidate: Candidate) -> Polynomial | None:
         """The cost of all nets of one depth and width as a function of the channels per stage."""
         key = (candidate.depth, candidate.width)
         if key not in self._polynomials:
-            self._polynomials[key] = polynomial(self.module(Candidate(*key)), self.shape)
+            self._polynomials[key] = polynomial(self.module(Candidate(*key)), self.shape, self.kind)
         return self._polynomials[key]
 
 
 class Polynomial(NamedTuple):
-    """Costs of a family's nets without tracing them.
+    """The cost of a family's nets in one resource without tracing them.
 
     In all families the cost is quadratic in the channels, with products only of one stage and the next, and linear in
     the number of blocks of a stage. So small nets of the same kind tell exactly what a deep one costs.
     """
 
-    coefficients: tuple[tuple[int, ...], ...]  # of parameters, MACs and activations
-    extra: tuple[int, ...]  # added to these where the first stage is as wide as a fixed stem
+    coefficients: tuple[int, ...]
+    extra: int  # added where the first stage is as wide as a fixed stem
     sizes: tuple[int, ...]
     units: tuple[int, ...]
     stem: int | None
 
-    def at(self, which: int, stages: tuple[int, ...], units: tuple[int, ...] | None = None) -> int:
-        """Cost in one resource at some channels per stage and, unless they stay, units of the hidden dense layers."""
+    def at(self, stages: tuple[int, ...], units: tuple[int, ...] | None = None) -> int:
+        """Cost at some channels per stage and, unless they stay, units of the hidden dense layers."""
         channels = (*stages, *(self.units if units is None else units))
-        cost = _product(self.coefficients[which], _terms(self.sizes, _several(self.sizes), channels))
-        return cost + (self.extra[which] if stages[0] == self.stem else 0)
+        cost = _product(self.coefficients, _terms(self.sizes, _several(self.sizes), channels))
+        return cost + (self.extra if stages[0] == self.stem else 0)
 
 
-def polynomial(module: Any, shape: tuple[int, ...]) -> Polynomial | None:
-    """The polynomial of a family's module; None where there is none of reasonable length."""
+def polynomial(module: Any, shape: tuple[int, ...], kind: str) -> Polynomial | None:
+    """The polynomial of a family's module in a resource; None where there is none of reasonable length."""
     sizes, units = module.stage_sizes, getattr(module, "units", ())
     blank: dict[str, Any] = {"stage_sizes": (1,) * len(sizes), "stage_widths": (1,) * len(sizes)}
     if units:
         blank["units"] = ()
-    fitted = _fitted(module.clone(**blank), _several(sizes), len(units), shape)
+    fitted = _fitted(module.clone(**blank), _several(sizes), len(units), shape, kind)
     return None if fitted is None else Polynomial(*fitted, sizes, units, getattr(module, "stem_width", None))
 
 
@@ -211,8 +212,8 @@ def _terms(sizes: Sequence[int], several: Sequence[bool], channels: Sequence[int
 
 @lru_cache(maxsize=64)
 def _fitted(
-    template: Any, several: tuple[bool, ...], units: int, shape: tuple[int, ...]
-) -> tuple[tuple[tuple[int, ...], ...], tuple[int, ...]] | None:
+    template: Any, several: tuple[bool, ...], units: int, shape: tuple[int, ...], kind: str
+) -> tuple[tuple[int, ...], int] | None:
     """Coefficients and `extra` of a polynomial; None where small nets do not follow it exactly."""
     ones = (1,) * len(several)
     length = len(_terms(ones, several, (1,) * (len(several) + units)))
@@ -235,21 +236,23 @@ def _fitted(
             continue  # It would tell nothing new.
         changes = {"stage_sizes": sizes, "stage_widths": tuple(widths)} | ({"units": hidden} if units else {})
         rows.append(row)
-        costs.append(count(template.clone(**changes), shape)[:3])
+        costs.append(_counted(template.clone(**changes), shape, kind))
     solved: Any = np.linalg.lstsq(np.asarray(rows, float), np.asarray(costs, float), rcond=None)[0]
-    columns = tuple(tuple(round(value) for value in column) for column in solved.T)
-    exact = all(
-        tuple(_product(column, row) for column in columns) == cost for row, cost in zip(rows, costs, strict=True)
-    )
-    if not exact:
+    column = tuple(round(value) for value in solved)
+    if any(_product(column, row) != cost for row, cost in zip(rows, costs, strict=True)):
         return None
     stem = getattr(template, "stem_width", None)
     if stem is None:
-        return columns, (0, 0, 0)
+        return column, 0
     # A first stage as wide as the stem needs no projection.
     row = _terms(ones, several, (stem,) * len(several))
-    counted = count(template.clone(stage_sizes=ones, stage_widths=(stem,) * len(several)), shape)[:3]
-    return columns, tuple(cost - _product(column, row) for cost, column in zip(counted, columns, strict=True))
+    narrow = template.clone(stage_sizes=ones, stage_widths=(stem,) * len(several))
+    return column, _counted(narrow, shape, kind) - _product(column, row)
+
+
+def _counted(module: linen.Module, shape: tuple[int, ...], kind: str) -> int:
+    # Parameters alone are counted in half the time.
+    return count_params(module, shape) if kind == "params" else getattr(count(module, shape), kind)
 
 
 def _product(left: Sequence[int], right: Sequence[int]) -> int:

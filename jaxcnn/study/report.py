@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table as ConsoleTable
 from rich.text import Text
 
-from jaxcnn.files import write_json
+from jaxcnn.files import write_json, write_text
 from jaxcnn.study.analysis import analyse
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.cells import at, percent, span
@@ -58,8 +58,8 @@ def write_report(result: StudyResult, out: Path | str) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     findings = analyse(result)
     blocks, title = written(parts(result, findings), out), _title(result)
-    (out / "report.md").write_text(to_markdown(title, blocks), encoding="utf-8")
-    (out / "report.html").write_text(to_html(title, blocks), encoding="utf-8")
+    write_text(out / "report.md", to_markdown(title, blocks))
+    write_text(out / "report.html", to_html(title, blocks))
     write_json(out / "analysis.json", record(result, findings), allow_nan=False)
     return out / "report.html"
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
@@ -15,26 +16,11 @@ from jaxcnn.study.agenda import Item, Pilot, Tuned, diverged
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.grid import Setting
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.stages import REMEDY, complete, load_stages, numbers, read_stage, write_stage
+from jaxcnn.study.stages import REMEDY, load_stages, number, read_stage, require, write_stage
 from jaxcnn.study.store import load_plan
+from jaxcnn.study.stored import Cost, StoredRun, read_costs, read_runs
 
 FILES = ("costs.json", "runs.json", "predictions.npz")
-
-
-class Cost(NamedTuple):
-    """What a training step of an arm costs, as `jaxcnn.run.cost` measured it; this form needs no JAX to be read.
-
-    Args:
-        memory: Bytes of the compiled step (arguments, outputs and temporaries, less what they share), None if unknown.
-        step: Seconds, median over alternating rounds.
-        spread: Seconds, the interquartile range over rounds.
-        compile: Seconds that compiling took, or loading from the compilation cache.
-    """
-
-    memory: int | None
-    step: float
-    spread: float
-    compile: float
 
 
 @dataclass(frozen=True)
@@ -121,34 +107,31 @@ def load_study(directory: Path | str) -> StudyResult:
     directory = Path(directory)
     plan = load_plan(directory)
     tuned, pilot = load_stages(directory, plan)
-    stored = read_stage(directory, "runs.json", plan)
-    with complete(directory / "runs.json"):
-        runs = tuple(_run_record(item) for item in stored["runs"])
-        digest, data, environments = stored["predictions_sha256"], dict(stored["data"]), tuple(stored["environments"])
-    labels, predictions = _read_predictions(directory, digest)
+    stored = read_runs(directory, plan)
+    labels, predictions = _read_predictions(directory, stored.predictions_sha256)
+    costs = read_costs(directory, plan) if (directory / "costs.json").exists() else {}
     result = StudyResult(
-        plan, tuned, pilot, runs, labels, predictions, _costs(directory, plan), data, environments, directory
-    )
+        plan, tuned, pilot, tuple(map(_run_record, stored.runs)), labels, predictions, costs, stored.data,
+        stored.environments, directory,
+    )  # fmt: skip
     _check_runs(result)
     return result
 
 
-def _costs(directory: Path, plan: Plan) -> dict[str, Cost]:
-    if not (directory / "costs.json").exists():
-        return {}
-    record = read_stage(directory, "costs.json", plan)
-    with complete(directory / "costs.json"):
-        return {label: Cost(**cost) for label, cost in record["arms"].items()}
-
-
 def _check_runs(result: StudyResult) -> None:
     """Whether the runs are those that tuning and pilot ask for: each file may be whole and still not fit the others."""
+    path = result.directory / "runs.json"
     for arm in result.plan.arms:
-        if arm.label not in result.tuned.choices or [run.seed for run in result.of(arm)] != list(result.pilot.seeds):
+        if [run.seed for run in result.of(arm)] != list(result.pilot.seeds):
             raise InputError(
-                f"{result.directory / 'runs.json'} does not hold the runs of {arm.label} that tuning.json and "
-                f"pilot.json beside it ask for: {REMEDY}"
+                f"{path} does not hold the runs of {arm.label} that tuning.json and pilot.json beside it ask for: "
+                f"{REMEDY}"
             )
+    shape, classes = (len(result.runs), result.data["sizes"]["test"]), len(result.data["class_names"])
+    fits = (
+        result.predictions.shape == shape and result.labels.shape == shape[1:] and bool((result.labels < classes).all())
+    )
+    require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
 
 
 def store_costs(directory: Path, plan: Plan, costs: Mapping[str, Cost]) -> None:
@@ -206,15 +189,13 @@ def _run_json(item: Item, result: Any) -> dict[str, Any]:
     }
 
 
-def _run_record(item: Mapping[str, Any]) -> RunRecord:
-    return RunRecord(
-        arm=item["arm"],
-        setting=Setting(*item["setting"]),
-        seed=item["seed"],
-        metrics=numbers(item["metrics"]),
-        history=tuple(numbers(epoch) for epoch in item["history"]),
-        seconds=numbers(item["seconds"]),
-    )
+def _run_record(stored: StoredRun) -> RunRecord:
+    def numbers(row: Mapping[str, float | None]) -> dict[str, float]:
+        return {name: number(value) for name, value in row.items()}
+
+    history = tuple(numbers(epoch) for epoch in stored.history)
+    metrics, seconds = numbers(stored.metrics), numbers(stored.seconds)
+    return RunRecord(stored.arm, stored.setting, stored.seed, metrics, history, seconds)
 
 
 def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
@@ -223,8 +204,11 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
         raise InputError(f"{directory} holds no predictions.npz: {REMEDY.replace('delete it and ', '')}")
     if sha256(path) != digest:
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["labels"], arrays["predictions"]
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return arrays["labels"], arrays["predictions"]
+    except (KeyError, ValueError, OSError, BadZipFile):
+        raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
 
 
 def _distinct(items: Iterable[Any]) -> list[Any]:

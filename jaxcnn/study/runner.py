@@ -21,7 +21,7 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.claim import claim
 from jaxcnn.study.cluster import Cluster, Site, check_cluster, connected
 from jaxcnn.study.crew import costs_on_cluster, work_on_cluster
-from jaxcnn.study.estimate import arm_costs
+from jaxcnn.study.estimate import Ahead
 from jaxcnn.study.journal import complete_journal
 from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
 from jaxcnn.study.progress import StudyBar
@@ -105,15 +105,21 @@ def _run(
     # Loaded here first: workers find the images decoded.
     dataset = load(plan.base.data, progress=bar.shown)
     bar.refresh()
-    if now.todo and site:
-        work_on_cluster(plan, out, family, site(), bar.refresh)
-    elif now.todo and count > 1:
-        work_together(plan, out, family, count, bar.refresh)
-    elif now.todo:
-        work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
-    bar.refresh(last=True)
-    here = partial(arm_costs, plan, dataset, family)
-    _finish(plan, out, partial(costs_on_cluster, plan, out, family, site()) if site else here, read)
+    with Ahead(plan, dataset, family) as here:
+
+        def refresh() -> None:
+            bar.refresh()
+            if (out / "pilot.json").exists():  # The last stage: all arms have been compiled, by the workers.
+                here.begin()
+
+        if now.todo and site:
+            work_on_cluster(plan, out, family, site(), bar.refresh)
+        elif now.todo and count > 1:
+            work_together(plan, out, family, count, refresh)
+        elif now.todo:
+            work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
+        bar.refresh(last=True)
+        _finish(plan, out, partial(costs_on_cluster, plan, out, family, site()) if site else here.costs, read)
 
 
 def _finish(plan: Plan, out: Path, measure: Callable[[], tuple[Cost, ...]], read: Reader) -> None:

@@ -54,7 +54,7 @@ def whole_widths(prices: Prices, depth: int, budget: float) -> list[Candidate]:
         if width > widest:
             raise InputError(
                 f"{prices.kind}={budget:,}: no {prices.family} of depth {depth} up to width {widest:,} costs that "
-                "much; does its cost grow with the width?"
+                "much; choose a smaller budget, or a family whose cost grows with its width"
             )
         return prices.cost(Candidate(depth, width)) <= budget
 

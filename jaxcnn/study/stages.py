@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, TypeVar, get_type_hints
 
 from jaxcnn.errors import InputError
 from jaxcnn.files import read_sealed, write_sealed
+from jaxcnn.records import from_record, shortened
 from jaxcnn.study.agenda import Agenda, Pilot, Tuned
 from jaxcnn.study.grid import Choice, Setting, Trial
 from jaxcnn.study.plan import Plan
@@ -18,6 +18,34 @@ from jaxcnn.study.store import identity
 
 FORMAT = "jaxcnn study 2"
 REMEDY = "delete it and run the study again, which rebuilds it from the runs"
+LARGEST = 3.5e38  # no float32 is larger
+
+T = TypeVar("T")
+
+
+class TrialRecord(NamedTuple):
+    """A `Trial` in the file: null where a number was not finite."""
+
+    setting: Setting
+    seed: int
+    validation_error: float | None
+    validation_loss: float | None
+    diverged: bool
+
+
+class ArmTuning(NamedTuple):
+    """An arm in tuning.json."""
+
+    setting: Setting
+    edge: bool
+    trials: tuple[TrialRecord, ...]
+
+
+class TuningFile(NamedTuple):
+    """The form of tuning.json; that of pilot.json is `Pilot`."""
+
+    shared: Setting
+    arms: dict[str, ArmTuning]
 
 
 def store_stages(directory: Path, plan: Plan, agenda: Agenda) -> None:
@@ -47,11 +75,8 @@ def load_stages(directory: Path, plan: Plan) -> tuple[Tuned, Pilot]:
     Raises:
         InputError: One is missing, truncated, edited, or of another study.
     """
-    tuning, pilot = (read_stage(directory, name, plan) for name in ("tuning.json", "pilot.json"))
-    with complete(directory / "tuning.json"):
-        tuned = _tuned(tuning)
-    with complete(directory / "pilot.json"):
-        return tuned, Pilot(pilot["spread"], pilot["needed"], tuple(pilot["seeds"]))
+    tuned = _tuned(read_form(directory, "tuning.json", plan, TuningFile), directory / "tuning.json", plan)
+    return tuned, read_form(directory, "pilot.json", plan, Pilot)
 
 
 def write_stage(directory: Path, name: str, plan: Plan, record: Mapping[str, Any]) -> None:
@@ -76,20 +101,46 @@ def read_stage(directory: Path, name: str, plan: Plan) -> dict[str, Any]:
     return record
 
 
-@contextmanager
-def complete(path: Path) -> Iterator[None]:
-    """Make a sentence of what goes wrong where a file that is whole and sealed is not of the form it should have."""
-    try:
-        yield
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(f"{path} is another kind of file than its name says ({error!r}): {REMEDY}") from None
+def read_form(directory: Path, name: str, plan: Plan, form: type[T]) -> T:
+    """What `write_stage` wrote, held to the fields of a named tuple and their types.
+
+    Raises:
+        InputError: As `read_stage`; or the file is whole and sealed, but not of this form.
+    """
+    record, path = read_stage(directory, name, plan), directory / name
+    content = {key: value for key, value in record.items() if key not in ("format", "plan", "seal")}
+    wanted = get_type_hints(form)
+    if set(content) != set(wanted):
+        raise InputError(
+            f"{path} is another kind of file than its name says (it holds {shortened(sorted(content))}, not "
+            f"{sorted(wanted)}): {REMEDY}"
+        )
+    return from_record(form, content, str(path), REMEDY)
 
 
-def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row of a file with null as NaN."""
-    return {key: math.nan if value is None else value for key, value in row.items()}
+def require(holds: bool, path: Path, what: str, remedy: str = REMEDY) -> None:
+    """Refuse a file that is of its form and cannot be what a study wrote.
+
+    Raises:
+        InputError: It does not hold.
+    """
+    if not holds:
+        raise InputError(f"{path} cannot be right, because {what}: {remedy}")
+
+
+def number(value: float | None) -> float:
+    """A number of a file with null as NaN."""
+    return math.nan if value is None else value
+
+
+def is_share(value: float | None) -> bool:
+    """Whether a number of a file is a share between 0 and 1, or was not finite."""
+    return value is None or math.isnan(value) or 0 <= value <= 1
+
+
+def is_single(value: float | None) -> bool:
+    """Whether a number of a file is one that float32 has, or was not finite."""
+    return value is None or math.isnan(value) or abs(value) <= LARGEST
 
 
 def plain(value: Any) -> Any:
@@ -117,12 +168,26 @@ def _tuned_json(tuned: Tuned) -> dict[str, Any]:
     }
 
 
-def _tuned(record: Mapping[str, Any]) -> Tuned:
-    arms = record["arms"]
-    trials = {label: tuple(map(_trial, arm["trials"])) for label, arm in arms.items()}
-    choices = {label: Choice(Setting(*arm["setting"]), arm["edge"]) for label, arm in arms.items()}
-    return Tuned(trials, choices, Setting(*record["shared"]))
+def _tuned(stored: TuningFile, path: Path, plan: Plan) -> Tuned:
+    require(set(stored.arms) == {arm.label for arm in plan.arms}, path, "its arms are not those of plan.json beside it")
+    grids = {tuple((trial.setting, trial.seed) for trial in arm.trials) for arm in stored.arms.values()}
+    require(len(grids) == 1, path, "its arms were not tuned alike")
+    (grid,) = grids
+    tried = {setting for setting, _ in grid}
+    chosen = {stored.shared, *(arm.setting for arm in stored.arms.values())}
+    require(not tried or chosen <= tried, path, "a setting was chosen that was not tried")
+    for rate, decay in tried | chosen:
+        require(0 < rate <= LARGEST and 0 <= decay <= LARGEST, path, f"lr {rate:g}, wd {decay:g} is no setting")
+    for trial in (trial for arm in stored.arms.values() for trial in arm.trials):
+        whole = is_share(trial.validation_error) and is_single(trial.validation_loss)
+        require(whole, path, "an error is not between 0 and 1, or a loss no float32")
+    return Tuned(
+        {label: tuple(map(_trial, arm.trials)) for label, arm in stored.arms.items()},
+        {label: Choice(arm.setting, arm.edge) for label, arm in stored.arms.items()},
+        stored.shared,
+    )
 
 
-def _trial(record: Mapping[str, Any]) -> Trial:
-    return Trial(**{**numbers(record), "setting": Setting(*record["setting"])})
+def _trial(stored: TrialRecord) -> Trial:
+    error, loss = number(stored.validation_error), number(stored.validation_loss)
+    return Trial(stored.setting, stored.seed, error, loss, stored.diverged)

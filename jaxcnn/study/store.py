@@ -5,18 +5,18 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError
 from jaxcnn.files import holds_files, read_sealed, seal, write_sealed
-from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
-from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import Plan, Seeds, Tuning
+from jaxcnn.spec import as_record, from_record
+from jaxcnn.study.plan import Plan, check_plan
 
 FORMAT = "jaxcnn study plan 2"
 FILE = "plan.json"
+REMEDY = "restore it, or begin a new study in a new folder: a plan is never changed"
 
 
 def identity(plan: Plan) -> str:
@@ -49,30 +49,26 @@ def to_json(plan: Plan) -> dict[str, Any]:
     return json.loads(json.dumps(record, default=_number))
 
 
-def from_json(record: Mapping[str, Any]) -> Plan:
+def from_json(record: Mapping[str, Any], where: str = "plan") -> Plan:
     """The plan that `to_json` wrote.
 
+    Args:
+        record: What JSON holds of it.
+        where: What an error calls it.
+
     Raises:
-        KeyError, TypeError, InputError: Fields are missing or unknown; `load_plan` makes a sentence of them.
+        InputError: Fields are missing or unknown, or a value is of another type than its field, or is one that no study
+            can have.
     """
-    arms = tuple(
-        Arm(**{k: v for k, v in arm.items() if k not in ("label", "spec")}, spec=_spec(arm["spec"]))
-        for arm in record["arms"]
-    )
-    return Plan(
-        base=from_record(RunConfig, record["base"]),
-        arms=arms,
-        hypothesis=record["hypothesis"],
-        margin=record["margin"],
-        tuning=from_record(Tuning, record["tuning"]),
-        seeds=from_record(Seeds, record["seeds"]),
-        rule=record["rule"],
-        command=record["command"],
-    )
-
-
-def _spec(record: dict[str, Any] | None) -> ModelSpec | None:
-    return None if record is None else from_record(ModelSpec, record)
+    needed = [each.name for each in fields(Plan)]
+    if missing := [name for name in needed if name not in record]:
+        raise InputError(f"{where}: the field {missing[0]!r} is missing; {REMEDY}")
+    arms = record["arms"]
+    if isinstance(arms, list):  # the label follows from the rest
+        arms = [{k: v for k, v in arm.items() if k != "label"} if isinstance(arm, dict) else arm for arm in arms]
+    plan = from_record(Plan, {name: record[name] for name in needed} | {"arms": arms}, where, REMEDY)
+    check_plan(plan)
+    return plan
 
 
 def load_plan(directory: Path) -> Plan:
@@ -89,17 +85,17 @@ def load_plan(directory: Path) -> Plan:
     """
     path = directory / FILE
     if not directory.is_dir():
-        raise InputError(f"{directory} is not a folder: give the folder of a study")
+        raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study")
     if not path.exists():
-        raise InputError(f"{directory} holds no {FILE}: give the folder of a study")
-    remedy = "restore it, or begin a new study in a new folder: a plan is never changed"
-    record = read_sealed(path, remedy)
+        raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study")
+    record = read_sealed(path, REMEDY)
     if record.get("format") != FORMAT:
-        raise InputError(f"{path} is not a {FORMAT!r} file: it was written by another version of jaxcnn; {remedy}")
+        raise InputError(f"{path} is not a {FORMAT!r} file: it was written by another version of jaxcnn; {REMEDY}")
     try:
-        return from_json(record)
-    except (KeyError, TypeError, AttributeError, InputError) as error:
-        raise InputError(f"{path} is not a complete study plan ({error}): {remedy}") from None
+        return from_json(record, "its record")
+    except InputError as error:
+        text = str(error).removesuffix(REMEDY).rstrip("; ")
+        raise InputError(f"{path} is not a complete study plan ({text}): {REMEDY}") from None
 
 
 def store_plan(plan: Plan, directory: Path) -> Plan:
@@ -118,11 +114,11 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
     """
     path = directory / FILE
     if directory.exists() and not directory.is_dir():
-        raise InputError(f"out={directory} is a file: give a folder")
+        raise InputError(f"out={str(directory)!r} is a file: give a folder")
     if not path.exists():
         # Looked at again: another process may have planned the same study in the meantime.
         if holds_files(directory) and not path.exists():
-            raise InputError(f"out={directory} holds other files and no {FILE}: give a new or empty folder")
+            raise InputError(f"out={str(directory)!r} holds other files and no {FILE}: give a new or empty folder")
         directory.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
             write_sealed(path, to_json(plan), once=True)
@@ -130,7 +126,7 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
     stored, wanted = _identity(to_json(held)), _identity(to_json(plan))
     if changed := [key for key in wanted if stored[key] != wanted[key]]:
         raise InputError(
-            f"out={directory} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
+            f"out={str(directory)!r} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
             "changed; give a new folder, or the settings it was planned with"
         )
     data = replace(held.base.data, data_dir=plan.base.data.data_dir)

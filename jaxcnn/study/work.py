@@ -15,7 +15,7 @@ from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
 from jaxcnn.run.assembly import module_record
-from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.directory import REMEDY, RunDirectory
 from jaxcnn.run.environment import cores
 from jaxcnn.run.members import TooMany
 from jaxcnn.spec import as_record
@@ -25,6 +25,7 @@ from jaxcnn.study.claim import claim
 from jaxcnn.study.journal import note
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.stages import store_stages
+from jaxcnn.study.stored import check_run
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
@@ -84,7 +85,9 @@ class Reader:
                     f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
                     "delete that folder and run the study again, which trains it anew"
                 )
-            self._known[item.path] = folder.read_result()["metrics"]
+            result = folder.read_result()
+            check_run(result, folder.path / "result.json", "its run", REMEDY, tested=item.stage == "runs")
+            self._known[item.path] = result["metrics"]
         return self._known[item.path]
 
     def _record(self, item: Item, folder: RunDirectory) -> dict[str, Any]:

@@ -61,6 +61,8 @@ class Checkpoints:
                 str(self._directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
             )
             for each in self._opened.checkpoints:
+                if self._changed(each.step):  # Of damaged bytes orbax and its threads say more than one sentence.
+                    continue
                 with suppress(Exception):  # a damaged one is none of the best
                     self._losses[each.step] = float(self._opened.metadata(each.step).custom_metadata[LOSS])
         return self._opened
@@ -161,9 +163,7 @@ class Checkpoints:
         )
 
     def _load(self, step: int, expected: Any) -> Restored:
-        noted = self._digests / str(step)
-        # First, because of damaged bytes orbax and its threads say more than one sentence.
-        if noted.exists() and noted.read_text(errors="replace") != digest_of_files(self._directory / str(step)):
+        if self._changed(step):
             raise Damaged("its files are not those that were written")
         try:
             stored: Any = self._orbax.metadata(step)
@@ -181,6 +181,11 @@ class Checkpoints:
         if digest_of_arrays(tree) != digest:
             raise Damaged("its checksum is wrong")
         return Restored(TrainState(**tree), dict(beside.get("sums", {})))
+
+    def _changed(self, step: int) -> bool:
+        """Whether a checkpoint's files are not those whose digest was noted."""
+        noted = self._digests / str(step)
+        return noted.exists() and noted.read_text(errors="replace") != digest_of_files(self._directory / str(step))
 
     @property
     def _digests(self) -> Path:

@@ -162,7 +162,7 @@ def _train(members: Sequence[Member], programs: Programs, job: Job, saving: Savi
             ]
             _write(members, histories, records)
             last = all(lost) or epoch + 1 == plan.epochs or _out_of_patience(members[0], histories[0])
-            if any(lost) or last or (epoch + 1) % plan.checkpoint_every == 0:
+            if any(lost) or (plan.save_last if last else (epoch + 1) % plan.checkpoint_every == 0):
                 saving.save(placed, [sums if ill else {} for sums, ill in zip(carried, lost, strict=True)], records)
             carried, gone = [{} for _ in members], lost
             _tell(members, records, job.bar if job.progress else None)

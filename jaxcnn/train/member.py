@@ -23,6 +23,7 @@ class Plan(NamedTuple):
         patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.
         skip_nonfinite: The steps skip what is not finite; else a run ends there (see `make_train_step`).
         workers: Processes that decode ahead where images are streamed; 0: threads of this one.
+        save_last: Save the state after the last epoch; without it nobody can ask for the trained model.
     """
 
     epochs: int
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
     patience: int | None = None
     skip_nonfinite: bool = False
     workers: int = 0
+    save_last: bool = True
 
 
 class Member(NamedTuple):

@@ -62,8 +62,9 @@ class JsonLines:
             except (ValueError, KeyError, TypeError):
                 break
             records.append(record)
-        with in_one_move(self._path) as spare:
-            spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        if len(records) == up_to_epoch:  # Else the caller refuses the file, which then stays as it is.
+            with in_one_move(self._path) as spare:
+                spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         return records
 
 

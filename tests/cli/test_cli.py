@@ -1,6 +1,7 @@
 """The command line: bad input is one sentence on stderr and exit code 2, and nothing is lost."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,15 @@ def test_help_names_every_command_without_starting_jax():
         )  # fmt: skip
         assert done.returncode == 0, done.stderr
         assert "usage: jaxcnn" in done.stdout
+
+
+def test_what_a_terminal_cannot_show_is_escaped():
+    """Bytes of a file's name that are no text, and letters that the terminal's encoding has not."""
+    code = "from jaxcnn.cli.entry import guarded\nguarded(lambda: print('b\\udcff \\xfc'))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"}, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"b\\udcff \\xfc\n", b"")
 
 
 def test_train_evaluate_predict(capsys, trained, folder):

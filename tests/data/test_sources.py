@@ -80,6 +80,11 @@ def test_info_is_json():
         ({"train_size": 1138}, "train_size=1138 is larger than the training split of 1137 images"),
         ({"train_size": 9}, "choose at least 10"),
         ({"size": 0}, r"size=0 must lie in 1\.\.4096"),
+        ({"classes": -1}, "classes=-1 must be at least 2"),
+        ({"classes": 1}, "classes=1 must be at least 2"),
+        ({"images": -1}, r"images=-1 must lie in 20\.\.2147483648; choose"),
+        ({"images": 10**22}, r"images=10000000000000000000000 must lie in 20"),
+        ({"data_seed": -1}, "data_seed=-1 must not be negative; choose 0 or more"),
         ({"on_bad": "ignore"}, "on_bad='ignore' must be 'refuse' or 'skip'"),
     ],
 )

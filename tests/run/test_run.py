@@ -115,6 +115,23 @@ def test_evaluate_reads_the_checkpoint(finished):
         evaluate_run(finished.directory, split="exam")
 
 
+def test_a_run_that_keeps_nothing_is_the_same_run_without_a_checkpoint(finished, tmp_path):
+    """On its way it has those that a resume needs."""
+    saved = []
+
+    def look(record):
+        saved.append((tmp_path / "run" / "checkpoints").exists())
+
+    kept_none = replace(CONFIG, keep=0, epochs=3)
+    result = run(kept_none, out=tmp_path / "run", progress=False, on_epoch=look)
+    assert saved == [True, True, True]
+    assert not list((tmp_path / "run").glob("checkpoints*"))
+    assert load_result(result.directory).metrics == result.metrics
+    assert run(replace(CONFIG, epochs=3), progress=False).metrics == result.metrics
+    with pytest.raises(InputError, match="keep=0"):
+        evaluate_run(tmp_path / "run")
+
+
 def test_predict_sees_what_training_saw(finished, tmp_path):
     """The test split's images, saved as files and enlarged, come back as the recorded predictions."""
     from PIL import Image

@@ -218,6 +218,17 @@ def test_a_family_of_ones_own():
     assert match_width(functools.partial(Tower, classes=10), 4, macs=exact.macs, **SMALL).family == f"{__name__}:Tower"
 
 
+@pytest.mark.parametrize("budget", [0, -5, float("nan"), float("inf"), 10**20, 10**400])
+def test_amounts_that_no_budget_has(budget):
+    with pytest.raises(InputError, match=r"params=.* must both be positive, and the budget below 1e\+18"):
+        match_width("resnet", 8, params=budget, **SMALL)
+
+
+def test_a_budget_beyond_every_width_is_refused_with_a_remedy():
+    with pytest.raises(InputError, match=r"activations=2,147,483,648: no plain of depth 3 .*; choose a smaller budget"):
+        match_width("plain", 3, activations=2**31, **SMALL)
+
+
 def test_what_is_wrong_with_a_family_of_ones_own():
     with pytest.raises(InputError, match=r"tower: depth=5, width=8 cannot be built: 5 layers are not even"):
         match_width(tower, 5, params=1000, **SMALL)
@@ -229,7 +240,7 @@ def test_what_is_wrong_with_a_family_of_ones_own():
         match_width(lambda depth, width: depth * width, 4, params=1000, **SMALL)
     with pytest.raises(InputError, match=r"a module has one size"):
         match_width(Tower(4, 8), 4, params=1000, **SMALL)
-    with pytest.raises(InputError, match=r"does its cost grow with the width"):
+    with pytest.raises(InputError, match=r"choose a smaller budget, or a family whose cost grows with its width"):
         match_width(lambda depth, width: Tower(depth, 8), 4, params=1_000_000, **SMALL)
     with pytest.raises(InputError, match=r"params=1,100: no .*tower of depth 4 .* \(width 7\), -4.91 %"):
         match_width(tower, 4, params=1_100, **SMALL)

@@ -80,12 +80,13 @@ def test_a_system_without_locks_is_named(tmp_path, monkeypatch):
 
 
 def test_the_journal_is_made_whole(tmp_path):
-    """A kill between a run's end and its line, and one within a line."""
+    """A kill between a run's end and its line, and one within a line; lines that are no entries."""
     for path in ("a", "b", "c"):
         (tmp_path / path).mkdir()
         (tmp_path / path / "result.json").write_text("{}")
     note(tmp_path, "a")
     with (tmp_path / FILE).open("a") as journal:
+        journal.write('3\n[]\n{"finished": {}}\n' + "[" * 100_000 + "\n")
         journal.write('{"finished": "b", "pro')
     complete_journal(tmp_path, ["a", "b", "c"])
     complete_journal(tmp_path, ["a", "b", "c"])

@@ -5,7 +5,7 @@ import pytest
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.study import estimate as estimates
-from jaxcnn.study.estimate import estimate
+from jaxcnn.study.estimate import Ahead, arm_costs, estimate
 from jaxcnn.study.plan import Seeds, Tuning, make_plan
 from tests.study.families import stack
 from tests.study.small import BASE, arms
@@ -59,3 +59,30 @@ def test_no_workers_are_refused_before_anything_is_measured(timed):
 @pytest.mark.parametrize(("seconds", "words"), [(3, "3 seconds"), (600, "10 minutes"), (9000, "2.5 hours")])
 def test_durations_in_words(seconds, words):
     assert estimates._duration(seconds) == words
+
+
+def test_compiling_ahead_gives_the_same_programs():
+    plan, data = make_plan(BASE, arms()), load(BASE.data)
+    with Ahead(plan, data, None) as ahead:
+        ahead.begin()
+        ahead.begin()
+        found = ahead.costs()
+    assert [cost.memory for cost in found] == [cost.memory for cost in arm_costs(plan, data)]
+    assert all(cost.step > 0 for cost in found)
+
+
+def test_who_leaves_does_not_wait_for_what_has_not_begun(monkeypatch):
+    compiled = []
+
+    def prepare(pairs, dataset, go_on):
+        for pair in pairs:
+            if go_on():
+                left.__exit__()
+                compiled.append(pair)
+
+    monkeypatch.setattr(estimates, "prepare", prepare)
+    left = Ahead(make_plan(BASE, arms()), load(BASE.data), None)
+    monkeypatch.setattr(left._pool, "shutdown", lambda: None)
+    left.begin()
+    left._begun.result()
+    assert len(compiled) == 1

@@ -74,7 +74,9 @@ def test_margins(margin):
         {"seeds": ()},
         {"seeds": (-1,)},
         {"seeds": (5, 5)},
+        {"seeds": (10**400,)},
         {"extensions": -1},
+        {"extensions": 101},
     ],
     ids=str,
 )
@@ -85,12 +87,31 @@ def test_tuning_that_cannot_be(changes):
 
 @pytest.mark.parametrize(
     "seeds",
-    [Seeds(0, 3), Seeds(3, 2), Seeds(first=-1), Seeds(power=0.0), Seeds(power=1.0), Seeds(power=math.nan)],
+    [
+        Seeds(0, 3),
+        Seeds(3, 2),
+        Seeds(first=-1),
+        Seeds(power=0.0),
+        Seeds(power=1.0),
+        Seeds(power=math.nan),
+        Seeds(cap=2**40),
+        Seeds(first=2**63),
+    ],
     ids=str,
 )
 def test_seeds_that_cannot_be(seeds):
     with pytest.raises(InputError, match="seeds"):
         make_plan(BASE, ARMS, seeds=seeds)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"kind": "joules"}, {"budget": 0}, {"budget": 10**400}, {"depth": 0}, {"width": -1}, {"params": -1}],
+    ids=str,
+)
+def test_arms_that_cannot_be(change):
+    with pytest.raises(InputError, match=r"arms holds .*(give a positive number|must be positive)"):
+        make_plan(BASE, [ARMS[0]._replace(**change), *ARMS[1:]])
 
 
 def test_tuning_has_seeds_of_its_own():

@@ -124,7 +124,8 @@ def test_missing_files_say_that_the_study_is_not_finished(copied):
 def test_stages_that_do_not_fit_each_other_are_refused(copied, tmp_path):
     """Sealed, of the same plan, and not what the runs give: a tuning.json from another machine, say."""
     record = json.loads((copied / "tuning.json").read_text())
-    next(iter(record["arms"].values()))["setting"][0] = 0.77
+    arm = next(iter(record["arms"].values()))
+    arm["setting"] = next(trial["setting"] for trial in arm["trials"] if trial["setting"] != arm["setting"])
     write_sealed(copied / "tuning.json", record)
     before = files(copied)
     with pytest.raises(InputError, match=r"runs\.json does not hold the runs of params2000_depth2"):
@@ -165,6 +166,31 @@ def test_a_run_of_another_study_or_seed_is_refused(copied, tmp_path):
     shutil.rmtree(copied / one)
     shutil.copytree(kept, copied / one)
     small_study(copied)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"metrics": {}}, "has no train_loss, .* in its metrics"),
+        ({"metrics": 3}, "metrics=3 is no value of that field"),
+        ({"history": [3]}, "history"),
+        ({"history": []}, "has no epochs"),
+        ({"seconds": {"step": "long"}}, "'long'"),
+        ({"files": {"config.json": 3}}, r"files\.config\.json=3"),
+        ({"files": {"../other.json": "abc"}}, r"other\.json"),
+        ({"params": None}, "params=None"),
+    ],
+)
+def test_a_sealed_result_of_wrong_types_is_refused(copied, change, message):
+    path = next(path for path in sorted(finished_runs(copied)) if path.startswith("runs"))
+    file = copied / path / "result.json"
+    write_sealed(file, json.loads(file.read_text()) | change)
+    before = files(copied)
+    with pytest.raises(InputError, match=message) as found:
+        small_study(copied)
+    assert path in str(found.value)
+    assert re.search("restore it, or delete", str(found.value))
+    assert files(copied) == before
 
 
 def test_a_sealed_file_that_is_no_result_is_refused(copied):
