@@ -79,7 +79,8 @@ def refused(asked: Input, error: str) -> str:
     if not any(line.startswith("jaxcnn: ") for line in lines):
         if not any(mark in error for mark in ("╭", "Parsing error", "Unrecognized", "Required options")):
             return "no sentence"
-        return PARSER if named else "the parser names nothing"
+        unknown = any(f"Unrecognized options: {word} " in error for word in asked.argv)  # however short the word
+        return PARSER if named or unknown else "the parser names nothing"
     if not lines[-1].startswith("jaxcnn: ") or sum(line.startswith("jaxcnn: ") for line in lines) > 1:
         return "more than one line"
     if not named:

@@ -125,6 +125,8 @@ def match_widths(
     ]
     if not budgets:
         raise InputError("params=(): give at least one budget: params, macs, activations or seconds")
+    if wrong := [depth for depth in depths if not isinstance(depth, int) or depth < 1]:
+        raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
     images = load(base.data, progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": tolerance, "batch_size": base.batch_size}

@@ -235,12 +235,16 @@ def test_seeds_are_summarised(tmp_path):
         run_seeds(CONFIG, (), out=tmp_path)
 
 
-def test_pmap_over_four_devices_is_the_same_run(finished):
-    """The whole run, batch norm synchronised; 1,137 images leave uneven last batches."""
-    four = run(replace(CONFIG, parallel="pmap"), progress=False)
-    for name, value in finished.metrics.items():
+def test_pmap_over_four_devices_is_the_same_run():
+    """The whole run, batch norm synchronised; 1,137 images leave uneven last batches.
+
+    At a tenth of the learning rate, so that eighteen steps do not make much of what is rounding.
+    """
+    calm = replace(CONFIG, optimizer=OptimizerConfig(learning_rate=0.01))
+    one, four = run(calm, progress=False), run(replace(calm, parallel="pmap"), progress=False)
+    for name, value in one.metrics.items():
         assert four.metrics[name] == pytest.approx(value, rel=1e-3, abs=3e-3), name
-    assert (four.predictions["predictions"] == finished.predictions["predictions"]).mean() > 0.99
+    assert (four.predictions["predictions"] == one.predictions["predictions"]).mean() > 0.99
 
 
 @pytest.mark.parametrize("name", ["config.json", "data.json", "environment.json"])

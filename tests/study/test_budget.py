@@ -11,9 +11,9 @@ from flax import linen
 from jaxcnn.analysis.complexity import count
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES, build
-from jaxcnn.spec import ModelSpec, as_record, from_record
+from jaxcnn.spec import ModelSpec, RunConfig, as_record, from_record
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget import match_depth, match_width
+from jaxcnn.study.budget import match_depth, match_width, match_widths
 from jaxcnn.study.prices import Candidate, Prices
 
 CIFAR = {"input_shape": (32, 32, 3), "num_classes": 10}
@@ -186,6 +186,12 @@ def test_depths_that_cannot_be():
         match_depth("resnet", 0, params=100, **SMALL)
     with pytest.raises(InputError, match="stage_sizes"):
         match_depth(ModelSpec("resnet", stage_sizes=(1, 1, 1)), 4, params=100, **SMALL)
+
+
+@pytest.mark.parametrize("depth", [-1, 0, 2.5])
+def test_depths_of_a_study_are_refused_by_the_name_of_the_argument(depth):
+    with pytest.raises(InputError, match=f"depths={depth}: give integers"):
+        match_widths(RunConfig(), (8, depth), params=(3000,))
 
 
 class Tower(linen.Module):
