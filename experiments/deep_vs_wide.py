@@ -1,7 +1,7 @@
 """Deeper or wider? Residual nets (and plain ones) of one parameter budget, tuned per arm, on real images.
 
 Question: at one parameter budget, does a deeper, narrower net make fewer errors than a shallower, wider one?
-Runtime: 98 seconds on two cores of an AMD EPYC (jax 0.12), tuning, compilation and report included.
+Runtime: about two minutes on two cores of an AMD EPYC (jax 0.12), tuning, compilation and report included.
 Expected: wider on 360 test images. Test error is 1.7 % at depth 8 and 2.5 % at depth 26; deeper minus wider is +0.8
 points (95 % interval +0.2 to +1.3 for new seeds and new images, 8 seeds). Rounding alone can change which learning
 rates tuning picks, and with them the verdict: docs/results/index.md shows how far.

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from types import FrameType
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from jaxcnn.backend import SWITCH, apply_backend_options, apply_cache, backend_options, backend_started, keep_memory
 from jaxcnn.errors import InputError
@@ -21,6 +21,8 @@ Config = TypeVar("Config")
 
 BAD_INPUT, DIVERGED, RESUMABLE, INTERRUPTED = 2, 3, 75, 130
 """Exit codes besides 0. RESUMABLE is EX_TEMPFAIL of sysexits.h: stopped by a signal, saved, to be started again."""
+
+AGAIN_SECONDS = 0.05  # after which a signal is sent again that Python could not pass on
 
 # command -> (module that holds the function of that name, one line of help)
 COMMANDS = {
@@ -138,6 +140,16 @@ def _stoppable() -> Iterator[list[int]]:
         came.append(number)
         raise KeyboardInterrupt
 
+    def dropped(unraisable: Any) -> None:
+        # Where a destructor or a callback of the garbage collector was at work, Python drops what the handler raises.
+        if not (came and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+            hook(unraisable)
+            return
+        again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), came[-1]))
+        again.daemon = True
+        again.start()
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
     heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
     previous = {number: signal.signal(number, handle) for number in heard}
     try:
@@ -145,6 +157,7 @@ def _stoppable() -> Iterator[list[int]]:
     finally:
         for number, handler in previous.items():
             signal.signal(number, handler)
+        sys.unraisablehook = hook
 
 
 def _interrupted(interrupt: KeyboardInterrupt, goes_on: bool) -> NoReturn:

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from jaxcnn.cli.entry import RESUMABLE
+from jaxcnn.cli.entry import RESUMABLE, guarded
 from tests.cli.calls import refused
 
 TRAIN = [sys.executable, "-m", "jaxcnn", "train", "--quiet", "--model.family", "plain", "--model.depth", "3",
@@ -97,6 +97,26 @@ def pair(out, epochs=4):
         )
         for index in (0, 1)
     ]
+
+
+def test_a_signal_while_something_is_being_destroyed_is_not_lost(capsys):
+    """Python drops what a destructor raises, and what a callback of the garbage collector does."""
+
+    class Grip:
+        def __del__(self):
+            signal.raise_signal(signal.SIGTERM)
+            time.sleep(0)
+
+    def call():
+        Grip()
+        time.sleep(10)
+        pytest.fail("the signal was lost")
+
+    with pytest.raises(SystemExit) as ended:
+        guarded(call, goes_on=True)
+    assert ended.value.code == RESUMABLE
+    said = capsys.readouterr().err
+    assert said.strip() == "interrupted; the same command goes on from what is there"
 
 
 def test_two_hosts_train_one_run_and_survive_a_death(tmp_path):
