@@ -73,7 +73,7 @@ def timed(prices: Prices, search: Callable[[], list[Candidate]], goal: Goal) -> 
     seconds = median(times[best])
     if abs(seconds - goal.budget) / goal.budget > goal.tolerance:
         spread = 100 * (max(times[best]) - min(times[best])) / seconds
-        words = f"takes {seconds:.4g}, its {REPEATS} measurements {spread:.2g} % apart"
+        words = f"takes {seconds:.4g}, its {REPEATS} measurements {spread:,.1f} % apart"
         raise _refusal(prices, best, goal, words, seconds)
     return _arm(prices, best, goal.budget, seconds)
 

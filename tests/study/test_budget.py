@@ -295,14 +295,14 @@ def test_one_outlier_does_not_lead_astray():
 def test_below_the_noise_the_error_says_so():
     noisy = watch([], noise=(0.0, 0.0, 0.04, 0.04, -0.03, -0.03, 0.05, 0.05, 0.02, 0.02))
     with pytest.raises(
-        InputError, match=r"seconds=0.0803: .* nearest takes 0\.08\d*, its 5 measurements [\d.]+ % apart \(width 10\)"
+        InputError, match=r"seconds=0.0803: .* nearest takes 0\.08\d*, its 5 measurements [\d,.]+ % apart \(width 10\)"
     ):
         match_width("resnet", 8, seconds=0.0803, tolerance=1e-4, measure=noisy, **SMALL)
 
 
 def test_seconds_on_this_machine():
     """By the clock: no step takes a nanosecond, and one of the narrowest net comes nearest."""
-    with pytest.raises(InputError, match=r"nearest takes [\d.e-]+, its 5 measurements [\d.]+ % apart \(width \d\)"):
+    with pytest.raises(InputError, match=r"nearest takes [\d.e-]+, its 5 measurements [\d,.]+ % apart \(width \d\)"):
         match_width("dense", 2, seconds=1e-9, batch_size=4, **SMALL)
 
 
