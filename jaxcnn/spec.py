@@ -168,7 +168,7 @@ class RunConfig:
             memory holds the data (on a CPU convolutions inside a scan are many times slower).
         compute_dtype: Type of activations and of the arithmetic on them; parameters, statistics and loss stay float32.
         deterministic: On a GPU, only kernels whose sums have a fixed order: equal runs equal to the bit, and slower.
-        checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
+        checkpoint_every: Epochs between checkpoints; the last epoch is saved too (see `keep`).
         checkpoint_steps: Also save within an epoch, so many steps after the last save; None: off.
         checkpoint_minutes: Also save within an epoch, so many minutes after the last save; None: off.
         keep: How many of the latest checkpoints are kept; the best on validation is kept beside them. 0: what a resume

@@ -17,7 +17,7 @@ class Plan(NamedTuple):
         epochs: Passes over the training split.
         batch_size: Examples a step, all devices together.
         seed: Of the order; the batch of a step is a function of (seed, step).
-        checkpoint_every: Epochs between checkpoints; the last epoch is always saved.
+        checkpoint_every: Epochs between checkpoints; the last epoch is saved too (see `save_last`).
         checkpoint_steps: Steps after the last save at which to save within an epoch; None: off.
         checkpoint_minutes: Minutes likewise, where one host trains.
         patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.

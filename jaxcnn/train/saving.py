@@ -74,7 +74,7 @@ class Saving:
         self._step, self._time = max(int(state.step) for state in states), time.monotonic()
 
     def inspect(self, placed: TrainState, sums: Sequence[Mapping[str, float]]) -> None:
-        """Look at losses and weights, once an epoch and before a save: it takes about a hundredth of a short epoch.
+        """Look at losses and weights, once an epoch and before a save within one.
 
         Raises:
             Unsound: One is not finite, and there are programs that can say since which step.

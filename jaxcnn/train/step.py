@@ -46,7 +46,7 @@ def make_train_step(
             1 - (1 + step) / (10 + step), or they would remember the initial weights (as TensorFlow's
             ExponentialMovingAverage does with `num_updates`).
         nonfinite: What is done about a loss or gradients that are not finite. report: nothing, but the sums say where
-            the loss is not; looking at every gradient costs a tenth of compiling. halt: such a step changes no array,
+            the loss is not (looking at every gradient must be compiled too). halt: such a step changes no array,
             nor does any later one, so that the state stays as it was before the first of them, for whoever looks into
             it. skip: it changes no array, it is counted, and training goes on.
 

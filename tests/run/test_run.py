@@ -272,8 +272,14 @@ def test_a_history_that_lost_epochs_is_refused(finished, tmp_path, kept):
     (copy / "result.json").unlink()
     lines = (copy / "metrics.jsonl").read_text().splitlines(keepends=True)
     (copy / "metrics.jsonl").write_text("".join(lines[:kept]))
+    left = (copy / "metrics.jsonl").read_bytes()
     with pytest.raises(InputError, match=r"metrics\.jsonl.*does not hold the 2 epochs"):
         run(CONFIG, out=copy, progress=False)
+    assert (copy / "metrics.jsonl").read_bytes() == left
+    (copy / "metrics.jsonl").write_text("no record\n" + "".join(lines[1:]))
+    with pytest.raises(InputError, match="does not hold the 2 epochs"):
+        run(CONFIG, out=copy, progress=False)
+    assert (copy / "metrics.jsonl").read_text() == "no record\n" + "".join(lines[1:])
     (copy / "metrics.jsonl").write_text("".join(lines))
     assert run(CONFIG, out=copy, progress=False).metrics == finished.metrics
 
