@@ -107,7 +107,8 @@ def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
     settings = {k: v for k, v in INFERENCE.items() if k in inspect.signature(type(module).__call__).parameters}
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x, settings
+    with as_written():
+        return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x, settings
 
 
 def _params(variables: Any) -> int:

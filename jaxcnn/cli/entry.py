@@ -1,5 +1,6 @@
 """Dispatch without importing what is not asked for: help answers before JAX could be imported."""
 
+import atexit
 import gc
 import io
 import os
@@ -204,6 +205,9 @@ def prepare_backend(onednn: bool | None = None) -> None:
     keep_memory()
     # Importing and tracing make many objects and little garbage: a tenth of the time.
     gc.set_threshold(50_000, 20, 100)
+    # Nor is there anything to be gained by looking through a million objects before the process ends.
+    atexit.unregister(gc.freeze)
+    atexit.register(gc.freeze)
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -45,7 +45,7 @@ _AS_WRITTEN = ContextVar("as_written", default=False)
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Within this, every convolution is traced as the plain operation: for those who count what a network computes."""
+    """Within this, every convolution is traced as the plain operation: to count what a network computes."""
     token = _AS_WRITTEN.set(True)
     try:
         yield

@@ -12,12 +12,12 @@ bring only what exceeds it. A plain bootstrap of both margins would count the in
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import optimize, stats
+from scipy import special
 
 from jaxcnn.study.statistics import Interval
 
@@ -169,12 +169,12 @@ def crossed(
         parts = {"seeds": 1.0, "examples": 0.0} if a.examples.size > 1 else {"seeds": 0.0, "examples": 1.0}
         return Contrast(estimate, -math.inf, math.inf, 1.0, -math.inf, math.inf, math.inf, 0.0, parts, nothing)
     total = variance.examples + variance.seeds
-    error, quantile = math.sqrt(total), float(stats.t.ppf((1 + confidence) / 2, variance.freedom))
-    wide, narrow = quantile * error, float(stats.t.ppf(0.95, variance.freedom)) * error
+    error, quantile = math.sqrt(total), float(special.stdtrit(variance.freedom, (1 + confidence) / 2))
+    wide, narrow = quantile * error, float(special.stdtrit(variance.freedom, 0.95)) * error
     limits = None
     if draws:
         # Few seeds know their own spread badly: t against the normal quantile is what that costs.
-        stretch = quantile / float(stats.norm.ppf((1 + confidence) / 2))
+        stretch = quantile / float(special.ndtri((1 + confidence) / 2))
         deviations = stretch * _bootstrap(a, b, variance, draws, seed)
         low, high = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
         limits = Interval(estimate, estimate + float(low), estimate + float(high))
@@ -182,7 +182,7 @@ def crossed(
         estimate,
         estimate - wide,
         estimate + wide,
-        2 * float(stats.t.sf(abs(estimate) / error, variance.freedom)),
+        2 * float(special.stdtr(variance.freedom, -abs(estimate) / error)),
         estimate - narrow,
         estimate + narrow,
         error,
@@ -215,7 +215,7 @@ def superiority(first: Sequence[float], second: Sequence[float], *, confidence: 
         if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
             raise ValueError(f"{name}={values.tolist()!r} must be one or more finite numbers, one a run")
     chance = float(np.mean(a[:, None] < b[None, :]) + np.mean(a[:, None] == b[None, :]) / 2)
-    others, squared = (a.size + b.size) / 2 - 1, float(stats.norm.ppf((1 + confidence) / 2)) ** 2
+    others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri((1 + confidence) / 2)) ** 2
 
     def excess(value: float) -> float:
         # Hanley & McNeil's variance at the limit itself, not at the estimate; that is what makes it a score interval.
@@ -223,6 +223,13 @@ def superiority(first: Sequence[float], second: Sequence[float], *, confidence: 
         return (value - chance) ** 2 - squared * value * (1 - value) * runs / (a.size * b.size)
 
     # At 0 and 1 the variance vanishes with the distance, so that the estimate itself would be a root there.
-    low = optimize.root_scalar(excess, bracket=(0.0, min(chance, 1 - 1e-12))).root if chance > 0 else 0.0
-    high = optimize.root_scalar(excess, bracket=(max(chance, 1e-12), 1.0)).root if chance < 1 else 1.0
-    return Interval(chance, float(low), float(high))
+    low = _root(excess, 0.0, min(chance, 1 - 1e-12)) if chance > 0 else 0.0
+    high = _root(excess, 1.0, max(chance, 1e-12)) if chance < 1 else 1.0
+    return Interval(chance, low, high)
+
+
+def _root(excess: Callable[[float], float], outside: float, inside: float) -> float:
+    """Where a function that is positive outside becomes negative, by halving."""
+    while (middle := (outside + inside) / 2) not in (outside, inside):
+        outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
+    return middle

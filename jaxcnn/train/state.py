@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 
+from jaxcnn.ops.forms import as_written
 from jaxcnn.train.drawing import drawn
 
 
@@ -95,7 +96,8 @@ def make_init(
     def init(key: jax.Array) -> TrainState:
         images = jnp.zeros((1, *input_shape), jnp.float32)
         keywords: dict[str, Any] = {"train": False} if "train" in call_keywords(module) else {}
-        variables = module.init(key, images, **keywords)
+        with as_written():  # No value is kept, and the plain operation is the quickest to trace.
+            variables = module.init(key, images, **keywords)
         params, stats = variables["params"], variables.get("batch_stats", {})
         averages = {"params": params, "batch_stats": stats} if ema else {}
         return TrainState(jnp.int32(0), params, stats, tx.init(params), jnp.int32(0), averages)
