@@ -11,6 +11,7 @@ import inspect
 import math
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
@@ -81,6 +82,15 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
     Raises:
         InputError: The shape is not made of positive integers.
     """
+    try:
+        hash(module)
+    except TypeError:  # One with list fields cannot be remembered.
+        return _counted.__wrapped__(module, tuple(input_shape))
+    return _counted(module, tuple(input_shape))
+
+
+@lru_cache(maxsize=256)
+def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
     variables, x, settings = _variables(module, input_shape)
     calls, jaxpr = _trace(module, variables, x, settings)
     costs = list(_costs(jaxpr.jaxpr, None))

@@ -222,7 +222,7 @@ def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, f
         for step in range(min(8, max(1, count // config.batch_size)))
     )
     if programs.mode == "jit":
-        step, cost = _compile(parts, config, dataset)
+        step, cost = _compile(parts, config, dataset, state)
     else:
         # Several devices: the program that training runs is compiled by its first call; memory is that of one device.
         start = time.perf_counter()
@@ -234,11 +234,15 @@ def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, f
     return Prepared(step, feeds[programs.mode], batches, key, [state], cost)
 
 
-def _compile(parts: Assembly, config: RunConfig, dataset: Dataset) -> tuple[Callable[..., Any], StepCost]:
-    """The training step compiled for its shapes, without an array of the model's being made."""
-    init: Any = make_init(parts.module, parts.tx, dataset.image_shape)
-    # Without jit: its compiler options may not be nested.
-    state = jax.tree.map(_shape, jax.eval_shape(init.__wrapped__, jax.random.key(0)))
+def _compile(
+    parts: Assembly, config: RunConfig, dataset: Dataset, state: TrainState | None = None
+) -> tuple[Callable[..., Any], StepCost]:
+    """The training step compiled for its shapes; without a state, no array of the model's is made."""
+    if state is None:
+        init: Any = make_init(parts.module, parts.tx, dataset.image_shape)
+        # Without jit: its compiler options may not be nested.
+        state = jax.eval_shape(init.__wrapped__, jax.random.key(0))
+    state = jax.tree.map(_shape, state)
     batch = {name: _shape(array, config.batch_size) for name, array in dataset.train.items()}
     batch["mask"] = jax.ShapeDtypeStruct((config.batch_size,), np.float32)
     program: Any = parts.programs.train
