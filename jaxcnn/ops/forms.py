@@ -131,8 +131,7 @@ def unrolled(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.A
     # Around the kernel as many zeros as the images have pixels: each pixel of the output sees its own window of that.
     edges = tuple((size + max(pad), size + max(pad)) for size, pad in zip((height, width), pads, strict=True))
     wide = jnp.pad(kernel, (*edges, (0, 0), (0, 0)))
-    across = [_part(wide, 1, edges[1][0] + left, width) for left in columns]
-    windows = [_part(each, 0, edges[0][0] + top, height) for top in rows for each in across]
+    windows = [wide[edges[0][0] + top :][:height, edges[1][0] + left :][:, :width] for top in rows for left in columns]
     y = jnp.tensordot(x, jnp.stack(windows, 3), ((1, 2, 3), (0, 1, 2)))
     return y.reshape(x.shape[0], len(rows), len(columns), kernel.shape[3])
 
@@ -145,16 +144,11 @@ def banded(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Arr
     columns = _seen(width, kernel.shape[1], stride[1], pads[1])
     edge = width + max(left, right)
     wide = jnp.pad(kernel, ((0, 0), (edge, edge), (0, 0), (0, 0)))
-    band = jnp.stack([_part(wide, 1, edge + tap, width) for tap in columns], 3)
+    band = jnp.stack([wide[:, edge + tap :][:, :width] for tap in columns], 3)
     x = lax.pad(x.reshape(n, height, -1), np.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (0, 0, 0)))
-    taps = [_part(x, 1, i, down * (rows - 1) + 1, down) for i in range(kernel.shape[0])]
+    taps = [x[:, i : i + down * (rows - 1) + 1 : down] for i in range(kernel.shape[0])]
     y = jnp.concatenate(taps, 2).reshape(n * rows, -1) @ band.reshape(kernel.shape[0] * width * channels, -1)
     return y.reshape(n, rows, len(columns), kernel.shape[3])
-
-
-def _part(x: jax.Array, axis: int, start: int, length: int, step: int = 1) -> jax.Array:
-    """A stretch of one axis, in a third of the tracing that indexing takes."""
-    return lax.slice_in_dim(x, start, start + length, step, axis)
 
 
 def _seen(size: int, taps: int, step: int, pads: Pair) -> list[int]:
