@@ -1,9 +1,12 @@
 """A run's folder: what lies in it, written whole or not at all, never over another run's."""
 
+import errno
 import json
 import math
+import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -99,6 +102,34 @@ class RunDirectory:
             raise InputError(
                 f"out={str(self.path)!r}: cannot be written ({error.strerror}); choose another folder"
             ) from error
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the folder while the block lasts: a lock (flock) that the system drops when the process ends, however.
+
+        Where system or file system has no such lock, nothing is held.
+
+        Raises:
+            InputError: Another process holds it.
+        """
+        try:
+            import fcntl
+        except ImportError:
+            yield
+            return
+        folder = os.open(self.path, os.O_RDONLY)
+        try:
+            try:
+                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno in (errno.EAGAIN, errno.EACCES):
+                    raise InputError(
+                        f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
+                        "another folder"
+                    ) from None
+            yield
+        finally:
+            os.close(folder)
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the run.

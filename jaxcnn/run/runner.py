@@ -122,7 +122,7 @@ def begin(
     )  # fmt: skip
     if directory is None:
         return Begun(config, None, Member(state, plan, key, on_epoch=on_epoch), [])
-    in_turn(lambda: _claim(directory, _record(config, model), describe(dataset)))
+    in_turn(lambda: _claim(stack, directory, _record(config, model), describe(dataset)))
     checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints, max(config.keep, 1))), None
     if checkpoints.latest is not None:
         state, sums = checkpoints.restore(state, repair=True)
@@ -253,9 +253,11 @@ def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: in
     return earlier
 
 
-def _claim(directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
+def _claim(stack: ExitStack, directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
     """Record config, data and environment, or refuse to go on with other images than the run began with."""
     directory.claim(record)
+    if first_host():
+        stack.enter_context(directory.held())
     directory.write("environment.json", environment())
     if not (directory.path / "data.json").exists():
         directory.write("data.json", about)

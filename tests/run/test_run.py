@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -204,6 +206,21 @@ def test_leftovers_of_a_killed_write_do_not_block_the_folder(tmp_path):
     (tmp_path / "config.json.partial").write_text('{"mod')
     RunDirectory(tmp_path).claim(as_record(CONFIG))
     assert RunDirectory(tmp_path).read_config() == (CONFIG, None)
+
+
+def test_a_folder_at_which_another_process_trains_is_refused_until_it_ends(tmp_path, finished):
+    out = tmp_path / "run"
+    RunDirectory(out).claim(as_record(CONFIG))
+    hold = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(1); time.sleep(99)"
+    with subprocess.Popen([sys.executable, "-uc", hold, str(out)], stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == b"1\n"
+        before = {path: path.read_bytes() for path in out.iterdir()}
+        with pytest.raises(InputError, match="another process is training this run; wait for its end"):
+            run(CONFIG, out=out, progress=False)
+        assert {path: path.read_bytes() for path in out.iterdir()} == before
+        other.kill()
+    assert run(CONFIG, out=out, progress=False).metrics == finished.metrics
 
 
 @pytest.mark.parametrize(("field", "value"), [("epochs", 0), ("batch_size", 0), ("seed", -1), ("checkpoint_every", 0)])
