@@ -1,5 +1,6 @@
 """Where jaxcnn keeps what it can make again, and how it writes: in one move, and sealed where an edit must show."""
 
+import errno
 import hashlib
 import json
 import os
@@ -71,6 +72,37 @@ def _first(partial: Path, path: Path) -> None:
         if path.exists():
             raise FileExistsError(path) from None
         partial.replace(path)
+
+
+@contextmanager
+def locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[bool]:
+    """Hold the advisory lock (flock) of a file or folder while the block lasts; the process's death ends it too.
+
+    Args:
+        path: What is locked.
+        flags: With which it is opened.
+
+    Yields:
+        False where another process holds it; nothing is held then.
+
+    Raises:
+        ImportError: The system has no such locks.
+        OSError: It cannot be opened, or its file system has no such locks.
+    """
+    import fcntl
+
+    file = os.open(path, flags, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = True
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            mine = False
+        yield mine
+    finally:
+        os.close(file)
 
 
 def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True, once: bool = False) -> None:

@@ -20,7 +20,7 @@ from jaxcnn.train import TrainState, make_init
 from jaxcnn.train.parallel.programs import memory_bytes
 
 # A turn of this length is long beside the clock's grain and short beside the machine's drift.
-TURN_SECONDS, MOST_STEPS = 0.1, 200
+TURN_SECONDS, MOST_STEPS = 0.25, 200
 Pair = tuple[RunConfig, linen.Module | None]
 
 
@@ -103,7 +103,7 @@ def measure_steps(
         pairs: (config, module) of each arm; module None takes `config.model`.
         dataset: The images, for all arms.
         rounds: Times that every arm is measured.
-        steps: Steps an arm and round; None: as many as fill a tenth of a second.
+        steps: Steps an arm and round; None: as many as fill a quarter of a second.
         warmup: Steps before the first round, not timed.
 
     Returns:

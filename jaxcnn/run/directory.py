@@ -1,19 +1,17 @@
 """A run's folder: what lies in it, written whole or not at all, never over another run's."""
 
-import errno
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import holds_files, in_one_move, read_sealed, seal, sha256, write_json, write_sealed
+from jaxcnn.files import holds_files, in_one_move, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.records import from_record
 from jaxcnn.spec import RunConfig
 
@@ -105,31 +103,24 @@ class RunDirectory:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Hold the folder while the block lasts: a lock (flock) that the system drops when the process ends, however.
+        """Hold the folder while the block lasts: no other process can do so meanwhile.
 
-        Where system or file system has no such lock, nothing is held.
+        Where system or file system has no locks, nothing is held.
 
         Raises:
             InputError: Another process holds it.
         """
-        try:
-            import fcntl
-        except ImportError:
-            yield
-            return
-        folder = os.open(self.path, os.O_RDONLY)
-        try:
+        with ExitStack() as stack:
             try:
-                fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno in (errno.EAGAIN, errno.EACCES):
-                    raise InputError(
-                        f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
-                        "another folder"
-                    ) from None
+                mine = stack.enter_context(locked(self.path))
+            except (ImportError, OSError):
+                mine = True
+            if not mine:
+                raise InputError(
+                    f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
+                    "another folder"
+                )
             yield
-        finally:
-            os.close(folder)
 
     def read(self, name: str) -> dict[str, Any]:
         """A JSON file of the run.

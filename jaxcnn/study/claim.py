@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jaxcnn.errors import InputError
+from jaxcnn.files import locked
 
 FOLDER = "claims"
 
@@ -30,24 +30,20 @@ def claim(directory: Path, name: str) -> Iterator[bool]:
     Raises:
         InputError: The system, or the folder's file system, has no such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        raise InputError(f"out={directory}: this system has no flock, which studies need; use Linux or macOS") from None
     folder = directory / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    file = os.open(folder / (name.replace("/", "~") + ".lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
+    with ExitStack() as stack:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            mine = stack.enter_context(locked(folder / (name.replace("/", "~") + ".lock"), os.O_RDWR | os.O_CREAT))
+        except ImportError:
+            raise InputError(
+                f"out={directory}: this system has no flock, which studies need; use Linux or macOS"
+            ) from None
         except OSError as error:
-            if error.errno not in (errno.EAGAIN, errno.EACCES):
-                raise InputError(
-                    f"out={directory}: its file system cannot lock files ({error.strerror}); put the study on a local "
-                    "disk or on NFS 4"
-                ) from None
-            yield False
-            return
-        yield True
-    finally:
-        os.close(file)
+            if error.filename is not None:  # It could not be opened; locking names no file.
+                raise
+            raise InputError(
+                f"out={directory}: its file system cannot lock files ({error.strerror}); put the study on a local "
+                "disk or on NFS 4"
+            ) from None
+        yield mine

@@ -12,12 +12,12 @@ bring only what exceeds it. A plain bootstrap of both margins would count the in
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
+from scipy import optimize, special
 
 from jaxcnn.study.statistics import Interval
 
@@ -223,13 +223,6 @@ def superiority(first: Sequence[float], second: Sequence[float], *, confidence: 
         return (value - chance) ** 2 - squared * value * (1 - value) * runs / (a.size * b.size)
 
     # At 0 and 1 the variance vanishes with the distance, so that the estimate itself would be a root there.
-    low = _root(excess, 0.0, min(chance, 1 - 1e-12)) if chance > 0 else 0.0
-    high = _root(excess, 1.0, max(chance, 1e-12)) if chance < 1 else 1.0
-    return Interval(chance, low, high)
-
-
-def _root(excess: Callable[[float], float], outside: float, inside: float) -> float:
-    """Where a function that is positive outside becomes negative, by halving."""
-    while (middle := (outside + inside) / 2) not in (outside, inside):
-        outside, inside = (middle, inside) if excess(middle) > 0 else (outside, middle)
-    return middle
+    low = optimize.root_scalar(excess, bracket=(0.0, min(chance, 1 - 1e-12))).root if chance > 0 else 0.0
+    high = optimize.root_scalar(excess, bracket=(max(chance, 1e-12), 1.0)).root if chance < 1 else 1.0
+    return Interval(chance, float(low), float(high))
