@@ -15,9 +15,9 @@ from pathlib import Path
 from statistics import mean
 
 from jaxcnn.cli import launch
-from jaxcnn.files import write_json
 from jaxcnn.models import named
 from jaxcnn.run import run_seeds
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 
 TARGET = 0.94

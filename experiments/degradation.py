@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.cli import launch
-from jaxcnn.files import write_json
 from jaxcnn.run import run_all
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
-from jaxcnn.study.resampling import crossed
+from jaxcnn.study.statistics.population import crossed
 
 RECIPE = OptimizerConfig(weight_decay=1e-4, nesterov=False, schedule="step", warmup_epochs=1)
 DATA = DataConfig("cifar10", augment=("flip", "crop"))

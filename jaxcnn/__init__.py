@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from jaxcnn.analysis.complexity import count
-    from jaxcnn.backend import apply_backend_options
     from jaxcnn.data import Dataset, load
     from jaxcnn.errors import InputError
     from jaxcnn.models import build, named
     from jaxcnn.run import RunResult, evaluate_run, load_result, predict, run_seeds
+    from jaxcnn.runtime.backend import apply_backend_options
     from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
     from jaxcnn.study import match_width, run_study, write_report
     from jaxcnn.tasks import Task, classification
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "analysis.complexity": ("count",),
-    "backend": ("apply_backend_options",),
+    "runtime.backend": ("apply_backend_options",),
     "data": ("Dataset", "load"),
     "errors": ("InputError",),
     "models": ("build", "named"),

@@ -21,7 +21,7 @@ from jaxcnn.cli import launch
 from jaxcnn.data import Dataset, epoch_order, load, make_augment, take
 from jaxcnn.models import named
 from jaxcnn.run.cost import measure_steps
-from jaxcnn.run.environment import environment
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import DataConfig, RunConfig
 from table import Watch, summarise, write
 from turns import alternate

@@ -19,7 +19,7 @@ import numpy as np
 
 from jaxcnn.cli import launch
 from jaxcnn.models import build, named
-from jaxcnn.run.environment import environment
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import ModelSpec, OptimizerConfig
 from jaxcnn.tasks import classification
 from jaxcnn.train import make_init, make_optimizer, make_train_step

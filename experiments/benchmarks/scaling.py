@@ -116,7 +116,7 @@ def random_images(side: int, count: int) -> Dataset:
 def grid(config: Config) -> tuple[Record, Record]:
     """Seconds and bytes of every depth, width and batch, all of them in turns; a line through the depths."""
     from jaxcnn.run.cost import measure_costs
-    from jaxcnn.run.environment import environment
+    from jaxcnn.runtime.environment import environment
 
     watch, dataset = Watch(), random_images(config.side, max(config.batches))
     base = RunConfig(ModelSpec("resnet"), parallel="jit")

@@ -16,9 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from jaxcnn.backend import SWITCH, backend_options
 from jaxcnn.cli import launch
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.backend import SWITCH, backend_options
 from table import Watch, summarise, write
 from turns import plain
 
@@ -87,7 +87,7 @@ SMOKE = Config(networks=("lenet5",), batch_size=8, rounds=1, out=Path("runs/benc
 
 
 def main(config: Config) -> None:
-    from jaxcnn.run.environment import environment
+    from jaxcnn.runtime.environment import environment
 
     watch, times, laps = Watch(), defaultdict(list), defaultdict(list)
     for _ in range(config.rounds):

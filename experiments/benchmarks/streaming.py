@@ -27,7 +27,7 @@ from jaxcnn.data import Dataset, batches, load
 from jaxcnn.data.stream import read_ahead, resident_bytes_bound
 from jaxcnn.models import named
 from jaxcnn.run.cost import measure_steps
-from jaxcnn.run.environment import environment
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import DataConfig, RunConfig
 from table import Watch, summarise, write
 

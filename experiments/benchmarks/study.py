@@ -45,7 +45,7 @@ SMOKE = Config(flags=("--smoke",), out=Path("runs/benchmarks_smoke"))
 
 
 def main(config: Config) -> None:
-    from jaxcnn.run.environment import environment
+    from jaxcnn.runtime.environment import environment
 
     folders = {"before": (config.before or HERE).resolve(), "now": HERE}
     watch, times, processor = Watch(), defaultdict(list), defaultdict(list)

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.files import write_json
+from jaxcnn.runtime.files import write_json
 
 Record = dict[str, Any]
 

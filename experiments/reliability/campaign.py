@@ -13,7 +13,7 @@ from typing import Any
 
 import jaxcnn
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_json
+from jaxcnn.runtime.files import write_json
 
 COMMAND = (sys.executable, "-m", "jaxcnn")
 # What the shell that starts a campaign may hold and a user's would not.
@@ -96,7 +96,7 @@ def write_record(
     from rich.console import Console
     from rich.table import Table
 
-    from jaxcnn.run.environment import environment
+    from jaxcnn.runtime.environment import environment
 
     record = {"title": title, "columns": list(columns), "rows": [list(row) for row in rows], "notes": list(notes)}
     write_json(folder / f"{name}.json", record | {"environment": environment() | {"source": source()}} | more)

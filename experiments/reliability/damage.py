@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.files import seal
+from jaxcnn.runtime.files import seal
 
 # Values where another was: of every type that JSON has, and a few that it should not have.
 VALUES: tuple[Any, ...] = (

@@ -26,7 +26,7 @@ from striking import Job, Strike, run, strike
 
 from jaxcnn.cli import launch
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_json
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 
 SIGNALS = {"kill": signal.SIGKILL, "term": signal.SIGTERM, "int": signal.SIGINT}

@@ -12,7 +12,7 @@ import numpy as np
 from campaign import COMMAND, variables
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_json
+from jaxcnn.runtime.files import write_json
 
 NET = ("--model.family", "plain", "--model.depth", "3", "--model.width", "4", "--epochs", "2", "--quiet")
 TINY = (*NET, "--batch-size", "32", "--data.train-size", "96")

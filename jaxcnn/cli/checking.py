@@ -14,7 +14,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig, as_record
 
 if TYPE_CHECKING:
-    from jaxcnn.data.findings import Inspection
+    from jaxcnn.data.check.findings import Inspection
 
 EXIT_CODES = {"usable": 0, "flawed": 1, "unusable": 2}
 
@@ -49,7 +49,7 @@ def check(arguments: Sequence[str]) -> None:
     flags = tyro.cli(CheckFlags, args=words, prog=f"jaxcnn data check {name or 'NAME'}", default=start)
     if name is None and not any(word.split("=")[0] == "--name" for word in words):
         raise InputError("name: `jaxcnn data check` needs a data set; give an image folder, an .npz file or a name")
-    from jaxcnn.data.inspection import inspect
+    from jaxcnn.data.check.inspection import inspect
 
     try:
         found = inspect(flags.config, progress=not flags.json)
@@ -67,8 +67,8 @@ def check(arguments: Sequence[str]) -> None:
 
 def lines(found: Inspection) -> Iterator[str]:
     """The report as lines of plain text: what there is, what was found by weight, and the verdict last."""
-    from jaxcnn.data.findings import KINDS
-    from jaxcnn.data.opening import shown
+    from jaxcnn.data.check.findings import KINDS
+    from jaxcnn.data.sources.opening import shown
 
     yield f"{shown(found.name)}: {found.images:,} images in {len(found.class_names)} classes"
     if found.decoded < found.images:
@@ -106,7 +106,7 @@ def _sizes(sizes: Mapping[str, int], distinct: int) -> Iterator[str]:
 def _verdict(found: Inspection) -> str:
     if found.verdict == "usable":
         return "usable as it is"
-    from jaxcnn.data.findings import KINDS
+    from jaxcnn.data.check.findings import KINDS
 
     weights = {KINDS[kind].weight for kind in found.found}
     advice = []

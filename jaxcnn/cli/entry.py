@@ -14,9 +14,16 @@ from importlib import import_module
 from types import FrameType
 from typing import Any, NoReturn, TypeVar
 
-from jaxcnn.backend import SWITCH, apply_backend_options, apply_cache, backend_options, backend_started, keep_memory
 from jaxcnn.errors import InputError
-from jaxcnn.files import cache_dir
+from jaxcnn.runtime.backend import (
+    SWITCH,
+    apply_backend_options,
+    apply_cache,
+    backend_options,
+    backend_started,
+    keep_memory,
+)
+from jaxcnn.runtime.files import cache_dir
 
 Config = TypeVar("Config")
 
@@ -77,7 +84,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         _refuse(InputError(f"command {name!r}: unknown; {hint}"))
     if typed and name == "train" and any(word.startswith("--hosts") for word in rest):
-        from jaxcnn.cli.supervise import supervise
+        from jaxcnn.runtime.supervise import supervise
 
         supervise(RESUMABLE)
     goes_on = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
@@ -94,7 +101,7 @@ def launch(
         config: A frozen dataclass; its fields are the flags.
         smoke: What `--smoke` starts from instead of the defaults: the same path through the code, in seconds.
         onednn: False: keep compiled programs in the cache rather than hand convolutions to oneDNN, which is the better
-            choice for many runs of small networks; None: as `jaxcnn.backend` chooses.
+            choice for many runs of small networks; None: as `jaxcnn.runtime.backend` chooses.
     """
     import tyro
 
@@ -192,7 +199,7 @@ def _judge(error: Exception) -> NoReturn:
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
-    """Settings of our entry points, never of a bare import, never over the user's own: see `jaxcnn.backend`."""
+    """Settings of our entry points, never of a bare import, never over the user's own: see `jaxcnn.runtime.backend`."""
     late = backend_options() if onednn is not False else ()
     if late and backend_started():
         sentence = (

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 import tyro
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import cache_dir
+from jaxcnn.runtime.files import cache_dir
 from jaxcnn.spec import DataConfig
 
 # Files of these names in the working folder hide the package of that name from `python` started there.
@@ -170,7 +170,7 @@ def doctor(arguments: Sequence[str]) -> None:
     """Print what this installation is made of; exit code 2 where a file shadows a package."""
     flags = tyro.cli(DoctorFlags, args=arguments, prog="jaxcnn doctor")
     shadows = shadowing(Path.cwd())
-    from jaxcnn.run.environment import cores, processor, versions
+    from jaxcnn.runtime.environment import cores, processor, versions
 
     found: dict[str, Any] = {"versions": versions(), "processor": processor(), "cores": cores()}
     if not shadows:

@@ -104,7 +104,7 @@ def study(arguments: Sequence[str]) -> None:
     flags = tyro.cli(StudyFlags, args=rest, prog="jaxcnn study", default=StudyFlags(start))
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, run_study, show_report
-    from jaxcnn.study.work import processes
+    from jaxcnn.study.execution.worker import processes
 
     place = place_of(flags)
     if place == "local":
@@ -146,7 +146,7 @@ def leave_accelerators() -> None:
 def solve(flags: StudyFlags) -> list[Arm]:
     """The arms of every budget and depth; where the folder holds a study already, its measured ones."""
     from jaxcnn.study import match_widths
-    from jaxcnn.study.store import FILE, load_plan
+    from jaxcnn.study.plan_file import FILE, load_plan
 
     budgets = {kind: getattr(flags, kind) for kind in KINDS}
     if not any(budgets.values()):
@@ -160,7 +160,7 @@ def preview(plan: Plan, dataset: Dataset, workers: int | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from jaxcnn.study.estimate import estimate
+    from jaxcnn.study.execution.estimate import estimate
 
     guess = estimate(plan, dataset, workers)
     table = Table(title=plan.hypothesis, caption=guess.sentence, caption_justify="left")
@@ -178,9 +178,9 @@ def preview(plan: Plan, dataset: Dataset, workers: int | None) -> None:
 def status(arguments: Sequence[str]) -> None:
     """Print how far a study is."""
     flags = tyro.cli(StatusFlags, args=arguments, prog="jaxcnn study status")
-    from jaxcnn.study.progress import standing
-    from jaxcnn.study.store import load_plan
-    from jaxcnn.study.work import Reader
+    from jaxcnn.study.execution.progress import standing
+    from jaxcnn.study.execution.worker import Reader
+    from jaxcnn.study.plan_file import load_plan
 
     plan = load_plan(flags.study)
     now = standing(plan, flags.study, Reader(plan, flags.study))

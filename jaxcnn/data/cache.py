@@ -22,9 +22,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.opening import shown
+from jaxcnn.data.sources.opening import shown
 from jaxcnn.errors import InputError
-from jaxcnn.files import cache_dir, in_one_move
+from jaxcnn.runtime.files import cache_dir, in_one_move
 
 FORMAT = 2
 """Raise it when decoding changes, so that entries of older versions are not read."""

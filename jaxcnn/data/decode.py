@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.data.opening import Encoded, Undecodable, opened
+from jaxcnn.data.sources.opening import Encoded, Undecodable, opened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -62,7 +62,7 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
 
     Transparent pixels show white, 16-bit pixels keep their upper 8 bits, CMYK becomes RGB (in a JPEG inverted, as
     Adobe stores it), a camera's orientation tag is applied and an animation gives its first frame. An image of more
-    than `jaxcnn.data.opening.MAX_PIXELS` pixels is refused by its header, and none of them is decoded.
+    than `jaxcnn.data.sources.opening.MAX_PIXELS` pixels is refused by its header, and none of them is decoded.
 
     Args:
         source: The file's bytes, or its path.

@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.tfds_source import find_prepared, tfds_dir
+from jaxcnn.data.sources.tfds import find_prepared, tfds_dir
 from jaxcnn.errors import InputError
 
 logger = logging.getLogger(__name__)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.run.directory import REMEDY, RunDirectory
+from jaxcnn.run.folder import REMEDY, RunDirectory
 from jaxcnn.spec import RunConfig
 
 

@@ -17,16 +17,16 @@ from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, ta
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.run.assembly import Assembly, assemble, module_record
-from jaxcnn.run.directory import REMEDY, RunDirectory
-from jaxcnn.run.environment import environment
+from jaxcnn.run.folder import REMEDY, RunDirectory
 from jaxcnn.run.result import RunResult, load_result, store
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import RunConfig, as_record
 from jaxcnn.train import Checkpoints, Member, Plan, Programs, TrainState, evaluate, fit_together
 from jaxcnn.train.divergence import diagnose, poisoned
+from jaxcnn.train.log import JsonLines, TensorBoard, Writer
 from jaxcnn.train.loop import Fitted
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
-from jaxcnn.train.writers import JsonLines, TensorBoard, Writer
 
 
 def run(

@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_json
 from jaxcnn.run.runner import RunResult, run
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 
 

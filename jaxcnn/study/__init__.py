@@ -6,16 +6,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from jaxcnn.study.analysis import analyse
     from jaxcnn.study.arm import Arm
-    from jaxcnn.study.budget import match_depth, match_width, match_widths
-    from jaxcnn.study.cluster import Cluster
-    from jaxcnn.study.findings import Findings
-    from jaxcnn.study.joined import write_joined
+    from jaxcnn.study.budget.match import match_depth, match_width, match_widths
+    from jaxcnn.study.execution.cluster import Cluster
+    from jaxcnn.study.execution.run_study import run_study
     from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
-    from jaxcnn.study.report import rebuild, show_report, verdict_table, write_report
-    from jaxcnn.study.results import StudyResult, load_study
-    from jaxcnn.study.runner import run_study
+    from jaxcnn.study.report.compare import write_joined
+    from jaxcnn.study.report.page import rebuild, show_report, verdict_table, write_report
+    from jaxcnn.study.result import StudyResult, load_study
+    from jaxcnn.study.verdict.analyse import analyse
+    from jaxcnn.study.verdict.findings import Findings
 
 __all__ = [
     "Arm",
@@ -41,24 +41,24 @@ __all__ = [
 
 _HOMES = {
     "Arm": "arm",
-    "Cluster": "cluster",
-    "Findings": "findings",
+    "Cluster": "execution.cluster",
+    "Findings": "verdict.findings",
     "Plan": "plan",
     "Seeds": "plan",
-    "StudyResult": "results",
+    "StudyResult": "result",
     "Tuning": "plan",
-    "analyse": "analysis",
-    "load_study": "results",
+    "analyse": "verdict.analyse",
+    "load_study": "result",
     "make_plan": "plan",
-    "match_depth": "budget",
-    "match_width": "budget",
-    "match_widths": "budget",
-    "rebuild": "report",
-    "run_study": "runner",
-    "show_report": "report",
-    "verdict_table": "report",
-    "write_joined": "joined",
-    "write_report": "report",
+    "match_depth": "budget.match",
+    "match_width": "budget.match",
+    "match_widths": "budget.match",
+    "rebuild": "report.page",
+    "run_study": "execution.run_study",
+    "show_report": "report.page",
+    "verdict_table": "report.page",
+    "write_joined": "report.compare",
+    "write_report": "report.page",
 }
 
 

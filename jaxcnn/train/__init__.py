@@ -1,8 +1,8 @@
 """Training: one pure step, one loop, and the wrappers that spread it over devices."""
 
+from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluation import evaluate
-from jaxcnn.train.interrupt import Interrupted
 from jaxcnn.train.loop import fit, fit_together
 from jaxcnn.train.member import Member, Plan
 from jaxcnn.train.optimizer import make_optimizer

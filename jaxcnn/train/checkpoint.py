@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.files import in_one_move
+from jaxcnn.runtime.files import in_one_move
 from jaxcnn.train.integrity import digest_of_arrays, digest_of_files, refuse_other_model, shapes
 from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
 from jaxcnn.train.state import TrainState

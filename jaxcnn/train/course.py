@@ -11,11 +11,11 @@ from jaxcnn.data import batch_indices, epoch_order, steps_per_epoch
 from jaxcnn.tasks import Task
 from jaxcnn.train.divergence import halted
 from jaxcnn.train.evaluation import Sums, add
+from jaxcnn.train.log import Bar
 from jaxcnn.train.member import Member, Plan
 from jaxcnn.train.parallel import Programs, Stretch, stretch_length
 from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
-from jaxcnn.train.writers import Bar
 
 # How often the console is told: fetching a number waits for the device.
 REPORT_SECONDS = 0.25

@@ -11,19 +11,19 @@ import numpy as np
 from jaxcnn.data import steps_per_epoch
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.signals import graceful
 from jaxcnn.tasks import Task
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.course import Course, mean, train_epoch
 from jaxcnn.train.divergence import Unsound, halted, poisoned
 from jaxcnn.train.evaluation import Sums, examples, totals_of
-from jaxcnn.train.interrupt import graceful
+from jaxcnn.train.log import Bar, Writer, epoch_line
 from jaxcnn.train.member import Member, Plan
 from jaxcnn.train.parallel import Arrays, Feed, Programs, advance, warm_up
 from jaxcnn.train.parallel.hosts import agreed
 from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
-from jaxcnn.train.writers import Bar, Writer, epoch_line
 
 Fitted = tuple[TrainState, list[dict[str, Any]]]
 

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcnn.train.checkpoint import Checkpoints
+from jaxcnn.train.log import Writer
 from jaxcnn.train.state import TrainState
-from jaxcnn.train.writers import Writer
 
 
 class Plan(NamedTuple):

@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 
 import jax
 
+from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.train.divergence import Unsound, halted, sound
-from jaxcnn.train.interrupt import Interrupted
 from jaxcnn.train.member import Member
 from jaxcnn.train.parallel import Programs
 from jaxcnn.train.state import TrainState

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from jaxcnn.cli.checking import lines
-from jaxcnn.data import inspection
-from jaxcnn.data.inspection import inspect
+from jaxcnn.data.check import inspection
+from jaxcnn.data.check.inspection import inspect
 from jaxcnn.spec import DataConfig
 from tests.cli.calls import call, refused
 

@@ -8,8 +8,8 @@ import pytest
 
 from jaxcnn.cli import main
 from jaxcnn.run import cost
-from jaxcnn.study import budget
-from jaxcnn.study.store import load_plan
+from jaxcnn.study.budget import match as budget
+from jaxcnn.study.plan_file import load_plan
 from tests.cli.calls import call, refused
 
 FLAGS = [

@@ -10,7 +10,7 @@ import pytest
 from jaxcnn.data.cache import decoded, entry_path, remembered
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.errors import InputError
-from jaxcnn.files import cache_dir
+from jaxcnn.runtime.files import cache_dir
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (50, 4, 3, 2), np.uint8)
 

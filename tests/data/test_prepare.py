@@ -17,8 +17,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.cache import decoded
-from jaxcnn.data.catalog import find_source, names
 from jaxcnn.data.prepare import prepare
+from jaxcnn.data.sources.catalog import find_source, names
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 

@@ -12,10 +12,10 @@ from flax import linen
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.files import write_sealed
 from jaxcnn.run import evaluate_run, load_result, predict, run, run_seeds
 from jaxcnn.run.assembly import module_record
-from jaxcnn.run.directory import RunDirectory
+from jaxcnn.run.folder import RunDirectory
+from jaxcnn.runtime.files import write_sealed
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, as_record, from_record
 
 CONFIG = RunConfig(model=ModelSpec("plain", depth=3, width=4), epochs=2, batch_size=128)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study.agenda import Item, agenda
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Seeds, Tuning, make_plan
-from jaxcnn.study.results import Cost, StudyResult, load_study, store_costs, store_runs
-from jaxcnn.study.stages import store_stages
-from jaxcnn.study.store import store_plan
+from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.result import Cost, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.schedule import Item, agenda
+from jaxcnn.study.stage_files import store_stages
 
 Errors = Callable[[Arm, int], float]
 

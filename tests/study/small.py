@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget import match_width
+from jaxcnn.study.budget.match import match_width
+from jaxcnn.study.execution.run_study import run_study
 from jaxcnn.study.plan import Seeds, Tuning
-from jaxcnn.study.runner import run_study
-from jaxcnn.train.interrupt import Interrupted
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {"input_shape": (8, 8, 1), "num_classes": 10}

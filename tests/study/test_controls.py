@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxcnn.spec import DataConfig
-from jaxcnn.study.analysis import analyse
-from jaxcnn.study.budget import match_width
+from jaxcnn.study.budget.match import match_width
 from jaxcnn.study.plan import Seeds, Tuning
+from jaxcnn.study.verdict.analyse import analyse
 from tests.study.families import twin
 from tests.study.small import BASE, SHAPE, small_study
 

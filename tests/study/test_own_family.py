@@ -8,9 +8,9 @@ import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.study import match_width, write_report
+from jaxcnn.study.execution.local import importable
 from jaxcnn.study.plan import Seeds
-from jaxcnn.study.results import load_study
-from jaxcnn.study.workers import importable
+from jaxcnn.study.result import load_study
 from tests.study import families
 from tests.study.families import stack
 from tests.study.small import ROOT, SHAPE, environment, files, finished_runs, journal, outcome, small_study

@@ -13,7 +13,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.tasks import classification
 from jaxcnn.train import Checkpoints, Interrupted, Plan, evaluate, fit, make_optimizer, make_train_step, single_device
-from jaxcnn.train.writers import JsonLines
+from jaxcnn.train.log import JsonLines
 from tests.train.small import Net, parts, split
 
 KEY = jax.random.key(1)

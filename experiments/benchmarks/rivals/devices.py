@@ -15,7 +15,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.models import named
 from jaxcnn.run import run
 from jaxcnn.run.cost import measure_steps
-from jaxcnn.run.environment import environment
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import OptimizerConfig, RunConfig
 
 

@@ -14,7 +14,7 @@ from networks import CLASSES, LEARNING_RATE, MEAN, MOMENTUM, SPECS, STD, WEIGHT_
 from jaxcnn.data import Dataset  # noqa: E402
 from jaxcnn.models import named  # noqa: E402
 from jaxcnn.run.assembly import assemble  # noqa: E402
-from jaxcnn.run.environment import environment  # noqa: E402
+from jaxcnn.runtime.environment import environment  # noqa: E402
 from jaxcnn.spec import OptimizerConfig, RunConfig  # noqa: E402
 
 

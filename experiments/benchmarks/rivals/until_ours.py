@@ -13,7 +13,7 @@ from jaxcnn.data import Dataset
 from jaxcnn.models import named
 from jaxcnn.run import run
 from jaxcnn.run.assembly import assemble
-from jaxcnn.run.environment import environment
+from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import OptimizerConfig, RunConfig
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.pipeline import steps_per_epoch
+from jaxcnn.data.batches import steps_per_epoch
 from jaxcnn.data.stream.images import StreamedImages, is_streamed
 from jaxcnn.data.stream.processes import WORKER_BUFFER, Decoding, decoding, default_threads
 from jaxcnn.data.stream.steps import REMEMBERED_ORDERS, Order, Steps

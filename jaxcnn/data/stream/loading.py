@@ -8,7 +8,7 @@ import numpy as np
 
 from jaxcnn.data.cache import bar, refused, remembered
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source, Split
-from jaxcnn.data.stratify import channel_statistics, covering_prefix
+from jaxcnn.data.splits import channel_statistics, covering_prefix
 from jaxcnn.data.stream.examples import Examples
 from jaxcnn.data.stream.images import StreamedImages
 from jaxcnn.errors import InputError

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.pipeline import batch_indices, epoch_order
+from jaxcnn.data.batches import batch_indices, epoch_order
 from jaxcnn.data.stream.examples import Examples, decode
 from jaxcnn.errors import InputError
 

@@ -1,0 +1,1 @@
+"""Networks of different depth at one budget."""

@@ -1,0 +1,1 @@
+"""Train the runs of a study: one worker, several, a cluster."""

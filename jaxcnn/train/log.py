@@ -1,0 +1,133 @@
+"""Where a run reports to: JSON lines, TensorBoard, the console's progress bar."""
+
+import json
+import os
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from jaxcnn.errors import InputError
+from jaxcnn.runtime.files import in_one_move, naming
+
+Record = Mapping[str, Any]
+SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
+
+
+class Writer(Protocol):
+    """Takes one record an epoch: numbers by name, `epoch` and `step` among them."""
+
+    def write(self, record: Record) -> None:
+        """Report one epoch."""
+        ...
+
+    def rewind(self, epoch: int) -> None:
+        """Forget the epochs after this one: they are trained, and reported, again."""
+        ...
+
+
+class JsonLines:
+    """One JSON object a line, whole or not at all, the file synchronised after each."""
+
+    def __init__(self, path: Path):
+        self._path = path
+
+    def write(self, record: Record) -> None:
+        """Append one line."""
+        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(dict(record)) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def rewind(self, epoch: int) -> None:
+        """Remove the lines of later epochs."""
+        self.read(up_to_epoch=epoch)
+
+    def read(self, up_to_epoch: int) -> list[dict[str, Any]]:
+        """The records of the first epochs; later ones, and a half-written last line, are removed.
+
+        A run that was killed after writing a line and before saving its checkpoint trains that epoch again.
+        """
+        if not self._path.exists():
+            return []
+        records = []
+        for line in self._path.read_text(encoding="utf-8", errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+                if record["epoch"] > up_to_epoch:
+                    break
+            except (ValueError, KeyError, TypeError):
+                break
+            records.append(record)
+        if len(records) == up_to_epoch:  # Else the caller refuses the file, which then stays as it is.
+            with in_one_move(self._path) as spare:
+                spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+        return records
+
+
+class TensorBoard:
+    """Scalars as TensorBoard event files, through tensorboardX (the extra `tensorboard`)."""
+
+    def __init__(self, directory: Path):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError:
+            raise InputError("tensorboard=True: tensorboardX is missing; pip install 'jaxcnn[tensorboard]'") from None
+        self._writer = SummaryWriter(str(directory))
+
+    def write(self, record: Record) -> None:
+        """Write each number of the record at its step."""
+        for name, value in record.items():
+            if isinstance(value, int | float) and name not in ("epoch", "step"):
+                self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+        self._writer.flush()
+
+    def rewind(self, epoch: int) -> None:
+        """Nothing: an event file loses nothing, and these epochs' points are drawn twice."""
+
+
+class Bar(AbstractContextManager["Bar"]):
+    """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
+
+    def __init__(self, total: int, done: int, name: str, shown: bool = True):
+        console = Console(stderr=True)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[report]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=not (shown and console.is_terminal),
+        )
+        self._task = self._progress.add_task(name, total=total, completed=done, report="")
+
+    def __enter__(self) -> "Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._progress.stop()
+
+    def update(self, step: int, metrics: Mapping[str, float], images_per_second: float) -> None:
+        """Show the state after `step` steps."""
+        parts = [f"{name} {value:.4f}" for name, value in metrics.items()]
+        self._progress.update(self._task, completed=step, report="  ".join([*parts, f"{images_per_second:,.0f} im/s"]))
+
+    def print(self, text: str) -> None:
+        """A line above the bar."""
+        self._progress.console.print(text, highlight=False, soft_wrap=True)
+
+
+def epoch_line(record: Record, epochs: int) -> str:
+    """One epoch as a line for the console."""
+    parts = []
+    for split, short in (("train", "train"), ("validation", "valid")):
+        named = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(split)}
+        parts.append(" ".join([short, *(f"{SHORT.get(name, name)} {value:.4f}" for name, value in named.items())]))
+    return f"{record['epoch']:>3}/{epochs}  {'  '.join(parts)}  {record['seconds']:.1f} s"

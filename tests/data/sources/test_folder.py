@@ -1,0 +1,261 @@
+"""Image folders: layouts, odd files, and every way in which one can be wrong."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxcnn.data.cache import entry_path
+from jaxcnn.data.loading import load
+from jaxcnn.data.sources.folder import Names, folder_source
+from jaxcnn.errors import InputError
+from jaxcnn.spec import DataConfig
+
+
+def save(path, value=100, *, mode="L", size=(10, 10), **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(value).integers(-30, 30, (size[1], size[0]))
+    Image.fromarray((value + noise).clip(0, 255).astype(np.uint8)).convert(mode).save(path, **options)
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Two classes of twelve grey images: dark and light."""
+    for i in range(12):
+        save(tmp_path / "set" / "dark" / f"{i}.png", 40 + i)
+        save(tmp_path / "set" / "light" / f"{i}.png", 200 + i)
+    return tmp_path / "set"
+
+
+def read(root, **kwargs):
+    return load(DataConfig(str(root), **kwargs))
+
+
+def test_classes_are_folders_and_splits_are_made(root):
+    data = read(root)
+    assert data.class_names == ("dark", "light")
+    assert data.image_shape == (10, 10, 1)
+    assert data.sizes == {"train": 17, "validation": 2, "test": 5}
+    test = data.load_test()
+    for split in (data.train, data.validation, test):
+        brightness = split["images"].astype(float).mean(axis=(1, 2, 3))
+        np.testing.assert_array_equal(brightness > 128, split["labels"] == 1)
+    everything = np.concatenate([data.train["images"], data.validation["images"], test["images"]])
+    assert len({image.tobytes() for image in everything}) == 24
+    assert data.skipped == ()
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_split_folders_are_kept(root, name):
+    for split in ("train", name, "test"):
+        for label in ("a", "b"):
+            for i in range(3):
+                save(root.parent / "own" / split / label / f"{i}.png", 60 + i)
+    data = read(root.parent / "own")
+    assert data.sizes == {"train": 6, "validation": 6, "test": 6}
+    assert len(data.load_test()["labels"]) == 6
+
+
+def test_a_class_may_be_called_train(root):
+    for i in range(5):
+        save(root.parent / "vehicles" / "train" / f"{i}.png")
+        save(root.parent / "vehicles" / "car" / f"{i}.png")
+    assert read(root.parent / "vehicles", validation=0.3).class_names == ("car", "train")
+
+
+def test_odd_files_among_good_ones_are_all_read(root):
+    save(root / "dark" / "UPPER.PNG", 41)
+    save(root / "dark" / "deep" / "er" / "nested.png", 42)
+    save(root / "dark" / "palette.png", 43, mode="P")
+    save(root / "dark" / "rgba.png", 44, mode="RGBA")
+    save(root / "dark" / "cmyk.jpg", 45, mode="CMYK")
+    save(root / "light" / "gif.gif", 200)
+    Image.fromarray(np.full((10, 10), 51400, np.uint16)).save(root / "light" / "wide.png")
+    save(root.parent / "elsewhere" / "linked.png", 201)
+    os.symlink(root.parent / "elsewhere" / "linked.png", root / "light" / "link.png")
+    os.symlink(root.parent / "elsewhere", root / "light" / "folder")
+    os.symlink(root, root / "light" / "loop")  # must not be walked for ever
+    (root / "light" / "notes.txt").write_text("not an image")
+    (root / "light" / ".hidden.png").write_text("not an image")
+    (root / ".git").mkdir()
+    data = read(root)
+    assert data.image_shape == (10, 10, 3)
+    test = data.load_test()
+    labels = np.concatenate([data.train["labels"], data.validation["labels"], test["labels"]])
+    dark = 12 + 5
+    assert np.bincount(labels)[0] == dark
+    for split in (data.train, data.validation, test):
+        for image, label in zip(split["images"], split["labels"], strict=True):
+            assert (image.mean() > 128) == (label == 1)
+
+
+def test_grey_splits_follow_the_training_split(root):
+    for split, mode in (("train", "RGB"), ("test", "L")):
+        for label in "ab":
+            for i in range(6):
+                save(root.parent / "mixed" / split / label / f"{i}.png", mode=mode)
+    data = read(root.parent / "mixed", validation=0.2)
+    assert data.image_shape == (10, 10, 3)
+    assert data.load_test()["images"].shape == (12, 10, 10, 3)
+
+
+BAD = {
+    "empty.png": (b"", "the file is empty"),
+    "text.png": (b"hello", "not an image"),
+    "cut.jpg": (None, "cannot be decoded"),
+}
+
+
+def spoil(root, name):
+    if name == "cut.jpg":
+        save(root / "dark" / name, 50, size=(64, 64))
+        data = (root / "dark" / name).read_bytes()
+        (root / "dark" / name).write_bytes(data[: len(data) // 2])
+    else:
+        (root / "dark" / name).write_bytes(BAD[name][0])
+
+
+@pytest.mark.parametrize("name", sorted(BAD))
+def test_a_bad_image_is_refused_by_name(root, name):
+    spoil(root, name)
+    with pytest.raises(InputError, match=f"dark/{name} in data set .* {BAD[name][1]}.*on_bad='skip'"):
+        read(root)
+
+
+def test_bad_images_are_skipped_with_a_warning_each_time(root):
+    for name in BAD:
+        spoil(root, name)
+    os.symlink(root / "nowhere.png", root / "dark" / "dangling.png")
+    for _ in range(2):  # decoded, then from the cache
+        with pytest.warns(UserWarning, match=r"skipped 4 files of data set .*cut.jpg.*dangling.*empty.*text.png"):
+            data = read(root, on_bad="skip")
+        assert sorted(text.partition(":")[0] for text in data.skipped) == sorted(
+            f"dark/{name}" for name in [*BAD, "dangling.png"]
+        )
+    assert sum(data.sizes.values()) == 24
+    with pytest.raises(InputError, match="cannot be used"):
+        read(root)
+
+
+def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
+    for split in ("train", "test"):
+        for label in "ab":
+            for i in range(6):
+                save(root.parent / "own" / split / label / f"{i}.png")
+    (root.parent / "own" / "test" / "b" / "9.png").write_bytes(b"")
+    data = read(root.parent / "own", validation=0.2)
+    with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
+        data.load_test()
+
+
+def test_sizes_that_differ_need_size(root):
+    save(root / "dark" / "wide.png", size=(20, 10))
+    with pytest.raises(
+        InputError, match=r"differ in size \(dark/0.png is 10x10 pixels, dark/wide.png is 20x10\).*size=64"
+    ):
+        read(root)
+    assert read(root, size=16).image_shape == (16, 16, 1)
+
+
+def test_a_test_split_of_another_size_needs_size(root):
+    for split, side in (("train", 10), ("test", 12)):
+        for label in "ab":
+            for i in range(6):
+                save(root.parent / "own" / split / label / f"{i}.png", size=(side, side))
+    with pytest.raises(InputError, match=r"test images .* shape \(12, 12, 1\) .* \(10, 10, 1\); set size"):
+        read(root.parent / "own", validation=0.2).load_test()
+
+
+def test_an_empty_class_folder(root):
+    (root / "middle").mkdir()
+    with pytest.raises(InputError, match=r"class folder '.*middle' has no images"):
+        read(root)
+
+
+def test_no_class_folders(tmp_path):
+    save(tmp_path / "1.png")
+    with pytest.raises(InputError, match="has no class folders"):
+        read(tmp_path)
+
+
+def test_one_class_only(tmp_path):
+    for i in range(10):
+        save(tmp_path / "only" / f"{i}.png")
+    with pytest.raises(InputError, match=r"single class .*'only'"):
+        read(tmp_path)
+
+
+def test_a_test_class_that_training_lacks(root):
+    for split, label in (("train", "a"), ("train", "b"), ("test", "c")):
+        save(root.parent / "own" / split / label / "1.png")
+    with pytest.raises(InputError, match="own/test/c' is a class that the training folder lacks"):
+        read(root.parent / "own")
+
+
+def test_split_folders_beside_others_are_ambiguous(root):
+    for split in ("train", "test", "more"):
+        save(root.parent / "own" / split / "a" / "1.png")
+    with pytest.raises(InputError, match="also 'more'"):
+        read(root.parent / "own")
+
+
+def test_one_split_named_twice(root):
+    for split in ("train", "val", "valid"):
+        save(root.parent / "own" / split / "a" / "1.png")
+    with pytest.raises(InputError, match="names one split twice"):
+        read(root.parent / "own")
+
+
+def test_a_folder_that_does_not_exist():
+    with pytest.raises(InputError, match=r"name='./no/such/folder' does not exist"):
+        read("./no/such/folder")
+
+
+def test_files_lie_in_the_order_of_their_paths(tmp_path, monkeypatch):
+    # Recorded validation splits depend on it: part by part, as `sorted` puts paths.
+    names = [
+        "a b/1.png",
+        "a-b/1.png",
+        "a/1.png",
+        "a/b/1.png",
+        "a.png",
+        "a/!.png",
+        "A/1.png",
+        "é/1.png",
+        "10.png",
+        "9.png",
+    ]
+    for name in names:
+        save(tmp_path / "set" / "one" / name)
+        save(tmp_path / "set" / "two" / name)
+    expected = [str(path.relative_to(tmp_path / "set")) for path in sorted((tmp_path / "set").rglob("*.png"))]
+    monkeypatch.chdir(tmp_path / "set")
+    for root in (tmp_path / "set", Path("../set"), Path(".")):
+        pool = folder_source("set", root).pools["train"]
+        assert [pool.at(index).name for index in range(pool.length)] == expected
+        assert [example.name for example in pool.read()] == expected
+        assert pool.labels(lambda: None).tolist() == [0] * 10 + [1] * 10
+
+
+def test_a_file_that_changed_is_another_set(root):
+    def where():
+        return entry_path(folder_source("set", root), "train")
+
+    first = where()
+    assert where() == first
+    save(root / "dark" / "3.png", 90)
+    second = where()
+    (root / "dark" / "3.png").rename(root / "dark" / "33.png")
+    assert len({first, second, where()}) == 3
+
+
+def test_names_are_kept_as_they_are():
+    names, kept = ["a/1.png", "", "é", os.fsdecode(b"\xff.png"), "x" * 300], Names()
+    for name in names:
+        kept.append(name)
+    assert list(kept) == names
+    assert len(kept) == 5
+    with pytest.raises(IndexError):
+        kept[5]

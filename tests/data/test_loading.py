@@ -1,0 +1,106 @@
+"""`load` as a whole: splits, statistics, sentences for what is wrong, and the light imports."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from sklearn.datasets import load_digits
+
+from jaxcnn.data.loading import info, load
+from jaxcnn.errors import InputError
+from jaxcnn.spec import DataConfig
+
+
+def test_digits_are_scikit_learns():
+    data, reference = load(DataConfig("digits")), load_digits()
+    assert data.sizes == {"train": 1137, "validation": 300, "test": 360}
+    assert data.image_shape == (8, 8, 1)
+    known = {np.rint(image * 255 / 16).astype(np.uint8).tobytes() for image in reference["images"]}
+    splits = (data.train, data.validation, data.load_test())
+    assert sum(len(split["labels"]) for split in splits) == 1797
+    for split in splits:
+        assert split["images"].dtype == np.uint8
+        assert split["labels"].dtype == np.int32
+        assert all(image.tobytes() in known for image in split["images"])
+        counts = np.bincount(split["labels"], minlength=10)
+        expected = np.bincount(reference["target"]) * len(split["labels"]) / 1797
+        assert np.abs(counts - expected).max() <= 2
+    counts = sum(np.bincount(split["labels"], minlength=10) for split in splits)
+    np.testing.assert_array_equal(counts, np.bincount(reference["target"]))
+
+
+def test_the_digits_validation_split_is_the_recorded_one():
+    # A change here invalidates every stored result on the digits.
+    assert load(DataConfig("digits")).validation_hash == RECORDED
+
+
+def test_nothing_but_the_asked_field_changes_the_splits():
+    base = load(DataConfig("glyphs", images=400))
+    smaller = load(DataConfig("glyphs", images=400, train_size=50))
+    assert smaller.validation_hash == base.validation_hash
+    assert smaller.sizes == {"train": 50, "validation": 32, "test": 80}
+    np.testing.assert_array_equal(smaller.validation["images"], base.validation["images"])
+    np.testing.assert_array_equal(smaller.load_test()["images"], base.load_test()["images"])
+    pixels = {image.tobytes() for image in base.train["images"]}
+    assert {image.tobytes() for image in smaller.train["images"]} < pixels
+    other = load(DataConfig("glyphs", images=400, validation=0.3))
+    assert other.validation_hash != base.validation_hash
+    assert other.sizes["validation"] == 96
+
+
+def test_statistics_are_those_of_the_training_split():
+    data = load(DataConfig("digits", train_size=100))
+    scaled = data.train["images"] / 255.0
+    np.testing.assert_allclose(data.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(data.std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
+
+
+def test_digits_resized():
+    assert load(DataConfig("digits", size=16)).image_shape == (16, 16, 1)
+
+
+def test_info_is_json():
+    described = json.loads(json.dumps(info(DataConfig("digits"))))
+    assert described["sizes"] == {"train": 1137, "validation": 300, "test": 360}
+    assert described["image_shape"] == [8, 8, 1]
+    assert described["classes"] == 10
+    assert described["where"] == "scikit-learn"
+    assert described["validation_hash"] == RECORDED
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"validation": 0.0}, "validation=0.0 must be a share between 0 and 1"),
+        ({"validation": 1.0}, "validation=1.0 must be a share"),
+        ({"validation": float("nan")}, "validation=nan must be a share"),
+        ({"train_size": 0}, "train_size=0 must be at least 1"),
+        ({"train_size": 1138}, "train_size=1138 is larger than the training split of 1137 images"),
+        ({"train_size": 9}, "choose at least 10"),
+        ({"size": 0}, r"size=0 must lie in 1\.\.4096"),
+        ({"classes": -1}, "classes=-1 must be at least 2"),
+        ({"classes": 1}, "classes=1 must be at least 2"),
+        ({"images": -1}, r"images=-1 must lie in 20\.\.2147483648; choose"),
+        ({"images": 10**22}, r"images=10000000000000000000000 must lie in 20"),
+        ({"data_seed": -1}, "data_seed=-1 must not be negative; choose 0 or more"),
+        ({"on_bad": "ignore"}, "on_bad='ignore' must be 'refuse' or 'skip'"),
+    ],
+)
+def test_bad_fields_are_refused_in_one_sentence(kwargs, message):
+    with pytest.raises(InputError, match=message) as error:
+        load(DataConfig("digits", **kwargs))
+    assert "\n" not in str(error.value)
+
+
+def test_importing_the_data_layer_loads_nothing_heavy():
+    code = (
+        "import sys, jaxcnn.data; "
+        "print([m for m in ('sklearn', 'PIL', 'matplotlib', 'rich', 'tensorflow_datasets') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+RECORDED = "7c74182af9b912218ed9f5d59c80368e8d70295a45039aec627e3e9629c620dc"

@@ -1,0 +1,123 @@
+"""The fixed choice of validation, test and smaller training sets."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, stratified_order, validation_hash
+from jaxcnn.errors import InputError
+
+RECORDED, RECORDED_HASH = [20, 25, 43, 45, 47, 57], "31c1acb9b2186d25"
+
+label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=300).map(np.array)
+
+
+def division(labels, *, validation=0.1, train_size=None, own=frozenset({"train", "test"}), carve=None):
+    return divide(labels, validation=validation, train_size=train_size, own=own, carve=carve or {})
+
+
+@settings(deadline=None)
+@given(labels=label_lists, share=st.floats(0, 1))
+def test_every_prefix_of_the_order_is_stratified(labels, share):
+    order = stratified_order(labels)
+    assert sorted(order) == list(range(len(labels)))
+    k = int(share * len(labels))
+    counts, got = np.bincount(labels, minlength=7), np.bincount(labels[order[:k]], minlength=7)
+    bound = 1 + len(np.unique(labels)) * counts / len(labels) / 2
+    assert (np.abs(got - counts * k / len(labels)) <= bound + 1e-9).all()
+
+
+@settings(deadline=None)
+@given(classes=st.integers(1, 20), each=st.integers(1, 20), share=st.floats(0, 1))
+def test_classes_of_one_size_stay_within_one_image(classes, each, share):
+    labels = np.arange(classes * each) % classes
+    k = int(share * len(labels))
+    got = np.bincount(labels[stratified_order(labels)[:k]], minlength=classes)
+    assert np.abs(got - k / classes).max() < 1
+
+
+@settings(deadline=None)
+@given(labels=label_lists, data=st.data())
+def test_train_sizes_are_nested_and_cover_all_classes(labels, data):
+    classes = len(np.unique(labels))
+    small = data.draw(st.integers(classes, len(labels)))
+    large = data.draw(st.integers(small, len(labels)))
+    chosen = covering_prefix(labels, small)
+    assert len(chosen) == small == len(set(chosen))
+    assert len(np.unique(labels[chosen])) == classes
+    assert set(chosen) <= set(covering_prefix(labels, large))
+
+
+@settings(deadline=None)
+@given(labels=label_lists.filter(lambda x: len(x) >= 20), own=st.sets(st.sampled_from(["test", "validation"])))
+def test_the_splits_are_disjoint_and_together_everything(labels, own):
+    parts = division(labels, validation=0.25, own=frozenset(own))
+    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
+    assert (len(parts.test) == 0) == ("test" in own)
+    assert (len(parts.validation) == 0) == ("validation" in own)
+
+
+def test_the_choice_depends_on_nothing_but_the_labels():
+    labels = np.arange(1000) % 10
+    before = division(labels)
+    np.random.default_rng(0).random(7)
+    after = division(labels.astype(np.int32))
+    for a, b in zip(before, after, strict=True):
+        np.testing.assert_array_equal(a, b)
+    smaller = division(labels, train_size=100)
+    np.testing.assert_array_equal(smaller.validation, before.validation)
+    assert set(smaller.train) <= set(before.train)
+
+
+def test_the_choice_is_the_recorded_one():
+    # Recorded when the split was first frozen: a change here invalidates every stored result.
+    parts = division(np.arange(60) % 3)
+    assert parts.validation.tolist() == RECORDED
+    assert validation_hash(np.arange(60)[parts.validation] % 3, parts.validation, 60).startswith(RECORDED_HASH)
+
+
+def test_validation_hash_sees_indices_labels_and_total():
+    indices, labels = np.array([1, 5]), np.array([0, 1])
+    hashes = {
+        validation_hash(labels, indices, 10),
+        validation_hash(labels, indices, 11),
+        validation_hash(labels, indices + 1, 10),
+        validation_hash(labels[::-1], indices, 10),
+    }
+    assert len(hashes) == 4
+    assert validation_hash(labels.astype(np.int32), indices.astype(np.int32), 10) in hashes
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"validation": 0.001}, "validation=0.001 of 60 images leaves 0 for validation"),
+        ({"validation": 0.999}, "leaves 60 for validation and 0 for training"),
+        ({"train_size": 61}, "train_size=61 is larger than the training split of 54 images"),
+        ({"train_size": 2}, "train_size=2 is smaller than the number of classes; choose at least 3"),
+    ],
+)
+def test_impossible_divisions_are_refused(kwargs, message):
+    with pytest.raises(InputError, match=message):
+        division(np.arange(60) % 3, **kwargs)
+
+
+def test_too_few_images_for_a_test_split():
+    with pytest.raises(InputError, match="too few to take a test split"):
+        division(np.array([0, 1]), validation=0.5, own=frozenset({"train"}))
+
+
+def test_channel_statistics_equal_numpys():
+    images = np.random.default_rng(0).integers(0, 256, (3000, 5, 4, 3), np.uint8)
+    mean, std = channel_statistics(images)
+    scaled = images.astype(np.float64) / 255
+    np.testing.assert_allclose(mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
+    np.testing.assert_allclose(std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
+    assert mean.dtype == std.dtype == np.float32
+
+
+def test_a_constant_channel_has_unit_std():
+    mean, std = channel_statistics(np.full((4, 2, 2, 1), 51, np.uint8))
+    np.testing.assert_allclose(mean, [0.2], rtol=1e-6)
+    np.testing.assert_array_equal(std, [1.0])

@@ -1,0 +1,169 @@
+"""What a study does next depends on what is finished, and on nothing else: not on order, nor on the test split."""
+
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from jaxcnn.spec import RunConfig
+from jaxcnn.study.plan import Seeds, Tuning, make_plan
+from jaxcnn.study.schedule import agenda, config_of, expected
+from jaxcnn.study.statistics.seeds import seeds_needed
+from tests.study.planted import ARMS, family_arms
+
+TUNING = Tuning((0.1, 0.2, 0.4), (1e-4, 1e-3), seeds=(1000, 1001), extensions=2)
+PLAN = make_plan(RunConfig(), ARMS, tuning=TUNING, seeds=Seeds(2, 4), margin=0.02)
+
+
+def outcomes(seed, *, test=0.0):
+    """A world: metrics of any run, drawn for it, some diverged; validation alone matters."""
+
+    def read(item):
+        rng = np.random.default_rng([seed, item.seed, item.arm.depth, *map(ord, item.path)])
+        lost = item.stage == "tuning" and rng.random() < 0.1
+        metrics = {"train_loss": math.nan if lost else rng.random(), "train_accuracy": rng.random()}
+        metrics |= {"validation_loss": rng.random(), "validation_accuracy": round(rng.random(), 1)}
+        return metrics | {"test_accuracy": test, "test_loss": test}
+
+    return read
+
+
+def play(plan, world, order):
+    """Finish what is asked for, in the order of a random number generator, until nothing is; all agendas on the way."""
+    done, seen = {}, []
+    while (now := agenda(plan, done.get)).todo:
+        assert not set(now.todo) & set(done), "it asked for a finished run"
+        assert len(set(now.items)) == len(now.items)
+        item = now.todo[order.integers(len(now.todo))]
+        done[item] = world(item)
+        seen.append(now)
+        assert len(seen) < 1000, "it never ends"
+    return now, done, seen
+
+
+@settings(max_examples=8, deadline=None)
+@given(world=st.integers(0, 10_000), first=st.integers(0, 100), second=st.integers(0, 100))
+def test_in_whatever_order_runs_finish_the_study_is_the_same(world, first, second):
+    plan = replace(PLAN, margin=0.3)
+    one, done, seen = play(plan, outcomes(world), np.random.default_rng(first))
+    two, _, _ = play(plan, outcomes(world, test=0.7), np.random.default_rng(second))
+    assert one == two
+    assert one.stage == "done"
+    assert set(one.items) == set(done), "it trained what it did not need"
+    stages = [now.stage for now in seen]
+    assert stages == sorted(stages, key=("tuning", "pilot", "runs").index)
+    # What was known once stays as it was.
+    for earlier, later in pairwise(seen):
+        assert earlier.tuned in (None, later.tuned)
+        assert earlier.pilot in (None, later.pilot)
+    # Every arm was tuned with the same effort, and what it was is bounded.
+    efforts = {tuple(trial[:2] for trial in one.tuned.trials[arm.label]) for arm in plan.arms}
+    assert len(efforts) == 1
+    assert len(efforts.pop()) <= (3 + 2 * 2) * 2 * 2
+    assert expected(plan, one) == len(one.items)
+
+
+@settings(max_examples=8, deadline=None)
+@given(world=st.integers(0, 10_000))
+def test_edges_are_extended_or_flagged(world):
+    now, _, _ = play(PLAN, outcomes(world), np.random.default_rng(0))
+    tried = sorted({trial.setting.learning_rate for trial in now.tuned.trials[ARMS[0].label]})
+    below, above = sum(rate < 0.1 for rate in tried), sum(rate > 0.4 for rate in tried)
+    for choice in now.tuned.choices.values():
+        rate = choice.setting.learning_rate
+        assert choice.edge == (rate in (tried[0], tried[-1]))
+        if rate == tried[0]:
+            assert below == TUNING.extensions
+        if rate == tried[-1]:
+            assert above == TUNING.extensions
+
+
+def test_tuning_never_opens_the_test_split_and_reported_runs_do():
+    now, _, _ = play(PLAN, outcomes(0), np.random.default_rng(0))
+    for item in now.items:
+        config = config_of(PLAN, item)
+        assert config.evaluate_test == (item.stage == "runs")
+        assert (item.seed in TUNING.seeds) == (item.stage == "tuning")
+        assert (config.seed, config.model) == (item.seed, item.arm.spec)
+        assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == item.setting
+    assert len({item.path for item in now.items}) == len(now.items)
+
+
+def world_of(rate_errors, spread):
+    """Errors by learning rate; in reported runs a spread over seeds."""
+
+    def read(item):
+        error = rate_errors[item.setting.learning_rate]
+        if item.stage == "runs":
+            error += spread * (item.seed - 0.5)
+        return {"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 1 - error}
+
+    return read
+
+
+@pytest.mark.parametrize(
+    ("spread", "cap", "runs"),
+    [(0.0, 9, 2), (0.004, 9, 3), (0.01, 9, 7), (0.1, 9, 9), (0.1, 2, 2)],
+)
+def test_pilot_runs_give_the_spread_and_the_spread_the_number(spread, cap, runs):
+    """Two pilot seeds half a spread either side of the mean: standard deviation spread / sqrt(2) in every arm."""
+    plan = replace(PLAN, margin=0.0125, tuning=Tuning((0.1,), (1e-4,)), seeds=Seeds(2, cap))
+    now, _, seen = play(plan, world_of({0.1: 0.2}, spread), np.random.default_rng(0))
+    assert now.pilot.spread == pytest.approx(spread / math.sqrt(2), abs=1e-12)
+    assert now.pilot.needed == seeds_needed(0.0125, now.pilot.spread)
+    assert len(now.pilot.seeds) == runs == min(max(now.pilot.needed, 2), cap)
+    assert now.pilot.seeds == tuple(range(runs))
+    assert seen[0].stage == "pilot", "one setting is no search"
+
+
+def test_the_spread_is_pooled_over_arms():
+    plan = replace(PLAN, arms=ARMS[:2], tuning=Tuning((0.1,), (1e-4,)), seeds=Seeds(3, 3))
+    errors = {ARMS[0]: (0.1, 0.2, 0.3), ARMS[1]: (0.2, 0.2, 0.5)}
+
+    def world(item):
+        error = errors[item.arm][item.seed]
+        return {"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 1 - error}
+
+    now, _, _ = play(plan, world, np.random.default_rng(0))
+    pooled = math.sqrt((np.var(errors[ARMS[0]], ddof=1) + np.var(errors[ARMS[1]], ddof=1)) / 2)
+    assert now.pilot.spread == pytest.approx(pooled)
+
+
+def test_one_pilot_run_has_no_spread_and_takes_the_cap():
+    plan = replace(PLAN, tuning=Tuning((0.1,), (1e-4,)), seeds=Seeds(1, 4, first=7))
+    now, _, _ = play(plan, world_of({0.1: 0.2}, 0.1), np.random.default_rng(0))
+    assert (now.pilot.spread, now.pilot.needed, now.pilot.seeds) == (None, None, (7, 8, 9, 10))
+
+
+def test_the_contrasts_are_run_at_the_shared_setting_where_it_is_not_their_own():
+    def world(item):
+        best = 0.1 if item.arm.depth < 20 else 0.4
+        error = {0.1: 0.3, 0.2: 0.2, 0.4: 0.3}[item.setting.learning_rate]
+        error = 0.1 if item.setting.learning_rate == best else error + 0.05 * (item.setting.learning_rate == 0.4)
+        return {"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 1 - error}
+
+    plan = replace(PLAN, tuning=Tuning((0.1, 0.2, 0.4), (1e-4,), extensions=0), seeds=Seeds(2, 2))
+    now, _, _ = play(plan, world, np.random.default_rng(0))
+    rates = {label: choice.setting.learning_rate for label, choice in now.tuned.choices.items()}
+    assert list(rates.values()) == [0.1, 0.1, 0.4]
+    assert now.tuned.shared.learning_rate == 0.1
+    shared = [
+        item for item in now.items if item.stage == "runs" and item.setting.learning_rate != rates[item.arm.label]
+    ]
+    # Depth 14 is no arm of a contrast, and depth 8 has the shared setting already.
+    assert [(item.arm.depth, item.seed, item.setting) for item in shared] == [
+        (20, 0, now.tuned.shared), (20, 1, now.tuned.shared),
+    ]  # fmt: skip
+    alone = replace(plan, tuning=replace(plan.tuning, shared=False))
+    assert len(play(alone, world, np.random.default_rng(0))[0].items) == len(now.items) - 2
+
+
+def test_what_is_expected_before_anything_is_known():
+    plan = make_plan(RunConfig(), family_arms(), tuning=TUNING, seeds=Seeds(3, 5))
+    now = agenda(plan, lambda item: None)
+    assert now.stage == "tuning"
+    assert expected(plan, now) == 12 * (3 * 2 * 2) + 12 * 5 + 3 * 2 * 5
