@@ -13,7 +13,7 @@ from jaxcnn.runtime import backend
 
 FLAGS = [f"{flag}=true" for flag in backend.ONEDNN]
 FLAG = " ".join(FLAGS)
-TRIED = backend._jaxlib().startswith(backend.TRIED)
+TRIED = backend._jaxlib().startswith(backend.TESTED_JAXLIB)
 AS_TRIED = "from jaxcnn.runtime import backend\nbackend._jaxlib = lambda: '0.12.1'\nbackend.platform.machine = lambda: 'x86_64'\n"
 LAUNCH = """
 import json, os, sys
@@ -73,7 +73,7 @@ def test_whose_word_stands():
 @pytest.mark.parametrize("version", ["0.10.2", "0.11.0", "0.13.0", ""])
 def test_other_versions_of_jaxlib_are_left_alone(version, monkeypatch):
     monkeypatch.setattr(backend, "_jaxlib", lambda: version)
-    monkeypatch.setattr(backend, "_cache", lambda environ: None)
+    monkeypatch.setattr(backend, "_user_cache", lambda environ: None)
     assert backend.backend_options({"JAX_PLATFORMS": "cpu"}) == ()
     monkeypatch.setattr(backend, "_jaxlib", lambda: "0.12.0")
     monkeypatch.setattr(backend.platform, "machine", lambda: "arm64")
@@ -85,7 +85,7 @@ def test_an_installed_accelerator_is_left_alone(monkeypatch):
 
     monkeypatch.setattr(backend, "_jaxlib", lambda: "0.12.0")
     monkeypatch.setattr(backend.platform, "machine", lambda: "x86_64")
-    monkeypatch.setattr(backend, "_cache", lambda environ: None)
+    monkeypatch.setattr(backend, "_user_cache", lambda environ: None)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert backend.backend_options({}) == tuple(FLAGS)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name == "jax_plugins")
@@ -98,7 +98,7 @@ def test_launch_takes_options_or_else_a_cache(tmp_path):
     own = "--xla_force_host_platform_device_count=2"
     assert printed(python(script, XLA_FLAGS=own, JAXCNN_CACHE=str(tmp_path))) == [f"{own} {FLAG}", None, 1.0]
     off = {"JAXCNN_BACKEND_OPTIONS": "off", "JAXCNN_CACHE": str(tmp_path)}
-    assert printed(python(script, **off)) == ["", str(tmp_path / "xla"), backend.CACHED_SECONDS]
+    assert printed(python(script, **off)) == ["", str(tmp_path / "xla"), backend.MIN_COMPILE_SECONDS]
     mine = {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "mine"), "JAXCNN_CACHE": str(tmp_path)}
     assert printed(python(script, **mine)) == ["", str(tmp_path / "mine"), 1.0]
     # Programs of a user who switched oneDNN on cannot be kept.
@@ -114,7 +114,7 @@ def test_wrong_switch_is_one_sentence():
 def test_flags_after_the_start_are_said_to_be_late(tmp_path):
     early = AS_TRIED + LAUNCH + "import jax.numpy as jnp\njnp.ones(3) + 1\n"
     done = python(early + "launch(main, Config, Config())", JAXCNN_CACHE=str(tmp_path))
-    assert printed(done) == ["", str(tmp_path / "xla"), backend.CACHED_SECONDS]
+    assert printed(done) == ["", str(tmp_path / "xla"), backend.MIN_COMPILE_SECONDS]
     assert "JAX had computed something before `launch`" in done.stderr
     assert done.stderr.count("Warning") == 1
     code = early + "import jaxcnn\ntry:\n jaxcnn.apply_backend_options()\n"
