@@ -89,7 +89,7 @@ def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix
 def _last_value(arguments: Sequence[str], name: str) -> str | None:
     """Return the value that the arguments give to a flag; the last one counts."""
     value = None
-    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for word, following in zip(arguments, [*arguments[1:], None], strict=False):
         flag, equals, rest = word.partition("=")
         if flag.replace("-", "_") == name.replace("-", "_"):
             value = rest if equals else following

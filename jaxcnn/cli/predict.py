@@ -33,8 +33,7 @@ def predict(
 
     predictions = predict_images(run, images, top=top, checkpoint=checkpoint)
     if json:
-        print_json(predictions)
+        print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
         return
     for each in predictions:
-        classes = ", ".join(f"{name} {share:.3f}" for name, share in each.top)
-        print(f"{each.path}: {each.name} {each.probability:.3f}   (top {len(each.top)}: {classes})")
+        print(f"{each['path']}: {each['text']}")

@@ -18,9 +18,8 @@ from jaxcnn.spec import Classification, ModelSpec, RunConfig, StudyConfig, Tunin
 TINY_FAMILY = '''
 from dataclasses import dataclass
 
-from flax import linen as nn
-
 from jaxcnn.models import FAMILIES, register_family
+from jaxcnn.models.plain import PlainNet
 
 
 @dataclass(frozen=True)
@@ -28,13 +27,19 @@ class TinyOptions:
     """Options of the family tiny.
 
     Args:
-        bias: Use biases.
+        norm: Batch norm after each convolution.
+        dropout: Share of units dropped.
     """
 
-    bias: bool = True
+    norm: bool = True
+    dropout: float = 0.0
 
 
-register_family("tiny", FAMILIES["plain"]._replace(backbone=lambda spec, options: nn.Dense(spec.width), options=TinyOptions))
+def backbone(spec, options):
+    return PlainNet(spec.stage_sizes, spec.stage_widths, norm=options.norm)
+
+
+register_family("tiny", FAMILIES["plain"]._replace(backbone=backbone, options=TinyOptions))
 '''
 
 
@@ -55,7 +60,10 @@ def train_config(*words):
             "--model.family lenet --model.units 30 20 --model.dense 3 --model.norm True",
             ModelSpec("lenet", options={"units": (30, 20), "dense": 3, "norm": True}),
         ),
-        ("--model lenet_caffe --model.units None --model.dense None", ModelSpec("lenet", 4, 20, stage_widths=(20, 50), options={"padding": "valid"})),
+        (
+            "--model lenet_caffe --model.units None --model.dense None",
+            ModelSpec("lenet", 4, 20, stage_widths=(20, 50), options={"padding": "valid"}),
+        ),
         (
             "--model resnet50 --model.block basic --model.stem cifar",
             ModelSpec("resnet_imagenet", 50, 64, options={"block": "basic", "stem": "cifar"}),
@@ -107,16 +115,21 @@ def test_help_shows_the_options_of_the_chosen_family(capsys):
     with pytest.raises(SystemExit):
         train_config("--model", "wrn_16_8", "--help")
     page = " ".join(capsys.readouterr().out.split())
-    for part in ("--model.options.skip {True,False}", "--model.options.dropout FLOAT", "Options of the family wrn", "--epochs INT", "--task.label-smoothing FLOAT"):  # fmt: skip
+    for part in (
+        "--model.options.skip {True,False}", "--model.options.dropout FLOAT", "Options of the family wrn",
+        "--epochs INT", "--task.label-smoothing FLOAT",
+    ):  # fmt: skip
         assert part in page
-    assert "shortcut" not in page
+    assert "--model.options.shortcut" not in page
 
 
 def test_a_study_has_its_own_flags_and_those_of_its_runs():
-    words = "--depths 3 5 --params 2000 4000 --tuning.learning-rates 0.1 --seeds.cap 9 --workers 2 --place ray".split()
-    words += "--ray-address auto --margin 0.05 --epochs 3 --optimizer.momentum 0.5 --data.size 8 --dry-run".split()
-    words += "--model.family plain --model.norm False --seconds 0.5".split()
-    flags = parse(StudyFlags(), words, "jaxcnn study")
+    words = (
+        "--depths 3 5 --params 2000 4000 --tuning.learning-rates 0.1 --seeds.cap 9 --workers 2 --place ray "
+        "--ray-address auto --margin 0.05 --epochs 3 --optimizer.momentum 0.5 --data.size 8 --dry-run "
+        "--model.family plain --model.norm False --seconds 0.5"
+    )
+    flags = parse(StudyFlags(), words.split(), "jaxcnn study")
     assert (flags.depths, flags.params, flags.seconds, flags.place) == ((3, 5), (2000, 4000), (0.5,), "ray")
     assert flags.tuning == Tuning(learning_rates=(0.1,))
     assert (flags.seeds.cap, flags.workers, flags.ray_address, flags.margin) == (9, 2, "auto", 0.05)
@@ -134,11 +147,11 @@ def test_a_user_defined_family_brings_its_options(tmp_path, monkeypatch, capsys)
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)
     try:
-        parsed = train_config("--model.family", "my_family:tiny", "--model.bias", "False")
-        assert parsed.model == ModelSpec("my_family:tiny", options={"bias": False})
+        parsed = train_config("--model.family", "my_family:tiny", "--model.norm", "False")
+        assert parsed.model == ModelSpec("my_family:tiny", options={"norm": False})
         build(parsed.model, 10)
         main(["models", "my_family:tiny"])
-        assert "Use biases." in capsys.readouterr().out
+        assert "Batch norm after each convolution." in capsys.readouterr().out
     finally:
         FAMILIES.pop("tiny", None)
         sys.modules.pop("my_family", None)

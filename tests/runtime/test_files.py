@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import PARTIAL, holds_files, atomic_write, read_sealed, write_json, write_sealed, write_text
+from jaxcnn.runtime.files import PARTIAL, atomic_write, holds_files, read_sealed, write_json, write_sealed, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_leftover(tmp_path):
