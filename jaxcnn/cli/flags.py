@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, TypeVar, get_type_hints
 
 import tyro
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec, RunConfig
 
-if TYPE_CHECKING:
-    from jaxcnn.models import Family
-
 Flags = TypeVar("Flags")
-SPEC_FIELDS = frozenset(each.name for each in fields(ModelSpec))
 UNPREFIXED = tyro.conf.arg(name="")
 """Annotation of a field whose fields are flags without its name in front."""
 
@@ -23,8 +19,8 @@ UNPREFIXED = tyro.conf.arg(name="")
 def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> Flags:
     """Parse flags into a dataclass.
 
-    Every `ModelSpec` in it also takes the options of its family: `--model.options.skip False`, or `--model.skip False`
-    for short. The options of the result are those that differ from the family's defaults.
+    Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
+    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
 
     Args:
         default: What the flags change, field by field.
@@ -35,17 +31,16 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
         InputError: An unknown family, or options in `default` that its family does not have.
         SystemExit: Help was requested, or a flag or its value is wrong.
     """
-    specs: dict[str, Family] = {}
+    prefixes = []
 
     def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
-        from jaxcnn.models import family_named
+        prefixes.append(prefix)
+        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
 
-        name = _last_value(arguments, prefix + "family") or spec.family
-        specs[prefix] = family_named(name)
-        return _with_typed_options(spec, name, specs[prefix])
-
-    start = _map_specs(default, typed)
-    words = [_long_form(word, specs) for word in arguments]
+    start, words = _map_specs(default, typed), list(arguments)
+    for prefix in prefixes:
+        full = prefix + "options."
+        words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]
     return _map_specs(tyro.cli(type(default), args=words, prog=prog, default=start), lambda spec, _: _plain(spec))
 
 
@@ -79,7 +74,7 @@ def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix
         return value
     hints, changed = get_type_hints(type(value), include_extras=True), {}
     for name in (each.name for each in fields(value)):
-        own = "" if UNPREFIXED in getattr(hints[name], "__metadata__", ()) else f"{name}."
+        own = "" if UNPREFIXED in getattr(hints[name], "__metadata__", ()) else name.replace("_", "-") + "."
         item = _map_specs(getattr(value, name), change, prefix + own)
         if item is not getattr(value, name):
             changed[name] = item
@@ -91,40 +86,28 @@ def _last_value(arguments: Sequence[str], name: str) -> str | None:
     value = None
     for word, following in zip(arguments, [*arguments[1:], None], strict=False):
         flag, equals, rest = word.partition("=")
-        if flag.replace("-", "_") == name.replace("-", "_"):
+        if flag.replace("_", "-") == name:
             value = rest if equals else following
     return value
 
 
-def _long_form(word: str, specs: Mapping[str, Family]) -> str:
-    """Return `--model.options.skip` for `--model.skip`; other words as they are."""
-    flag = word.partition("=")[0].replace("-", "_")
-    for prefix, family in specs.items():
-        start = prefix.replace("-", "_")
-        name = flag.removeprefix(start)
-        if flag.startswith(start) and name in family.option_names and name not in SPEC_FIELDS:
-            return f"{prefix}options.{word[len(prefix) :]}"
-    return word
-
-
-def _with_typed_options(spec: ModelSpec, name: str, family: Family) -> ModelSpec:
-    """Return the spec as one of a class whose options are the family's dataclass, which tyro shows and parses.
+def _with_typed_options(spec: ModelSpec, name: str) -> ModelSpec:
+    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse.
 
     Another family than the spec's starts from its own defaults.
     """
-    from jaxcnn.models.family import read_options
+    from jaxcnn.models.family import family_named, read_options
 
+    family = family_named(name)
     options = read_options(spec, family) if name == spec.family else family.options()
-    text = tyro.conf.arg(help=f"Options of the family {name}; `--model.family` chooses another.")
-    hint = Annotated[tyro.conf.FlagConversionOff[family.options], text]
+    hint = Annotated[tyro.conf.FlagConversionOff[family.options], UNPREFIXED]
+    field_of_options = ("options", hint, field(default_factory=family.options))
     namespace = {"__doc__": ModelSpec.__doc__, "__post_init__": lambda self: None}
-    own = ("options", hint, field(default_factory=family.options))
-    kind = make_dataclass("ModelSpec", [own], bases=(ModelSpec,), frozen=True, namespace=namespace)
+    kind = make_dataclass("ModelSpec", [field_of_options], bases=(ModelSpec,), frozen=True, namespace=namespace)
     return kind(**{**vars(spec), "family": name, "options": options})
 
 
 def _plain(spec: ModelSpec) -> ModelSpec:
-    """Return a parsed spec as a `ModelSpec`; options equal to the family's defaults are left out."""
     default = vars(type(spec.options)())
     options = {name: value for name, value in vars(spec.options).items() if value != default[name]}
     return ModelSpec(**{**vars(spec), "options": options})

@@ -32,9 +32,6 @@ def graceful() -> Iterator[Callable[[], bool]]:
 
     Outside the main thread, where Python cannot install handlers, it always returns False and signals act as usual.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
@@ -42,20 +39,14 @@ def graceful() -> Iterator[Callable[[], bool]]:
             raise KeyboardInterrupt
         received.append(number)
 
-    with _handler(handle, (signal.SIGINT, signal.SIGTERM)):
+    with _handler(handle):
         yield lambda: bool(received)
 
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C; yield the list of the signals received so far.
-
-    A signal that this process was started to ignore stays ignored.
-    """
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C; yield the list of the signals received so far."""
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
     def handle(number: int, frame: FrameType | None) -> None:
         received.append(number)
@@ -71,17 +62,19 @@ def interruptible() -> Iterator[list[int]]:
         timer.start()
 
     hook, sys.unraisablehook = sys.unraisablehook, resend
-    numbers = [each for each in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(each) is not signal.SIG_IGN]
     try:
-        with _handler(handle, numbers):
+        with _handler(handle):
             yield received
     finally:
         sys.unraisablehook = hook
 
 
 @contextmanager
-def _handler(handle: Callable[[int, FrameType | None], None], numbers: Any) -> Iterator[None]:
-    previous = {number: signal.signal(number, handle) for number in numbers}
+def _handler(handle: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Install a handler of both signals; one that this process was started to ignore stays ignored."""
+    main_thread = threading.current_thread() is threading.main_thread()
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
+    previous = {number: signal.signal(number, handle) for number in numbers if main_thread}
     try:
         yield
     finally:

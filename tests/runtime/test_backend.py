@@ -199,7 +199,7 @@ class Config:
 def main(config):
     from jaxcnn.run import run
     from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-    run(RunConfig(ModelSpec("plain", depth=3, width=4), DataConfig("digits"), epochs=1), progress=False)
+    run(RunConfig(ModelSpec("dense", depth=2, width=4), DataConfig("digits", train_size=64), epochs=1), progress=False)
     print(json.dumps([seen.count("cache_hits"), seen.count("cache_misses")]))
 
 launch(main, Config, Config())
