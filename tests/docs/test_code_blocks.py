@@ -4,6 +4,8 @@ import re
 import runpy
 import shlex
 import sys
+from functools import partial, wraps
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +31,14 @@ class Parsed(Exception):
 
 @pytest.fixture
 def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `tyro.cli` parse, then stop."""
+    """Let `tyro.cli` parse, then stop, without calling what it parsed for."""
     parse = tyro.cli
 
-    def stop(*arguments: Any, **keywords: Any) -> None:
-        parse(*arguments, **keywords)
+    def stop(kind: Any, **keywords: Any) -> None:
+        function, start = (kind.func, kind.keywords) if isinstance(kind, partial) else (kind, {})
+        if isfunction(function):
+            kind = partial(wraps(function)(lambda *_, **__: None), **start)
+        parse(kind, **keywords)
         raise Parsed
 
     monkeypatch.setattr(tyro, "cli", stop)
