@@ -114,7 +114,7 @@ def batches(
 
 
 def normalize(images: jax.Array | np.ndarray, mean: jax.Array | np.ndarray, std: jax.Array | np.ndarray) -> jax.Array:
-    """Scale pixels to [0, 1] and standardise each channel, on the device.
+    """Scale pixels to [0, 1] and standardise each channel, on the device: (images / 255 - mean) / std.
 
     Args:
         images: (N, H, W, C), uint8 or float, pixel values 0 .. 255.
@@ -122,7 +122,7 @@ def normalize(images: jax.Array | np.ndarray, mean: jax.Array | np.ndarray, std:
         std: float32 (C,), likewise.
 
     Returns:
-        float32 (N, H, W, C): (images / 255 - mean) / std.
+        float32 (N, H, W, C).
     """
     shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
     mean = jnp.asarray(mean, jnp.float32).reshape(shape)

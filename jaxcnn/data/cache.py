@@ -43,13 +43,8 @@ def entry_path(source: Source, split: str, on_bad: str = "refuse") -> Path:
 def load_or_compute(name: str, what: str, key: object, compute: Callable[[], np.ndarray]) -> np.ndarray:
     """Return a small array that is a function of `key`, from the cache or computed now.
 
-    If the cache cannot be written, the array is computed again the next time.
-
-    Args:
-        name: Name of the data set.
-        what: Name of the array, one word.
-        key: Plain JSON values; equal keys give equal arrays.
-        compute: Computes the array.
+    If the cache cannot be written, the array is computed again the next time. `key` consists of plain JSON values;
+    `what` names the array of the data set `name`.
     """
     path = _path(name, what, [FORMAT, what, key]).with_suffix(".npz")
     with suppress(*DAMAGE), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
@@ -82,39 +77,25 @@ def load_or_decode(
     path = entry_path(source, split, on_bad)
     if (entry := _read(path)) is not None:
         return entry
+    temporary, damaged = (path.parent / f".{path.name}-{uuid.uuid4().hex}" for _ in range(2))  # caches may be shared
     try:
-        temporary = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # not mkdtemp: caches may be shared
         temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"the cache folder {str(path.parent)!r} cannot be written ({error.strerror}); "
-            f"set JAXCNN_CACHE to a folder that can"
-        ) from None
-    try:
         _write(temporary, source, split, on_bad, progress)
-        _install(temporary, path)
+        if path.exists() and _read(path) is None:
+            path.rename(damaged)
+        with suppress(OSError):  # another process may have been faster: its entry stays
+            temporary.rename(path)
     except OSError as error:
         raise InputError(
-            f"writing the cache entry {str(path)!r} failed ({error}); free some space there or set JAXCNN_CACHE"
+            f"the cache folder {str(path.parent)!r} cannot be written ({error}); free some space there, or set "
+            f"JAXCNN_CACHE to another folder"
         ) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        for folder in (temporary, damaged):
+            shutil.rmtree(folder, ignore_errors=True)
     if (entry := _read(path)) is None:
         raise InputError(f"the cache entry {str(path)!r} cannot be read back; check that disk or set JAXCNN_CACHE")
     return entry
-
-
-def _install(temporary: Path, path: Path) -> None:
-    """Rename a finished entry to its path; if another process was faster, keep its entry."""
-    if path.exists() and _read(path) is None:
-        discarded = path.parent / f".{path.name}-{uuid.uuid4().hex}"
-        path.rename(discarded)
-        shutil.rmtree(discarded, ignore_errors=True)
-    try:
-        temporary.rename(path)
-    except OSError:
-        if _read(path) is None:
-            raise
 
 
 def _read(path: Path) -> tuple[Split, tuple[str, ...]] | None:

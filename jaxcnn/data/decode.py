@@ -36,16 +36,8 @@ SIGNATURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
-UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-"""EXIF orientation (tag 274, CIPA DC-008) -> the transposition that turns an image upright, in Pillow's names."""
+UPRIGHT = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+"""Transpositions that turn images of EXIF orientation 2 to 8 (tag 274, CIPA DC-008) upright, in Pillow's names."""
 
 QUIET: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 """Entry of `warnings.filters` that silences Pillow."""
@@ -203,10 +195,10 @@ def _turn_upright(image: "Image") -> "Image":
     from PIL import Image
 
     try:
-        turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
+        orientation = image.getexif().get(0x0112, 1)
     except Exception:  # damaged tags do not make the pixels unusable
         return image
-    return image if turn is None else image.transpose(Image.Transpose[turn])
+    return image.transpose(Image.Transpose[UPRIGHT[orientation - 2]]) if orientation in range(2, 9) else image
 
 
 def _convert(image: "Image", mode: str) -> "Image":

@@ -13,6 +13,7 @@ from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
 from jaxcnn.data.stream import StreamedImages, open_split, select
 from jaxcnn.errors import InputError
+from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
 
 LIMITS = {
@@ -56,16 +57,12 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     parts = divide(pool["labels"], config.validation, config.train_size, frozenset(source.pools), source.carve)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
     if "validation" in source.pools:
-        validation, more = _read(source, config, progress, "validation")
-        _check_shapes(config, train, validation, "validation")
+        validation, more = _read(source, config, progress, "validation", train)
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
 
     def load_test() -> Split:
-        if "test" not in source.pools:
-            return _pick(pool, parts["test"])
-        test = _read(source, config, progress, "test")[0]
-        _check_shapes(config, train, test, "test")
-        return test
+        own = "test" in source.pools
+        return _read(source, config, progress, "test", train)[0] if own else _pick(pool, parts["test"])
 
     mean, std, sampled = _statistics(source, config, train)
     tests = source.pools["test"].length if "test" in source.pools else len(parts["test"])
@@ -89,22 +86,15 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
 def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
     """Return the facts of `load(config)` as plain JSON values: sizes, classes, shape, statistics, hash, place."""
     data = load(config, progress=progress)
-    return {
-        "name": data.name,
-        "where": data.where,
-        "sizes": data.sizes,
-        "classes": len(data.class_names),
-        "class_names": list(data.class_names),
-        "image_shape": list(data.image_shape),
-        "mean": [round(float(value), 6) for value in data.mean],
-        "std": [round(float(value), 6) for value in data.std],
-        "validation_hash": data.validation_hash,
-        "skipped": list(data.skipped),
-    }
+    facts = {"name": data.name, "where": data.where, "sizes": data.sizes, "classes": len(data.class_names)}
+    facts |= {"class_names": data.class_names, "image_shape": data.image_shape}
+    facts |= {name: np.round(getattr(data, name).astype(float), 6) for name in ("mean", "std")}
+    return as_record(facts | {"validation_hash": data.validation_hash, "skipped": data.skipped})
 
 
 def check_fields(config: DataConfig) -> None:
     """Raise InputError if a field has a value that no data set can have."""
+    check_choices(config)
     if not 0 < config.validation < 1:
         raise InputError(f"validation={config.validation}: must be a share between 0 and 1, such as 0.1")
     for name, (least, most) in LIMITS.items():
@@ -112,12 +102,12 @@ def check_fields(config: DataConfig) -> None:
         if value is not None and (value < least or (most is not None and value > most)):
             limits = f"at least {least}" if most is None else f"from {least} to {most}"
             raise InputError(f"{name}={value}: must be {limits}")
-    if config.on_bad not in ("refuse", "skip"):
-        raise InputError(f"on_bad={config.on_bad!r}: must be 'refuse' or 'skip'")
 
 
-def _read(source: Source, config: DataConfig, progress: bool, split: str) -> tuple[Split, tuple[str, ...]]:
-    """Return a split of the source, and its skipped files with reasons."""
+def _read(
+    source: Source, config: DataConfig, progress: bool, split: str, train: Split | None = None
+) -> tuple[Split, tuple[str, ...]]:
+    """Return a split of the source, with the image shape of `train`, and its skipped files with reasons."""
     if config.stream:
         arrays, skipped = open_split(source, split, on_bad=config.on_bad, progress=progress), ()
     else:
@@ -125,6 +115,12 @@ def _read(source: Source, config: DataConfig, progress: bool, split: str) -> tup
     if skipped:
         warnings.warn(f"skipped {len(skipped)} files of data set {config.name!r}: {'; '.join(skipped)}", stacklevel=3)
     check_labels(config.name, split, arrays["labels"], source.class_names)
+    ours, theirs = (train or arrays)["images"].shape[1:], arrays["images"].shape[1:]
+    if ours != theirs:
+        raise InputError(
+            f"the {split} images of data set {config.name!r} have shape {theirs} and its training images {ours}; "
+            f"set size, such as size={ours[0]}, to resize both to one"
+        )
     return arrays, skipped
 
 
@@ -133,15 +129,6 @@ def _pick(split: Split, indices: np.ndarray) -> Split:
     if len(indices) == len(split["labels"]):
         return split
     return {key: select(array, indices) for key, array in split.items()}
-
-
-def _check_shapes(config: DataConfig, train: Split, split: Split, name: str) -> None:
-    ours, theirs = train["images"].shape[1:], split["images"].shape[1:]
-    if ours != theirs:
-        raise InputError(
-            f"the {name} images of data set {config.name!r} have shape {theirs} and its training images {ours}; "
-            f"set size, such as size={ours[0]}, to resize both to one"
-        )
 
 
 def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:

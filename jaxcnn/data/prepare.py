@@ -47,6 +47,7 @@ def prepare(
         InputError: The name is unknown, a download fails, or the folder cannot be written. No partial set is left.
     """
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     folder = tfds_dir(data_dir)
     if (prepared := find_prepared(name, str(folder))) is not None:
@@ -55,10 +56,8 @@ def prepare(
         raise InputError(f"{str(prepared)!r} holds {name!r} in another form; give another data_dir, or move it away")
     try:
         builder = tfds.builder(name, data_dir=folder, file_format="array_record")
-    except tfds.core.registered.DatasetNotFoundError:
-        raise InputError(
-            f"name={name!r} is not a data set of tensorflow-datasets; `jaxcnn data` lists the known ones"
-        ) from None
+    except DatasetNotFoundError:
+        raise InputError(f"name={name!r} is not a data set of tensorflow-datasets; see `jaxcnn data`") from None
     except (ValueError, AssertionError, ImportError) as error:
         first = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r} cannot be prepared ({first}); check its name and version") from error
@@ -85,9 +84,7 @@ def _explain(name: str, folder: Path, mirror: str | None, error: Exception) -> s
         return f"data set {name!r} must be downloaded by hand ({reason}); follow its page in the TFDS catalogue"
     if mirror is not None:
         return f"preparing {name!r} from mirror={mirror!r} failed ({reason}); check that it serves the original files"
-    return (
-        f"preparing {name!r} failed ({reason}); check the network, or give mirror, a URL prefix that serves its files"
-    )
+    return f"preparing {name!r} failed ({reason}); check the network, or give mirror, a URL prefix with its files"
 
 
 @contextlib.contextmanager
@@ -107,14 +104,9 @@ def _limit_retries() -> Iterator[None]:
     """Give up on a host after seconds: with TFDS' ten tries a machine without a network waits for minutes."""
     from tensorflow_datasets.core.download import downloader
 
-    retry_log = logging.getLogger("urllib3.connectionpool")
-    level = retry_log.level
-    retry_log.setLevel(logging.ERROR)  # the failure is reported once, by the caller
-    try:
-        with _replaced(downloader, "MAX_RETRIES", 4):
-            yield
-    finally:
-        retry_log.setLevel(level)
+    retry_log = logging.getLogger("urllib3.connectionpool")  # the failure is reported once, by the caller
+    with _replaced(downloader, "MAX_RETRIES", 4), _replaced(retry_log, "disabled", True):
+        yield
 
 
 @contextlib.contextmanager

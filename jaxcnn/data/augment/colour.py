@@ -123,18 +123,9 @@ def color_jitter(
 ) -> jax.Array:
     """Change each image's brightness, contrast, saturation and hue, in this order, by random amounts.
 
-    The first three multiply by a factor drawn from 1 - s to 1 + s, but not below 0; the hue turns by -s to s of the
-    colour circle.
-
-    Args:
-        brightness: Strength s; 0 disables the change, as for the others.
-        contrast: Strength s.
-        saturation: Strength s.
-        hue: Strength s, at most one half.
-
-    Reference:
-        Krizhevsky et al. 2012, section 4.1, began to vary colours; the four changes are torchvision's ColorJitter, in a
-        fixed order.
+    Each argument is a strength s; 0 disables the change. The first three multiply by a factor drawn from 1 - s to
+    1 + s, but not below 0; the hue turns by -s to s of the colour circle, so its s is at most one half. The four
+    changes are torchvision's ColorJitter, in a fixed order; Krizhevsky et al. 2012, section 4.1, began to vary colours.
     """
     strengths = jnp.array((brightness, contrast, saturation, hue), jnp.float32)
     return per_example(lambda key, image: _jitter(key, image, strengths), key, images, start)

@@ -27,8 +27,7 @@ def crop_padding(side: int) -> int:
 def crop(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
     """Pad each image with zeros by an eighth of its side and cut out a window of the old size at a random place.
 
-    Reference:
-        He et al. 2015, arXiv:1512.03385, section 4.2 (4 pixels on each side of CIFAR's 32).
+    He et al. 2015, arXiv:1512.03385, section 4.2 (4 pixels on each side of CIFAR's 32).
     """
     _, height, width, _ = images.shape
     return _shift(key, images, start, (crop_padding(height), crop_padding(width)), "constant")
@@ -37,8 +36,7 @@ def crop(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.A
 def translate(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
     """Shift each image by up to a sixteenth of its side (2 pixels of 32, at least 1), its edges reflected.
 
-    Reference:
-        Jordan 2024, arXiv:2404.00498, section 3 (2 pixels of CIFAR's 32, reflected).
+    Jordan 2024, arXiv:2404.00498, section 3.
     """
     _, height, width, _ = images.shape
     return _shift(key, images, start, (max(1, round(height / 16)), max(1, round(width / 16))), "reflect")
@@ -68,12 +66,11 @@ def resized_crop(
 ) -> jax.Array:
     """Cut a box of random area, shape and place out of each image and resize it to the old size, bilinearly.
 
+    Szegedy et al. 2015, arXiv:1409.4842, section 6.
+
     Args:
         scale: Limits of the box's share of the area, drawn uniformly.
         ratio: Limits of its width over its height, drawn uniformly in the logarithm.
-
-    Reference:
-        Szegedy et al. 2015, arXiv:1409.4842, section 6 (8 % to 100 % of the area, 3/4 to 4/3).
     """
 
     def change(key: jax.Array, image: jax.Array) -> jax.Array:
@@ -130,13 +127,11 @@ def _neighbours(size: int, first: jax.Array, length: jax.Array) -> tuple[jax.Arr
 def cutout(key: jax.Array, images: jax.Array, start: int | jax.Array = 0, *, share: float = 0.5) -> jax.Array:
     """Set a square of each image to zero; its centre is any pixel, so the square may extend beyond the edge.
 
-    The authors cut after normalisation, where zero is the mean colour; here, before it, zero is black.
+    DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of CIFAR-10's 32 pixels). They cut after normalisation,
+    where zero is the mean colour; here, before it, zero is black.
 
     Args:
         share: Side of the square as a share of the image's shorter side.
-
-    Reference:
-        DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of CIFAR-10's 32 pixels).
     """
     height, width = images.shape[1:3]
     side = round(share * min(height, width))

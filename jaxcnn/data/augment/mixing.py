@@ -5,6 +5,7 @@ A pair draws from the key of its first position: the result depends neither on t
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,7 @@ Mix = Callable[..., dict[str, jax.Array]]
 """(key, batch, start=0) -> batch; `start` is the position of the first example in the whole batch."""
 
 Weigh = Callable[[jax.Array, tuple[int, int]], jax.Array]
-"""(key of a pair, (H, W)) -> weight of an example's own pixels, 0 to 1, (H, W) or (1, 1)."""
+"""(key of a pair, (H, W)) -> weight of an example's own pixels, 0 to 1, (H, W) or (1, 1); its label gets their mean."""
 
 SALT = 0x6D6978  # separates the random stream from that of augmentations with the same key
 
@@ -24,8 +25,7 @@ SALT = 0x6D6978  # separates the random stream from that of augmentations with t
 def mixup(key: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Draw the own weight of all pixels, (1, 1), from Beta(0.2, 0.2).
 
-    Reference:
-        Zhang et al. 2018, arXiv:1710.09412, section 3.1 (0.1 to 0.4 on ImageNet).
+    Zhang et al. 2018, arXiv:1710.09412, section 3.1 (0.1 to 0.4 on ImageNet).
     """
     return jax.random.beta(key, 0.2, 0.2, (1, 1), jnp.float32)
 
@@ -34,10 +34,7 @@ def cutmix(key: jax.Array, size: tuple[int, int]) -> jax.Array:
     """Draw the own weight of each pixel, (height, width): zero in one rectangle, one outside.
 
     The rectangle's sides are sqrt(1 - l) of the image's, l drawn from Beta(1, 1), which is uniform; its centre is any
-    pixel, so it may extend beyond the edge.
-
-    Reference:
-        Yun et al. 2019, arXiv:1905.04899, equation 2.
+    pixel, so it may extend beyond the edge. Yun et al. 2019, arXiv:1905.04899, equation 2.
     """
     place_key, share_key = jax.random.split(key)
     side = jnp.sqrt(jax.random.uniform(share_key, (), jnp.float32))
@@ -46,10 +43,7 @@ def cutmix(key: jax.Array, size: tuple[int, int]) -> jax.Array:
 
 
 MIXES: dict[str, Weigh] = {"mixup": mixup, "cutmix": cutmix}
-"""Names allowed in `DataConfig.mix`. A new kind of mixing is a function with this signature and a line here.
-
-The weight of the own label is the mean of the pixels' weights.
-"""
+"""Names allowed in `DataConfig.mix`. A new kind of mixing is a function with this signature and a line here."""
 
 
 def make_mix(names: tuple[str, ...]) -> Mix | None:
@@ -79,17 +73,28 @@ def make_mix(names: tuple[str, ...]) -> Mix | None:
         return None
     kinds = tuple(MIXES[name] for name in names)
 
+    def draw(pair_key: jax.Array, size: tuple[int, int]) -> tuple[jax.Array, jax.Array]:
+        """Draw the own weight of each pixel of a pair (H, W), and of its labels."""
+        kind_key, own_key = jax.random.split(pair_key)
+        maps = [kind(own_key, size) for kind in kinds]
+        chosen = jax.random.randint(kind_key, (), 0, len(kinds), jnp.int32)
+        weights = jnp.stack([jnp.broadcast_to(pixels, size) for pixels in maps])[chosen]
+        return weights, jnp.stack([pixels.mean() for pixels in maps])[chosen]
+
     def mix(key: jax.Array, batch: Mapping[str, jax.Array], start: int | jax.Array = 0) -> dict[str, jax.Array]:
-        images = batch["images"]
+        images, labels = batch["images"], batch["labels"]
         partner, mixed = _partners(batch["mask"], start)
-        weights, share = _weights(kinds, jax.random.fold_in(key, SALT), images.shape, start)
+        positions = jnp.asarray(start, jnp.uint32) + jnp.arange(len(images), dtype=jnp.uint32)
+        fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
+        pair_keys = fold(jax.random.fold_in(key, SALT), positions - positions % 2)
+        weights, share = jax.vmap(partial(draw, size=(images.shape[1], images.shape[2])))(pair_keys)
         weights = jnp.where(mixed[:, None, None], weights, 1.0)[..., None]
         own = images.astype(jnp.float32)
-        kept = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else jnp.float32
+        dtype = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else jnp.float32
         return {
             **batch,
-            "images": (weights * own + (1.0 - weights) * own[partner]).astype(kept),
-            "mixed_labels": jnp.where(mixed, batch["labels"][partner], batch["labels"]),
+            "images": (weights * own + (1.0 - weights) * own[partner]).astype(dtype),
+            "mixed_labels": jnp.where(mixed, labels[partner], labels),
             "share": jnp.where(mixed, share, 1.0),
         }
 
@@ -104,21 +109,3 @@ def _partners(mask: jax.Array, start: int | jax.Array) -> tuple[jax.Array, jax.A
     present = (partner >= 0) & (partner < len(mask))
     partner = jnp.where(present, partner, here)
     return partner, present & (mask > 0) & (mask[partner] > 0)
-
-
-def _weights(
-    kinds: tuple[Weigh, ...], key: jax.Array, shape: tuple[int, ...], start: int | jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """Return the own weight of each pixel (N, H, W) and of each label (N,), equal for both examples of a pair."""
-    size = (shape[1], shape[2])
-    positions = jnp.asarray(start, jnp.uint32) + jnp.arange(shape[0], dtype=jnp.uint32)
-    pair_keys = jax.vmap(jax.random.fold_in, in_axes=(None, 0))(key, positions - positions % 2)
-
-    def draw(pair_key: jax.Array) -> tuple[jax.Array, jax.Array]:
-        kind_key, own_key = jax.random.split(pair_key)
-        maps = [kind(own_key, size) for kind in kinds]
-        chosen = jax.random.randint(kind_key, (), 0, len(kinds), jnp.int32)
-        weights = jnp.stack([jnp.broadcast_to(pixels, size) for pixels in maps])[chosen]
-        return weights, jnp.stack([pixels.mean() for pixels in maps])[chosen]
-
-    return jax.vmap(draw)(pair_keys)

@@ -54,14 +54,11 @@ def randaugment(
     in torchvision's reading; float images are equalized by their rounded values.
 
     Args:
-        count: Operations per image, the paper's N.
-        magnitude: The paper's M: 0 to 30, at which strengths are greatest.
+        count: Operations per image: N in Cubuk et al. 2020, arXiv:1909.13719, section 3.
+        magnitude: Their M: 0 to 30, at which strengths are greatest.
 
     Raises:
         InputError: The magnitude is not within 0 to 30.
-
-    Reference:
-        Cubuk et al. 2020, arXiv:1909.13719, section 3.
     """
     if not 0 <= magnitude <= GREATEST:
         raise InputError(f"magnitude={magnitude}: must be from 0 to {GREATEST}")

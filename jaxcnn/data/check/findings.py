@@ -22,9 +22,7 @@ KINDS: dict[str, dict[str, str]] = {
         "validation_in_train": "validation images that are also training images, pixel for pixel",
         "test_in_validation": "test images that are also validation images, pixel for pixel",
     },
-    "fatal": {
-        "label_out_of_range": "labels outside the range of the classes",
-    },
+    "fatal": {"label_out_of_range": "labels outside the range of the classes"},
     "note": {
         "label_conflict": "images that repeat one of another class, pixel for pixel",
         "duplicate": "images that repeat an earlier one of their split, pixel for pixel",

@@ -39,16 +39,17 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
     check_fields(config)
     path, problems = Path(config.name).expanduser(), []
     source, ignored = Source(config.name, str(path), {}, (), {}), defaultdict(list)
+    prepared = version_dir(path) or find_prepared(config.name, config.data_dir)
     try:
         source = find_source(replace(config, size=None))
     except InputError as error:
-        if not path.exists() and find_prepared(config.name, config.data_dir) is None:
+        if prepared is None and not path.exists():
             raise
         problems.append(str(error))
     except OSError as error:
         problems.append(f"{error.filename!r}: {error.strerror}; check the path and its permissions")
     scanned = _scan_source(source, problems)
-    if "folder" in source.identity or (problems and _is_image_folder(config)):
+    if "folder" in source.identity or (problems and prepared is None and path.is_dir()):
         class_names, listings, structure = list_folder(path, lambda kind, name: ignored[kind].append(name))
         problems += [problem for problem in structure if problem not in problems]
         pools = {split: Pool(len(names), lambda: iter(())) for split, (names, _) in listings.items()}
@@ -61,14 +62,6 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
             images.append(image)
             advance()
     return judge(config, source, images, {kind: sorted(names) for kind, names in ignored.items()}, problems)
-
-
-def _is_image_folder(config: DataConfig) -> bool:
-    path = Path(config.name).expanduser()
-    try:
-        return path.is_dir() and (version_dir(path) or find_prepared(config.name, config.data_dir)) is None
-    except OSError:  # a folder that cannot be listed
-        return path.is_dir()
 
 
 def _scan_source(source: Source, problems: list[str]) -> Iterator[ScannedImage]:

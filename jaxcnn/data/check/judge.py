@@ -24,14 +24,9 @@ def judge(
     ignored: Mapping[str, Sequence[str]],
     problems: Sequence[str],
 ) -> Inspection:
-    """Return the findings and the verdict on all images of a source.
+    """Return the findings and the verdict on all `images` of a source.
 
-    Args:
-        config: The data set, and how `load` is to treat it.
-        source: Its place, classes and splits.
-        images: All its images.
-        ignored: Names of ignored files by kind.
-        problems: Errors of reading it, one sentence each.
+    `ignored` are names of ignored files by kind; `problems` are errors of reading the source, one sentence each.
     """
     class_names, pools = source.class_names, source.pools
     decoded = [image for image in images if image.shape]

@@ -63,9 +63,7 @@ def find_source(config: DataConfig) -> Source:
     path, is_path = Path(name).expanduser(), name.endswith(".npz") or name.startswith((".", "~", os.sep))
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
-    if not is_path and (prepared := find_prepared(name, config.data_dir)) is not None:
-        return tfds_source(name, prepared, config.size)
-    if path.is_dir() and (prepared := version_dir(path)) is not None:
+    if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
         return tfds_source(name, prepared, config.size)
     if path.is_dir():
         return folder_source(name, path, config.size)

@@ -19,11 +19,5 @@ def digits_source(size: int | None = None) -> Source:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield Example(f"digits[{i}]", resize_array(image, size), int(label))
 
-    return Source(
-        name="digits",
-        where="scikit-learn",
-        identity={"name": "digits", "size": size},
-        class_names=tuple("0123456789"),
-        pools={"train": Pool(1797, read)},
-        carve={"validation": 300, "test": 360},
-    )
+    identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
+    return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)

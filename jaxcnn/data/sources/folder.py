@@ -83,32 +83,32 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
 
 
 def list_folder(
-    root: Path, note: Note | None = None
+    root: Path, note: Note = _ignore
 ) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
-    """List the images of a folder, as far as its structure allows.
-
-    Args:
-        root: The folder.
-        note: Called for each ignored file and unreadable folder; None: an unreadable root raises OSError.
+    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
 
     Returns:
         The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why
         `folder_source` refuses the folder, one sentence each.
     """
-    problems, inner = [], _subfolders(root, root, note)
+    problems = []
+
+    def note_problem(kind: str, path: str) -> None:
+        if kind == "closed_folder":
+            problems.append(f"folder {os.path.join(root, path)!r} cannot be read; check its permissions")
+        note(kind, path)
+
+    inner = _subfolders(root, root, note_problem)
     named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
-    has_splits = any(split == "train" and _subfolders(root, folder, note and _ignore) for split, folder in named)
+    has_splits = any(split == "train" and _subfolders(root, folder, _ignore) for split, folder in named)
     if has_splits:
         others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
         if others:
-            problems.append(
-                f"folder {str(root)!r} holds a train folder with classes and also {others}; move those into train, "
-                f"or out of it"
-            )
+            problems.append(f"folder {str(root)!r} has a train folder and also {others}; move these into train")
         if len(dict(named)) != len(named):
             twice = ", ".join(folder.name for _, folder in named)
             problems.append(f"folder {str(root)!r} names one split twice ({twice}); keep one of each")
-        folders = [(split, part) for split, folder in named for part in _subfolders(root, folder, note)]
+        folders = [(split, part) for split, folder in named for part in _subfolders(root, folder, note_problem)]
         folders.sort(key=lambda pair: pair[0] != "train")  # a repeated image is a repeat of the training image
     else:
         folders = [("train", folder) for folder in inner]
@@ -118,35 +118,28 @@ def list_folder(
     listings = {split: (Names(), array("i")) for split in ("train", *(dict(named) if has_splits else ()))}
     trained = {folder.name for split, folder in folders if split == "train"}
     for split, folder in folders:
-        images = list_images(root, folder, note or _ignore)
+        images = list_images(root, folder, note)
         if folder.name not in trained:
-            problems.append(
-                f"folder {str(folder)!r} is a class that the training folder lacks; add it there or remove it"
-            )
+            problems.append(f"class folder {str(folder)!r} is not in the training folder; add it there or remove it")
         if split == "train" and not images:
             problems.append(f"class folder {str(folder)!r} has no images; add some or remove the folder")
         for path in images:
             listings[split][0].append(path)
             listings[split][1].append(labels[folder.name])
-    return (
-        tuple(labels),
-        {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()},
-        problems,
-    )
+    arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
+    return tuple(labels), arrays, problems
 
 
-def _subfolders(root: Path, folder: Path, note: Note | None) -> list[Path]:
+def _subfolders(root: Path, folder: Path, note: Note) -> list[Path]:
     """Return the visible folders in a folder, sorted by name, and report all else in it to `note`."""
     try:
         entries = sorted(folder.iterdir(), key=lambda path: path.name)
         folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
     except OSError:
-        if note is None:
-            raise
         note("closed_folder", os.path.relpath(folder, root))
         return []
     for path in set(entries) - set(folders):
-        (note or _ignore)(_ignored_kind(path.name) or "outside", os.path.relpath(path, root))
+        note(_ignored_kind(path.name) or "outside", os.path.relpath(path, root))
     return folders
 
 

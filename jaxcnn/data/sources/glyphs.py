@@ -5,15 +5,12 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
 
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -72,7 +69,7 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
 
 
 @functools.cache
-def _font(name: str, pixels: int) -> "FreeTypeFont":
+def _font(name: str, pixels: int) -> Any:
     import matplotlib
     from PIL import ImageFont
 
@@ -172,14 +169,8 @@ def _draw_one(character: str, font: str, side: int, matrix: np.ndarray, shift: n
 
     canvas = Image.new("L", (side, side))
     centre = side / 2
-    ImageDraw.Draw(canvas).text(
-        (centre, centre),
-        character,
-        fill=255,
-        font=_font(font, round(side * 0.72)),
-        anchor="mm",
-        stroke_width=stroke * side // 84,
-    )
+    options: Any = {"font": _font(font, round(side * 0.72)), "anchor": "mm", "stroke_width": stroke * side // 84}
+    ImageDraw.Draw(canvas).text((centre, centre), character, fill=255, **options)
     (a, b), (d, e) = matrix
     dx, dy = shift * side
     offset = (centre - a * (centre + dx) - b * (centre + dy), centre - d * (centre + dx) - e * (centre + dy))

@@ -97,21 +97,12 @@ class _File:
                 shape, _, dtype = READERS[np.lib.format.read_magic(file)](file)
                 size = entry.file_size - file.tell()
         if dtype.hasobject:
-            raise self.error(
-                key, "is an object array, which is never unpickled; save it as a rectangular array of numbers"
-            )
+            raise self.error(key, "is an object array, which is never unpickled; save it as an array of numbers")
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
-            raise self.error(
-                key,
-                f"cannot be read (it claims the shape {shape} of {dtype} and contains {size:,} bytes); "
-                f"save the file anew",
-            )
-        if size > max(BOMB_BYTES, BOMB_RATIO * entry.compress_size):
-            raise self.error(
-                key,
-                f"expands from {entry.compress_size:,} to {size:,} bytes, more than images do; "
-                f"if it is correct, write it with numpy.savez, uncompressed",
-            )
+            raise self.error(key, f"claims the shape {shape} of {dtype} but has {size:,} bytes; save the file anew")
+        packed = entry.compress_size
+        if size > max(BOMB_BYTES, BOMB_RATIO * packed):
+            raise self.error(key, f"expands from {packed:,} to {size:,} bytes; if that is right, save it uncompressed")
         return shape
 
     def count(self, images: str, labels: str) -> int:
@@ -168,18 +159,12 @@ class _File:
         if images.ndim != 4 or 0 in images.shape:
             raise self.error(key, f"has shape {images.shape}; images must be (N, H, W) or (N, H, W, C)")
         if images.shape[1] in (1, 3) and images.shape[-1] not in (1, 3, 4):
-            raise self.error(
-                key, f"has shape {images.shape}, channels first; move them last with numpy.moveaxis(images, 1, -1)"
-            )
+            raise self.error(key, f"has shape {images.shape}, channels first; use numpy.moveaxis(images, 1, -1)")
         if images.dtype == np.uint8:
             return images
         if images.dtype.kind == "f" and not np.isfinite(images).all():
             first = int(np.argmin(np.isfinite(images).all(axis=(1, 2, 3))))
-            raise self.error(
-                key,
-                f"contains values that are not finite (NaN or infinity), the first in image {first}; "
-                f"replace them by numbers in 0..1",
-            )
+            raise self.error(key, f"is not finite (NaN or infinity) in image {first}; replace it by numbers in 0..1")
         if images.dtype.kind in "iu" and images.min() >= 0 and images.max() <= 255:
             return images.astype(np.uint8)
         if images.dtype.kind == "b" or (images.dtype.kind == "f" and images.min() >= 0 and images.max() <= 1):

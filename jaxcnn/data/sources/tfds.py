@@ -4,8 +4,8 @@ import functools
 import json
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -38,15 +38,11 @@ def version_dir(folder: Path, version: str | None = None) -> Path | None:
     """Return the newest prepared version below `folder`, or `folder` itself if it is one, or None."""
     if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
         return folder
-    if not folder.is_dir():
+    try:
+        versions = [path for path in folder.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
+    except OSError:  # no folder, or one that cannot be read
         return None
-    versions = [
-        path
-        for path in folder.iterdir()
-        if re.fullmatch(r"\d+\.\d+\.\d+", path.name)
-        and (path / "dataset_info.json").is_file()
-        and version in (None, path.name)
-    ]
+    versions = [path for path in versions if (path / "dataset_info.json").is_file() and version in (None, path.name)]
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
@@ -142,23 +138,13 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
     identity = {"tfds": info.get("name"), "version": info.get("version"), "size": size}
     identity["files"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
     decoded: Any = builder.info.features
-    lengths = {key: split.num_examples for key, split in splits.items()}
-    shards = {
-        key: [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in split.file_instructions]
-        for key, split in splits.items()
-    }
     channels, first_label = 1 if decoded[keys[0]].shape[-1] == 1 else 3, int(variant == "letters")
-    reader = _Reader(name, folder, lengths, shards, keys, channels, size, is_emnist, first_label)
-
-    def pool(split: str) -> Pool:
-        def labels(advance: Callable[[], object]) -> np.ndarray:
-            compute = functools.partial(reader.labels, split, advance)
-            return load_or_compute(name, f"{split}-labels", identity, compute)
-
-        read, at = functools.partial(reader.read, split), functools.partial(reader.at, split)
-        return Pool(lengths[split], read, at, labels)
-
-    pools = {SPLIT_NAMES[split]: pool(split) for split in splits}
+    pools = {}
+    for key, split in splits.items():
+        shards = [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in split.file_instructions]
+        reader = _Reader(name, folder, key, split.num_examples, shards, keys, channels, size, is_emnist, first_label)
+        labels = functools.partial(reader.labels, identity)
+        pools[SPLIT_NAMES[key]] = Pool(reader.length, reader.read, reader.at, labels)
     return Source(name, str(folder), identity, tuple(EMNIST_CLASSES.get(variant) or decoded[keys[1]].names), pools)
 
 
@@ -171,13 +157,14 @@ def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> Input
 
 @dataclass
 class _Reader:
-    """Reads and decodes records, in batches or one by one; picklable.
+    """Reads and decodes the records of a split, in batches or one by one; picklable.
 
     Args:
         name: Name of the set as the user wrote it.
         folder: Folder of the set.
-        lengths: Number of examples of each split.
-        shards: Files of each split, each as a slice in array_record's notation: path[first:last].
+        split: Name of the split in the set.
+        length: Number of examples.
+        shards: Its files, each as a slice in array_record's notation: path[first:last].
         keys: Names of the image and the label feature.
         channels: 1 or 3.
         size: Resize to size x size pixels; None: as stored.
@@ -187,50 +174,54 @@ class _Reader:
 
     name: str
     folder: Path
-    lengths: Mapping[str, int]
-    shards: Mapping[str, Sequence[str]]
+    split: str
+    length: int
+    shards: Sequence[str]
     keys: tuple[str, str]
     channels: int
     size: int | None
     transpose: bool
     first_label: int
-    opened: dict[str, Any] = field(default_factory=dict)
+    opened: Any = None
 
-    def read(self, split: str) -> Iterator[Example]:
-        return ordered_map(functools.partial(self.decode, split), self.records(split))
+    def read(self) -> Iterator[Example]:
+        return ordered_map(self.decode, self.records())
 
-    def at(self, split: str, index: int) -> Example:
-        return self.decode(split, (index, self.fetch(split, [index])[0]))
+    def at(self, index: int) -> Example:
+        return self.decode((index, self.fetch([index])[0]))
 
-    def labels(self, split: str, advance: Callable[[], object]) -> np.ndarray:
+    def labels(self, identity: dict[str, Any], advance: Callable[[], object]) -> np.ndarray:
         """Return all labels, int32 (N,); records are read, which takes most of the time, but not decoded."""
-        labels = np.empty(self.lengths[split], np.int32)
-        for index, record in self.records(split):
-            labels[index] = self.label(_parse(record))
-            advance()
-        return labels
 
-    def records(self, split: str, batch: int = 512) -> Iterator[tuple[int, bytes]]:
-        for start in range(0, self.lengths[split], batch):
-            indices = range(start, min(start + batch, self.lengths[split]))
-            yield from zip(indices, self.fetch(split, indices), strict=True)
+        def compute() -> np.ndarray:
+            labels = np.empty(self.length, np.int32)
+            for index, record in self.records():
+                labels[index] = self.label(_parse(record))
+                advance()
+            return labels
 
-    def fetch(self, split: str, indices: Sequence[int]) -> Sequence[bytes]:
+        return load_or_compute(self.name, f"{self.split}-labels", identity, compute)
+
+    def records(self, batch: int = 512) -> Iterator[tuple[int, bytes]]:
+        for start in range(0, self.length, batch):
+            indices = range(start, min(start + batch, self.length))
+            yield from zip(indices, self.fetch(indices), strict=True)
+
+    def fetch(self, indices: Sequence[int]) -> Sequence[bytes]:
         # Not TFDS' own data source, which cannot be pickled.
         from array_record.python.array_record_data_source import ArrayRecordDataSource
 
         try:
-            if split not in self.opened:
-                self.opened[split] = ArrayRecordDataSource(self.shards[split])
-            return self.opened[split].__getitems__(list(indices))
+            self.opened = self.opened or ArrayRecordDataSource(self.shards)
+            return self.opened.__getitems__(list(indices))
         except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise _damaged(self.name, self.folder, error, f"split {split} of ") from error
+            raise _damaged(self.name, self.folder, error, f"split {self.split} of ") from error
 
     def label(self, features: Any) -> int:
         return int(features[self.keys[1]].int64_list.value[0]) - self.first_label
 
-    def decode(self, split: str, item: tuple[int, bytes]) -> Example:
-        name, features = f"{split}[{item[0]}]", _parse(item[1])
+    def decode(self, item: tuple[int, bytes]) -> Example:
+        name, features = f"{self.split}[{item[0]}]", _parse(item[1])
         label = self.label(features)
         try:
             image = decode_image(features[self.keys[0]].bytes_list.value[0], self.channels, self.size)

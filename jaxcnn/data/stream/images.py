@@ -94,11 +94,7 @@ class StreamedImages:
         )
 
     def decode(self, positions: np.ndarray, over: Map = map) -> tuple[np.ndarray, list[str]]:
-        """Decode images without looking at prefetched ones.
-
-        Args:
-            positions: int (K,), 0 .. N - 1.
-            over: Maps a function over them: `map` or `in_threads`.
+        """Decode the images at positions int (K,), mapping over them by `map` or `in_threads`.
 
         Returns:
             uint8 (K, H, W, C), and a sentence about each file that was replaced.

@@ -50,11 +50,10 @@ def read_ahead(
     Raises:
         InputError: A number is out of range.
     """
-    least = {"batch_size": (batch_size, 1), "seed": (seed, 0), "start": (start, 0), "workers": (workers, 0)}
-    least["threads"] = (1 if threads is None else threads, 1)
-    for name, (value, minimum) in least.items():
-        if value < minimum:
-            raise InputError(f"{name}={value}: must be at least {minimum}")
+    limits = {"batch_size": (batch_size, 1), "seed": (seed, 0), "start": (start, 0), "workers": (workers, 0)}
+    for name, (value, least) in (limits | {"threads": (threads, 1)}).items():
+        if value is not None and value < least:
+            raise InputError(f"{name}={value}: must be at least {least}")
     if not is_streamed(split):
         yield
         return
