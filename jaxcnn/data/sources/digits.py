@@ -1,6 +1,4 @@
-"""The data sets that need no download: scikit-learn's digits (E. Alpaydin, C. Kaynak, UCI 1998)."""
-
-from __future__ import annotations
+"""Scikit-learn's digits (E. Alpaydin, C. Kaynak, UCI 1998), which need no download."""
 
 from collections.abc import Iterator
 
@@ -9,11 +7,9 @@ import numpy as np
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.data.decode import resize_array
 
-DIGITS_COUNT = 1797
-
 
 def digits_source(size: int | None = None) -> Source:
-    """1,797 handwritten digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index."""
+    """Return 1,797 handwritten digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index."""
 
     def read() -> Iterator[Example]:
         from sklearn.datasets import load_digits
@@ -23,11 +19,5 @@ def digits_source(size: int | None = None) -> Source:
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield Example(f"digits[{i}]", resize_array(image, size), int(label))
 
-    return Source(
-        name="digits",
-        where="scikit-learn",
-        identity={"name": "digits", "size": size},
-        class_names=tuple("0123456789"),
-        pools={"train": Pool(DIGITS_COUNT, read)},
-        carve={"validation": 300, "test": 360},
-    )
+    identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
+    return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)
