@@ -47,6 +47,7 @@ def losses(out):
     return [json.loads(line)["train_loss"] for line in (out / "metrics.jsonl").read_text().splitlines()]
 
 
+@pytest.mark.slow
 def test_sigterm_saves_and_says_that_the_run_can_go_on(tmp_path):
     out = tmp_path / "run"
     process = start(out, epochs=2000)
@@ -60,6 +61,7 @@ def test_sigterm_saves_and_says_that_the_run_can_go_on(tmp_path):
     assert not (out / "result.json").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_before_the_first_step_says_so_too(tmp_path, number):
     """While the run compiles: nothing is saved yet, and the same command goes on from what is there."""
@@ -119,6 +121,7 @@ def test_a_signal_while_something_is_being_destroyed_is_not_lost(capsys):
     assert said.strip() == "interrupted; the same command goes on from what is there"
 
 
+@pytest.mark.slow
 def test_two_hosts_train_one_run_and_survive_a_death(tmp_path):
     """The 4 devices of two processes end as one device does; a killed peer ends the other with one sentence."""
     alone, out = tmp_path / "alone", tmp_path / "together"

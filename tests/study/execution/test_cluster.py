@@ -149,6 +149,7 @@ def once(directory):
     return Counter(journal(directory)) == Counter(list(finished_runs(directory)))
 
 
+@pytest.mark.slow
 def test_a_killed_worker_changes_nothing(head, small, tmp_path, monkeypatch):
     """One of two is killed while it trains; the study ends as a local one, and its processes trained it all."""
     process, address = head
@@ -168,6 +169,7 @@ def test_a_killed_worker_changes_nothing(head, small, tmp_path, monkeypatch):
     assert {environment["cores"] for environment in load_study(out).environments} == {1}
 
 
+@pytest.mark.slow
 def test_drivers_that_are_killed_and_interrupted_lose_no_run(head, whole, tmp_path):
     """The first takes its own Ray along, the second leaves saved runs and no claim; a local study ends it."""
     (process, address), out, results = head, tmp_path / "study", {}
@@ -204,6 +206,7 @@ def test_drivers_that_are_killed_and_interrupted_lose_no_run(head, whole, tmp_pa
     assert once(out)
 
 
+@pytest.mark.slow
 def test_a_family_that_no_process_could_import_travels(head, quick, tmp_path):
     anonymous = lambda depth, width: families.Stack(depth, width)  # noqa: E731
     among = [match_width(anonymous, depth, params=2000, tolerance=0.05, **SHAPE) for depth in (2, 4)]
@@ -214,6 +217,7 @@ def test_a_family_that_no_process_could_import_travels(head, quick, tmp_path):
     assert {e["cores"] for e in load_study(tmp_path / "cluster").environments} == {2}
 
 
+@pytest.mark.slow
 def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(cluster, "SOON", dict.fromkeys(cluster.SOON, "1"))
     for address, why in (("127.0.0.1:1", "no answer"), ("nowhere", "Invalid address")):
@@ -437,6 +441,7 @@ def test_a_group_of_runs_is_one_program_and_what_another_is_at_is_left_out(worke
     assert journal(tmp_path) == [item.path for item in todo[:3]]
 
 
+@pytest.mark.slow
 def test_a_worker_whose_driver_is_gone_stops(worker, tmp_path, monkeypatch):
     plan, _ = planned(tmp_path)
     job, held = node.Job(plan, tmp_path, tmp_path, None, 1, 0.0, "driver"), ExitStack()
@@ -459,6 +464,7 @@ def kept(count, folder, pipe):
     pipe.recv()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="this system binds no process to cores")
 def test_workers_keep_to_cores_of_their_own(tmp_path):
     mine = sorted(os.sched_getaffinity(0))
