@@ -61,7 +61,9 @@ def test_a_former_study_keeps_its_missing_numbers():
     assert [run.diverged for run in result.runs] == [False, False, False, True, False, False]
     assert math.isnan(result.runs[3].metrics["train_loss"])
     assert [arm.edge for arm in result.tuning.arms.values()] == [True, True]
-    assert [row.mean() for row in result.errors(result.plan.arms[0])] == pytest.approx([0.1, 0.2])
+    arm = result.plan.arms[0]
+    accuracies = [run.metrics["test_accuracy"] for run in result.of(arm)]
+    assert [1 - row.mean() for row in result.errors(arm)] == pytest.approx(accuracies)
     assert {cost.compile for cost in result.costs.values()} == {6.5}
 
 
