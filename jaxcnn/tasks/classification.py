@@ -25,8 +25,8 @@ def cross_entropy(
         logits: (N, K) float.
         labels: (N,) int, 0 <= label < K.
         smoothing: Share e of the target spread evenly: (1 - e) onehot + e / K.
-        class_weights: (K,) float32, multiplies each class's term of the sum, as PyTorch's CrossEntropyLoss does. Default:
-            all one.
+        class_weights: (K,) float32, multiplies each class's term of the sum, as PyTorch's CrossEntropyLoss does.
+            Default: all one.
 
     Returns:
         (N,) float32.
@@ -56,13 +56,15 @@ def classification(config: Classification | None = None) -> Task:
     smoothing, class_weights = config.label_smoothing, config.class_weights
     if not 0.0 <= smoothing < 1.0:
         raise InputError(f"label_smoothing={smoothing}: must be in [0, 1); 0 disables it")
-    if isinstance(class_weights, str):
-        raise InputError(f"class_weights={class_weights!r}: resolve it with the data first (jaxcnn.tasks.resolve_task)")
-    if class_weights is not None:
+    if isinstance(class_weights, tuple):
         _check_weights(class_weights)
 
     def target(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Compute loss and weight of each example as if it had this label alone."""
+        if isinstance(class_weights, str):
+            raise InputError(
+                f"class_weights={class_weights!r}: it needs the data; call jaxcnn.tasks.resolve_task first"
+            )
         if class_weights is None:
             return cross_entropy(logits, labels, smoothing), jnp.ones(len(labels), jnp.float32)
         if len(class_weights) != logits.shape[-1]:
@@ -136,7 +138,9 @@ def _save(predictions: Arrays, split: Arrays) -> dict[str, np.ndarray]:
 def _describe(prediction: Arrays, class_names: Sequence[str], top: int) -> dict[str, Any]:
     row = prediction["probabilities"]
     best = [(str(class_names[i]), float(row[i])) for i in np.argsort(-row)[: max(top, 1)]]
-    return {"name": best[0][0], "probability": best[0][1], "top": best}
+    listed = ", ".join(f"{name} {share:.3f}" for name, share in best)
+    text = f"{best[0][0]} {best[0][1]:.3f}   (top {len(best)}: {listed})"
+    return {"text": text, "name": best[0][0], "probability": best[0][1], "top": best}
 
 
 register_task(Classification, classification, _resolve)

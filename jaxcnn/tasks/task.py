@@ -33,7 +33,8 @@ class Task(NamedTuple):
         decode: outputs -> predictions per example.
         metrics: summed sums (floats, on the host) -> metrics (floats).
         save: (predictions, split), arrays of all examples -> the arrays that predictions.npz holds.
-        describe: (prediction of one image, class names, number of alternatives) -> what a user reads, plain values.
+        describe: (prediction of one image, class names, number of alternatives) -> plain values by name, and `text`, a
+            line for the console.
         test_flips: Evaluate on the mean of the outputs of an image and of its mirror image.
     """
 
@@ -88,7 +89,7 @@ def resolve_task(config: TaskConfig, train: Arrays, class_names: Sequence[str]) 
 
 
 def make_task(config: TaskConfig) -> Task:
-    """Make the task of a resolved config.
+    """Make the task of a config; its loss needs a resolved one.
 
     Raises:
         InputError: The task is not registered, or an option is out of range.

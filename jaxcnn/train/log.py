@@ -24,10 +24,6 @@ class Writer(Protocol):
         """Report one epoch."""
         ...
 
-    def rewind(self, epoch: int) -> None:
-        """Forget the epochs after this one: they are trained, and reported, again."""
-        ...
-
 
 class JsonLines:
     """One JSON object a line, whole or not at all, the file synchronised after each."""
@@ -41,10 +37,6 @@ class JsonLines:
             file.write(json.dumps(dict(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
-
-    def rewind(self, epoch: int) -> None:
-        """Remove the lines of later epochs."""
-        self.read(up_to_epoch=epoch)
 
     def read(self, up_to_epoch: int) -> list[dict[str, Any]]:
         """The records of the first epochs; later ones, and a half-written last line, are removed.
@@ -84,9 +76,6 @@ class TensorBoard:
             if isinstance(value, int | float) and name not in ("epoch", "step"):
                 self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
         self._writer.flush()
-
-    def rewind(self, epoch: int) -> None:
-        """Nothing: an event file loses nothing, and these epochs' points are drawn twice."""
 
 
 class Bar(AbstractContextManager["Bar"]):

@@ -57,8 +57,6 @@ class Programs(NamedTuple):
             axis, which `join` makes and `part` takes apart.
         join: One tree a member -> one tree.
         part: One tree -> one a member.
-        halting: The same with steps that halt at a loss or gradients that are not finite, where these only report the
-            former (see `make_train_step`): when one has, the steps since the last save are made again with those.
     """
 
     mode: str
@@ -72,7 +70,6 @@ class Programs(NamedTuple):
     members: int = 1
     join: Callable[[Sequence[Any]], Any] = _only
     part: Callable[[Any], list[Any]] = _as_list
-    halting: Programs | None = None
 
     @property
     def record(self) -> dict[str, Any]:
