@@ -45,7 +45,7 @@ def quiet_start(*, import_main: bool = False) -> Iterator[None]:
 
 
 def exit_with_parent(code: int) -> None:
-    """Make this process, a child of `multiprocessing`, exit with a code as soon as its parent has ended or was killed."""
+    """Make this child process (of `multiprocessing`) exit with a code once its parent has ended or was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
 

@@ -7,22 +7,19 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import SIGNALS, exit_with_parent, quiet_start
 from jaxcnn.runtime.signals import Interrupted, graceful
-from jaxcnn.study.execution.worker import FamilyFunction, work
+from jaxcnn.study.execution.worker import INTERRUPTED, FamilyFunction, attempt, check_answer, work
 from jaxcnn.study.plan import Plan
 
 POLL_SECONDS, STOP_SECONDS = 0.5, 30
-BAD_INPUT, FAILED, STOPPED = 2, 1, 130
-RESUME = "interrupted; finished runs are kept; run the same command again to resume"
-FAILURE = "a worker of the study failed; see its traceback above"
 
 
 def work_locally(
@@ -47,45 +44,53 @@ def work_locally(
     context = multiprocessing.get_context("spawn")
     messages = context.SimpleQueue()
     workers = [
-        context.Process(target=_worker, args=(plan, directory, family, number, count, messages), daemon=True)
+        context.Process(target=_serve, args=(plan, directory, family, number, count, messages), daemon=True)
         for number in range(count)
     ]
+    answers: list[tuple[str, Any]] = []
     with graceful() as interrupted:
         try:
             with quiet_start(import_main=family is not None and family.__module__ == "__main__"):
                 for worker in workers:
                     worker.start()
             while any(worker.is_alive() for worker in workers):
-                if interrupted() or any(worker.exitcode not in (None, 0) for worker in workers):
+                if interrupted() or any(worker.exitcode for worker in workers):
                     break
                 refresh()
                 wait([worker.sentinel for worker in workers if worker.is_alive()], POLL_SECONDS)
+                _receive(messages, answers)
         finally:
-            first_codes = [worker.exitcode for worker in workers]
+            codes = [worker.exitcode for worker in workers]
             _stop(workers)
-        stopped = interrupted()
-    if not messages.empty():
-        raise InputError(messages.get())
-    _judge(first_codes, [worker.exitcode for worker in workers], stopped)
+        _receive(messages, answers)
+        judge(answers, codes, interrupted=interrupted())
 
 
-def _judge(first_codes: Sequence[int | None], codes: Sequence[int | None], interrupted: bool) -> None:
-    """Raise the error that the workers' exit codes stand for.
+def judge(answers: Sequence[tuple[str, Any]], codes: Sequence[int | None], *, interrupted: bool) -> None:
+    """Raise the error that ended a study's local workers, if any.
 
     Args:
-        first_codes: Exit codes before the remaining workers (None) were stopped.
-        codes: Exit codes of all workers.
+        answers: What the workers sent (see `attempt`).
+        codes: Exit codes of all workers before the remaining ones (None) were stopped.
         interrupted: A signal arrived here.
     """
-    if interrupted or (STOPPED in codes and not any(code not in (None, 0, STOPPED) for code in first_codes)):
-        raise Interrupted(RESUME, resumable=True)
-    if killed := [-code for code in first_codes if code is not None and code < 0]:
+    for answer in answers:
+        check_answer(*answer)
+    killed = [-code for code in codes if code is not None and code < 0]
+    if interrupted or (not killed and any(kind == "interrupted" for kind, _ in answers)):
+        raise Interrupted(INTERRUPTED, resumable=True)
+    if killed:
         raise InputError(
             f"workers={len(codes)}: the system ended one of them by signal {killed[0]}, perhaps for lack of memory; "
             "finished runs are kept; run the same command again, with fewer workers if memory is short"
         )
     if any(codes):
-        raise RuntimeError(FAILURE)
+        raise RuntimeError("a worker of the study failed to start; see its message above")
+
+
+def _receive(messages: Any, answers: list[tuple[str, Any]]) -> None:
+    while not messages.empty():
+        answers.append(messages.get())
 
 
 def _stop(workers: Sequence[BaseProcess]) -> None:
@@ -102,25 +107,21 @@ def _stop(workers: Sequence[BaseProcess]) -> None:
             worker.join()
 
 
-def _worker(
-    plan: Plan, directory: Path, family: FamilyFunction | None, number: int, count: int, messages: object
-) -> None:
+def _serve(plan: Plan, directory: Path, family: FamilyFunction | None, number: int, count: int, messages: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once.
-    exit_with_parent(STOPPED)
-    try:
+    exit_with_parent(1)
+    if hasattr(os, "sched_setaffinity") and (share := sorted(os.sched_getaffinity(0))[number::count]):
+        os.sched_setaffinity(0, share)
+
+    def task() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        if hasattr(os, "sched_setaffinity") and (share := sorted(os.sched_getaffinity(0))[number::count]):
-            os.sched_setaffinity(0, share)
         work(plan, directory, family=family, worker=(number, count))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Nothing is left to interrupt.
-    except InputError as error:
-        messages.put(str(error))  # type: ignore[attr-defined]
-        sys.exit(BAD_INPUT)
-    except KeyboardInterrupt:
-        sys.exit(STOPPED)
-    except BaseException:
-        traceback.print_exc()
-        sys.exit(FAILED)
+
+    kind, value = attempt(task)
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    messages.put((kind, value))
+    sys.exit(kind != "done")
 
 
 def importable(family: FamilyFunction | None) -> bool:

@@ -12,11 +12,9 @@ import sys
 import tempfile
 import threading
 import time
-import traceback
 import uuid
 import warnings
 from _thread import interrupt_main
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -33,18 +31,17 @@ from jaxcnn.runtime.processes import keep_to_cores
 from jaxcnn.runtime.signals import Interrupted, graceful
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.execution.estimate import arm_costs
-from jaxcnn.study.execution.local import FAILURE, POLL_SECONDS, RESUME, STOP_SECONDS
+from jaxcnn.study.execution.local import POLL_SECONDS, STOP_SECONDS
 from jaxcnn.study.execution.locks import FOLDER, claim
-from jaxcnn.study.execution.worker import FamilyFunction, Reader, work
+from jaxcnn.study.execution.worker import INTERRUPTED, FamilyFunction, Reader, attempt, check_answer, work
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.plan_file import identity, load_plan
-from jaxcnn.study.schedule import agenda
+from jaxcnn.study.schedule import next_runs
 
-MOST_DEATHS = 4
-"""Deaths of the workers of one slot, with no run finished in between, that end the study."""
+MOST_DEATHS = 3
+"""Largest number of deaths per worker while no run is finished."""
 WATCH_SECONDS = 1.0
 SEEN_SECONDS = 180.0
-"""Time after which a finished run must be visible to the driver; network file systems may be a minute late."""
+"""Time until a finished run must be visible to the driver; network file systems may be a minute late."""
 MEMORY_SHARE = 0.75
 """Share of a GPU's memory that JAX takes by default."""
 CARRIED = ("JAX", "XLA_", "TFDS_", "MALLOC_")
@@ -58,7 +55,6 @@ try:
 except Exception as error:
     sys.exit(print(error) or 1)
 """
-ELSEWHERE = "put the study on a file system that all nodes share"
 
 
 class Cluster(NamedTuple):
@@ -69,36 +65,10 @@ class Cluster(NamedTuple):
     gpus: float
 
 
-class Place(NamedTuple):
-    """What a worker on any node must have before it starts.
-
-    Args:
-        directory: The study's folder, as the driver names it.
-        plan: Identity of its plan.
-        home: The driver's working directory; paths of data may be relative to it.
-        cores: Number of cores.
-        gpus: Number of GPUs.
-        driver: Name of the claim that the driver holds while there is work.
-    """
-
-    directory: Path
-    plan: str
-    home: Path
-    cores: int
-    gpus: float
-    driver: str
-
-    @property
-    def abandoned(self) -> bool:
-        """Whether the driver's claim is free."""
-        with claim(self.directory, self.driver) as free:
-            return free
-
-
 def work_on_ray(
     cluster: Cluster, plan: Plan, directory: Path, family: FamilyFunction | None, refresh: Callable[[], None]
 ) -> None:
-    """Start a worker on every slot of the cluster and wait until all runs are finished.
+    """Start a worker on every slot of a cluster and wait until all runs are finished.
 
     Args:
         cluster: The cluster.
@@ -116,31 +86,31 @@ def work_on_ray(
 
     def pending() -> list[str]:
         refresh()
-        paths = [item.path for item in agenda(plan, read).todo]
+        paths = [each.path for each in next_runs(plan, read).pending]
         return sorted(paths, key=lambda path: not (directory / path / "config.json").exists())
 
     def task(number: int, count: int) -> Callable[[], None]:
         return partial(work, plan, directory.resolve(), family=family, worker=(number, count), together=together)
 
-    _host(cluster, plan, directory, task, pending)
+    _host(cluster, directory, task, pending)
     deadline = time.monotonic() + SEEN_SECONDS
     while late := pending():
         if time.monotonic() > deadline:
-            raise InputError(f"out={directory}: a worker finished {late[0]}, which is not visible here; {ELSEWHERE}")
+            raise InputError(
+                f"out={directory}: a worker finished {late[0]}, which is not visible here; put the study on a file "
+                "system that all nodes share"
+            )
         time.sleep(POLL_SECONDS)
 
 
-def costs_on_ray(
-    cluster: Cluster, plan: Plan, directory: Path, family: FamilyFunction | None
-) -> tuple[StepCost, ...]:
-    """Return the cost of a step of every arm, measured by one worker; raises as `work_on_ray`."""
+def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: FamilyFunction | None) -> tuple[StepCost, ...]:
+    """Return the cost of a step of every arm, measured by one worker; raise as `work_on_ray`."""
     measure = partial(arm_costs, plan, family=family)
-    return _host(cluster, plan, directory, lambda number, count: measure, lambda: ["costs of the steps"])
+    return _host(cluster, directory, lambda number, count: measure, lambda: ["costs of the steps"])
 
 
 def _host(
     cluster: Cluster,
-    plan: Plan,
     directory: Path,
     task: Callable[[int, int], Callable[[], Any]],
     pending: Callable[[], Sequence[str]],
@@ -149,19 +119,18 @@ def _host(
 
     Args:
         cluster: The cluster.
-        plan: The study.
-        directory: Its folder.
+        directory: The study's folder.
         task: Number of a worker and number of workers -> a function without arguments.
-        pending: Returns the names of what is unfinished, those begun first; there are no more workers than names.
+        pending: Returns names of what is unfinished, those begun first. There are no more workers than names.
     """
     ray, driver = cluster.ray, f"driver-{uuid.uuid4().hex[:12]}"
-    place = Place(directory.resolve(), identity(plan), Path.cwd(), cluster.cores, cluster.gpus, driver)
     remote: Any = ray.remote(serve).options(
         num_cpus=cluster.cores, num_gpus=cluster.gpus, max_retries=0,
         runtime_env={"env_vars": environment(cluster.gpus, os.environ)},
     )  # fmt: skip
+    place = (directory.resolve(), driver, Path.cwd(), cluster.cores, cluster.gpus)
     tasks: dict[Any, int] = {}
-    deaths, unfinished = Counter[int](), set[str]()
+    deaths, unfinished = 0, set[str]()
     with graceful() as interrupted:
         try:
             with claim(directory, driver):
@@ -169,22 +138,22 @@ def _host(
                     names = pending()
                     count = max(1, min(slots(cluster.cores, cluster.gpus, _nodes(ray)), len(names)))
                     for number in set(range(count)) - set(tasks.values()):
-                        ref = remote.options(name=f"jaxcnn worker {number}").remote(place, task(number, count))
-                        tasks[ref] = number
-                    for ref in ray.wait(list(tasks), timeout=POLL_SECONDS)[0]:
-                        number, (value, death) = tasks.pop(ref), _answer(ray, ref)
-                        if not death:
+                        worker = remote.options(name=f"jaxcnn worker {number}")
+                        tasks[worker.remote(*place, task(number, count))] = number
+                    for ended in ray.wait(list(tasks), timeout=POLL_SECONDS)[0]:
+                        del tasks[ended]
+                        kind, value = _answer(ray, ended)
+                        if kind == "done":
                             return value
-                        if unfinished != set(names):
-                            unfinished, deaths = set(names), Counter()
-                        deaths[number] += 1
-                        if deaths[number] == MOST_DEATHS:
+                        # The worker died, or something else than this driver interrupted it.
+                        deaths, unfinished = deaths + 1 if unfinished == set(names) else 1, set(names)
+                        if deaths > MOST_DEATHS * count:
                             raise InputError(
-                                f"{names[0]}: workers died {deaths.total()} times and none finished it, the last by "
-                                f"{death}, perhaps for lack of memory; finished runs are kept; run the same command "
-                                "again, with more cores_per_run if nodes are short of memory"
+                                f"{names[0]}: {deaths} workers died and none finished it, the last by {value}, perhaps "
+                                "for lack of memory; finished runs are kept; run the same command again, with more "
+                                "cores_per_run if nodes are short of memory"
                             )
-            raise Interrupted(RESUME, resumable=True)
+            raise Interrupted(INTERRUPTED, resumable=True)
         finally:
             # Workers save and stop. None is cancelled: Ray ends a driver that cancels a task which is about to return.
             if tasks:
@@ -192,74 +161,70 @@ def _host(
             (directory / FOLDER / f"{driver}.lock").unlink(missing_ok=True)
 
 
-def _answer(ray: ModuleType, ref: Any) -> tuple[Any, str]:
-    """Return a task's (value, how its worker died), or raise its error."""
+def _answer(ray: ModuleType, ended: Any) -> tuple[str, Any]:
+    """Return a task's answer (see `attempt`), or ("died", how); raise the error of one that refused or failed."""
     try:
-        kind, value = ray.get(ref)
-    except ray.exceptions.RayTaskError:  # Not even `serve` could start.
+        kind, value = ray.get(ended)
+    except ray.exceptions.RayTaskError:  # `serve` itself could not run.
         raise
     except ray.exceptions.RayError as error:
-        kind, value = "dead", type(error).__name__
-    if kind == "refused":
-        raise InputError(value)
-    if kind == "failed":
-        sys.stderr.write(value)
-        raise RuntimeError(FAILURE)
-    return (None, value) if kind == "dead" else (value, "")
+        return "died", type(error).__name__
+    check_answer(kind, value)
+    return kind, value
 
 
-def serve(place: Place, task: Callable[[], Any]) -> tuple[str, Any]:
-    """Run a task on a node, and interrupt it, as Ctrl-C would, once the driver's claim is free.
+def serve(
+    directory: Path, driver: str, home: Path, cores: int, gpus: float, task: Callable[[], Any]
+) -> tuple[str, Any]:
+    """Call a task on a node, and interrupt it, as Ctrl-C would, once the driver's claim is free.
+
+    Args:
+        directory: The study's folder, as the driver names it.
+        driver: Name of the claim that the driver holds while there is work.
+        home: The driver's working directory: paths of data may be relative to it.
+        cores: Number of cores to keep to if there are no GPUs.
+        gpus: Number of GPUs.
+        task: The task.
 
     Returns:
-        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("dead", how): an exception
-        would lose its class on the way.
+        The answer (see `attempt`). A node that does not see the study, or its GPU, refuses.
     """
-    over = threading.Event()
+
+    def abandoned() -> bool:
+        with claim(directory, driver) as free:
+            return free
 
     def watch() -> None:
         while not over.wait(WATCH_SECONDS):
             with suppress(OSError, InputError):  # A file system may be away for a moment.
-                if place.abandoned:
-                    return interrupt_main()
+                if abandoned():
+                    interrupt_main()
+                    over.set()
 
-    watcher = threading.Thread(target=watch, daemon=True)
-    try:
-        _prepare(place)
+    def watched() -> Any:
+        with suppress(OSError):  # A node may not have that folder; data named by a full path need none.
+            os.chdir(home)
+        if not (directory / FOLDER / f"{driver}.lock").exists() or abandoned():
+            raise InputError(
+                f"out={directory}: the study, or its driver's lock, is not visible on node {platform.node()}; put it "
+                "on a file system that all nodes share and that locks files for all of them, such as NFS 4"
+            )
+        if not gpus:
+            keep_to_cores(cores, Path(tempfile.gettempdir()) / f"jaxcnn-cores-{os.getuid()}")
+        elif jax.default_backend() == "cpu":
+            raise InputError(
+                f"gpus_per_run={gpus:g}: JAX finds no GPU on node {platform.node()}; install jaxcnn[gpu] there, or "
+                "give gpus_per_run=0"
+            )
         watcher.start()
         try:
-            return "done", task()
+            return task()
         finally:
             over.set()
             watcher.join()
-    except InputError as error:
-        return "refused", str(error)
-    except KeyboardInterrupt:
-        return "dead", "an interrupt"
-    except Exception:
-        return "failed", traceback.format_exc()
 
-
-def _prepare(place: Place) -> None:
-    """Refuse a node that does not see the study or lacks a GPU; take the driver's folder, and cores of its own."""
-    with suppress(OSError):  # A node may not have that folder; data named by a full path need none.
-        os.chdir(place.home)
-    where = f"out={place.directory}: on node {platform.node()}, a worker of the cluster,"
-    try:
-        plan = load_plan(place.directory)
-    except InputError as error:
-        raise InputError(f"{where} the folder is not this study ({error}); {ELSEWHERE}") from None
-    if identity(plan) != place.plan:
-        raise InputError(f"{where} the folder holds another study; {ELSEWHERE}")
-    if place.abandoned:
-        raise InputError(f"{where} the driver's lock is not visible; {ELSEWHERE} and that locks files, such as NFS 4")
-    if not place.gpus:
-        keep_to_cores(place.cores, Path(tempfile.gettempdir()) / f"jaxcnn-cores-{os.getuid()}")
-    elif jax.default_backend() == "cpu":
-        raise InputError(
-            f"gpus_per_run={place.gpus:g}: JAX finds no GPU on node {platform.node()}; install jaxcnn[gpu] there, or "
-            "give gpus_per_run=0"
-        )
+    over, watcher = threading.Event(), threading.Thread(target=watch, daemon=True)
+    return attempt(watched)
 
 
 def check_ray(config: StudyConfig, family: FamilyFunction | None) -> None:
@@ -277,9 +242,10 @@ def check_ray(config: StudyConfig, family: FamilyFunction | None) -> None:
         raise InputError(f"gpus_per_run={gpus}: give 0, a part of one GPU such as 0.5, or a whole number")
     if address is not None and "://" in address:
         raise InputError(f"ray_address={address!r}: give HOST:PORT of the cluster's head (default port 6379), or auto")
-    ray = _ray()
     try:
-        ray.cloudpickle.dumps(family)
+        _ray().cloudpickle.dumps(family)
+    except InputError:
+        raise
     except Exception as error:
         raise InputError(
             f"family={getattr(family, '__qualname__', family)}: Ray cannot pickle it for its workers ({error}); define "
@@ -301,10 +267,10 @@ def share(config: StudyConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[in
     if gpus is None:
         gpus = 1.0 if any(node.get("GPU", 0) >= 1 for node in nodes) else 0.0
     if slots(count, gpus, nodes) < 1:
-        largest = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes[:3])
+        first = ", ".join(f"{node.get('CPU', 0):g} cores and {node.get('GPU', 0):g} GPUs" for node in nodes[:3])
         raise InputError(
             f"cores_per_run={count}, gpus_per_run={gpus:g}: no node of the cluster has that many ({len(nodes)} nodes: "
-            f"{largest}{', ...' * (len(nodes) > 3)}); give smaller numbers"
+            f"{first}{', ...' * (len(nodes) > 3)}); give smaller numbers"
         )
     return count, gpus
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
@@ -14,24 +16,24 @@ import jax
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
-from jaxcnn.models import module_record
-from jaxcnn.records import as_record
 from jaxcnn.run import run, run_members
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.members import TooMany
+from jaxcnn.run.runner import run_record
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.execution.journal import note
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.run_files import check_run
-from jaxcnn.study.schedule import Agenda, Item, Metrics, agenda, config_of
+from jaxcnn.study.result import check_run
+from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config
 from jaxcnn.study.stage_files import store_stages
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
 TOGETHER = 16
 """Largest number of runs in one program on an accelerator; fewer where its memory is short."""
+INTERRUPTED = "interrupted; finished runs are kept; run the same command again to resume"
 
 
 def processes(workers: int | None) -> int:
@@ -43,7 +45,7 @@ def processes(workers: int | None) -> int:
     if workers is None:
         return cores() if jax.default_backend() == "cpu" else 1
     if workers < 1:
-        raise InputError(f"workers={workers}: must be at least 1, or leave it out")
+        raise InputError(f"workers={workers}: must be at least 1")
     return workers
 
 
@@ -72,29 +74,29 @@ class Reader:
         self._plan, self._directory, self._family = plan, directory, family
         self._metrics: dict[str, Metrics] = {}
 
-    def __call__(self, item: Item) -> Metrics | None:
+    def __call__(self, study_run: StudyRun) -> Metrics | None:
         """Return the metrics of a run, None while it is not finished.
 
         Raises:
-            InputError: The folder holds another run than this item's, or a damaged one.
+            InputError: The folder holds another run, or a damaged one.
         """
-        if item.path not in self._metrics:
-            folder = RunFolder(self._directory / item.path)
+        if study_run.path not in self._metrics:
+            folder = RunFolder(self._directory / study_run.path)
             if not folder.finished:
                 return None
-            record = as_record(config_of(self._plan, item))
-            if item.arm.spec is None:
-                module = module_of(item.arm, self._family)
-                record["model"] = folder.read("config.json").get("model") if module is None else module_record(module)
+            module = module_of(study_run.arm, self._family)
+            record = run_record(run_config(self._plan, study_run), module)
+            if study_run.arm.spec is None and module is None:
+                record["model"] = folder.read("config.json").get("model")
             if difference := folder.difference(record):
                 raise InputError(
                     f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
                     "delete that folder and run the study again, which trains it anew"
                 )
-            result = folder.read_result()
-            check_run(result, folder.path / "result.json", "its run", REMEDY, tested=item.stage == "runs")
-            self._metrics[item.path] = result["metrics"]
-        return self._metrics[item.path]
+            result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
+            check_run(result.metrics, result.history, result.seconds, path, "its run", REMEDY, tested=tested)
+            self._metrics[study_run.path] = result.metrics
+        return self._metrics[study_run.path]
 
 
 def work(
@@ -105,7 +107,7 @@ def work(
     dataset: Dataset | None = None,
     worker: tuple[int, int] = (0, 1),
     together: int | None = None,
-    on_epoch: Callable[[Agenda], None] | None = None,
+    on_epoch: Callable[[], None] = lambda: None,
 ) -> None:
     """Train the runs of a study that no other worker has claimed, until all runs are finished.
 
@@ -114,10 +116,10 @@ def work(
         directory: Its folder.
         family: The user-defined family of the arms.
         dataset: Its images. Default: loaded before the first run.
-        worker: Number of this worker and number of workers: they start at different arms, and share a stage's runs.
+        worker: Number of this worker and number of workers: they start at different arms and share a stage's runs.
         together: Largest number of runs of one arm and stage in one program. Default: 1 on a CPU, where that is
             faster, and several on an accelerator.
-        on_epoch: Called with the agenda after each epoch trained here.
+        on_epoch: Called after each epoch trained here.
 
     Raises:
         InputError: A run refuses its settings, or a folder holds something else than the plan says.
@@ -127,32 +129,63 @@ def work(
     if together is None:
         one = jax.default_backend() == "cpu" or plan.base.parallel not in ("auto", "jit")
         together = 1 if one else TOGETHER
-    while (now := agenda(plan, read)).todo:
-        store_stages(directory, plan, now)
-        most = min(together, -(-len(now.todo) // count))  # No accelerator is idle for the sake of larger programs.
-        for item in _ordered(now.todo, compiled, number / count):
+    while (now := next_runs(plan, read)).pending:
+        store_stages(directory, now)
+        most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
+        for first in _by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
-                if items := _claimed(claims, directory, item, now.todo, read, most):
+                if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, items, family, dataset, partial(on_epoch, now) if on_epoch else None)
-                    compiled = [item.arm, *(arm for arm in compiled if arm != item.arm)]
+                    _train(plan, directory, claimed, family, dataset, on_epoch)
+                    compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
         else:
             time.sleep(WAIT_SECONDS)  # All remaining runs of this stage are claimed by other workers.
 
 
-def _claimed(
-    claims: ExitStack, directory: Path, first: Item, todo: Sequence[Item], read: Reader, most: int
-) -> list[Item]:
+def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
+    """Call a function in a worker process.
+
+    Returns:
+        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
+        interrupt"): an exception would lose its class on the way to the parent process.
+    """
+    try:
+        return "done", task()
+    except InputError as error:
+        return "refused", str(error)
+    except KeyboardInterrupt:
+        return "interrupted", "an interrupt"
+    except BaseException:
+        return "failed", traceback.format_exc()
+
+
+def check_answer(kind: str, value: Any) -> None:
+    """Raise the error that a worker's answer stands for.
+
+    Raises:
+        InputError: The worker refused its input.
+        RuntimeError: It failed; its traceback is on stderr.
+    """
+    if kind == "refused":
+        raise InputError(value)
+    if kind == "failed":
+        sys.stderr.write(value)
+        raise RuntimeError("a worker of the study failed; see its traceback above")
+
+
+def _claim(
+    claims: ExitStack, directory: Path, first: StudyRun, pending: Sequence[StudyRun], read: Reader, most: int
+) -> list[StudyRun]:
     """Claim a run and others of its arm and stage, which differ in seed and setting only; none if it is not free."""
-    alike = [item for item in todo if item != first and (item.stage, item.arm) == (first.stage, first.arm)]
-    claimed: list[Item] = []
-    for item in [first, *alike]:
-        if len(claimed) < most and claims.enter_context(claim(directory, item.path)):
-            with suppress(OSError):
-                os.scandir(directory / item.path).close()  # NFS: opening a folder refreshes what is known of its files.
-            if read(item) is None:
-                claimed.append(item)
+    alike = [each for each in pending if each != first and (each.stage, each.arm) == (first.stage, first.arm)]
+    claimed: list[StudyRun] = []
+    for each in [first, *alike]:
+        if len(claimed) < most and claims.enter_context(claim(directory, each.path)):
+            with suppress(OSError):  # NFS: opening a folder refreshes what is known of its files.
+                os.scandir(directory / each.path).close()
+            if read(each) is None:
+                claimed.append(each)
         if not claimed:
             break
     return claimed
@@ -161,35 +194,35 @@ def _claimed(
 def _train(
     plan: Plan,
     directory: Path,
-    items: Sequence[Item],
+    study_runs: Sequence[StudyRun],
     family: FamilyFunction | None,
     dataset: Dataset,
-    after_epoch: Callable[[], None] | None,
+    on_epoch: Callable[[], None],
 ) -> None:
     options: dict[str, Any] = {
-        "model": module_of(items[0].arm, family),
+        "model": module_of(study_runs[0].arm, family),
         "dataset": dataset,
         "progress": False,
-        "on_epoch": lambda record: after_epoch() if after_epoch else None,
+        "on_epoch": lambda record: on_epoch(),
     }
-    configs, outs = [config_of(plan, item) for item in items], [directory / item.path for item in items]
-    if len(items) == 1:
+    configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
+    if len(study_runs) == 1:
         run(configs[0], out=outs[0], **options)
     else:
         try:
-            run_members(configs, outs, together=len(items), **options)
+            run_members(configs, outs, together=len(study_runs), **options)
         except TooMany as error:
             run_members(configs, outs, together=error.fit, **options)
-    for item in items:
-        note(directory, item.path)
+    for each in study_runs:
+        note(directory, each.path)
 
 
-def _ordered(items: Sequence[Item], compiled: Sequence[Arm], start: float) -> list[Item]:
-    """Sort by arm: those compiled here first, the latest before all; then the others from a share of the list on."""
-    order = {label: number for number, label in enumerate(dict.fromkeys(item.arm.label for item in items))}
+def _by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
+    """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on."""
+    order = {label: number for number, label in enumerate(dict.fromkeys(each.arm.label for each in study_runs))}
 
-    def rank(item: Item) -> tuple[int, int]:
-        known = compiled.index(item.arm) if item.arm in compiled else len(compiled)
-        return known, (order[item.arm.label] - int(start * len(order))) % len(order)
+    def rank(each: StudyRun) -> tuple[int, int]:
+        known = compiled.index(each.arm) if each.arm in compiled else len(compiled)
+        return known, (order[each.arm.label] - int(start * len(order))) % len(order)
 
-    return sorted(items, key=rank)
+    return sorted(study_runs, key=rank)
