@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Never, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from jaxcnn.errors import InputError
 
@@ -28,14 +28,15 @@ def as_record(value: Any) -> Any:
         kind = getattr(value, "kind", None)
         record = {each.name: as_record(getattr(value, each.name)) for each in fields(value)}
         return {"kind": kind, **record} if kind else record
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
+    content: Any = value
+    if hasattr(content, "_asdict"):
+        value = content._asdict()
     if isinstance(value, Mapping):
         return {str(key): as_record(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [as_record(item) for item in value]
     if hasattr(value, "tolist"):  # NumPy's and JAX's arrays and numbers
-        return as_record(value.tolist())
+        return as_record(content.tolist())
     if isinstance(value, Path):
         return str(value)
     return None if isinstance(value, float) and not math.isfinite(value) else value
@@ -75,7 +76,8 @@ def from_record(kind: type[T], record: Any, where: str = "config", remedy: str =
         )
     if missing := [name for name in _required(kind) if name not in record]:
         raise InputError(f"{where}: the field {missing[0]!r} is missing; {remedy}")
-    return kind(**{name: _value(value, hints[name], where, name, remedy) for name, value in record.items()})
+    make: Any = kind
+    return make(**{name: _value(value, hints[name], where, name, remedy) for name, value in record.items()})
 
 
 def check_choices(config: Any, prefix: str = "") -> None:
@@ -128,14 +130,15 @@ def _value(value: Any, hint: Any, where: str, name: str, remedy: str) -> Any:
         records = [each for each in inner if _is_record(each)]
         if records and value is not None:
             return _value(value, records[0], where, name, remedy)
-        hint = next((each for each in inner if _fits(value, each)), None)
+        hint = next((each for each in inner if _fits(value, each)), Never)
         origin, inner = get_origin(hint), get_args(hint)
-    if hint is None or not _fits(value, hint):
+    if hint is Never or not _fits(value, hint):
         raise InputError(f"{where}: {name}={shortened(value)} is not a value of that field; {remedy}")
+    content: Any = value
     if origin is tuple:
-        return tuple(_value(item, inner[0], where, f"{name}[{place}]", remedy) for place, item in enumerate(value))
+        return tuple(_value(item, inner[0], where, f"{name}[{place}]", remedy) for place, item in enumerate(content))
     if origin in (dict, Mapping):
-        return {key: _value(item, inner[1], where, f"{name}.{key}", remedy) for key, item in value.items()}
+        return {key: _value(item, inner[1], where, f"{name}.{key}", remedy) for key, item in content.items()}
     return value
 
 

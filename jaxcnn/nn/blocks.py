@@ -87,7 +87,7 @@ class BasicBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut, then ReLU."""
+        """Add the residual branch and the shortcut, then apply ReLU."""
         y = ConvNormAct(self.features, stride=self.stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
         y = ConvNormAct(self.features, act=False, zero_init=self.zero_init, axis_name=self.axis_name, name="conv2")(
             y, train, mask
@@ -122,7 +122,7 @@ class Bottleneck(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut, then ReLU."""
+        """Add the residual branch and the shortcut, then apply ReLU."""
         axis, out = self.axis_name, 4 * self.features
         y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
         y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
@@ -161,7 +161,7 @@ class PreActBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut; no activation after the sum."""
+        """Add the residual branch and the shortcut; no activation follows."""
         active = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train, mask))
         y = Conv(self.features, 3, stride=self.stride, padding=1, use_bias=False, name="conv1")(active)
         y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
@@ -181,7 +181,7 @@ class PreActBlock(nn.Module):
 
 
 def _survivors(block: BasicBlock | Bottleneck | PreActBlock, branch: jax.Array, train: bool) -> jax.Array:
-    """The residual branch under stochastic depth; a block without one has no such part."""
+    """Apply stochastic depth to the residual branch, if the block has it."""
     if not block.stochastic_depth:
         return branch
     return StochasticDepth(block.stochastic_depth, block.axis_name, name="survive")(branch, train)

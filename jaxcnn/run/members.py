@@ -67,9 +67,9 @@ def run_members(
         TooMany: More runs in one program than memory holds; an InputError that says how many fit.
         Interrupted: Ctrl-C; all runs under way are saved.
     """
-    outs = [None] * len(configs) if outs is None else [Path(out) for out in outs]
-    _check(configs, outs, together)
-    folders = [open_folder(config, out, model) for config, out in zip(configs, outs, strict=True)]
+    paths = [None] * len(configs) if outs is None else [Path(out) for out in outs]
+    _check(configs, paths, together)
+    folders = [open_folder(config, path, model) for config, path in zip(configs, paths, strict=True)]
     results = {i: load_result(each.path) for i, each in enumerate(folders) if each is not None and each.finished}
     todo = [i for i in range(len(configs)) if i not in results]
     if together is None:
@@ -78,7 +78,7 @@ def run_members(
     for first in range(0, len(todo), together):
         dataset = load(configs[0].data, progress=progress) if dataset is None else dataset
         chosen = todo[first : first + together]
-        jobs = [(configs[i], outs[i]) for i in chosen]
+        jobs = [(configs[i], paths[i]) for i in chosen]
         results |= zip(chosen, _train(jobs, model, dataset, progress, on_epoch), strict=True)
     return [results[i] for i in range(len(configs))]
 
@@ -122,15 +122,16 @@ def _train(
     progress: bool,
     on_epoch: Report | None,
 ) -> list[RunResult]:
-    """Runs that fit into one program. Those that stopped at different steps are trained apart."""
+    """Train runs that fit into one program, apart those that stopped at different steps."""
     if len(jobs) == 1:
         ((config, out),) = jobs
         return [run(config, out=out, model=model, dataset=dataset, progress=progress, on_epoch=on_epoch)]
     results: dict[int, RunResult] = {}
+    parts = assemble(replace(jobs[0][0], parallel="jit"), dataset, model)
     with ExitStack() as stack:
         runs: list[tuple[Run, RunFolder | None]] = []
         for config, out in jobs:
-            parts, folder = assemble(replace(config, parallel="jit"), dataset, model), open_folder(config, out, model)
+            folder = open_folder(config, out, model)
             runs.append((begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch), folder))
         for step in sorted({int(one.state.step) for one, _ in runs}):
             group = [i for i, (one, _) in enumerate(runs) if int(one.state.step) == step]

@@ -17,7 +17,7 @@ KERNEL_AS_MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), 
 
 
 def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
-    """The schedule as a factor of the peak rate: step -> number in [0, 1].
+    """Make the schedule as a factor of the peak rate: step -> number in [0, 1].
 
     Linear warm-up, then constant, steps, a straight line to zero, or half a cosine to zero (Loshchilov & Hutter 2017,
     without restarts).
@@ -40,7 +40,7 @@ def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
-    """An optax transformation; `learning_rate` and `weight_decay` are in `opt_state.hyperparams` as float32 arrays.
+    """Make an optax transformation whose `opt_state.hyperparams` hold `learning_rate` and `weight_decay` as arrays.
 
     SGD with (Nesterov) momentum, Adam, or Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
     networks"): the momentum of a convolution's kernel, as a matrix of height * width * in rows and `out` columns, keeps
@@ -89,7 +89,7 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
 
 
 def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
-    """From gradients to the direction of a step, before rates."""
+    """Make the transformation from gradients to the direction of a step, before rates."""
     if config.name == "adam":
         return optax.scale_by_adam()
     momentum = optax.trace(config.momentum, nesterov=config.nesterov) if config.momentum else optax.identity()
@@ -107,13 +107,13 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
 
 
 def _paths(params: Any) -> list[str]:
-    """Paths such as "block1/conv/kernel", in the order of the leaves."""
+    """Return paths such as "block1/conv/kernel", in the order of the leaves."""
     leaves = jax.tree_util.tree_leaves_with_path(params)
     return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
 
 
 def _ending(params: Any, names: tuple[str, ...]) -> Any:
-    """Which parameters' paths end in one of the names: a tree of booleans."""
+    """Return a tree of booleans: whether a parameter's path ends in one of the names."""
     found = [any(f"/{path}".endswith(f"/{name}") for name in names) for path in _paths(params)]
     return jax.tree.unflatten(jax.tree.structure(params), found)
 

@@ -94,7 +94,8 @@ def init_variables(module: linen.Module, input_shape: tuple[int, ...], key: jax.
 
 def weights_only(params: Any, batch_stats: Any, ema: Any) -> TrainState:
     """Return a state for evaluation: weights without an optimizer."""
-    return TrainState(np.int32(0), params, batch_stats, {}, np.int32(0), ema)
+    zero: Any = np.int32(0)
+    return TrainState(zero, params, batch_stats, {}, zero, ema)
 
 
 def make_init(

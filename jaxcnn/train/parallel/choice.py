@@ -1,4 +1,4 @@
-"""Which way of driving the step a run gets."""
+"""Choose how a run's step is parallelised."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MODES = ("jit", "pmap", "sharded")
 
 
 def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
-    """jit, pmap or sharded: auto takes sharded where there are several accelerators or hosts, and jit on a CPU.
+    """Resolve the mode: auto is sharded where there are several accelerators or hosts, and jit elsewhere.
 
     Virtual CPU devices share the same cores, so they are used only where that is asked for.
 
@@ -34,7 +34,7 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
 
 
 def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
-    """Whether stretches of steps become one program: None says yes on an accelerator that holds the training split.
+    """Decide whether to run many steps in one compiled call; None: on an accelerator that holds the training split.
 
     Args:
         scan: As asked for.

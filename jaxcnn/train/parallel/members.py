@@ -18,7 +18,7 @@ from jaxcnn.train.step import EvalStep, TrainStep
 def member_programs(
     train: TrainStep, evaluate: EvalStep, members: int, *, scan: bool = False, deterministic: bool = False
 ) -> Programs:
-    """One program that trains several runs on one device, each with its own state, key and order of examples.
+    """Make one program that trains several runs on one device, each with its own state, key and order of examples.
 
     Seeds, learning rates and weight decays are arrays, so members may differ in them; all else is one program. On a CPU
     this is slower than one run after another: kernels that differ between members become grouped convolutions.
@@ -54,7 +54,7 @@ def member_programs(
 
 
 def _stack(parts: Sequence[Any]) -> Any:
-    """Leaf by leaf; on the host what lies on the host."""
+    """Stack trees leaf by leaf; host arrays stay on the host."""
 
     def stack(*leaves: Any) -> Any:
         return jnp.stack(leaves) if isinstance(leaves[0], jax.Array) else np.stack(leaves)

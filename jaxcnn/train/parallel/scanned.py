@@ -1,4 +1,4 @@
-"""Stretches of steps as one program: the step under `lax.scan`, its batches gathered from data on the device."""
+"""Many steps in one compiled call: the step under `lax.scan`, its batches gathered from data on the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Scanned = Callable[..., tuple[TrainState, Sums]]
 
 
 def scanned(train: TrainStep) -> Scanned:
-    """The pure function that makes as many steps as there are rows of indices, without a word to the host.
+    """Make the pure function that trains one step per row of indices, without returning to the host.
 
     Convolutions inside a scan are many times slower on a CPU; on an accelerator a step of a small network takes less
     time than its dispatch, which this saves.

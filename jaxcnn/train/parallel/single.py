@@ -22,7 +22,7 @@ from jaxcnn.train.step import EvalStep, TrainStep
 
 
 def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
-    """jit on the default device.
+    """Drive the steps by jit on the default device.
 
     Args:
         train: The step, made without an axis name.
@@ -45,7 +45,7 @@ def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, d
 
 
 def feed(arrays: Arrays) -> Feed:
-    """Batches gathered on the device where it holds the split, else on the host."""
+    """Return the function that gathers batches, on the device where it holds the split, else on the host."""
     if not resident(arrays):
         return lambda indices, mask: jax.device_put(gather(arrays, indices, mask))
     on_device = jax.device_put(dict(arrays))
@@ -53,7 +53,7 @@ def feed(arrays: Arrays) -> Feed:
 
 
 def held(stretch: Scanned) -> Callable[[Arrays], Stretch]:
-    """A scanned program with its data laid on the device once."""
+    """Return a scanned program with its data placed on the device once."""
 
     def over(arrays: Arrays) -> Stretch:
         on_device = jax.device_put(dict(arrays))
