@@ -40,8 +40,9 @@ def study_identity(directory: Path) -> str:
     record = _read(directory)
     if record["format"] == FORMAT:
         return seal(identity(record))
-    base = {**record["base"], "data": {k: v for k, v in record["base"]["data"].items() if k != "data_dir"}}
-    return seal({name: value for name, value in record.items() if name != "command"} | {"base": base})
+    data = {name: value for name, value in record["base"].get("data", {}).items() if name != "data_dir"}
+    rest = {name: value for name, value in record.items() if name != "command"}
+    return seal(rest | {"base": record["base"] | {"data": data}})
 
 
 def load_plan(directory: Path) -> Plan:
