@@ -124,10 +124,9 @@ def _host(
         pending: Returns names of what is unfinished, those begun first. There are no more workers than names.
     """
     ray, driver = cluster.ray, f"driver-{uuid.uuid4().hex[:12]}"
-    remote: Any = ray.remote(serve).options(
-        num_cpus=cluster.cores, num_gpus=cluster.gpus, max_retries=0,
-        runtime_env={"env_vars": environment(cluster.gpus, os.environ)},
-    )  # fmt: skip
+    remote: Any = ray.remote(serve)
+    options = {"num_cpus": cluster.cores, "num_gpus": cluster.gpus, "max_retries": 0}
+    options["runtime_env"] = {"env_vars": environment(cluster.gpus, os.environ)}
     place = (directory.resolve(), driver, Path.cwd(), cluster.cores, cluster.gpus)
     tasks: dict[Any, int] = {}
     deaths, unfinished = 0, set[str]()
@@ -138,7 +137,7 @@ def _host(
                     names = pending()
                     count = max(1, min(slots(cluster.cores, cluster.gpus, _nodes(ray)), len(names)))
                     for number in set(range(count)) - set(tasks.values()):
-                        worker = remote.options(name=f"jaxcnn worker {number}")
+                        worker = remote.options(name=f"jaxcnn worker {number}", **options)
                         tasks[worker.remote(*place, task(number, count))] = number
                     for ended in ray.wait(list(tasks), timeout=POLL_SECONDS)[0]:
                         del tasks[ended]
