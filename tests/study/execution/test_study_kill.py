@@ -28,7 +28,10 @@ from tests.study.small import (
     wait_until,
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks at processes through /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks at processes through /proc"),
+]
 KILLS = 11
 
 
@@ -173,4 +176,6 @@ def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     assert process.returncode == RESUMABLE, error
     stage, sentence = error.splitlines()
     assert stage.startswith("tuning every arm alike: 0 of about")
-    assert re.fullmatch(r"interrupted after \d+ of about \d+ runs, which are kept; the same command goes on", sentence)
+    assert re.fullmatch(
+        r"interrupted after \d+ of about \d+ runs, which are kept; run the same command again to resume", sentence
+    )
