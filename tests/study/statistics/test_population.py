@@ -148,11 +148,11 @@ def test_booleans_are_errors_too():
 @pytest.mark.parametrize(
     ("first", "second", "message"),
     [
-        (np.zeros(5), np.zeros((2, 5)), r"first has shape \(5,\); give errors as"),
+        (np.zeros(5), np.zeros((2, 5)), r"first has shape \(5,\): give errors as"),
         (np.zeros((2, 5)), np.zeros((2, 0)), r"second has shape \(2, 0\)"),
-        (np.zeros((2, 5)), np.full((2, 5), 2.0), "second goes from 2.0 to 2.0; give errors from 0"),
-        (np.full((2, 5), np.nan), np.zeros((2, 5)), "first goes from nan"),
-        (np.zeros((2, 5)), np.zeros((2, 6)), "first has 5 examples and second 6; give both"),
+        (np.zeros((2, 5)), np.full((2, 5), 2.0), "second ranges from 2.0 to 2.0: give errors from 0"),
+        (np.full((2, 5), np.nan), np.zeros((2, 5)), "first ranges from nan"),
+        (np.zeros((2, 5)), np.zeros((2, 6)), "first has 5 examples and second 6: give both"),
     ],
 )
 def test_bad_errors_are_named(first, second, message):
@@ -163,7 +163,7 @@ def test_bad_errors_are_named(first, second, message):
 def test_bad_settings_are_named():
     with pytest.raises(ValueError, match="draws=-1"):
         crossed(np.zeros((2, 5)), np.zeros((2, 5)), draws=-1)
-    with pytest.raises(ValueError, match=r"confidence=95 between 0 and 1"):
+    with pytest.raises(ValueError, match=r"confidence=95: give"):
         crossed(np.zeros((2, 5)), np.zeros((2, 5)), confidence=95)
 
 
@@ -199,7 +199,7 @@ def test_superiority_has_a_width_at_the_ends(runs):
 
 
 def test_superiority_needs_runs():
-    with pytest.raises(ValueError, match=r"second=\[\] must be one or more"):
+    with pytest.raises(ValueError, match=r"second=\[\]: give one or more"):
         superiority([0.1], [])
     with pytest.raises(ValueError, match=r"first=\[nan\]"):
         superiority([math.nan], [0.1])
