@@ -12,7 +12,7 @@ seeds add only what exceeds it. A plain bootstrap over both margins would count 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -26,32 +26,20 @@ BLOCK = 4_000_000
 
 
 class Contrast(NamedTuple):
-    """Difference of two arms' population errors, first minus second, over new seeds and new test examples.
+    """Difference of two arms' population errors, first minus second, over new seeds and new test examples."""
 
-    Args:
-        estimate: Difference of the mean errors.
-        low: Lower limit at the given confidence, from t with `freedom` degrees of freedom; consistent with `p`.
-        high: Upper limit.
-        p: Two-sided p-value of no difference; below 1 - confidence exactly if the interval excludes zero.
-        low90: Lower limit at 90 %, for two one-sided 5 % tests.
-        high90: Upper limit at 90 %.
-        standard_error: Square root of V; infinite with a single example or a single seed in an arm.
-        freedom: Satterthwaite degrees of freedom; 0 if the standard error is infinite.
-        parts: Shares of V: "seeds" (variation of the population error rate between seeds) and "examples" (the finite
-            test set, with the interaction). They sum to 1.
-        bootstrap: Interval of the corrected crossed bootstrap at the same confidence; None without draws.
-    """
-
-    estimate: float
-    low: float
-    high: float
-    p: float
-    low90: float
-    high90: float
-    standard_error: float
-    freedom: float
+    estimate: float  #: Difference of the mean errors.
+    low: float  #: Lower limit at the given confidence, from t with `freedom` degrees of freedom.
+    high: float  #: Upper limit.
+    p: float  #: Two-sided p-value of no difference; below 1 - confidence exactly if the interval excludes zero.
+    low90: float  #: Lower limit at 90 %, for two one-sided 5 % tests.
+    high90: float  #: Upper limit at 90 %.
+    standard_error: float  #: Square root of V; infinite with a single example or a single seed in an arm.
+    freedom: float  #: Satterthwaite degrees of freedom; 0 if the standard error is infinite.
+    #: Shares of V: "seeds" (variation of the population error rate between seeds) and "examples" (the finite test set,
+    #: with the interaction). They sum to 1.
     parts: Mapping[str, float]
-    bootstrap: Interval | None
+    bootstrap: Interval | None  #: Corrected crossed bootstrap at the same confidence; None without draws.
 
 
 class _Arm(NamedTuple):
@@ -95,9 +83,7 @@ def _variance(first: _Arm, second: _Arm) -> tuple[float, float, float]:
     return examples, seeds, (examples + seeds) ** 2 / spread
 
 
-def _bootstrap(
-    first: _Arm, second: _Arm, from_examples: float, from_seeds: float, draws: int, seed: int
-) -> np.ndarray:
+def _bootstrap(first: _Arm, second: _Arm, from_examples: float, from_seeds: float, draws: int, seed: int) -> np.ndarray:
     """Draw deviations of the estimate: examples are resampled for both arms together, seeds for each arm."""
     rng, count = np.random.default_rng(seed), first.examples.size
     # Errors of a few seeds take few distinct values, so one multinomial draws how often each value occurs. Rounding
@@ -186,7 +172,7 @@ def crossed(
     )
 
 
-def superiority(first: Sequence[float], second: Sequence[float], *, confidence: float = 0.95) -> Interval:
+def superiority(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
     """Estimate the probability that a random run of the first arm has a lower error than one of the second.
 
     Args:

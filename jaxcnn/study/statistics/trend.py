@@ -15,26 +15,18 @@ FLAT = 1e-12
 
 
 class DepthFit(NamedTuple):
-    """Error as a quadratic in log depth, and the depth of its minimum within the studied range.
+    """Error as a quadratic in log depth, and the depth of its minimum within the studied range."""
 
-    Args:
-        coefficients: (c0, c1, c2) of error = c0 + c1 log(depth) + c2 log(depth)^2, natural logarithm.
-        optimum: Depth of the lowest fitted error, between the shallowest and the deepest arm.
-        low: Lower limit of the optimum, from a bootstrap over seeds.
-        high: Upper limit. Both are the ends of the range if a depth has a single seed.
-        edge: The optimum is an end of the range, or the curve has no minimum: the best depth lies outside the studied
-            range or does not exist, and `optimum` is only the better end.
-        interpolates: With three depths the curve passes through every mean, so its shape is not tested.
-        grid: 41 (depth, fitted error) pairs, evenly spaced in log depth, for a figure.
-    """
-
+    #: (c0, c1, c2) of error = c0 + c1 log(depth) + c2 log(depth)^2, natural logarithm.
     coefficients: tuple[float, float, float]
-    optimum: float
-    low: float
-    high: float
+    optimum: float  #: Depth of the lowest fitted error, between the shallowest and the deepest arm.
+    low: float  #: Lower limit of the optimum, from a bootstrap over seeds.
+    high: float  #: Upper limit. Both limits are the ends of the range if a depth has a single seed.
+    #: The optimum is an end of the range or the curve has no minimum: the best depth lies outside the studied range or
+    #: does not exist, and `optimum` is only the better end.
     edge: bool
-    interpolates: bool
-    grid: tuple[tuple[float, float], ...]
+    interpolates: bool  #: With three depths the curve passes through every mean, so its shape is not tested.
+    grid: tuple[tuple[float, float], ...]  #: 41 (depth, fitted error) pairs, evenly spaced in log depth, for a figure.
 
 
 def _checked(depths: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[np.ndarray, list[np.ndarray]]:
