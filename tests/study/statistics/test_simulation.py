@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from jaxcnn.study.statistics.population import crossed, superiority
-from jaxcnn.study.statistics.seeds import mean_interval, power, welch_interval, welch_p
+from jaxcnn.study.statistics.seeds import mean_interval, power, welch
 
 STUDIES = 1000
 EXAMPLES = 10_000
@@ -72,7 +72,7 @@ def simulate(seeds: int, truth: World, examples: int = EXAMPLES) -> Outcome:
         first, second = one_study(rng, truth, (seeds, seeds), examples)
         contrast = crossed(first, second, draws=0)
         population += contrast.p < 0.05
-        fixed += welch_p(first.mean(1), second.mean(1), 1 / examples) < 0.05
+        fixed += welch(first.mean(1), second.mean(1), resolution=1 / examples)[1] < 0.05
         covered += contrast.low <= difference <= contrast.high
     return Outcome(population / STUDIES, fixed / STUDIES, covered / STUDIES)
 
@@ -142,7 +142,7 @@ def test_planted_differences_are_found_where_seeds_and_examples_share_the_blame(
 def test_planted_differences_are_found_as_the_table_promises(effect, seeds):
     rng = np.random.default_rng(seeds)
     first, second = rng.normal(effect, 1, (STUDIES, seeds)), rng.normal(0, 1, (STUDIES, seeds))
-    found = np.mean([welch_p(*study) < 0.05 for study in zip(first, second, strict=True)])
+    found = np.mean([welch(*study)[1] < 0.05 for study in zip(first, second, strict=True)])
     assert found == pytest.approx(power(effect, 1.0, seeds), abs=0.05)
     assert power(effect, 1.0, seeds) >= 0.8 > power(effect, 1.0, seeds - 1)
     assert np.mean(stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue < 0.05) == found
@@ -155,7 +155,7 @@ def test_intervals_over_seeds_cover(seeds):
     true_chance = stats.norm.cdf((0.036 - 0.03) / np.hypot(0.004, 0.006))
     for _ in range(STUDIES):
         deep, wide = rng.normal(0.03, 0.004, seeds), rng.normal(0.036, 0.006, seeds)
-        intervals = mean_interval(deep), welch_interval(deep, wide), superiority(deep, wide)
+        intervals = mean_interval(deep), welch(deep, wide)[0], superiority(deep, wide)
         truths = (0.03, -0.006, true_chance)
         inside += [found.low <= truth <= found.high for found, truth in zip(intervals, truths, strict=True)]
     assert (inside >= 0.93 * STUDIES).all()
