@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.cli.checking import lines
+from jaxcnn.cli.data_check import lines
 from jaxcnn.data.check import inspection
 from jaxcnn.data.check.inspection import inspect
 from jaxcnn.spec import DataConfig
@@ -52,7 +52,7 @@ def test_bad_files_are_exit_1_and_named(capsys, root):
     assert "dogs/text 09.png" in out
     assert "dogs/text 10.png" not in out
     assert "           and 2 more\n" in out
-    assert out.splitlines()[-1].startswith("not usable as it is: mend or remove the files")
+    assert out.splitlines()[-1].startswith("not usable as it is: repair or remove the files")
     assert call(capsys, "data", "check", root, "--on-bad", "skip")[0] == 0
 
 
@@ -129,7 +129,7 @@ def test_ctrl_c_ends_cleanly(capsys, root, monkeypatch):
 
     monkeypatch.setattr(inspection, "examine", interrupted)
     code, out, error = call(capsys, "data", "check", root)
-    assert (code, out, error) == (130, "", "interrupted; nothing was written\n")
+    assert (code, out, error) == (130, "", "interrupted\n")
 
 
 def test_the_report_is_printable_lines(root):
