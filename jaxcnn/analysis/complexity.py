@@ -100,7 +100,7 @@ def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
         macs=sum(cost.macs for cost in costs),
         activations=sum(cost.activations for cost in costs),
         layers=layers,
-        output_shape=calls[0].output_shape,
+        output_shape=next(call.output_shape for call in calls if call.method == "__call__"),  # after any setup
     )
 
 
