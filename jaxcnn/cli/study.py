@@ -61,8 +61,10 @@ def preview(config: StudyConfig, out: Path) -> None:
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import estimate
+    from jaxcnn.study.execution.run_study import check_place
     from jaxcnn.study.plan_file import FILE, load_plan
 
+    check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
     plan = make_plan(config, match_widths(config, known=known))
     guess = estimate(plan, load(config.base.data, progress=True))
