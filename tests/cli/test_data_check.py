@@ -124,7 +124,7 @@ def test_bad_calls_are_named(capsys):
 
 
 def test_ctrl_c_ends_cleanly(capsys, root, monkeypatch):
-    def interrupted(*_):
+    def interrupted(*_, **__):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(inspection, "inspect", interrupted)
