@@ -45,15 +45,10 @@ def study(arguments: Sequence[str]) -> None:
     from jaxcnn.study import run_study, show_report
 
     if config.place == "ray" and not config.seconds:
-        leave_accelerators()
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # Otherwise JAX takes a GPU's memory from the workers beside it.
     show_report(run_study(config, out=flags.out), flags.out)
-
-
-def leave_accelerators() -> None:
-    """Keep this process, which trains nothing, on the CPU: JAX would take a GPU's memory from the workers beside it."""
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
 
 
 def preview(config: StudyConfig, out: Path) -> None:
