@@ -42,13 +42,14 @@ def study(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         preview(config, flags.out)
         return
-    from jaxcnn.study import run_study, show_report
+    from jaxcnn import study as studies
 
     if config.place == "ray" and not config.seconds:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # Otherwise JAX takes a GPU's memory from the workers beside it.
-    show_report(run_study(config, out=flags.out), flags.out)
+    result = studies.run_study(config, out=flags.out)
+    studies.show_report(result, flags.out)
 
 
 def preview(config: StudyConfig, out: Path) -> None:
