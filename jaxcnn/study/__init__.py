@@ -9,7 +9,6 @@ if TYPE_CHECKING:
     from jaxcnn.spec import Seeds, StudyConfig, Tuning
     from jaxcnn.study.arm import Arm
     from jaxcnn.study.budget.match import match_depth, match_width, match_widths
-    from jaxcnn.study.execution.cluster import Cluster
     from jaxcnn.study.execution.run_study import run_study
     from jaxcnn.study.plan import Plan, make_plan
     from jaxcnn.study.report.compare import write_joined
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
-    "Cluster",
     "Findings",
     "Plan",
     "Seeds",
@@ -43,7 +41,6 @@ __all__ = [
 
 _HOMES = {
     "Arm": "study.arm",
-    "Cluster": "study.execution.cluster",
     "Findings": "study.verdict.findings",
     "Plan": "study.plan",
     "Seeds": "spec",

@@ -8,9 +8,9 @@ import jax
 
 from jaxcnn.errors import InputError
 from jaxcnn.train.parallel.mapped import data_parallel
+from jaxcnn.train.parallel.one_device import single_device
 from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident, resident_limit, size
 from jaxcnn.train.parallel.sharded import sharded
-from jaxcnn.train.parallel.single import single_device
 from jaxcnn.train.step import EvalStep, TrainStep
 
 MODES = ("jit", "pmap", "sharded")

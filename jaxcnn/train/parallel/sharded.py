@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.tasks import Batch
+from jaxcnn.train.parallel.one_device import scanned
 from jaxcnn.train.parallel.programs import (
     AXIS,
     Arrays,
@@ -23,7 +24,6 @@ from jaxcnn.train.parallel.programs import (
     pick,
     resident,
 )  # fmt: skip
-from jaxcnn.train.parallel.scanned import scanned
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
