@@ -68,9 +68,9 @@ def check(arguments: Sequence[str]) -> None:
 def lines(found: Inspection) -> Iterator[str]:
     """The report as lines of plain text: what there is, what was found by weight, and the verdict last."""
     from jaxcnn.data.check.findings import KINDS
-    from jaxcnn.data.sources.opening import shown
+    from jaxcnn.data.problems import printable
 
-    yield f"{shown(found.name)}: {found.images:,} images in {len(found.class_names)} classes"
+    yield f"{printable(found.name)}: {found.images:,} images in {len(found.class_names)} classes"
     if found.decoded < found.images:
         yield f"  {found.images - found.decoded:,} of them cannot be decoded"
     yield from _sizes(found.image_sizes, found.distinct_sizes)
@@ -80,12 +80,12 @@ def lines(found: Inspection) -> Iterator[str]:
     if found.balance is not None:
         yield f"  largest class of the training images / smallest: {found.balance:g}"
     for weight, heading in HEADINGS.items():
-        kinds = [kind for kind in found.found if KINDS[kind].weight == weight]
+        kinds = [kind for kind in found.findings if kind in KINDS[weight]]
         if kinds:
             yield f"{heading}:"
         for kind in kinds:
-            count, names = found.found[kind].count, found.found[kind].names
-            yield f"  {count:>6,} {KINDS[kind].text}"
+            count, names = found.findings[kind].count, found.findings[kind].names
+            yield f"  {count:>6,} {KINDS[weight][kind]}"
             yield from (f"           {name}" for name in names)
             if count > len(names):
                 yield f"           and {count - len(names):,} more"
@@ -108,7 +108,7 @@ def _verdict(found: Inspection) -> str:
         return "usable as it is"
     from jaxcnn.data.check.findings import KINDS
 
-    weights = {KINDS[kind].weight for kind in found.found}
+    weights = {weight for weight, kinds in KINDS.items() if kinds.keys() & found.findings.keys()}
     advice = []
     if "bad" in weights:
         advice.append("mend or remove the files that are refused, or use --on-bad skip")
