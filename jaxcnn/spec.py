@@ -91,7 +91,7 @@ class TaskConfig:
             InputError: No such class has been defined.
         """
         known = {each.kind: each for each in TaskConfig.__subclasses__()}
-        if kind not in known:
+        if not isinstance(kind, str) or kind not in known:
             raise InputError(
                 f"{where}: task {kind!r} is unknown; choose {' or '.join(sorted(known))}, or import the module that "
                 "registers it"

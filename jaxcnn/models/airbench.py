@@ -26,7 +26,7 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorc
 
 
 def partial_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Kernel (height, width, in, out) whose first `in` filters pass their channel on; the others are uniform noise."""
+    """Draw a kernel (height, width, in, out) whose first `in` filters pass their channel on; the rest is uniform."""
     kernel = UNIFORM(key, tuple(shape), dtype)
     height, width, channels, filters = shape
     passed = min(channels, filters)
@@ -76,7 +76,7 @@ class AirbenchNet(nn.Module):
 
     @nn.nowrap
     def data_init(self, params: Mapping[str, Any], images: jax.Array) -> dict[str, Any]:
-        """Parameters as training begins: the first kernel whitens the patches of `images`.
+        """Return the initial parameters with a first kernel that whitens the patches of `images`.
 
         Args:
             params: As `init` draws them.

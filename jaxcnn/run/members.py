@@ -122,7 +122,7 @@ def _train(
     progress: bool,
     on_epoch: Report | None,
 ) -> list[RunResult]:
-    """Runs that fit into one program. Those that stopped at different steps are trained apart."""
+    """Train runs that fit into one program, apart those that stopped at different steps."""
     if len(jobs) == 1:
         ((config, out),) = jobs
         return [run(config, out=out, model=model, dataset=dataset, progress=progress, on_epoch=on_epoch)]

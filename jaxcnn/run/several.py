@@ -36,7 +36,7 @@ def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> 
 
     Raises:
         InputError: A config or folder that cannot be; `workers` below 1; no jobs.
-        Interrupted: Ctrl-C; the runs under way are saved as far as their checkpoints go.
+        Interrupted: Ctrl-C; the runs under way are saved up to their last checkpoints.
     """
     if workers < 1:
         raise InputError(f"workers={workers}: give 1 or more")
@@ -94,7 +94,7 @@ def run_seeds(
 
 
 def summarise(results: Sequence[RunResult]) -> dict[str, object]:
-    """Metrics of the last epoch by seed, their mean and standard deviation, cost and wall time."""
+    """Summarise the last epoch's metrics by seed: mean, standard deviation, cost and wall time."""
     names = list(results[0].metrics)
     return {
         "seeds": [result.config.seed for result in results],

@@ -1,4 +1,4 @@
-"""Checkpoints through orbax: the state, and the little that the loop carries beside it, checked when they are read."""
+"""Checkpoints through orbax: the state and the sums of the epoch under way, verified when they are read."""
 
 import errno
 import hashlib
@@ -121,19 +121,19 @@ class Checkpoints:
             raise self._unwritten(step, reason) from error
 
     def _refuse_full(self, step: int, size: int) -> None:
-        """Before orbax begins, whose threads each complain of a full disk in words of their own."""
+        """Refuse a full disk before orbax starts, whose threads each print their own errors."""
         existing = next(path for path in (self._directory, *self._directory.absolute().parents) if path.exists())
         if shutil.disk_usage(existing).free < size + SPARE_BYTES:
             raise self._unwritten(step, os.strerror(errno.ENOSPC))
 
     def _unwritten(self, step: int, reason: str) -> InputError:
         return InputError(
-            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or mend "
-            "the permissions, and run the same again: it goes on from the checkpoint before"
+            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or fix "
+            "the permissions, and run the same command again to resume from the checkpoint before"
         )
 
     def restore(self, like: TrainState, *, step: int | None = None, repair: bool = False) -> Restored:
-        """The latest whole checkpoint, with the structure of `like`; a damaged one is passed over with a warning.
+        """Restore the latest undamaged checkpoint, with the structure of `like`; warn of damaged ones.
 
         Args:
             like: A state of the same model and optimiser.
@@ -159,7 +159,7 @@ class Checkpoints:
                 broken[number] = f"checkpoint {str(self._directory / str(number))!r}: it is damaged ({reason})"
                 continue
             for other, sentence in broken.items():
-                warnings.warn(f"{sentence}; the one before it is taken", stacklevel=2)
+                warnings.warn(f"{sentence}; using the one before it", stacklevel=2)
                 if repair:
                     self._set_aside(other)
             return found
@@ -209,7 +209,7 @@ class Checkpoints:
         return Restored(TrainState(**tree), dict(beside.get("sums", {})))
 
     def _changed(self, step: int) -> bool:
-        """Whether a checkpoint's files are not those whose digest was noted."""
+        """Return whether a checkpoint's files differ from their recorded digest."""
         noted = self._digests / str(step)
         return noted.exists() and noted.read_text(errors="replace") != digest_of_files(self._directory / str(step))
 
@@ -218,7 +218,7 @@ class Checkpoints:
         return self._directory.with_name(self._directory.name + DIGESTS)
 
     def _note_bytes(self, step: int) -> None:
-        """What the files of a checkpoint hold; one that a kill came before has its arrays' checksum alone."""
+        """Record the digest of a checkpoint's files; after a kill before this, its arrays' checksum remains."""
         if not first_host():
             return
         self._digests.mkdir(exist_ok=True)
@@ -277,7 +277,7 @@ class _LatestAndBest:
 
 
 def _best(losses: Mapping[int, float], steps: Sequence[int]) -> int | None:
-    """Of equal ones the earliest."""
+    """Return the step of the lowest loss, of equal ones the earliest."""
     scored = [(losses[step], step) for step in steps if step in losses]
     return min(scored)[1] if scored else None
 
@@ -287,13 +287,13 @@ def _as_tree(state: TrainState) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, as part of a sentence."""
+    """Return the first line of an error as part of a message."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _reason(error: BaseException | None) -> str | None:
-    """What the system said of a write that failed, None where it was not the system."""
+    """Return the system's reason for a failed write, None where it was not the system."""
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
@@ -305,7 +305,7 @@ def _reason(error: BaseException | None) -> str | None:
 
 
 def digest_of_arrays(tree: Any) -> str:
-    """SHA-256 over names, types, shapes and values of all leaves."""
+    """Compute the SHA-256 over names, types, shapes and values of all leaves."""
     digest = hashlib.sha256()
     for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(tree), key=lambda pair: _name(pair[0])):
         values = np.ascontiguousarray(leaf)
@@ -315,7 +315,7 @@ def digest_of_arrays(tree: Any) -> str:
 
 
 def digest_of_files(folder: Path) -> str:
-    """SHA-256 over names and contents of all files below a folder; of one that cannot be read, of its name alone."""
+    """Compute the SHA-256 over names and contents of all files below a folder; unreadable ones count by name."""
     digest = hashlib.sha256()
     for file in sorted(path for path in folder.rglob("*") if path.is_file()):
         digest.update(f"{file.relative_to(folder)}\n".encode())
@@ -325,7 +325,7 @@ def digest_of_files(folder: Path) -> str:
 
 
 def shapes(tree: Any) -> dict[str, list[int]]:
-    """Shape of each leaf by its path."""
+    """Return the shape of each leaf by its path."""
     return {_name(path): list(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
 
 
@@ -349,5 +349,5 @@ def refuse_other_model(have: dict[str, list[int]], want: dict[str, list[int]], d
 
 
 def _name(path: Any) -> str:
-    """One spelling for dictionary keys, fields and positions, since stored trees are plain dictionaries."""
+    """Return a leaf's path; keys, fields and positions are spelled alike, as stored trees are plain dictionaries."""
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

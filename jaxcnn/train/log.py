@@ -26,7 +26,7 @@ class Writer(Protocol):
 
 
 class JsonLines:
-    """One JSON object a line, whole or not at all, the file synchronised after each."""
+    """One JSON object per line, whole or not at all; the file is synchronised after each."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -39,7 +39,7 @@ class JsonLines:
             os.fsync(file.fileno())
 
     def read(self, up_to_epoch: int) -> list[dict[str, Any]]:
-        """The records of the first epochs; later ones, and a half-written last line, are removed.
+        """Return the records of the first epochs; remove later ones and a half-written last line.
 
         A run that was killed after writing a line and before saving its checkpoint trains that epoch again.
         """
@@ -109,12 +109,12 @@ class Bar(AbstractContextManager["Bar"]):
         self._progress.update(self._task, completed=step, report="  ".join([*parts, f"{images_per_second:,.0f} im/s"]))
 
     def print(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 def epoch_line(record: Record, epochs: int) -> str:
-    """One epoch as a line for the console."""
+    """Format one epoch as a line for the console."""
     parts = []
     for split, short in (("train", "train"), ("validation", "valid")):
         named = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(split)}

@@ -13,23 +13,23 @@ from rich.console import Console
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, load_study, rebuild, verdict_table, write_report
 from jaxcnn.study.plan_file import identity
-from jaxcnn.study.report.numbers import effect, percent, signed, span, text
 from jaxcnn.study.statistics.seeds import Interval
+from jaxcnn.study.verdict.numbers import decimals, effect, percent, plural, probability, signed, span, text
 from tests.study.planted import ARMS, TEN_SETTINGS, planted_study, rich_study
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
 SECTIONS = (
     "Test error against depth",
     "The arms",
-    "What the arms cost",
+    "Costs of the arms",
     "Tuning",
-    "Training and test: cannot optimise, or does not generalise?",
+    "Training and test error: optimisation or generalisation?",
     "Error against cost",
     "By class (exploratory)",
     "Statistics of the contrasts",
-    "The protocol, point by point",
-    "What this does not say",
-    "How to do it again",
+    "Protocol checklist",
+    "Limits",
+    "How to repeat this study",
 )
 
 
@@ -258,8 +258,10 @@ def test_unfinished_or_damaged_studies_are_refused_before_anything_is_written(tm
 def test_numbers_in_words():
     endless = Interval(0.01, float("-inf"), float("inf"))
     assert (percent(0.01855), percent(float("nan"))) == ("1.85", "–")
-    assert (signed(-0.00001), signed(0.0067)) == ("+0.00", "+0.67")
+    assert (signed(-0.00001), signed(0.0067)) == ("0.00", "+0.67")
     assert span(Interval(0.01, -0.002, 0.022), lowest=0.0) == "0.00 to 2.20"
     assert (span(endless), effect(endless)) == ("–", "+1.00 (no interval)")
-    assert effect(Interval(-0.01, -0.02, 0.0)) == "-1.00 (-2.00 to +0.00)"
+    assert effect(Interval(-0.01, -0.02, 0.0)) == "-1.00 (-2.00 to 0.00)"
+    assert (decimals(None), decimals(1234.5, 1), probability(0.0002)) == ("–", "1,234.5", "< 0.001")
+    assert (plural(1, "run"), plural(1200, "run")) == ("1 run", "1,200 runs")
     assert text({"a_b": [1, 2.5], "c": True, "d": None, "e": 12_000}) == "a b 1, 2.5, c on, d none, e 12,000"
