@@ -186,14 +186,7 @@ def error_overlay(members: Sequence[Member], budgets: Sequence[str]) -> Figure:
 
 
 def differences(results: Sequence[StudyResult]) -> list[tuple[str, tuple[str, ...]]]:
-    """List everything declared or recorded that is not the same in all studies.
-
-    Args:
-        results: The studies.
-
-    Returns:
-        (name, one value per study, as text), data and family first.
-    """
+    """List (name, one value per study) of everything declared or recorded that differs, data and family first."""
     described = [_settings(result) for result in results]
     names = dict.fromkeys(name for each in described for name in each)
     rows = [(name, tuple(each.get(name, UNKNOWN) for each in described)) for name in names]

@@ -14,7 +14,7 @@ MARKS = {"yes": "✓ yes", "partly": "◐ partly", "no": "✗ no"}
 
 
 def protocol_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the checklist."""
+    """Yield the checklist."""
     met = sum(point.met == "yes" for point in findings.protocol)
     yield Heading("Protocol checklist")
     yield Paragraph(f"{met} of {len(findings.protocol)} points are met in full, judged from the study's own records.")
@@ -22,7 +22,7 @@ def protocol_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
 
 def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write what the study does not show."""
+    """Yield what the study does not show."""
     arms = result.plan.arms
     matched = " and ".join(RESOURCES[kind] for kind in dict.fromkeys(arm.kind for arm in arms))
     families = " and ".join(dict.fromkeys(arm.family for arm in arms))

@@ -17,7 +17,7 @@ SOLVED = ("depth", "width", "stage_widths")
 
 
 def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write how to repeat the study and what its files hold."""
+    """Yield how to repeat the study and what its files hold."""
     yield Heading("How to repeat this study")
     yield Paragraph("The first line repeats the study, keeping finished runs; the second rebuilds this page in DIR.")
     yield Code(f"{result.plan.command}\njaxcnn report DIR")

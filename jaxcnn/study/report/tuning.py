@@ -23,7 +23,7 @@ LEAST = 0.05
 
 
 def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the results of tuning and the verdict at the shared setting."""
+    """Yield the results of tuning and the verdict at the shared setting."""
     trials, shared = result.tuned.trials, result.tuned.shared
     yield Heading("Tuning")
     if not any(trials.values()):

@@ -22,16 +22,7 @@ CONTROLS = (
 def protocol(
     result: StudyResult, arms: Sequence[ArmFinding], contrasts: Sequence[ContrastFinding]
 ) -> tuple[ProtocolPoint, ...]:
-    """Check the twelve points.
-
-    Args:
-        result: The study.
-        arms: Findings of its arms.
-        contrasts: Findings of its contrasts.
-
-    Returns:
-        Twelve points with evidence; a point is met only if the study's records show it.
-    """
+    """Check the twelve points; a point is met only if the study's records show it."""
     plan, sizes, trials = result.plan, result.data["sizes"], result.tuned.trials.values()
     worst = max(arms, key=lambda arm: arm.train_error)
     tests: Check = "yes", f"{plural(len(contrasts), 'primary contrast')}, Holm over them; classes are exploratory"

@@ -16,18 +16,13 @@ LEVEL = 0.05
 
 
 class Rule(NamedTuple):
-    """How contrasts become a verdict.
+    """How contrasts become a verdict."""
 
-    Args:
-        identifier: Name in `RULES`.
-        text: The rule as the plan and the report print it. Published plans store this text: never change it.
-        decide: Decides one contrast, as `decide_ends_holm`.
-        combine: Decides over all budgets, as `combine_agreeing`.
-    """
-
-    identifier: str
-    text: str
+    identifier: str  #: Name in `RULES`.
+    text: str  #: The rule as the report prints it. Published plans store this text: never change it.
+    #: Decides one contrast, as `decide_ends_holm`.
     decide: Callable[[Interval, Interval, float, Interval, float, float], tuple[Decision, Scope]]
+    #: Decides over all budgets, as `combine_agreeing`.
     combine: Callable[[Sequence[tuple[Decision, Scope]]], tuple[Decision, Scope]]
 
 
