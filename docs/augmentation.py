@@ -12,7 +12,7 @@ from PIL import Image
 from jaxcnn.data import AUGMENTATIONS
 from jaxcnn.data.augment import make_mix
 from jaxcnn.data.augment.randaugment import OPERATIONS, operate
-from jaxcnn.ops.stochastic_depth import stochastic_depth
+from jaxcnn.ops.drop import stochastic_depth
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -1,48 +1,46 @@
-"""What a run is, as frozen dataclasses: `replace` is the sweep, `asdict` the record, tyro the flags.
+"""What a run and a study are, as frozen dataclasses: `replace` is the sweep, `as_record` the record, tyro the flags.
 
 Nothing here imports JAX, so that help pages and `doctor` answer before a backend could start.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from jaxcnn.records import as_record, from_record
+from jaxcnn.errors import InputError
 
-__all__ = ["DataConfig", "ModelSpec", "OptimizerConfig", "RunConfig", "as_record", "from_record"]
+BUDGETS = ("params", "macs", "activations", "seconds")
+"""Kinds of budget that a study can match."""
+DEFAULT_PARAMS = 27_000
+NOT_IDENTITY = ("data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal")
+"""Fields that change where and how fast a run or a study is computed, not its result."""
+FORMER_OPTIONS = (
+    "dense", "units", "kernel", "norm", "skip", "shortcut", "block", "stem", "padding", "zero_init", "dropout",
+    "stochastic_depth",
+)  # fmt: skip
+"""Fields that `ModelSpec` had before they became options of a family."""
+FORMER_TASK = ("label_smoothing", "class_weights", "test_flips")
+"""Fields that `RunConfig` had before they became options of a task."""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
     """One architecture: a family at a depth and a width.
 
-    Fields left at None take the family's default; a field that the family does not have must stay None.
-
     Args:
-        family: Key of `jaxcnn.models.FAMILIES`: dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn or
-            airbench.
+        family: Name of a family (`jaxcnn models` lists them): dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn,
+            airbench, or one of your own (`jaxcnn.models.register_family`).
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
-        width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k, as its authors write it:
-            WRN-d-k).
-        num_classes: Length of the logits; None takes the data set's number of classes.
-        stage_sizes: Blocks (lenet, plain, vgg, airbench: convolutions; dense: hidden layers) per stage; overrides how
-            depth is spread.
-        stage_widths: Channels per stage; overrides how width grows. How a budget is hit to the last percent.
-        dense: Number of dense layers, the classifier included (lenet, vgg).
-        units: Units of the hidden dense layers, `dense - 1` of them (lenet, vgg).
-        kernel: Side of the convolution kernels (lenet, plain).
-        norm: Batch norm after each convolution (lenet, plain, vgg) or hidden layer (dense).
-        skip: Residual connections on or off (residual families).
-        shortcut: A (zero padding) or B (1x1 projection) where shapes change (resnet).
-        block: basic or bottleneck (resnet_imagenet).
-        stem: cifar (3x3) or imagenet (7x7, stride 2, max pool) (resnet_imagenet).
-        padding: Padding of the lenet convolutions: same_first (pad 2, then valid), valid, same.
-        zero_init: Start the last batch-norm scale of each residual block at zero.
-        dropout: Share of units dropped: before dense layers, after hidden ones, or inside wrn blocks.
-        stochastic_depth: Share of examples for which the last residual block is skipped in training; it grows linearly
-            from the first block to it (residual families).
+        width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k of WRN-d-k).
+        num_classes: Length of the logits. Default: the data set's number of classes.
+        stage_sizes: Blocks (lenet, plain, vgg, airbench: convolutions; dense: hidden layers) per stage. Default: the
+            family spreads the depth.
+        stage_widths: Channels per stage. Default: the family lets the width grow. A study uses it to meet a budget.
+        options: Options of the family by name, such as {"skip": False}; `jaxcnn models FAMILY` lists them. Those left
+            out have the family's defaults.
     """
 
     family: str = "resnet"
@@ -51,18 +49,71 @@ class ModelSpec:
     num_classes: int | None = None
     stage_sizes: tuple[int, ...] | None = None
     stage_widths: tuple[int, ...] | None = None
-    dense: int | None = None
-    units: tuple[int, ...] | None = None
-    kernel: int | None = None
-    norm: bool | None = None
-    skip: bool | None = None
-    shortcut: Literal["A", "B"] | None = None
-    block: Literal["basic", "bottleneck"] | None = None
-    stem: Literal["cifar", "imagenet"] | None = None
-    padding: Literal["same_first", "valid", "same"] | None = None
-    zero_init: bool | None = None
-    dropout: float = 0.0
-    stochastic_depth: float | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Turn lists (from JSON) into tuples: a module with a list inside cannot be hashed."""
+        plain = {name: tuple(value) if isinstance(value, list) else value for name, value in self.options.items()}
+        object.__setattr__(self, "options", plain)
+
+    def __hash__(self) -> int:
+        """Return a hash of all fields; a mapping has none of its own."""
+        return hash((self.family, self.depth, self.width, self.num_classes, self.stage_sizes, self.stage_widths,
+                     tuple(sorted(self.options.items()))))  # fmt: skip
+
+    @staticmethod
+    def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the record of any version in the form of this one."""
+        if "options" in record:
+            return record
+        unset = (None, 0.0)  # a former field at its default
+        options = {
+            name: record[name] for name in FORMER_OPTIONS if record.get(name) not in unset or record.get(name) is False
+        }
+        return {name: value for name, value in record.items() if name not in FORMER_OPTIONS} | {"options": options}
+
+
+@dataclass(frozen=True)
+class TaskConfig:
+    """Options of a task. A task's own config is a frozen dataclass that inherits from this and sets `kind`.
+
+    `jaxcnn.tasks.register_task` says how such a config becomes loss, sums and metrics.
+    """
+
+    kind: ClassVar[str] = ""
+    """Name of the task in records."""
+
+    @classmethod
+    def of_kind(cls, kind: str | None, where: str = "task") -> type[TaskConfig]:
+        """Return the config class of a task by its name.
+
+        Raises:
+            InputError: No such class has been defined.
+        """
+        known = {each.kind: each for each in TaskConfig.__subclasses__()}
+        if not isinstance(kind, str) or kind not in known:
+            raise InputError(
+                f"{where}: task {kind!r} is unknown; choose {' or '.join(sorted(known))}, or import the module that "
+                "registers it"
+            )
+        return known[kind]
+
+
+@dataclass(frozen=True)
+class Classification(TaskConfig):
+    """Name one class per image.
+
+    Args:
+        label_smoothing: Share of the target spread evenly over the classes.
+        class_weights: Weight of each class in the loss, one number per class; balanced: inversely proportional to the
+            class's share of the training split. Default: equal weights.
+        test_flips: Average the logits of an image and of its mirror image in validation and test.
+    """
+
+    kind: ClassVar[str] = "classification"
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
+    test_flips: bool = False
 
 
 @dataclass(frozen=True)
@@ -71,17 +122,18 @@ class DataConfig:
 
     Args:
         name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder or an .npz file.
-        data_dir: Where TFDS sets lie; None: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
-        validation: Share of the training split frozen for validation where the source has none of its own.
-        train_size: Use only that many training images (a fixed, recorded choice); None: all.
-        size: Resize images to size x size pixels; None: as stored.
-        on_bad: What a file that cannot be decoded does: refuse (an error that names it) or skip (a warning that does).
-        augment: Names of `jaxcnn.data.augment.AUGMENTATIONS` applied in training, in order: flip, crop (pad and crop),
-            translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, cutout, color_jitter, randaugment.
-        mix: mixup, cutmix or both (one of them for each pair): images and labels of neighbours in a batch are mixed.
-        stream: Decode images when a step needs them, rather than once into a cache: for folders and TFDS sets larger
-            than the disk or the memory.
-        workers: stream only: processes that decode; 0: threads of this one.
+        data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
+        validation: Share of the training split kept for validation where the source has no validation split.
+        train_size: Number of training images to use (a fixed, recorded choice). Default: all.
+        size: Resize images to size x size pixels. Default: as stored.
+        on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
+        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
+            crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, cutout, color_jitter,
+            randaugment.
+        mix: mixup, cutmix or both (one of them for each pair): mix images and labels of neighbours in a batch.
+        stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
+            the disk or the memory.
+        workers: stream only: number of decoding processes. 0: threads of this process.
         classes: glyphs only: number of classes.
         images: glyphs only: number of images, all splits together.
         data_seed: glyphs only: seed of the drawing.
@@ -104,25 +156,25 @@ class DataConfig:
 
 @dataclass(frozen=True)
 class OptimizerConfig:
-    """How parameters move.
+    """Optimizer settings.
 
     Args:
-        name: sgd (momentum, Nesterov by default), adam, or muon (orthogonalised momentum for the kernels of
+        name: sgd (with momentum, Nesterov by default), adam, or muon (orthogonalised momentum for the kernels of
             convolutions, sgd for the rest).
         learning_rate: Peak learning rate.
-        momentum: SGD momentum; 0 switches it off.
-        nesterov: Nesterov's form of momentum.
-        weight_decay: Strength; never applied to biases and batch norm.
+        momentum: Momentum of sgd and muon. 0: disabled.
+        nesterov: Use Nesterov's form of momentum.
+        weight_decay: Weight decay; never applied to biases and batch norm.
         decay: l2 (added to the gradient) or decoupled (added to the update: SGDW, AdamW).
-        schedule: Shape over the run: constant, step (times `factor` at each milestone), cosine or linear (both
+        schedule: Learning rate over the run: constant, step (times `factor` at each milestone), cosine or linear (both
             to zero).
         milestones: step only: shares of the run at which the rate is multiplied.
         factor: step only: the multiplier.
         warmup_epochs: Epochs of linear warm-up from zero, inside the run.
-        clip_norm: Global gradient norm limit; None: off.
-        bias_scale: Multiplies the learning rate of biases, batch norm's offsets among them.
-        rest_scale: muon only: multiplies the learning rate of everything but the kernels of convolutions.
-        frozen: Parameters that stay as they begin, by the end of their paths: "scale", "conv1/kernel".
+        clip_norm: Largest global norm of the gradient. Default: no clipping.
+        bias_scale: Multiplier of the learning rate of biases, batch norm's offsets included.
+        rest_scale: muon only: multiplier of the learning rate of everything but the kernels of convolutions.
+        frozen: Parameters that keep their initial values, by the end of their paths: "scale", "conv1/kernel".
     """
 
     name: Literal["sgd", "adam", "muon"] = "sgd"
@@ -143,47 +195,44 @@ class OptimizerConfig:
 
 @dataclass(frozen=True)
 class RunConfig:
-    """One training run, whole: equal configs on equal software give equal results.
+    """One training run: equal configs on equal software give equal results.
 
     Args:
         model: The architecture.
         data: The images.
-        optimizer: How parameters move.
+        optimizer: Optimizer settings.
+        task: The task and its options.
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
-        label_smoothing: Share of the target spread evenly over the classes.
-        class_weights: Weight of each class in the loss, one a class; balanced: inversely as they occur in the
-            training split; None: all alike.
-        ema: Decay a step of a moving average of the weights, which validation and test then use; None: off.
-        accumulate: Parts of a batch that are computed one after another, for want of memory: the gradient is that of
-            the whole batch; batch norm sees a part at a time.
-        patience: Epochs without a lower validation loss after which training ends; None: it goes to the last epoch.
-        on_nonfinite: What a step does whose loss or gradients are not finite: stop (the run ends as diverged, and what
-            is known of that step is written) or skip (the step changes nothing and is counted).
-        seed: Seeds initialisation, order, dropout and augmentation together.
+        ema: Per-step decay of an exponential moving average of the weights; evaluation uses the average. Default:
+            disabled.
+        accumulate: Gradient accumulation: number of micro-batches per step. The gradient is that of the whole batch;
+            batch norm takes its statistics from each micro-batch.
+        patience: Stop after this many epochs without a lower validation loss. Default: train all epochs.
+        on_nonfinite: Action on a non-finite loss or gradient: stop (the run ends as diverged; the step is recorded) or
+            skip (the step changes nothing and is counted).
+        seed: Seed of initialisation, order, dropout and augmentation together.
         parallel: auto (one device: jit; several accelerators: sharded), jit, pmap, or sharded (jit over a mesh of all
             devices, of every host).
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
-        scan: Whole stretches of an epoch as one program, with the data on the device; None: on an accelerator whose
-            memory holds the data (on a CPU convolutions inside a scan are many times slower).
-        compute_dtype: Type of activations and of the arithmetic on them; parameters, statistics and loss stay float32.
-        deterministic: On a GPU, only kernels whose sums have a fixed order: equal runs equal to the bit, and slower.
+        scan: Run many steps in one compiled call (`lax.scan`), with the data on the device. Default: on an accelerator
+            whose memory holds the data.
+        compute_dtype: Type of activations and their arithmetic; parameters, statistics and loss stay float32.
+        deterministic: On a GPU, use only kernels whose sums have a fixed order: equal runs are equal to the bit, and
+            slower.
         checkpoint_every: Epochs between checkpoints; the last epoch is saved too (see `keep`).
-        checkpoint_steps: Also save within an epoch, so many steps after the last save; None: off.
-        checkpoint_minutes: Also save within an epoch, so many minutes after the last save; None: off.
-        keep: How many of the latest checkpoints are kept; the best on validation is kept beside them. 0: what a resume
-            needs while the run is under way, and none once it is finished.
-        test_flips: Classify by the mean of an image's logits and its mirror image's, in validation and test.
-        evaluate_test: Read the test split, once, after the last epoch; False (tuning) never opens it.
+        checkpoint_steps: Also save within an epoch, this many steps after the last save. Default: disabled.
+        checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
+        keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
+        evaluate_test: Read the test split, once, after the last epoch. False (tuning): never open it.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    task: TaskConfig = field(default_factory=Classification)
     epochs: int = 10
     batch_size: int = 128
-    label_smoothing: float = 0.0
-    class_weights: tuple[float, ...] | Literal["balanced"] | None = None
     ema: float | None = None
     accumulate: int = 1
     patience: int | None = None
@@ -198,5 +247,130 @@ class RunConfig:
     checkpoint_steps: int | None = None
     checkpoint_minutes: float | None = None
     keep: int = 2
-    test_flips: bool = False
     evaluate_test: bool = True
+
+    @staticmethod
+    def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the record of any version in the form of this one."""
+        if "task" in record:
+            return record
+        options = {name: record[name] for name in FORMER_TASK if name in record}
+        rest = {name: value for name, value in record.items() if name not in FORMER_TASK}
+        return rest | {"task": {"kind": Classification.kind, **options}}
+
+
+@dataclass(frozen=True)
+class Tuning:
+    """How every arm is tuned, all alike: a grid, on validation error, with seeds that no reported run has.
+
+    Args:
+        learning_rates: Rising, evenly spaced on a log scale; one value: the rate is not tuned.
+        weight_decays: Rising; one value: the decay is not tuned.
+        seeds: Seeds of the trials: one trial per point of the grid and seed.
+        extensions: Largest number of rates to add below and above, for all arms, while some arm is best at an edge.
+        shared: Also run the contrasts at the one setting that is best on average, to show the effect of tuning.
+    """
+
+    learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125, 0.3125, 0.78125)
+    weight_decays: tuple[float, ...] = (1e-4, 1e-3)
+    seeds: tuple[int, ...] = (1000,)
+    extensions: int = 2
+    shared: bool = True
+
+
+@dataclass(frozen=True)
+class Seeds:
+    """How many runs an arm has: pilot runs give the spread, the power table the number, the cap an end.
+
+    Args:
+        pilot: Runs per arm before the number is chosen; they count.
+        cap: Largest number of runs per arm.
+        first: First seed; the seeds are first, first + 1, ...
+        power: Chance of finding a difference as large as the margin to aim at.
+    """
+
+    pilot: int = 3
+    cap: int = 5
+    first: int = 0
+    power: float = 0.8
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """One study: networks of several depths at one or more budgets, tuned alike and compared.
+
+    Args:
+        base: The run that all arms share; its model's depth and width, its seed, learning rate and weight decay are
+            replaced.
+        depths: Depths to compare.
+        params: Budgets in trainable parameters. Default: 27,000 where no budget of any kind is given.
+        macs: Budgets in multiply-accumulates per image.
+        activations: Budgets in activation elements per image.
+        seconds: Budgets in measured seconds per training step.
+        tolerance: Largest relative difference of an arm's cost from its budget.
+        margin: Smallest difference in test error that matters (0.005 = half a point).
+        hypothesis: The hypothesis, free text. Default: the project's question with the numbers of this study.
+        tuning: How every arm is tuned.
+        seeds: How many runs an arm has.
+        workers: Number of local worker processes. Default: one per core on a CPU, one on an accelerator.
+        place: local (processes of this machine) or ray (a Ray cluster, extra `ray`, all of whose nodes see the study's
+            folder).
+        ray_address: ray only: HOST:PORT of the cluster's head, or auto: the cluster of this machine. Default:
+            $RAY_ADDRESS, else a local Ray instance.
+        cores_per_run: ray only: cores per run. Default: 1.
+        gpus_per_run: ray only: GPUs per run, 0.5 for half of one. Default: 1 where the cluster has GPUs, else 0.
+    """
+
+    base: RunConfig = field(default_factory=RunConfig)
+    depths: tuple[int, ...] = (8, 14, 20)
+    params: tuple[int, ...] = ()
+    macs: tuple[int, ...] = ()
+    activations: tuple[int, ...] = ()
+    seconds: tuple[float, ...] = ()
+    tolerance: float = 0.01
+    margin: float = 0.005
+    hypothesis: str = ""
+    tuning: Tuning = field(default_factory=Tuning)
+    seeds: Seeds = field(default_factory=Seeds)
+    workers: int | None = None
+    place: Literal["local", "ray"] = "local"
+    ray_address: str | None = None
+    cores_per_run: int | None = None
+    gpus_per_run: float | None = None
+
+    @property
+    def budget_values(self) -> tuple[tuple[str, float], ...]:
+        """All budgets as (kind, amount)."""
+        given = tuple((kind, amount) for kind in BUDGETS for amount in getattr(self, kind))
+        return given or (("params", DEFAULT_PARAMS),)
+
+
+class StepCost(NamedTuple):
+    """Measured cost of one training step.
+
+    Args:
+        memory: Bytes of the compiled program on one device: arguments + outputs + temporaries - aliases; None where the
+            backend does not say.
+        step: Seconds, median over rounds in which the networks take turns.
+        spread: Seconds, interquartile range over the rounds.
+        compile: Seconds of tracing and compiling; short where a persistent cache had the program.
+    """
+
+    memory: int | None
+    step: float
+    spread: float
+    compile: float
+
+
+def identity(record: Any) -> Any:
+    """Return the part of a run's or study's record that decides its result.
+
+    Args:
+        record: A config as `as_record` returns it.
+
+    Returns:
+        The record without `NOT_IDENTITY` at any depth: equal identities are the same run, or the same study.
+    """
+    if isinstance(record, Mapping):
+        return {name: identity(value) for name, value in record.items() if name not in NOT_IDENTITY}
+    return [identity(item) for item in record] if isinstance(record, list) else record

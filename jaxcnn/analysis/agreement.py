@@ -27,7 +27,7 @@ def _right(values: ArrayLike, name: str, dimensions: int) -> _Right:
 
 
 def _kappas(first: _Right, second: _Right) -> np.ndarray:
-    """(runs of first, runs of second) of kappa."""
+    """Return kappa (runs of first, runs of second)."""
     count = first.values.shape[1]
     if second.values.shape[1] != count:
         sizes = f"first has {count} images and second {second.values.shape[1]}"
@@ -42,7 +42,7 @@ def _kappas(first: _Right, second: _Right) -> np.ndarray:
 
 
 def error_consistency(first: ArrayLike, second: ArrayLike) -> float:
-    """Agreement of two networks on which images they get right, beyond what their accuracies alone would give.
+    """Compute the agreement of two networks on which images they get right, beyond what accuracies alone give.
 
     kappa = (c_obs - c_exp) / (1 - c_exp), with c_obs the share of images where both are right or both wrong and
     c_exp = p_a p_b + (1 - p_a)(1 - p_b).
@@ -65,7 +65,7 @@ def error_consistency(first: ArrayLike, second: ArrayLike) -> float:
 
 
 def mean_consistency(first: ArrayLike, second: ArrayLike | None = None) -> float:
-    """Mean kappa between the runs of two arms, or between the seeds of one arm: the baseline to show beside it.
+    """Compute the mean kappa between the runs of two arms, or between the seeds of one arm (the baseline).
 
     Args:
         first: (runs, images) whether each prediction is right.

@@ -28,21 +28,21 @@ def _features(x: ArrayLike, y: ArrayLike, least: int) -> tuple[np.ndarray, np.nd
 
 
 def _centred(values: np.ndarray) -> np.ndarray:
-    """(examples, features), each about its mean: HSIC_1 does not need it, but a large mean would cost digits."""
+    """Return features (examples, features) centred: HSIC_1 does not need it, but a large mean would cost digits."""
     flat = values.reshape(len(values), -1)
     # A mean is rounded: what never varies must be exactly zero, or a dead layer would show the likeness of roundings.
     return np.where(np.ptp(flat, 0) == 0, 0.0, flat - flat.mean(0))
 
 
 def _biased(x: np.ndarray, y: np.ndarray) -> float:
-    """Squared Frobenius norm of y^T x, through whichever is smaller: features by features or examples by examples."""
+    """Compute the squared Frobenius norm of y^T x through the smaller of its two forms."""
     if x.shape[1] * y.shape[1] <= len(x) ** 2:
         return float(np.sum((y.T @ x) ** 2))
     return float(np.vdot(x @ x.T, y @ y.T))
 
 
 def _unbiased(k: np.ndarray, m: np.ndarray) -> float:
-    """HSIC_1 of two (n, n) kernels with zero diagonals (Song et al. 2012)."""
+    """Compute HSIC_1 of two (n, n) kernels with zero diagonals (Song et al. 2012)."""
     n = len(k)
     rows_k, rows_m = k.sum(0), m.sum(0)
     trace, both = np.vdot(k, m), rows_k.sum() * rows_m.sum() / ((n - 1) * (n - 2))
@@ -56,7 +56,7 @@ def _kernel(x: np.ndarray) -> np.ndarray:
 
 
 def cka_sums(x: ArrayLike, y: ArrayLike) -> CkaSums:
-    """Unbiased HSIC_1 of one batch; batches of one size are summed, then divided by `cka_from_sums`.
+    """Compute the unbiased HSIC_1 of one batch; sum over batches of one size, then call `cka_from_sums`.
 
     Args:
         x: (examples, ...) features of one layer, flattened behind the first axis; 4 examples or more. NumPy or JAX.
@@ -91,7 +91,7 @@ def cka_from_sums(*batches: CkaSums) -> float:
 
 
 def linear_cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
-    """Similarity of two layers' features: 1 where they are equal up to rotation, shift and scale.
+    """Compute the similarity of two layers' features: 1 where they are equal up to rotation, shift and scale.
 
     Args:
         x: (examples, ...) features of one layer, flattened behind the first axis. NumPy or JAX.

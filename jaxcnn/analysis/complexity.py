@@ -100,17 +100,17 @@ def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
         macs=sum(cost.macs for cost in costs),
         activations=sum(cost.activations for cost in costs),
         layers=layers,
-        output_shape=calls[0].output_shape,
+        output_shape=next(call.output_shape for call in calls if call.method == "__call__"),  # after any setup
     )
 
 
 def count_params(module: nn.Module, input_shape: Sequence[int]) -> int:
-    """Trainable parameters alone, as `count` has them, in half its time; arguments and errors as there."""
+    """Count the trainable parameters alone, as `count` does in twice the time; same arguments and errors."""
     return _params(_variables(module, input_shape)[0])
 
 
 def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct, dict[str, Any]]:
-    """Shapes of a module's variables and of its input, and the settings of inference that its call knows."""
+    """Return the shapes of a module's variables and input, and its keyword arguments for inference."""
     shape = tuple(input_shape)
     if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
         raise InputError(f"input_shape={input_shape!r}: give positive integers, the shape of one example (H, W, C)")
@@ -149,7 +149,7 @@ def _trace(
 
 
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:
-    """Costs of all convolutions and dot products, those inside inner jaxprs too."""
+    """Yield the costs of all convolutions and dot products, inner jaxprs included."""
     for eqn in jaxpr.eqns:
         call = _served(str(eqn.source_info.name_stack), outer)
         name = eqn.primitive.name
@@ -178,7 +178,7 @@ def _conv_macs(eqn: Any) -> int:
 
 
 def _inner(params: dict[str, Any]) -> Iterator[Any]:
-    """Jaxprs among an equation's parameters, whichever primitive it is (jit, remat, custom gradients, loops)."""
+    """Yield the jaxprs among an equation's parameters, of any primitive (jit, remat, custom gradients, loops)."""
     for value in params.values():
         for item in value if isinstance(value, tuple | list) else (value,):
             jaxpr = getattr(item, "jaxpr", item)  # closed or open
@@ -187,13 +187,13 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
 
 
 def _served(stack: str, outer: int | None) -> int | None:
-    """Index of the innermost call on a name stack; inner jaxprs start with an empty stack and inherit the outer's."""
+    """Return the index of the innermost call on a name stack; inner jaxprs inherit the outer stack."""
     found = re.findall(MARK + r"(\d+)", stack)
     return int(found[-1]) if found else outer
 
 
 def _own_params(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Parameters that a module owns itself, by path."""
+    """Return the parameters that each module owns itself, by path."""
     own: dict[tuple[str, ...], int] = {}
     for name, value in tree.items():
         if hasattr(value, "items"):

@@ -14,9 +14,9 @@ from flax import linen as nn
 
 from jaxcnn import ops
 from jaxcnn.errors import InputError
-from jaxcnn.models.family import Family, spread
+from jaxcnn.models.family import Family, register_family, spread
 from jaxcnn.nn.layers import BatchNorm, Conv, Dense, MaxPool
-from jaxcnn.spec import ModelSpec
+from jaxcnn.nn.network import Maps
 
 PATCH = 2  # side of the patches that the first layer whitens
 GROWTH = 4  # channels of later stages over those of the first
@@ -26,7 +26,7 @@ UNIFORM = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")  # PyTorc
 
 
 def partial_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-    """Kernel (height, width, in, out) whose first `in` filters pass their channel on; the others are uniform noise."""
+    """Draw a kernel (height, width, in, out) whose first `in` filters pass their channel on; the rest is uniform."""
     kernel = UNIFORM(key, tuple(shape), dtype)
     height, width, channels, filters = shape
     passed = min(channels, filters)
@@ -37,7 +37,7 @@ def partial_identity(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.floa
 
 
 class AirbenchNet(nn.Module):
-    """Whitening layer, stages of 3x3 convolutions with GELU, a maximum over the last map, a linear head.
+    """Whitening layer and stages of 3x3 convolutions with GELU.
 
     Each stage's first convolution is followed by 2x2 max pooling; every convolution by batch norm and GELU.
     The whitening layer, 2x2 with two filters a component, and the norms' scales are meant to stay as they begin:
@@ -46,19 +46,18 @@ class AirbenchNet(nn.Module):
     Args:
         stage_sizes: Convolutions per stage.
         stage_widths: Channels per stage.
-        num_classes: Length of the logits.
         axis_name: Mapped axis over which batch norm shares its statistics.
     """
 
     stage_sizes: tuple[int, ...]
     stage_widths: tuple[int, ...]
-    num_classes: int
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Images (N, H, W, C) to logits (N, num_classes); raises InputError where the images are too small."""
+    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
+        """Map images (N, H, W, C) to the maps of all stages; raises InputError where the images are too small."""
         self._check_size(images)
+        maps = []
         filters = 2 * PATCH * PATCH * images.shape[-1]
         x = nn.gelu(
             Conv(filters, PATCH, padding="VALID", kernel_init=UNIFORM, name="whiten")(images), approximate=False
@@ -72,12 +71,12 @@ class AirbenchNet(nn.Module):
                     x = MaxPool(2, name=f"pool{stage}")(x)
                 x = BatchNorm(MOMENTUM, EPSILON, self.axis_name, name=f"norm{number}")(x, train, mask)
                 x = nn.gelu(x, approximate=False)
-        x = ops.global_max_pool(x)
-        return HEAD_SCALE * Dense(self.num_classes, use_bias=False, kernel_init=UNIFORM, name="head")(x)
+            maps.append(x)
+        return tuple(maps)
 
     @nn.nowrap
     def data_init(self, params: Mapping[str, Any], images: jax.Array) -> dict[str, Any]:
-        """Parameters as training begins: the first kernel whitens the patches of `images`.
+        """Return the initial parameters with a first kernel that whitens the patches of `images`.
 
         Args:
             params: As `init` draws them.
@@ -94,24 +93,31 @@ class AirbenchNet(nn.Module):
             )
 
 
-def _stages(spec: ModelSpec) -> tuple[int, ...] | None:
-    convs = spec.depth - 2
-    return spread(convs, min(3, convs)) if convs > 0 else None
+class AirbenchHead(nn.Module):
+    """Maximum over the last map and a linear layer, its logits scaled down.
+
+    Args:
+        num_classes: Length of the logits.
+    """
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, maps: Maps, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Map the last map (N, H, W, C) to logits (N, num_classes)."""
+        x = ops.global_max_pool(maps[-1])
+        return HEAD_SCALE * Dense(self.num_classes, use_bias=False, kernel_init=UNIFORM, name="dense")(x)
 
 
-def _make(spec: ModelSpec) -> nn.Module:
-    assert spec.stage_sizes
-    assert spec.stage_widths
-    assert spec.num_classes
-    return AirbenchNet(spec.stage_sizes, spec.stage_widths, spec.num_classes)
-
-
-AIRBENCH = Family(
-    make=_make,
-    defaults={"stage_sizes": None, "stage_widths": None},
-    rule="at least one convolution between its whitening layer and its head (depth >= 3)",
-    stages=_stages,
-    depth_of=lambda spec, sizes: sum(sizes) + 2,
-    widths=lambda spec, stages: (spec.width, *(GROWTH * spec.width,) * (stages - 1)),
-    image=((32, 32, 3), 10),
+register_family(
+    "airbench",
+    Family(
+        backbone=lambda spec, options: AirbenchNet(spec.stage_sizes, spec.stage_widths),
+        head=lambda spec, options: AirbenchHead(spec.num_classes),
+        stages=lambda spec, options: spread(spec.depth - 2, min(3, spec.depth - 2)) if spec.depth > 2 else None,
+        depth_of=lambda spec, options, sizes: sum(sizes) + 2,
+        widths=lambda spec, options, stages: (spec.width, *(GROWTH * spec.width,) * (stages - 1)),
+        rule="at least one convolution between its whitening layer and its head (depth >= 3)",
+        image=((32, 32, 3), 10),
+    ),
 )

@@ -6,84 +6,110 @@ References: LeCun et al., "Gradient-based learning applied to document recogniti
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn import ops
 from jaxcnn.errors import InputError
-from jaxcnn.models.family import Family, spread
-from jaxcnn.nn.layers import HE_FAN_IN, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool
+from jaxcnn.models.family import Family, register_family, spread
+from jaxcnn.nn.layers import BatchNorm, Conv, MaxPool
+from jaxcnn.nn.network import ClassifierHead, Maps
 from jaxcnn.spec import ModelSpec
 
 VGG_MAP = 7  # side of the map that VGG's dense layers see at 224 pixels
 VGG_16_CONVS = (2, 2, 4, 4, 4)  # VGG-19, the one layout that an even spread does not give
 
 
+@dataclass(frozen=True)
+class PlainOptions:
+    """Options of the family plain.
+
+    Args:
+        kernel: Side of the convolution kernels.
+        norm: Batch norm after each convolution.
+        dropout: Share of units dropped before the classifier.
+    """
+
+    kernel: int = 3
+    norm: bool = True
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class VggOptions:
+    """Options of the family vgg.
+
+    Args:
+        dense: Number of dense layers, the classifier included. Default: 3.
+        units: Units of the hidden dense layers, dense - 1 of them. Default: they grow with the width.
+        norm: Batch norm after each convolution.
+        dropout: Share of units dropped after each hidden dense layer.
+    """
+
+    dense: int | None = None
+    units: tuple[int, ...] | None = None
+    norm: bool = False
+    dropout: float = 0.0
+
+
+@dataclass(frozen=True)
+class LenetOptions(VggOptions):
+    """Options of the family lenet: those of vgg and two more.
+
+    Args:
+        kernel: Side of the convolution kernels.
+        padding: same_first (pad the first convolution by 2, then valid), valid or same.
+    """
+
+    kernel: int = 5
+    padding: Literal["same_first", "valid", "same"] = "same_first"
+
+
 class PlainNet(nn.Module):
-    """Stages of convolutions with 2x2 max pooling, then dense layers.
+    """Stages of convolutions with ReLU, 2x2 max pooling between them.
 
     Args:
         stage_sizes: Convolutions per stage.
         stage_widths: Channels per stage.
-        num_classes: Length of the logits.
-        units: Units of the hidden dense layers.
         kernel: Side of the kernels.
         padding: same, valid (first convolution of each stage; its others keep the size) or same_first (as valid, but
             the first stage keeps the size too).
         norm: Batch norm after each convolution, which then has no bias.
-        dropout: Share of units dropped after each hidden dense layer; without one, before the classifier.
         pool_last: Max pooling after the last stage too, not only between stages.
-        average: Global average pooling before the dense layers instead of flattening.
-        largest_map: Average maps larger than this down to it before flattening; None: never.
-        axis_name: Mapped axis over which batch norm shares its statistics and dropout its draw.
+        axis_name: Mapped axis over which batch norm shares its statistics.
     """
 
     stage_sizes: tuple[int, ...]
     stage_widths: tuple[int, ...]
-    num_classes: int
-    units: tuple[int, ...] = ()
     kernel: int = 3
     padding: str = "same"
     norm: bool = False
-    dropout: float = 0.0
     pool_last: bool = True
-    average: bool = False
-    largest_map: int | None = None
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Images (N, H, W, C) to logits (N, num_classes); raises InputError where the images are too small."""
+    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
+        """Map images (N, H, W, C) to the maps of all stages before pooling and, with pool_last, the last one pooled.
+
+        Raises:
+            InputError: The images are too small.
+        """
         self._check_size(images)
-        x, number = images, 0
+        x, number, maps = images, 0, []
         for stage, (size, width) in enumerate(zip(self.stage_sizes, self.stage_widths, strict=True)):
             for block in range(size):
                 number += 1
                 padding = "VALID" if block == 0 and self._shrinks(stage) else "SAME"
-                conv = Conv(width, self.kernel, padding=padding, use_bias=not self.norm, name=f"conv{number}")
-                x = conv(x)
+                x = Conv(width, self.kernel, padding=padding, use_bias=not self.norm, name=f"conv{number}")(x)
                 if self.norm:
                     x = BatchNorm(axis_name=self.axis_name, name=f"norm{number}")(x, train, mask)
                 x = nn.relu(x)
+            maps.append(x)
             if self._pools(stage):
                 x = MaxPool(2, name=f"pool{stage + 1}")(x)
-        return self._classify(x, train)
-
-    def _classify(self, x: jax.Array, train: bool) -> jax.Array:
-        if self.average:
-            x = GlobalAvgPool(name="average")(x)
-        else:
-            if self.largest_map is not None:
-                x = ops.adaptive_avg_pool(x, (min(x.shape[1], self.largest_map), min(x.shape[2], self.largest_map)))
-            x = jnp.reshape(x, (x.shape[0], -1))
-        for index, units in enumerate(self.units, start=1):
-            x = nn.relu(Dense(units, kernel_init=HE_FAN_IN, name=f"dense{index}")(x))
-            if self.dropout:
-                x = Dropout(self.dropout, self.axis_name, name=f"drop{index}")(x, train)
-        if self.dropout and not self.units:
-            x = Dropout(self.dropout, self.axis_name, name="drop1")(x, train)
-        return Dense(self.num_classes, name=f"dense{len(self.units) + 1}")(x)
+        return (*maps, x) if self.pool_last else tuple(maps)
 
     def _shrinks(self, stage: int) -> bool:
         return self.padding == "valid" or (self.padding == "same_first" and stage > 0)
@@ -106,95 +132,94 @@ class PlainNet(nn.Module):
             )
 
 
-def _units(spec: ModelSpec) -> tuple[int, ...]:
-    """Units of the hidden dense layers: as given, or to scale: LeNet-5's 120 and 84 at width 6, VGG's 4096 at 64."""
-    if spec.units is not None:
-        units = tuple(spec.units)
-        if any(count < 1 for count in units) or spec.dense not in (None, len(units) + 1):
-            raise InputError(f"units={units}: give dense - 1 positive counts (dense={spec.dense}, classifier included)")
-        return units
-    hidden = (3 if spec.dense is None else spec.dense) - 1
-    if spec.family == "vgg":
-        return (64 * spec.width,) * hidden
-    return (20 * spec.width, *(14 * spec.width,) * hidden)[:hidden]
+def _units(width: int, options: VggOptions, scale: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the units of the hidden dense layers: as given, or `scale` times the width, its last entry repeated."""
+    if options.units is not None:
+        if any(count < 1 for count in options.units) or options.dense not in (None, len(options.units) + 1):
+            raise InputError(
+                f"units={options.units}: give dense - 1 positive counts (dense={options.dense}, classifier included)"
+            )
+        return options.units
+    hidden = (options.dense or 3) - 1
+    return tuple(scale[min(layer, len(scale) - 1)] * width for layer in range(hidden))
 
 
-def _convs(spec: ModelSpec) -> int:
-    return spec.depth - len(_units(spec)) - 1
+def _lenet_units(spec: ModelSpec, options: LenetOptions) -> tuple[int, ...]:
+    return _units(spec.width, options, (20, 14))  # LeNet-5: 120 and 84 at width 6
 
 
-def _flat_depth(spec: ModelSpec, sizes: tuple[int, ...]) -> int:
-    return sum(sizes) + len(_units(spec)) + 1
+def _vgg_units(spec: ModelSpec, options: VggOptions) -> tuple[int, ...]:
+    return _units(spec.width, options, (64,))  # VGG: 4096 at width 64
 
 
-def _lenet_stages(spec: ModelSpec) -> tuple[int, ...] | None:
-    convs = _convs(spec)
-    return spread(convs, min(2, convs)) if convs > 0 else None
+def _dense_layers(options: VggOptions) -> int:
+    return options.dense or (3 if options.units is None else len(options.units) + 1)
 
 
-def _vgg_stages(spec: ModelSpec) -> tuple[int, ...] | None:
-    convs = _convs(spec)
+def _vgg_stages(spec: ModelSpec, options: VggOptions) -> tuple[int, ...] | None:
+    convs = spec.depth - _dense_layers(options)
     if convs == sum(VGG_16_CONVS):
         return VGG_16_CONVS
     return spread(convs, min(5, convs)) if convs > 0 else None
 
 
-def _plain_stages(spec: ModelSpec) -> tuple[int, ...] | None:
-    convs = spec.depth - 1
-    return spread(convs, min(3, convs)) if convs > 0 else None
+def _lenet_stages(spec: ModelSpec, options: LenetOptions) -> tuple[int, ...] | None:
+    convs = spec.depth - _dense_layers(options)
+    return spread(convs, min(2, convs)) if convs > 0 else None
 
 
-def _lenet_widths(spec: ModelSpec, stages: int) -> tuple[int, ...]:
-    return tuple(max(1, round(spec.width * (16 / 6) ** stage)) for stage in range(stages))
+def _flat_depth(spec: ModelSpec, options: VggOptions, sizes: tuple[int, ...]) -> int:
+    return sum(sizes) + _dense_layers(options)
 
 
-def _make(spec: ModelSpec) -> nn.Module:
-    assert spec.stage_sizes
-    assert spec.stage_widths
-    assert spec.num_classes
-    plain, vgg = spec.family == "plain", spec.family == "vgg"
-    return PlainNet(
-        stage_sizes=spec.stage_sizes,
-        stage_widths=spec.stage_widths,
-        num_classes=spec.num_classes,
-        units=() if plain else _units(spec),
-        kernel=spec.kernel or 3,
-        padding=spec.padding or "same",
-        norm=bool(spec.norm),
-        dropout=spec.dropout,
-        pool_last=not plain,
-        average=plain,
-        largest_map=VGG_MAP if vgg else None,
-    )
+def _head(spec: ModelSpec, options: VggOptions, units: tuple[int, ...], **pooling: Any) -> nn.Module:
+    return ClassifierHead(spec.num_classes, units, options.dropout, average=False, **pooling)  # type: ignore[arg-type]
 
 
-_SHARED = {"stage_sizes": None, "stage_widths": None, "norm": False, "dropout": 0.0}
-_DENSE = {"dense": None, "units": None}
-
-LENET = Family(
-    make=_make,
-    defaults={**_SHARED, **_DENSE, "kernel": 5, "padding": "same_first"},
-    rule="at least one convolution before its dense layers (depth > dense, 3 unless set)",
-    stages=_lenet_stages,
-    depth_of=_flat_depth,
-    widths=_lenet_widths,
-    image=((28, 28, 1), 10),
+register_family(
+    "lenet",
+    Family(
+        backbone=lambda spec, options: PlainNet(
+            spec.stage_sizes, spec.stage_widths, options.kernel, options.padding, options.norm
+        ),
+        head=lambda spec, options: _head(spec, options, _lenet_units(spec, options)),
+        stages=_lenet_stages,
+        depth_of=_flat_depth,
+        widths=lambda spec, options, stages: tuple(
+            max(1, round(spec.width * (16 / 6) ** stage)) for stage in range(stages)
+        ),
+        rule="at least one convolution before its dense layers (depth > dense, 3 unless set)",
+        image=((28, 28, 1), 10),
+        options=LenetOptions,
+        units=_lenet_units,
+    ),
 )
-PLAIN = Family(
-    make=_make,
-    defaults={**_SHARED, "kernel": 3, "norm": True},
-    rule="at least one convolution before its one dense layer (depth >= 2)",
-    stages=_plain_stages,
-    depth_of=lambda spec, sizes: sum(sizes) + 1,
-    widths=lambda spec, stages: tuple(spec.width * 2**stage for stage in range(stages)),
-    image=((32, 32, 3), 10),
+register_family(
+    "plain",
+    Family(
+        backbone=lambda spec, options: PlainNet(
+            spec.stage_sizes, spec.stage_widths, options.kernel, norm=options.norm, pool_last=False
+        ),
+        head=lambda spec, options: ClassifierHead(spec.num_classes, dropout=options.dropout),
+        stages=lambda spec, options: spread(spec.depth - 1, min(3, spec.depth - 1)) if spec.depth > 1 else None,
+        depth_of=lambda spec, options, sizes: sum(sizes) + 1,
+        widths=lambda spec, options, stages: tuple(spec.width * 2**stage for stage in range(stages)),
+        rule="at least one convolution before its one dense layer (depth >= 2)",
+        image=((32, 32, 3), 10),
+        options=PlainOptions,
+    ),
 )
-VGG = Family(
-    make=_make,
-    defaults={**_SHARED, **_DENSE},
-    rule="at least one convolution before its dense layers (depth > dense, 3 unless set); published are 11, 13, 16, 19",
-    stages=_vgg_stages,
-    depth_of=_flat_depth,
-    widths=lambda spec, stages: tuple(spec.width * min(2**stage, 8) for stage in range(stages)),
-    image=((224, 224, 3), 1000),
+register_family(
+    "vgg",
+    Family(
+        backbone=lambda spec, options: PlainNet(spec.stage_sizes, spec.stage_widths, norm=options.norm),
+        head=lambda spec, options: _head(spec, options, _vgg_units(spec, options), largest_map=VGG_MAP),
+        stages=_vgg_stages,
+        depth_of=_flat_depth,
+        widths=lambda spec, options, stages: tuple(spec.width * min(2**stage, 8) for stage in range(stages)),
+        rule="a convolution or more before its dense layers (depth > dense, 3 unless set); published: 11, 13, 16, 19",
+        image=((224, 224, 3), 1000),
+        options=VggOptions,
+        units=_vgg_units,
+    ),
 )

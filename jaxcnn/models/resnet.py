@@ -7,13 +7,17 @@ Zagoruyko and Komodakis, "Wide residual networks", 2016 (wrn); Huang et al., "De
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import jax
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
-from jaxcnn.models.family import Family, spread
+from jaxcnn.models.family import Family, register_family, spread
 from jaxcnn.nn.blocks import BasicBlock, Bottleneck, ConvNormAct, PreActBlock
-from jaxcnn.nn.layers import BatchNorm, Conv, Dense, GlobalAvgPool, MaxPool
+from jaxcnn.nn.layers import BatchNorm, Conv, MaxPool
+from jaxcnn.nn.network import ClassifierHead, Maps
 from jaxcnn.spec import ModelSpec
 
 IMAGENET_STAGES = {
@@ -27,13 +31,63 @@ LAYERS = {"basic": 2, "bottleneck": 3}
 WRN_STEM = 16
 
 
+@dataclass(frozen=True)
+class ResidualOptions:
+    """Options that all residual families have.
+
+    Args:
+        skip: Use shortcuts; False: a plain network of the same layers.
+        zero_init: Start the last batch-norm scale of each block at zero (wrn: its last convolution).
+        stochastic_depth: Share of examples for which the last block is skipped in training; it grows linearly from the
+            first block to the last.
+    """
+
+    skip: bool = True
+    zero_init: bool = False
+    stochastic_depth: float = 0.0
+
+
+@dataclass(frozen=True)
+class ResNetOptions(ResidualOptions):
+    """Options of the family resnet.
+
+    Args:
+        shortcut: A (zero padding) or B (1x1 projection) where shapes change.
+    """
+
+    shortcut: Literal["A", "B"] = "A"
+
+
+@dataclass(frozen=True)
+class ImageNetOptions(ResidualOptions):
+    """Options of the family resnet_imagenet.
+
+    Args:
+        block: basic or bottleneck. Default: basic below depth 50, bottleneck from there on.
+        stem: cifar (3x3) or imagenet (7x7, stride 2, max pooling).
+    """
+
+    block: Literal["basic", "bottleneck"] | None = None
+    stem: Literal["cifar", "imagenet"] = "imagenet"
+
+
+@dataclass(frozen=True)
+class WrnOptions(ResidualOptions):
+    """Options of the family wrn.
+
+    Args:
+        dropout: Share of units dropped between the convolutions of a block.
+    """
+
+    dropout: float = 0.0
+
+
 class ResNet(nn.Module):
-    """Stem, stages of residual blocks (the first block of every stage but the first has stride 2), mean, classifier.
+    """Stem and stages of residual blocks; the first block of every stage but the first has stride 2.
 
     Args:
         stage_sizes: Blocks per stage.
         stage_widths: Channels per stage (bottleneck: inside the block; 4 times as many come out).
-        num_classes: Length of the logits.
         block: basic, bottleneck or preact.
         stem: cifar (3x3) or imagenet (7x7 with stride 2, then 3x3 max pooling with stride 2).
         stem_width: Channels of the stem; None: those of the first stage.
@@ -48,7 +102,6 @@ class ResNet(nn.Module):
 
     stage_sizes: tuple[int, ...]
     stage_widths: tuple[int, ...]
-    num_classes: int
     block: str = "basic"
     stem: str = "cifar"
     stem_width: int | None = None
@@ -60,9 +113,9 @@ class ResNet(nn.Module):
     axis_name: str | None = None
 
     @nn.compact
-    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Images (N, H, W, C) to logits (N, num_classes)."""
-        x = self._stem(images, train, mask)
+    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
+        """Map images (N, H, W, C) to the maps of all stages."""
+        x, maps = self._stem(images, train, mask), []
         blocks, passed = sum(self.stage_sizes), 0
         for stage, (size, width) in enumerate(zip(self.stage_sizes, self.stage_widths, strict=True)):
             for index in range(size):
@@ -70,10 +123,10 @@ class ResNet(nn.Module):
                 passed += 1
                 block = self._block(width, stride, passed / blocks, f"stage{stage + 1}_block{index + 1}")
                 x = block(x, train, mask)
+            maps.append(x)
         if self.block == "preact":
-            x = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train, mask))
-        x = GlobalAvgPool(name="average")(x)
-        return Dense(self.num_classes, name="dense")(x)
+            maps[-1] = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train, mask))
+        return tuple(maps)
 
     def _stem(self, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
         width = self.stem_width or self.stage_widths[0]
@@ -101,88 +154,88 @@ class ResNet(nn.Module):
         return Bottleneck(**shared) if self.block == "bottleneck" else BasicBlock(**shared)
 
 
-def _kind(spec: ModelSpec) -> str:
-    """Block of an ImageNet net: as given, else basic below 50 layers and bottleneck from there on."""
-    return spec.block or ("basic" if spec.depth < 50 else "bottleneck")
-
-
-def _cifar_stages(spec: ModelSpec) -> tuple[int, ...] | None:
+def _cifar_stages(spec: ModelSpec, options: ResNetOptions) -> tuple[int, ...] | None:
     blocks, rest = divmod(spec.depth - 2, 6)
     return None if rest or blocks < 1 else (blocks,) * 3
 
 
-def _wrn_stages(spec: ModelSpec) -> tuple[int, ...] | None:
+def _wrn_stages(spec: ModelSpec, options: WrnOptions) -> tuple[int, ...] | None:
     blocks, rest = divmod(spec.depth - 4, 6)
     return None if rest or blocks < 1 else (blocks,) * 3
 
 
-def _imagenet_stages(spec: ModelSpec) -> tuple[int, ...] | None:
-    known = IMAGENET_STAGES.get((_kind(spec), spec.depth))
-    if known:
+def _kind(depth: int, options: ImageNetOptions) -> str:
+    return options.block or ("basic" if depth < 50 else "bottleneck")
+
+
+def _imagenet_stages(spec: ModelSpec, options: ImageNetOptions) -> tuple[int, ...] | None:
+    kind = _kind(spec.depth, options)
+    if known := IMAGENET_STAGES.get((kind, spec.depth)):
         return known
-    blocks, rest = divmod(spec.depth - 2, LAYERS[_kind(spec)])
+    blocks, rest = divmod(spec.depth - 2, LAYERS[kind])
     # The published nets put most blocks into the third stage, then the second.
     return None if rest or blocks < 4 else spread(blocks, 4, (2, 1, 3))
 
 
-def _doubling(spec: ModelSpec, stages: int) -> tuple[int, ...]:
+def _doubling(spec: ModelSpec, options: Any, stages: int) -> tuple[int, ...]:
     return tuple(spec.width * 2**stage for stage in range(stages))
 
 
-def _make(spec: ModelSpec) -> nn.Module:
-    assert spec.stage_sizes
-    assert spec.stage_widths
-    assert spec.num_classes
-    if spec.zero_init and spec.skip is False:
-        raise InputError("zero_init=True: with skip=False a block would pass nothing on; switch one of the two")
-    if spec.stochastic_depth and spec.skip is False:
-        raise InputError(
-            f"stochastic_depth={spec.stochastic_depth}: with skip=False a dropped block would pass nothing on; "
-            "switch one of the two off"
-        )
-    wrn = spec.family == "wrn"
+def _backbone(spec: ModelSpec, options: ResidualOptions, **fields: Any) -> nn.Module:
+    for name in ("zero_init", "stochastic_depth"):
+        if (value := getattr(options, name)) and not options.skip:
+            raise InputError(
+                f"{name}={value}: without skips such a block passes nothing on; set {name} or skip to its default"
+            )
     return ResNet(
-        stage_sizes=spec.stage_sizes,
-        stage_widths=spec.stage_widths,
-        num_classes=spec.num_classes,
-        block="preact" if wrn else _kind(spec) if spec.family == "resnet_imagenet" else "basic",
-        stem=spec.stem or "cifar",
-        stem_width=WRN_STEM if wrn else None,
-        skip=spec.skip is not False,
-        shortcut=spec.shortcut or "B",
-        zero_init=bool(spec.zero_init),
-        dropout=spec.dropout,
-        stochastic_depth=spec.stochastic_depth or 0.0,
-    )
+        spec.stage_sizes or (), spec.stage_widths or (), skip=options.skip, zero_init=options.zero_init,
+        stochastic_depth=options.stochastic_depth, **fields,
+    )  # fmt: skip
 
 
-_SHARED = {"stage_sizes": None, "stage_widths": None, "skip": True, "zero_init": False, "stochastic_depth": 0.0}
+def _head(spec: ModelSpec, options: ResidualOptions) -> nn.Module:
+    return ClassifierHead(spec.num_classes or 0, numbered=False)
 
-RESNET = Family(
-    make=_make,
-    defaults={**_SHARED, "shortcut": "A"},
-    rule="6n+2 weighted layers",
-    stages=_cifar_stages,
-    depth_of=lambda spec, sizes: 2 * sum(sizes) + 2,
-    widths=_doubling,
-    image=((32, 32, 3), 10),
+
+register_family(
+    "resnet",
+    Family(
+        backbone=lambda spec, options: _backbone(spec, options, shortcut=options.shortcut),
+        head=_head,
+        stages=_cifar_stages,
+        depth_of=lambda spec, options, sizes: 2 * sum(sizes) + 2,
+        widths=_doubling,
+        rule="6n+2 weighted layers",
+        image=((32, 32, 3), 10),
+        options=ResNetOptions,
+    ),
 )
-RESNET_IMAGENET = Family(
-    make=_make,
-    defaults={**_SHARED, "block": None, "stem": "imagenet"},
-    rule="2n+2 weighted layers with basic blocks (below 50 unless block is set), 3n+2 with bottlenecks, n >= 4",
-    stages=_imagenet_stages,
-    depth_of=lambda spec, sizes: LAYERS[_kind(spec)] * sum(sizes) + 2,
-    widths=_doubling,
-    image=((224, 224, 3), 1000),
+register_family(
+    "resnet_imagenet",
+    Family(
+        backbone=lambda spec, options: _backbone(spec, options, block=_kind(spec.depth, options), stem=options.stem),
+        head=_head,
+        stages=_imagenet_stages,
+        depth_of=lambda spec, options, sizes: LAYERS[_kind(spec.depth, options)] * sum(sizes) + 2,
+        widths=_doubling,
+        rule="2n+2 weighted layers with basic blocks (below 50 unless block is set), 3n+2 with bottlenecks, n >= 4",
+        image=((224, 224, 3), 1000),
+        options=ImageNetOptions,
+    ),
 )
-WRN = Family(
-    make=_make,
-    defaults={**_SHARED, "dropout": 0.0},
-    rule="6n+4 weighted layers",
-    stages=_wrn_stages,
-    # The authors of WRN count the three projections too: 6n+4, not 6n+2.
-    depth_of=lambda spec, sizes: 2 * sum(sizes) + 1 + len(sizes),
-    widths=lambda spec, stages: tuple(WRN_STEM * spec.width * 2**stage for stage in range(stages)),
-    image=((32, 32, 3), 10),
+register_family(
+    "wrn",
+    Family(
+        backbone=lambda spec, options: _backbone(
+            spec, options, block="preact", stem_width=WRN_STEM, dropout=options.dropout
+        ),
+        head=_head,
+        stages=_wrn_stages,
+        # The authors of WRN count the three projections too: 6n+4, not 6n+2.
+        depth_of=lambda spec, options, sizes: 2 * sum(sizes) + 1 + len(sizes),
+        widths=lambda spec, options, stages: tuple(WRN_STEM * spec.width * 2**stage for stage in range(stages)),
+        rule="6n+4 weighted layers",
+        image=((32, 32, 3), 10),
+        options=WrnOptions,
+    ),
 )

@@ -63,90 +63,17 @@ class ConvNormAct(nn.Module):
         return nn.relu(x) if self.act else x
 
 
-class BasicBlock(nn.Module):
-    """Two 3x3 convolutions beside a shortcut. Parameters: 9 features (Cin + features) + 4 features, and the shortcut's.
+class ResidualBlock(nn.Module):
+    """What all residual blocks share: their fields, and how the branch meets the shortcut.
 
     Args:
-        features: Channels out.
-        stride: Of the first convolution and the shortcut.
+        features: Channels out (bottleneck: inside the block; 4 times as many come out).
+        stride: Of the first 3x3 convolution and the shortcut.
         skip: Add the shortcut; without it the block is a piece of a plain network.
-        shortcut: Where shapes change: A (every stride-th pixel, zero channels appended; no parameters)
-            or B (1x1 convolution and norm: (Cin + 2) features).
+        shortcut: Where shapes change: A (every stride-th pixel, zero channels appended; no parameters) or B (1x1
+            convolution and norm: (Cin + 2) out).
         zero_init: Start the last norm's scale at zero: the block starts as its shortcut (Goyal et al. 2017).
         stochastic_depth: Share of examples for which the residual branch is dropped in training (Huang et al. 2016).
-        axis_name: Mapped axis over which batch norm shares its statistics and stochastic depth its draw.
-    """
-
-    features: int
-    stride: int = 1
-    skip: bool = True
-    shortcut: str = "B"
-    zero_init: bool = False
-    stochastic_depth: float = 0.0
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut, then ReLU."""
-        y = ConvNormAct(self.features, stride=self.stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
-        y = ConvNormAct(self.features, act=False, zero_init=self.zero_init, axis_name=self.axis_name, name="conv2")(
-            y, train, mask
-        )
-        if self.skip:
-            y = _survivors(self, y, train) + _shortcut(self, x, self.features, train, mask)
-        return nn.relu(y)
-
-
-class Bottleneck(nn.Module):
-    """1x1, 3x3 (with the stride: v1.5) and 1x1 convolutions beside a shortcut; the last has 4 features channels.
-
-    Parameters: features (Cin + 13 features) + 12 features, and 4 features (Cin + 2) for shortcut B where shapes change.
-
-    Args:
-        features: Channels inside the block; 4 times as many come out.
-        stride: Of the 3x3 convolution and the shortcut.
-        skip: Add the shortcut.
-        shortcut: A or B, as for `BasicBlock`.
-        zero_init: Start the last norm's scale at zero.
-        stochastic_depth: Share of examples for which the residual branch is dropped in training.
-        axis_name: Mapped axis over which batch norm shares its statistics and stochastic depth its draw.
-    """
-
-    features: int
-    stride: int = 1
-    skip: bool = True
-    shortcut: str = "B"
-    zero_init: bool = False
-    stochastic_depth: float = 0.0
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut, then ReLU."""
-        axis, out = self.axis_name, 4 * self.features
-        y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
-        y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
-        y = ConvNormAct(out, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")(y, train, mask)
-        if self.skip:
-            y = _survivors(self, y, train) + _shortcut(self, x, out, train, mask)
-        return nn.relu(y)
-
-
-class PreActBlock(nn.Module):
-    """Norm, ReLU, 3x3 convolution, twice, beside a shortcut.
-
-    Parameters: 9 features (Cin + features) + 2 Cin + 2 features, and the shortcut's.
-    Where shapes change the shortcut starts from the activated input, elsewhere from the raw one (as WRN's authors do).
-
-    Args:
-        features: Channels out.
-        stride: Of the first convolution and the shortcut.
-        skip: Add the shortcut.
-        shortcut: A (no parameters) or B (1x1 convolution without norm: Cin features).
-        zero_init: Start the last convolution at zero. The last norm stands before a ReLU here, and with a zero scale
-            the ReLU's gradient would be zero too: the block would never learn.
-        dropout: Share of units dropped between the convolutions.
-        stochastic_depth: Share of examples for which the residual branch is dropped in training.
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
     """
 
@@ -155,13 +82,74 @@ class PreActBlock(nn.Module):
     skip: bool = True
     shortcut: str = "B"
     zero_init: bool = False
-    dropout: float = 0.0
     stochastic_depth: float = 0.0
     axis_name: str | None = None
 
+    def _join(self, branch: jax.Array, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
+        """Add the branch, under stochastic depth, and the shortcut of x."""
+        if not self.skip:
+            return branch
+        return self._dropped(branch, train) + self._shortcut(x, branch.shape[-1], train, mask)
+
+    def _dropped(self, branch: jax.Array, train: bool) -> jax.Array:
+        if not self.stochastic_depth:
+            return branch
+        return StochasticDepth(self.stochastic_depth, self.axis_name, name="survive")(branch, train)
+
+    def _shortcut(self, x: jax.Array, features: int, train: bool, mask: jax.Array | None) -> jax.Array:
+        if self.stride == 1 and x.shape[-1] == features:
+            return x
+        if self.shortcut == "A":
+            return _zero_pad(x, features, self.stride)
+        project = ConvNormAct(features, 1, stride=self.stride, act=False, axis_name=self.axis_name, name="projection")
+        return project(x, train, mask)
+
+
+class BasicBlock(ResidualBlock):
+    """Two 3x3 convolutions beside a shortcut. Parameters: 9 features (Cin + features) + 4 features, plus shortcut."""
+
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Residual branch plus shortcut; no activation after the sum."""
+        """Add the residual branch and the shortcut, then apply ReLU."""
+        axis = self.axis_name
+        y = ConvNormAct(self.features, stride=self.stride, axis_name=axis, name="conv1")(x, train, mask)
+        last = ConvNormAct(self.features, act=False, zero_init=self.zero_init, axis_name=axis, name="conv2")
+        return nn.relu(self._join(last(y, train, mask), x, train, mask))
+
+
+class Bottleneck(ResidualBlock):
+    """1x1, 3x3 (with the stride: v1.5) and 1x1 convolutions beside a shortcut; the last has 4 features channels.
+
+    Parameters: features (Cin + 13 features) + 12 features, and 4 features (Cin + 2) for shortcut B where shapes change.
+    """
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Add the residual branch and the shortcut, then apply ReLU."""
+        axis = self.axis_name
+        y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
+        y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
+        last = ConvNormAct(4 * self.features, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")
+        return nn.relu(self._join(last(y, train, mask), x, train, mask))
+
+
+class PreActBlock(ResidualBlock):
+    """Norm, ReLU, 3x3 convolution, twice, beside a shortcut.
+
+    Parameters: 9 features (Cin + features) + 2 Cin + 2 features, plus shortcut (B: a 1x1 convolution without norm).
+    Where shapes change the shortcut starts from the activated input, elsewhere from the raw one (as WRN's authors do).
+    zero_init starts the last convolution at zero: the last norm stands before a ReLU here, and with a zero scale the
+    ReLU's gradient would be zero too, so that the block would never learn.
+
+    Args:
+        dropout: Share of units dropped between the convolutions; the other fields are those of `ResidualBlock`.
+    """
+
+    dropout: float = 0.0
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Add the residual branch and the shortcut; no activation follows."""
         active = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train, mask))
         y = Conv(self.features, 3, stride=self.stride, padding=1, use_bias=False, name="conv1")(active)
         y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
@@ -171,31 +159,13 @@ class PreActBlock(nn.Module):
         y = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=init, name="conv2")(y)
         if not self.skip:
             return y
-        y = _survivors(self, y, train)
+        y = self._dropped(y, train)
         if self.stride == 1 and x.shape[-1] == self.features:
             return y + x
         if self.shortcut == "A":
             return y + _zero_pad(active, self.features, self.stride)
         project = Conv(self.features, 1, stride=self.stride, padding=0, use_bias=False, name="projection")
         return y + project(active)
-
-
-def _survivors(block: BasicBlock | Bottleneck | PreActBlock, branch: jax.Array, train: bool) -> jax.Array:
-    """The residual branch under stochastic depth; a block without one has no such part."""
-    if not block.stochastic_depth:
-        return branch
-    return StochasticDepth(block.stochastic_depth, block.axis_name, name="survive")(branch, train)
-
-
-def _shortcut(
-    block: BasicBlock | Bottleneck, x: jax.Array, features: int, train: bool, mask: jax.Array | None
-) -> jax.Array:
-    if block.stride == 1 and x.shape[-1] == features:
-        return x
-    if block.shortcut == "A":
-        return _zero_pad(x, features, block.stride)
-    project = ConvNormAct(features, 1, stride=block.stride, act=False, axis_name=block.axis_name, name="projection")
-    return project(x, train, mask)
 
 
 def _zero_pad(x: jax.Array, features: int, stride: int) -> jax.Array:

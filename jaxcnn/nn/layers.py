@@ -5,6 +5,8 @@ Modules are configured by tuples, never lists: a module with a list inside canno
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -12,7 +14,6 @@ from flax.typing import Initializer
 
 from jaxcnn import ops
 from jaxcnn.errors import InputError
-from jaxcnn.ops.stochastic_depth import stochastic_depth
 from jaxcnn.ops.window import as_pair
 
 HE_FAN_OUT = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -135,20 +136,15 @@ class Dropout(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Drop in training."""
-        if not train or self.rate == 0.0:
-            return x
-        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
-        return ops.dropout(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
+        return _dropped(self, ops.dropout, x, train)
 
 
 class StochasticDepth(nn.Module):
     """Drop a residual branch for a share of the examples in training; the identity otherwise. No parameters.
 
-    Random numbers come from 'dropout'.
-
     Args:
         rate: Share of examples whose branch is dropped, 0 <= rate < 1.
-        axis_name: Mapped axis over which a batch is spread: the same examples are dropped as on one device.
+        axis_name: As for `Dropout`.
     """
 
     rate: float
@@ -156,11 +152,8 @@ class StochasticDepth(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Drop in training."""
-        if not train or self.rate == 0.0:
-            return x
-        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
-        return stochastic_depth(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
+        """Drop in training; random numbers come from 'dropout'."""
+        return _dropped(self, ops.stochastic_depth, x, train)
 
 
 class MaxPool(nn.Module):
@@ -216,3 +209,10 @@ class GlobalAvgPool(nn.Module):
 
 def _bias(layer: Conv | Dense, x: jax.Array) -> jax.Array:
     return layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32).astype(x.dtype)
+
+
+def _dropped(layer: Dropout | StochasticDepth, drop: Callable[..., jax.Array], x: jax.Array, train: bool) -> jax.Array:
+    if not train or layer.rate == 0.0:
+        return x
+    axis_name = None if layer.is_initializing() else layer.axis_name  # no device axis exists while initialising
+    return drop(layer.make_rng("dropout"), x, layer.rate, axis_name=axis_name)

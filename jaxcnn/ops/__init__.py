@@ -1,10 +1,9 @@
 """Pure functions on NHWC arrays and HWIO kernels. They need jax alone."""
 
 from jaxcnn.ops.conv import conv2d
-from jaxcnn.ops.dropout import dropout
+from jaxcnn.ops.drop import dropout, stochastic_depth
 from jaxcnn.ops.norm import batch_norm_inference, batch_norm_train, example_count
 from jaxcnn.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, global_max_pool, max_pool
-from jaxcnn.ops.stochastic_depth import stochastic_depth
 from jaxcnn.ops.whiten import whitening_kernel
 from jaxcnn.ops.window import Padding, Size, output_size
 

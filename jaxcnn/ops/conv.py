@@ -83,7 +83,7 @@ def _derivative(
     primals: tuple[jax.Array, jax.Array],
     tangents: tuple[jax.Array, jax.Array],
 ) -> tuple[jax.Array, jax.Array]:
-    """The product rule, each term in its own form; JAX transposes it for the gradient, and differentiates it again."""
+    """Apply the product rule, each term in its own form; JAX transposes it for the gradient."""
     (x, kernel), (dx, dkernel) = primals, tangents
     y = _convolve(x, kernel, stride, pads, chosen)
     towards_images = chosen.images(settle(dx), kernel, stride, pads)

@@ -1,4 +1,4 @@
-"""In which form a convolution is handed to the compiler: the one seam between the mathematics and a platform's habits.
+"""Choose the XLA form of a convolution per platform: the one place where mathematics meets a compiler's weaknesses.
 
 All forms compute the same sums in float32 up to rounding. On accelerators there is one, the plain operation. On a CPU,
 XLA's own choices cost more than the convolutions themselves (measured by experiments/benchmarks/train_step.py):
@@ -45,7 +45,7 @@ _AS_WRITTEN = ContextVar("as_written", default=False)
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Within this, every convolution is traced as the plain operation: to count what a network computes."""
+    """Trace every convolution within this block as the plain operation, for example to count a network's MACs."""
     token = _AS_WRITTEN.set(True)
     try:
         yield
@@ -54,7 +54,7 @@ def as_written() -> Iterator[None]:
 
 
 class Forms(NamedTuple):
-    """How one convolution is computed: forwards, and its derivatives towards the images and towards the kernel."""
+    """The forward, input-gradient and kernel-gradient implementations of a convolution."""
 
     forward: Convolution
     images: Convolution
@@ -62,7 +62,7 @@ class Forms(NamedTuple):
 
 
 def forms(image: Sequence[int], kernel: Sequence[int], stride: Pair) -> Forms | None:
-    """The forms of this process's backend; None: the plain operation with the derivatives that JAX gives it.
+    """Return the forms for this process's backend; None: the plain operation with JAX's own derivatives.
 
     Args:
         image: Height and width of the images.
@@ -83,23 +83,23 @@ def forms(image: Sequence[int], kernel: Sequence[int], stride: Pair) -> Forms | 
 
 
 def has_onednn() -> bool:
-    """Whether XLA was told to hand convolutions to oneDNN, and this version of it listens."""
+    """Return whether XLA hands convolutions to oneDNN: its flags are set and this version honours them."""
     version = tuple(int(part) for part in jax.__version__.split(".")[:2])
     return version >= ONEDNN_SINCE and set(ONEDNN_FLAGS) <= set(os.environ.get("XLA_FLAGS", "").split())
 
 
 def settle(x: jax.Array) -> jax.Array:
-    """x itself, computed once and before whatever uses it; its cotangent likewise."""
+    """Return x behind an optimization barrier: it, and its cotangent, are computed once before they are used."""
     return lax.optimization_barrier(x)
 
 
 def planar(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Array:
-    """The plain two-dimensional convolution of (N, H, W, Cin) with (kh, kw, Cin, Cout)."""
+    """Compute the plain two-dimensional convolution of (N, H, W, Cin) with (kh, kw, Cin, Cout)."""
     return lax.conv_general_dilated(x, kernel, stride, pads, dimension_numbers=("NHWC", "HWIO", "NHWC"))
 
 
 def spatial(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Array:
-    """The same as a three-dimensional convolution over a depth of one."""
+    """Compute it as a three-dimensional convolution over a depth of one."""
     y = lax.conv_general_dilated(
         x[:, None], kernel[None], (1, *stride), ((0, 0), *pads), dimension_numbers=("NDHWC", "DHWIO", "NDHWC")
     )
@@ -107,7 +107,7 @@ def spatial(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Ar
 
 
 def blocked(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Array:
-    """The same over blocks of stride x stride pixels, their channels side by side: stride 1, ceil(k / stride) taps."""
+    """Compute it over blocks of stride x stride pixels, channels side by side: stride 1, ceil(k / stride) taps."""
     n, height, width, channels = x.shape
     (rows, row_taps, row_pads), (columns, column_taps, column_pads) = (
         _blocks(size, taps, step, pad)
@@ -125,7 +125,7 @@ def blocked(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Ar
 
 
 def unrolled(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Array:
-    """The same as one matrix product, (N, H W Cin) with (H W Cin, H' W' Cout); for maps of a few pixels."""
+    """Compute it as one matrix product, (N, H W Cin) with (H W Cin, H' W' Cout); for maps of a few pixels."""
     height, width = x.shape[1:3]
     rows, columns = (_seen(*axis) for axis in zip((height, width), kernel.shape[:2], stride, pads, strict=True))
     # Around the kernel as many zeros as the images have pixels: each pixel of the output sees its own window of that.
@@ -137,7 +137,7 @@ def unrolled(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.A
 
 
 def banded(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Array:
-    """The same as one matrix product over rows, (N H', kh W Cin) with (kh W Cin, W' Cout); for short rows."""
+    """Compute it as one matrix product over rows, (N H', kh W Cin) with (kh W Cin, W' Cout); for short rows."""
     n, height, width, channels = x.shape
     down, (left, right) = stride[0], pads[1]
     rows = len(_seen(height, kernel.shape[0], down, pads[0]))
@@ -152,12 +152,12 @@ def banded(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Arr
 
 
 def _seen(size: int, taps: int, step: int, pads: Pair) -> list[int]:
-    """Along one axis, for each pixel of the output: the tap that lies on the image's first pixel."""
+    """Return, for each output pixel along one axis, the tap that lies on the image's first pixel."""
     return [pads[0] - step * i for i in range((size + sum(pads) - taps) // step + 1)]
 
 
 def _blocks(size: int, taps: int, step: int, pads: Pair) -> tuple[int, int, Pair]:
-    """Along one axis: blocks in, taps over blocks, and the pixels to add (or, if negative, to drop) on either side."""
+    """Return for one axis the input blocks, taps over blocks, and pixels to add (negative: to drop) on either side."""
     out = (size + sum(pads) - taps) // step + 1
     block_taps = -(-taps // step)
     blocks = out - 1 + block_taps

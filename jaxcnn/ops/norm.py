@@ -87,7 +87,7 @@ def batch_norm_inference(
 
 
 def example_count(x: jax.Array, mask: jax.Array | None = None, axis_name: str | None = None) -> jax.Array:
-    """Number of examples that count, over all devices of `axis_name`: a float32 scalar."""
+    """Count the unmasked examples over all devices of `axis_name`: a float32 scalar."""
     weights = _weights(x, mask)
     local = jnp.asarray(x.shape[0], jnp.float32) if weights is None else jnp.sum(weights.astype(jnp.float32))
     return local if axis_name is None else lax.psum(local, axis_name)

@@ -14,7 +14,7 @@ NO_PADS = ((0, 0), (0, 0))
 
 
 def max_pool(x: jax.Array, window: Size, *, stride: Size | None = None, padding: Padding = "VALID") -> jax.Array:
-    """Largest value in each window.
+    """Return the largest value in each window.
 
     Windows that neither overlap nor leave gaps nor need padding go through reshape and max: on a CPU the gradient of
     the general form (select-and-scatter) takes longer than a small network's convolutions. The two differ where a
@@ -49,7 +49,7 @@ def avg_pool(
     padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Mean of each window.
+    """Return the mean of each window.
 
     Args:
         x: (N, H, W, C), floating point.
@@ -77,7 +77,7 @@ def avg_pool(
 
 
 def adaptive_avg_pool(x: jax.Array, size: Size) -> jax.Array:
-    """Mean over a fixed grid of bins, whatever the size of the images; bins as in PyTorch, they may overlap by a pixel.
+    """Average over a fixed grid of bins for images of any size; bins as in PyTorch, they may overlap by a pixel.
 
     Args:
         x: (N, H, W, C).
@@ -99,13 +99,13 @@ def adaptive_avg_pool(x: jax.Array, size: Size) -> jax.Array:
 
 
 def global_avg_pool(x: jax.Array) -> jax.Array:
-    """Mean over all pixels: (N, H, W, C) to (N, C). Reference: Lin, Chen and Yan, "Network in Network", 2013."""
+    """Average over all pixels: (N, H, W, C) to (N, C). Reference: Lin, Chen and Yan, "Network in Network", 2013."""
     _check(x)
     return jnp.mean(x, axis=(1, 2))
 
 
 def global_max_pool(x: jax.Array) -> jax.Array:
-    """Maximum over all pixels: (N, H, W, C) to (N, C); equal maxima share the gradient equally."""
+    """Return the maximum over all pixels: (N, H, W, C) to (N, C); equal maxima share the gradient equally."""
     _check(x)
     return jnp.max(x, axis=(1, 2))
 
@@ -123,7 +123,7 @@ def _geometry(x: jax.Array, window: Size, stride: Size | None, padding: Padding)
 
 
 def _blocks(x: jax.Array, window: Pair) -> jax.Array:
-    """View (N, H, W, C) as (N, H / kh, kh, W / kw, kw, C), without the pixels that fill no window."""
+    """Return (N, H, W, C) as (N, H / kh, kh, W / kw, kw, C), without the pixels that fill no window."""
     n, height, width, channels = x.shape
     rows, columns = height // window[0], width // window[1]
     x = x[:, : rows * window[0], : columns * window[1], :]
@@ -131,7 +131,7 @@ def _blocks(x: jax.Array, window: Pair) -> jax.Array:
 
 
 def _real(size: int, window: int, stride: int, pads: Pair) -> np.ndarray:
-    """How many pixels of the image itself each window along one axis covers."""
+    """Count the image pixels that each window along one axis covers."""
     count = (size + sum(pads) - window) // stride + 1
     starts = np.arange(count) * stride - pads[0]
     return np.minimum(starts + window, size) - np.maximum(starts, 0)

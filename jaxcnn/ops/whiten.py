@@ -9,7 +9,7 @@ from jaxcnn.errors import InputError
 
 
 def whitening_kernel(images: jax.Array, size: int = 2, *, epsilon: float = 5e-4) -> jax.Array:
-    """Kernel of a convolution that whitens patches, each component followed later by its negative.
+    """Compute the kernel of a convolution that whitens patches; the negatives of all components follow them.
 
     The components are the eigenvectors v of the patches' second moments, each over sqrt(eigenvalue + epsilon): without
     the negatives and with epsilon = 0 the outputs have the identity as their second moments. The negatives let an

@@ -16,7 +16,7 @@ Padding = str | int | Sequence[Sequence[int]]
 
 
 def as_pair(name: str, value: Size) -> Pair:
-    """One integer or a (height, width) pair, as a pair.
+    """Return one integer or a (height, width) pair as a pair.
 
     Raises:
         InputError: Not one or two integers of at least 1.
@@ -30,7 +30,7 @@ def as_pair(name: str, value: Size) -> Pair:
 def output_size(
     size: int, window: int, *, stride: int = 1, dilation: int = 1, padding: str | int | Sequence[int] = "VALID"
 ) -> int:
-    """Length of one axis after a window has slid over it.
+    """Return the length of one axis after a window has slid over it.
 
     With k = dilation (window - 1) + 1, the reach of the window:
     VALID floor((size - k) / stride) + 1; p or (low, high) the same with size + low + high;
@@ -55,7 +55,7 @@ def output_size(
 
 
 def axis_padding(size: int, window: int, stride: int, dilation: int, padding: str | int | Sequence[int]) -> Pair:
-    """Pixels added before and after one axis; see `output_size` for the arguments."""
+    """Return the pixels to add before and after one axis; see `output_size` for the arguments."""
     reach = dilation * (window - 1) + 1
     if padding == "SAME":
         total = max(0, (-(-size // stride) - 1) * stride + reach - size)
@@ -86,7 +86,7 @@ def axis_padding(size: int, window: int, stride: int, dilation: int, padding: st
 
 
 def window_padding(shape: Sequence[int], window: Pair, stride: Pair, dilation: Pair, padding: Padding) -> Pads:
-    """Pixels added around an NHWC array: ((top, bottom), (left, right))."""
+    """Return the pixels to add around an NHWC array: ((top, bottom), (left, right))."""
     if isinstance(padding, str | int):
         sides: Sequence = (padding, padding)
     else:

@@ -1,7 +1,8 @@
 """A run's folder: what lies in it, written whole or not at all, never over another run's."""
 
+from __future__ import annotations
+
 import json
-import math
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -11,35 +12,35 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.records import from_record
+from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import holds_files, in_one_move, locked, read_sealed, seal, sha256, write_json, write_sealed
-from jaxcnn.spec import RunConfig
+from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"
 REMEDY = "restore it, or delete the folder of this run and train it again"
 BESIDE = ("config.json", "data.json", "environment.json")
-"""Written before the result, and held to by its seal."""
+"""Files that are written before the result; its seal covers them."""
 
 
 class StoredResult(NamedTuple):
-    """The form of result.json, beside its seal: null where a number was not finite."""
+    """The form of result.json, beside its seal."""
 
     predictions_sha256: str | None
-    metrics: dict[str, float | None]
-    history: tuple[dict[str, float | None], ...]
+    metrics: dict[str, float]
+    history: tuple[dict[str, float], ...]
     params: int
     macs: int
-    seconds: dict[str, float | None]
+    seconds: dict[str, float]
     programs: dict[str, Any]
     diverged: dict[str, Any] | None
     files: dict[str, str] | None = None
 
 
-class RunDirectory:
+class RunFolder:
     """The files of one run.
 
-    config.json (what was asked), data.json (what it was trained on), environment.json, metrics.jsonl (a line an epoch),
-    checkpoints/, and, once it is finished, predictions.npz (the test split, per example) and result.json.
+    config.json, data.json (what it was trained on), environment.json, metrics.jsonl (a line per epoch), checkpoints/,
+    and, once it is finished, predictions.npz (the test split, per example) and result.json.
     """
 
     def __init__(self, path: Path):
@@ -47,17 +48,12 @@ class RunDirectory:
 
     @property
     def metrics(self) -> Path:
-        """One JSON object an epoch."""
+        """File of one JSON object per epoch."""
         return self.path / "metrics.jsonl"
-
-    def drop_checkpoints(self) -> None:
-        """Remove those of a finished run that keeps none."""
-        for name in ("checkpoints", "checkpoints_digests"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
 
     @property
     def checkpoints(self) -> Path:
-        """Orbax checkpoints by step."""
+        """Folder of the orbax checkpoints by step."""
         return self.path / "checkpoints"
 
     @property
@@ -65,8 +61,13 @@ class RunDirectory:
         """Whether the result is there: it is written last."""
         return (self.path / "result.json").exists()
 
+    def drop_checkpoints(self) -> None:
+        """Remove the checkpoints of a finished run that keeps none."""
+        for name in ("checkpoints", "checkpoints_digests"):
+            shutil.rmtree(self.path / name, ignore_errors=True)
+
     def refuse_other(self, config: Mapping[str, Any]) -> None:
-        """Check that the folder is this configuration's, or free; writes nothing.
+        """Check that the folder is free or holds this configuration's run; write nothing.
 
         Raises:
             InputError: It holds another configuration's run, or files that are no run's.
@@ -79,17 +80,18 @@ class RunDirectory:
                     f"out={str(self.path)!r}: it holds a run of another configuration ({difference}); "
                     "choose another folder"
                 )
-            return
-        if holds_files(self.path):
+        elif holds_files(self.path):
             raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
 
     def difference(self, config: Mapping[str, Any]) -> str:
-        """Where the configuration held here is not `config`, in words; empty where they are the same run."""
-        held = self.read("config.json")
-        return "" if _identity(held) == _identity(config) else _difference(held, config)
+        """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
+        have, want = _flat(identity(self._canonical(self.read("config.json")))), _flat(identity(config))
+        names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
+        shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
+        return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
 
     def claim(self, config: Mapping[str, Any]) -> None:
-        """Make the folder this configuration's, or find that it is; raises as `refuse_other` does."""
+        """Make the folder this configuration's, or check that it is; raise as `refuse_other` does."""
         self.refuse_other(config)
         if (self.path / "config.json").exists():
             return
@@ -102,20 +104,18 @@ class RunDirectory:
             ) from error
 
     @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the folder while the block lasts: no other process can do so meanwhile.
-
-        Where system or file system has no locks, nothing is held.
+    def lock(self) -> Iterator[None]:
+        """Hold the folder's lock while the block lasts; where system or file system has no locks, nothing is held.
 
         Raises:
             InputError: Another process holds it.
         """
         with ExitStack() as stack:
             try:
-                mine = stack.enter_context(locked(self.path))
+                free = stack.enter_context(locked(self.path))
             except (ImportError, OSError):
-                mine = True
-            if not mine:
+                free = True
+            if not free:
                 raise InputError(
                     f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
                     "another folder"
@@ -123,7 +123,7 @@ class RunDirectory:
             yield
 
     def read(self, name: str) -> dict[str, Any]:
-        """A JSON file of the run.
+        """Read a JSON file of the run.
 
         Raises:
             InputError: It is missing or is no JSON object.
@@ -131,9 +131,6 @@ class RunDirectory:
         file = self.path / name
         try:
             record = json.loads(file.read_text(encoding="utf-8"))
-            if not isinstance(record, dict):
-                raise InputError(f"{str(file)!r}: not a JSON object; {REMEDY}")
-            return record
         except FileNotFoundError:
             if not (self.path / "config.json").exists():
                 raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json)") from None
@@ -142,15 +139,18 @@ class RunDirectory:
             ) from None
         except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError):
             raise InputError(f"{str(file)!r}: not readable as JSON; {REMEDY}") from None
+        if not isinstance(record, dict):
+            raise InputError(f"{str(file)!r}: not a JSON object; {REMEDY}")
+        return record
 
     def write(self, name: str, content: Mapping[str, Any]) -> None:
         """Write a JSON file, whole or not at all."""
         write_json(self.path / name, content)
 
     def read_config(self) -> tuple[RunConfig, str | None]:
-        """The run that was asked for, and the import path of the user's own module where it trained one.
+        """Read the run's config, and the import path of the user-defined module if it trained one.
 
-        In that case the config's model is the default, which says nothing.
+        In that case the config's model is the default, which means nothing.
         """
         record = self.read("config.json")
         model = record.get("model")
@@ -160,7 +160,7 @@ class RunDirectory:
         return from_record(RunConfig, record, f"{self.path}/config.json"), own
 
     def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> str:
-        """Write predictions.npz in one move; returns its SHA-256."""
+        """Write predictions.npz atomically; return its SHA-256."""
         file = self.path / "predictions.npz"
         named: dict[str, Any] = dict(arrays)
         with in_one_move(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
@@ -168,7 +168,7 @@ class RunDirectory:
         return sha256(file)
 
     def read_predictions(self, digest: str | None = None) -> dict[str, np.ndarray]:
-        """The arrays of predictions.npz.
+        """Read the arrays of predictions.npz.
 
         Raises:
             InputError: It is not readable, or not the file whose SHA-256 is `digest`.
@@ -184,13 +184,13 @@ class RunDirectory:
                 raise
             raise InputError(f"{str(file)!r}: not readable ({error})") from error
 
-    def write_result(self, content: Mapping[str, Any]) -> None:
-        """Write result.json, sealed, with the seals of the files beside it: numbers that are not finite become null."""
+    def write_result(self, content: StoredResult) -> None:
+        """Write result.json, sealed, with the seals of the files beside it."""
         files = {name: seal(self.read(name)) for name in BESIDE}
-        write_sealed(self.path / "result.json", _finite(content) | {"files": files})
+        write_sealed(self.path / "result.json", as_record(content._replace(files=files)))
 
-    def read_result(self) -> dict[str, Any]:
-        """What `write_result` wrote, null as NaN.
+    def read_result(self) -> StoredResult:
+        """Read what `write_result` wrote.
 
         Raises:
             InputError: The run is not finished, or this file or one beside it is damaged or was changed.
@@ -198,48 +198,17 @@ class RunDirectory:
         if not self.finished:
             self.read("result.json")  # says what is missing
         file = self.path / "result.json"
-        record = read_sealed(file, REMEDY)
-        known = {name: value for name, value in record.items() if name in StoredResult._fields}
-        stored = from_record(StoredResult, known, f"{str(file)!r}: it is not the result of a run", REMEDY)
-        for name, held in (stored.files or {}).items():
-            if name not in BESIDE or seal(self.read(name)) != held:
+        record = {name: value for name, value in read_sealed(file, REMEDY).items() if name in StoredResult._fields}
+        stored = from_record(StoredResult, record, f"{str(file)!r}: it is not the result of a run", REMEDY)
+        for name, noted in (stored.files or {}).items():
+            if name not in BESIDE or seal(self.read(name)) != noted:
                 raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
-        return _with_nan(record)
+        return stored
 
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _with_nan(record: dict[str, Any]) -> dict[str, Any]:
-    """Metrics and history as numbers again."""
-
-    def numbers(row: Mapping[str, Any]) -> dict[str, Any]:
-        return {key: math.nan if value is None else value for key, value in row.items()}
-
-    rows = {"metrics": numbers(record["metrics"]), "history": [numbers(row) for row in record["history"]]}
-    return record | rows
-
-
-def _identity(config: Mapping[str, Any]) -> dict[str, Any]:
-    """What makes two configurations the same run: all but where the data lie on this machine and who decodes them."""
-    plain = json.loads(json.dumps(config))
-    if isinstance(plain.get("data"), dict):
-        for name in ("data_dir", "workers"):
-            plain["data"].pop(name, None)
-    return plain
-
-
-def _difference(held: Mapping[str, Any], wanted: Mapping[str, Any]) -> str:
-    """The first few fields that differ, as `field: held, not wanted`."""
-    have, want = _flat(_identity(held)), _flat(_identity(wanted))
-    names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
-    shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
-    return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+    def _canonical(self, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the stored config in the form of this version, a user-defined module as it is recorded."""
+        config, own = self.read_config()
+        return as_record(config) | ({} if own is None else {"model": record["model"]})
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

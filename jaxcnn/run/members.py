@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,13 @@ from flax import linen
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
-from jaxcnn.run.assembly import Assembly, MakeSteps, assemble
+from jaxcnn.records import as_record
+from jaxcnn.run.assemble import MakeSteps, Parts, assemble
+from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.result import RunResult, load_result
-from jaxcnn.run.runner import Begun, begin, directory_of, finish, run
-from jaxcnn.spec import RunConfig, as_record
-from jaxcnn.train import Programs, TrainState, fit_together, member_programs
+from jaxcnn.run.runner import begin, finish, open_folder, run
+from jaxcnn.spec import RunConfig
+from jaxcnn.train import Programs, Run, TrainState, fit, member_programs
 from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident, size, warm_up
 
 FREE = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
@@ -28,7 +30,7 @@ Report = Callable[[dict[str, Any]], None]
 
 
 class TooMany(InputError):
-    """More runs in one program than the device's memory holds; `fit` says how many it does."""
+    """More runs in one program than the device's memory holds; `fit` is the number that fits."""
 
     def __init__(self, message: str, fit: int):
         super().__init__(message)
@@ -65,20 +67,20 @@ def run_members(
         TooMany: More runs in one program than memory holds; an InputError that says how many fit.
         Interrupted: Ctrl-C; all runs under way are saved.
     """
-    folders = [None] * len(configs) if outs is None else [Path(out) for out in outs]
-    _check(configs, folders, together)
-    directories = [directory_of(config, out, model) for config, out in zip(configs, folders, strict=True)]
-    found = {i: load_result(each.path) for i, each in enumerate(directories) if each is not None and each.finished}
-    todo = [i for i in range(len(configs)) if i not in found]
+    paths = [None] * len(configs) if outs is None else [Path(out) for out in outs]
+    _check(configs, paths, together)
+    folders = [open_folder(config, path, model) for config, path in zip(configs, paths, strict=True)]
+    results = {i: load_result(each.path) for i, each in enumerate(folders) if each is not None and each.finished}
+    todo = [i for i in range(len(configs)) if i not in results]
     if together is None:
         one = jax.default_backend() == "cpu" or configs[0].patience is not None
         together = 1 if one else max(len(todo), 1)
     for first in range(0, len(todo), together):
         dataset = load(configs[0].data, progress=progress) if dataset is None else dataset
         chosen = todo[first : first + together]
-        jobs = [(configs[i], folders[i]) for i in chosen]
-        found |= zip(chosen, _train(jobs, model, dataset, progress, on_epoch), strict=True)
-    return [found[i] for i in range(len(configs))]
+        jobs = [(configs[i], paths[i]) for i in chosen]
+        results |= zip(chosen, _train(jobs, model, dataset, progress, on_epoch), strict=True)
+    return [results[i] for i in range(len(configs))]
 
 
 def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], together: int | None) -> None:
@@ -120,54 +122,54 @@ def _train(
     progress: bool,
     on_epoch: Report | None,
 ) -> list[RunResult]:
-    """Runs that fit into one program. Those that stopped at different steps are trained apart."""
+    """Train runs that fit into one program, apart those that stopped at different steps."""
     if len(jobs) == 1:
         ((config, out),) = jobs
         return [run(config, out=out, model=model, dataset=dataset, progress=progress, on_epoch=on_epoch)]
-    found: dict[int, RunResult] = {}
+    results: dict[int, RunResult] = {}
+    parts = assemble(replace(jobs[0][0], parallel="jit"), dataset, model)
     with ExitStack() as stack:
-        parts, begun = [], []
+        runs: list[tuple[Run, RunFolder | None]] = []
         for config, out in jobs:
-            # Each has its own rates to begin with; their programs are the same.
-            parts.append(assemble(replace(config, parallel="jit"), dataset, model))
-            directory = directory_of(config, out, model)
-            begun.append(begin(stack, config, parts[-1], dataset, directory, model, on_epoch=on_epoch))
-        for step in sorted({int(each.member.state.step) for each in begun}):
-            group = [i for i, each in enumerate(begun) if int(each.member.state.step) == step]
-            results = _side_by_side([begun[i] for i in group], parts[group[0]], dataset, progress)
-            found |= zip(group, results, strict=True)
-    return [found[i] for i in range(len(jobs))]
+            folder = open_folder(config, out, model)
+            runs.append((begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch), folder))
+        for step in sorted({int(one.state.step) for one, _ in runs}):
+            group = [i for i, (one, _) in enumerate(runs) if int(one.state.step) == step]
+            results |= zip(group, _side_by_side([runs[i] for i in group], parts, dataset, progress), strict=True)
+    return [results[i] for i in range(len(jobs))]
 
 
-def _side_by_side(begun: Sequence[Begun], parts: Assembly, dataset: Dataset, progress: bool) -> list[RunResult]:
-    started, config = time.perf_counter(), begun[0].config
-    programs = parts.programs
-    if len(begun) > 1:
-        halts = programs.halting is not None
-        programs = _programs(parts.make_steps, len(begun), programs.stretch is not None, config.deterministic, halts)
-    state = programs.join([each.member.state for each in begun])
-    key = programs.join([each.member.key for each in begun])
+def _side_by_side(
+    group: Sequence[tuple[Run, RunFolder | None]], parts: Parts, dataset: Dataset, progress: bool
+) -> list[RunResult]:
+    """Train runs that are at the same step in one program."""
+    started, runs, programs = time.perf_counter(), [one for one, _ in group], parts.programs
+    config, past = runs[0].config, [len(one.history) for one in runs]
+    if len(runs) > 1:
+        programs = _programs(parts.make_steps, len(runs), programs.stretch is not None, config.deterministic)
+    state = programs.join([one.state for one in runs])
+    key = programs.join([one.key for one in runs])
     _refuse_too_many(programs, state, key, dataset, config.batch_size)
     compiled = warm_up(programs, state, dataset.train, config.batch_size, key)
-    fitted = fit_together(
-        [each.member for each in begun], programs, parts.task, dataset.train, dataset.validation,
-        progress=progress, name=f"{dataset.name} {len(begun)} runs",
+    fit(
+        runs, programs, parts.task, dataset.train, dataset.validation,
+        progress=progress, name=f"{dataset.name} {len(runs)} runs",
     )  # fmt: skip
-    share = (time.perf_counter() - started) / len(begun)
+    share = (time.perf_counter() - started) / len(runs)
     return [
-        finish(each, parts, dataset, one, programs, compiled, share) for each, one in zip(begun, fitted, strict=True)
+        finish(one, folder, parts, dataset, programs, compiled, share, epochs)
+        for (one, folder), epochs in zip(group, past, strict=True)
     ]
 
 
 @lru_cache(maxsize=4)
-def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bool, halts: bool) -> Programs:
-    """Remembered, so that equal groups of one architecture compile once."""
-    bound = partial(member_programs, members=members, scan=scan, deterministic=deterministic)
-    return bound(*make_steps(None))._replace(halting=bound(*make_steps(None, halt=True)) if halts else None)
+def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bool) -> Programs:
+    """Make the programs of a group, cached so that equal groups of one architecture compile once."""
+    return member_programs(*make_steps(None), members=members, scan=scan, deterministic=deterministic)
 
 
 def _refuse_too_many(programs: Programs, state: TrainState, key: jax.Array, dataset: Dataset, batch_size: int) -> None:
-    """Compare what the compiled step takes with what the device has, where it tells."""
+    """Compare the memory of the compiled step with that of the device, if the device reports it."""
     limit = memory_limit()
     if limit is None or programs.members == 1:
         return

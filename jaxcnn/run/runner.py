@@ -1,12 +1,14 @@
 """run(config) -> RunResult: train to the last epoch, then read the test split once."""
 
+from __future__ import annotations
+
 import math
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,15 +18,15 @@ from flax import linen
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
-from jaxcnn.run.assembly import Assembly, assemble, module_record
-from jaxcnn.run.folder import REMEDY, RunDirectory
+from jaxcnn.records import as_record
+from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
+from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.result import RunResult, load_result, store
 from jaxcnn.runtime.environment import environment
-from jaxcnn.spec import RunConfig, as_record
-from jaxcnn.train import Checkpoints, Member, Plan, Programs, TrainState, evaluate, fit_together
+from jaxcnn.spec import RunConfig
+from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
 from jaxcnn.train.log import JsonLines, TensorBoard, Writer
-from jaxcnn.train.loop import Fitted
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 
@@ -39,13 +41,14 @@ def run(
     tensorboard: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
 ) -> RunResult:
-    """Train one model and measure it; the same call goes on where an interrupted one stopped.
+    """Train one model and measure it; the same call resumes an interrupted run.
 
     Args:
-        config: The run, whole.
-        out: Its folder; None keeps everything in memory.
-        model: Your own Flax module in place of `config.model`; called with images (N, H, W, C), it returns logits.
-        dataset: Images already loaded for `config.data`; None loads them.
+        config: The run.
+        out: Its folder. Default: everything stays in memory.
+        model: A user-defined Flax module instead of `config.model`; called with images (N, H, W, C), it returns what
+            the task expects (classification: logits).
+        dataset: Images already loaded for `config.data`. Default: load them.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
         on_epoch: Called with each epoch's record.
@@ -54,154 +57,142 @@ def run(
         The result; a finished run in `out` is read, not repeated.
 
     Raises:
-        InputError: A value that cannot be, a folder that holds another configuration's run, unreadable data.
+        InputError: An invalid value, a folder that holds another configuration's run, unreadable data.
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
-    directory = directory_of(config, out, model)
-    if directory is not None and directory.finished:
-        return load_result(directory.path)
+    folder = open_folder(config, out, model)
+    if folder is not None and folder.finished:
+        return load_result(folder.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
     parts = assemble(config, dataset, model)
     with ExitStack() as stack:
-        begun = begin(stack, config, parts, dataset, directory, model, on_epoch=on_epoch, tensorboard=tensorboard)
-        member, programs = begun.member, parts.programs
-        compiled = warm_up(programs, member.state, dataset.train, config.batch_size, member.key)
-        (fitted,) = fit_together(
-            [member], programs, parts.task, dataset.train, dataset.validation,
+        one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
+        past = len(one.history)
+        compiled = warm_up(parts.programs, one.state, dataset.train, config.batch_size, one.key)
+        fit(
+            [one], parts.programs, parts.task, dataset.train, dataset.validation,
             progress=progress, name=f"{dataset.name} seed {config.seed}",
         )  # fmt: skip
-    return finish(begun, parts, dataset, fitted, programs, compiled, time.perf_counter() - started)
+    return finish(one, folder, parts, dataset, parts.programs, compiled, time.perf_counter() - started, past)
 
 
-class Begun(NamedTuple):
-    """A run under way: what the loop needs of it, and what lies behind it."""
-
-    config: RunConfig
-    directory: RunDirectory | None
-    member: Member
-    earlier: list[dict[str, Any]]
-
-
-def directory_of(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunDirectory | None:
-    """A run's folder, free or its own; writes nothing.
+def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
+    """Return a run's folder, which is free or its own; write nothing.
 
     Raises:
         InputError: It holds something else.
     """
     if out is None:
         return None
-    directory = RunDirectory(Path(out))
-    directory.refuse_other(_record(config, model))
-    return directory
+    folder = RunFolder(Path(out))
+    folder.refuse_other(run_record(config, model))
+    return folder
+
+
+def run_record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
+    """Return what config.json holds: the config, a user-defined module in place of its model."""
+    return as_record(config) | ({} if model is None else {"model": module_record(model)})
 
 
 def begin(
     stack: ExitStack,
     config: RunConfig,
-    parts: Assembly,
+    parts: Parts,
     dataset: Dataset,
-    directory: RunDirectory | None,
+    folder: RunFolder | None,
     model: linen.Module | None = None,
     *,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     tensorboard: bool = False,
-) -> Begun:
-    """Claim the folder, and go on from its latest checkpoint if there is one.
+) -> Run:
+    """Claim the folder and restore the latest checkpoint if there is one.
 
     Args:
         stack: Closes what is opened here.
-        config: The run, whole; the other arguments are what `run` makes of its own.
+        config: The run; the other arguments are those of `run` or follow from them.
     """
     init_key, key = jax.random.split(jax.random.key(config.seed))
-    state = jax.device_get(parts.init(init_key))
-    plan = Plan(
-        config.epochs, config.batch_size, config.seed, config.checkpoint_every, config.checkpoint_steps,
-        config.checkpoint_minutes, config.patience, config.on_nonfinite == "skip", config.data.workers,
-        config.keep > 0,
-    )  # fmt: skip
-    if directory is None:
-        return Begun(config, None, Member(state, plan, key, on_epoch=on_epoch), [])
-    in_turn(lambda: _claim(stack, directory, _record(config, model), describe(dataset)))
-    checkpoints, sums = stack.enter_context(Checkpoints(directory.checkpoints, max(config.keep, 1))), None
-    if checkpoints.latest is not None:
-        state, sums = checkpoints.restore(state, repair=True)
-    per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
-    lines, writers = JsonLines(directory.metrics), list[Writer]()
-    earlier = in_turn(lambda: _earlier(lines, directory, int(state.step), per_epoch))
+    one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
+    if folder is None:
+        return one
+    in_turn(lambda: _claim(stack, folder, run_record(config, model), describe(dataset)))
+    one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
+    if one.checkpoints.latest is not None:
+        one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
+    lines, writers = JsonLines(folder.metrics), list[Writer]()
+    epochs = int(one.state.step) // steps_per_epoch(dataset.sizes["train"], config.batch_size)
+    one.history = in_turn(lambda: _past_epochs(lines, folder, epochs))
     if first_host():
         writers.append(lines)
         if tensorboard:
-            writers.append(TensorBoard(directory.path / "tensorboard"))
-    member = Member(state, plan, key, sums, checkpoints, writers, on_epoch, earlier)
-    return Begun(config, directory, member, earlier)
+            writers.append(TensorBoard(folder.path / "tensorboard"))
+    one.writers = writers
+    return one
 
 
 def finish(
-    begun: Begun,
-    parts: Assembly,
+    one: Run,
+    folder: RunFolder | None,
+    parts: Parts,
     dataset: Dataset,
-    fitted: Fitted,
     programs: Programs,
     compiled: float,
     seconds: float,
+    past: int,
 ) -> RunResult:
-    """Measure a trained run on the test split, if it asks for that, and write its result.
+    """Measure a trained run on the test split, if its config asks for that, and write its result.
 
     Args:
-        begun: What `begin` gave.
+        one: The run, trained.
+        folder: Its folder.
         parts: Its parts.
         dataset: Its images.
-        fitted: What the loop gave.
         programs: Those that trained it.
-        compiled: Seconds that compiling took, for all members together.
-        seconds: The run's share of all that was done so far.
+        compiled: Seconds of compiling, for all runs of the programs together.
+        seconds: The run's share of all time so far.
+        past: Number of epochs in its history that an earlier process trained.
     """
-    config, (state, records) = begun.config, fitted
-    started, test, predictions = time.perf_counter(), {}, {}
-    lost = bool(state.skipped) and config.on_nonfinite == "stop"
-    about = _divergence(parts, state, dataset, config, begun.member.key) if lost else None
-    state = poisoned(state, [lost])
+    config, started, test, predictions = one.config, time.perf_counter(), {}, {}
+    about = None if one.diverged is None else _divergence(parts, one, dataset)
+    state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
-    seconds += time.perf_counter() - started + sum(record["seconds"] for record in begun.earlier)
-    history = begun.earlier + records
-    metrics = {k: v for k, v in history[-1].items() if k.startswith(("train_", "validation_"))}
+    seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
+    metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
-        directory=begun.directory.path if begun.directory else None,
+        directory=folder.path if folder else None,
         metrics=metrics | {f"test_{name}": value for name, value in test.items()},
-        history=tuple(history),
+        history=tuple(one.history),
         predictions=predictions,
-        params=parts.cost.params,
-        macs=parts.cost.macs,
-        seconds=_seconds(history, compiled / programs.members, seconds),
+        params=parts.complexity.params,
+        macs=parts.complexity.macs,
+        seconds=_seconds(one.history, compiled / programs.members, seconds),
         environment=environment(),
         data=describe(dataset),
         programs=programs.record,
         diverged=about,
     )
-    if begun.directory is not None:
+    if folder is not None:
         if first_host():
-            store(begun.directory, result)
+            store(folder, result)
             if config.keep == 0 and about is None:
-                begun.directory.drop_checkpoints()
+                folder.drop_checkpoints()
         wait_for_hosts("stored")
     return result
 
 
-def _divergence(
-    parts: Assembly, state: TrainState, dataset: Dataset, config: RunConfig, key: jax.Array
-) -> dict[str, Any]:
-    """The step that was not finite: its number, its examples' indices into the training split, loss and norms."""
-    step, train = int(state.step), dataset.train
-    indices, mask = batch_indices(len(train["labels"]), config.batch_size, seed=config.seed, step=step)
+def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
+    """Measure the step that was not finite: its number, its examples' indices in the training split, loss, norms."""
+    step, train, config = int(one.state.step), dataset.train, one.config
+    indices, mask = batch_indices(dataset.sizes["train"], config.batch_size, seed=config.seed, step=step)
     batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
-    return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, state, batch, key)}
+    return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
 
 def describe(dataset: Dataset) -> dict[str, Any]:
-    """What is recorded of a data set: enough to name it, to check it and to predict with the model later."""
+    """Return what is recorded of a data set: enough to name it, to check it and to predict with the model later."""
     return {
         "name": dataset.name,
         "sizes": dict(dataset.sizes),
@@ -216,66 +207,53 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def measure(
-    parts: Assembly, state: TrainState, split: Split, batch_size: int
+    parts: Parts, state: TrainState, split: Split, batch_size: int
 ) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Metrics of a split, and its predictions per example."""
-    programs = parts.programs
-    count = len(split["labels"])
+    """Compute the metrics of a split, and its predictions per example as the task saves them."""
+    programs, count = parts.programs, len(split["images"])
     with read_ahead(split, batch_size=batch_size, shuffle=False):
         sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, batch_size)
-    labels = np.asarray(split["labels"])
-    predictions = {
-        "labels": labels.astype(np.int32),
-        "predictions": decoded["predictions"],
-        "probability": decoded["probabilities"].max(axis=1),
-        "correct": decoded["predictions"] == labels,
-    }
-    return parts.task.metrics(sums), predictions
+    return parts.task.metrics(sums), parts.task.save(decoded, split)
 
 
-def _record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
-    record = as_record(config)
-    return record if model is None else record | {"model": module_record(model)}
-
-
-def _earlier(lines: JsonLines, directory: RunDirectory, step: int, per_epoch: int) -> list[dict[str, Any]]:
-    """The records of the epochs before the checkpoint that training goes on from, all of them or an error."""
+def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:
+    """Return the records of the epochs before the checkpoint, all of them or an error."""
     try:
-        earlier = lines.read(up_to_epoch=step // per_epoch)
-        epochs = [record["epoch"] for record in earlier]
+        records = lines.read(up_to_epoch=epochs)
+        numbers = [record["epoch"] for record in records]
     except (KeyError, TypeError):
-        epochs, earlier = None, []
-    if epochs != list(range(1, step // per_epoch + 1)):
+        numbers, records = None, []
+    if numbers != list(range(1, epochs + 1)):
         raise InputError(
-            f"{str(directory.metrics)!r}: it does not hold the {step // per_epoch} epochs that the checkpoint beside "
-            f"it has trained; {REMEDY}"
+            f"{str(folder.metrics)!r}: it does not hold the {epochs} epochs that the checkpoint beside it has trained; "
+            f"{REMEDY}"
         )
-    return earlier
+    return records
 
 
-def _claim(stack: ExitStack, directory: RunDirectory, record: dict[str, Any], about: dict[str, Any]) -> None:
-    """Record config, data and environment, or refuse to go on with other images than the run began with."""
-    directory.claim(record)
+def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: dict[str, Any]) -> None:
+    """Record config, data and environment, or refuse to resume with other images than the run began with."""
+    folder.claim(record)
     if first_host():
-        stack.enter_context(directory.held())
-    directory.write("environment.json", environment())
-    if not (directory.path / "data.json").exists():
-        directory.write("data.json", about)
+        stack.enter_context(folder.lock())
+    folder.write("environment.json", environment())
+    if not (folder.path / "data.json").exists():
+        folder.write("data.json", about)
         return
-    held = directory.read("data.json")
+    stored = folder.read("data.json")
     for name in ("sizes", "class_names", "image_shape", "validation_hash"):
-        if held.get(name) != about[name]:
+        if stored.get(name) != about[name]:
             raise InputError(
-                f"data {about['name']!r}: its {name} changed since the run in {str(directory.path)!r} began "
-                f"({held.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
+                f"data {about['name']!r}: its {name} changed since the run in {str(folder.path)!r} began "
+                f"({stored.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
             )
 
 
 def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> dict[str, float]:
-    whole = [record for record in history if record["steps_timed"]]
+    timed = [record["seconds"] / record["steps_timed"] for record in history if record["steps_timed"]]
     return {
         "compile": compiled,
         "train": sum(record["seconds"] for record in history),
-        "step": median(record["seconds"] / record["steps_timed"] for record in whole) if whole else math.nan,
+        "step": median(timed) if timed else math.nan,
         "total": total,
     }

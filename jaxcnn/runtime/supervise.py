@@ -1,4 +1,4 @@
-"""A process that outlives JAX's own end: where a host of several dies, the others are aborted from C++."""
+"""Child processes: a command that survives an abort inside JAX."""
 
 import os
 import signal
@@ -9,22 +9,24 @@ from typing import NoReturn
 
 
 def supervise(resumable: int) -> None:
-    """Go on in a child process; this one passes signals on, waits, and says in one sentence what an abort means.
+    """Continue in a child process; this one forwards signals, waits, and explains an abort in one sentence.
+
+    When one of several hosts dies, JAX aborts the others from C++, where Python cannot catch it.
 
     Args:
-        resumable: Exit code that stands for an abort: what was saved is whole, and all hosts can be started again.
+        resumable: Exit code for an abort: what was saved is whole, and all hosts can be started again.
     """
-    heard, held = os.pipe()
+    read_end, write_end = os.pipe()
     child = os.fork()
     if child:
-        os.close(heard)
+        os.close(read_end)
         _wait(child, resumable)
-    os.close(held)
-    # Out of the terminal's group: Ctrl-C reaches the parent, which passes it on once.
+    os.close(write_end)
+    # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
     os.setpgid(0, 0)
 
     def watch() -> None:
-        os.read(heard, 1)  # Ends when the parent does, even a killed one.
+        os.read(read_end, 1)  # Returns when the parent ends, even if it is killed.
         os._exit(resumable)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -38,8 +40,11 @@ def _wait(child: int, resumable: int) -> NoReturn:
         signal.signal(number, forward)
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGABRT:
-        sentence = "another host of this run has ended or cannot be reached, and JAX stopped this one"
-        print(f"jaxcnn: {sentence}; start all hosts again: the run goes on from its last checkpoint", file=sys.stderr)
+        print(
+            "jaxcnn: another host of the run has ended or cannot be reached, so JAX stopped this one; start all hosts "
+            "again: the run resumes from its last checkpoint",
+            file=sys.stderr,
+        )
         os._exit(resumable)
     sys.stderr.flush()
     os._exit(code if code >= 0 else 128 - code)

@@ -6,11 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from jaxcnn.spec import Seeds, StudyConfig, Tuning
     from jaxcnn.study.arm import Arm
     from jaxcnn.study.budget.match import match_depth, match_width, match_widths
-    from jaxcnn.study.execution.cluster import Cluster
     from jaxcnn.study.execution.run_study import run_study
-    from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
+    from jaxcnn.study.plan import Plan, make_plan
     from jaxcnn.study.report.compare import write_joined
     from jaxcnn.study.report.page import rebuild, show_report, verdict_table, write_report
     from jaxcnn.study.result import StudyResult, load_study
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Arm",
-    "Cluster",
     "Findings",
     "Plan",
     "Seeds",
+    "StudyConfig",
     "StudyResult",
     "Tuning",
     "analyse",
@@ -40,30 +40,30 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Arm": "arm",
-    "Cluster": "execution.cluster",
-    "Findings": "verdict.findings",
-    "Plan": "plan",
-    "Seeds": "plan",
-    "StudyResult": "result",
-    "Tuning": "plan",
-    "analyse": "verdict.analyse",
-    "load_study": "result",
-    "make_plan": "plan",
-    "match_depth": "budget.match",
-    "match_width": "budget.match",
-    "match_widths": "budget.match",
-    "rebuild": "report.page",
-    "run_study": "execution.run_study",
-    "show_report": "report.page",
-    "verdict_table": "report.page",
-    "write_joined": "report.compare",
-    "write_report": "report.page",
+    "Arm": "study.arm",
+    "Findings": "study.verdict.findings",
+    "Plan": "study.plan",
+    "Seeds": "spec",
+    "StudyConfig": "spec",
+    "StudyResult": "study.result",
+    "Tuning": "spec",
+    "analyse": "study.verdict.analyse",
+    "load_study": "study.result",
+    "make_plan": "study.plan",
+    "match_depth": "study.budget.match",
+    "match_width": "study.budget.match",
+    "match_widths": "study.budget.match",
+    "rebuild": "study.report.page",
+    "run_study": "study.execution.run_study",
+    "show_report": "study.report.page",
+    "verdict_table": "study.report.page",
+    "write_joined": "study.report.compare",
+    "write_report": "study.report.page",
 }
 
 
 def __getattr__(name: str) -> Any:
-    """Import on first use: rebuilding a report needs neither JAX nor Flax."""
+    """Import a name on first use: rebuilding a report needs neither JAX nor Flax."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"jaxcnn.{_HOMES[name]}"), name)

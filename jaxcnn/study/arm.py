@@ -1,33 +1,33 @@
-"""An arm: one network of a study, with the budget it was solved for and its exact costs."""
+"""An arm: one network of a study, with the budget that it meets and its exact costs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from jaxcnn.spec import ModelSpec
 
-KINDS = ("params", "macs", "activations", "seconds")
-MOST_BUDGET = 1e18  # in whatever unit
+LARGEST_BUDGET = 1e18  # in any unit
 WORDS = {"params": "parameters", "macs": "MACs", "activations": "activations"}
 
 
 class Arm(NamedTuple):
-    """One network, solved for a budget.
+    """One network of a study.
 
     Args:
-        spec: What to build; None where the family is a function of the user's own.
-        family: Name of the family, or "module:qualname" of that function.
-        depth: Weighted layers, as in `ModelSpec` (an own family: as it counts them).
-        width: Width, as in `ModelSpec` (an own family: as it counts it).
-        kind: What the budget is in: params, macs, activations (elements that convolutions put out for one image) or
-            seconds (measured, a training step).
-        budget: The budget itself, in that unit.
-        params: Trainable parameters, counted.
-        macs: Multiply-accumulates of convolutions and dense layers for one image, counted.
-        activations: Elements that convolutions put out for one image, counted.
-        mismatch: (cost - budget) / budget of the resource that the budget is in, signed.
-        seconds: Measured time of a training step, only where the budget is in seconds.
+        spec: The architecture; None for a user-defined family.
+        family: Name of the family, or "module:qualname" of the user's function.
+        depth: Weighted layers, as in `ModelSpec` (user-defined family: as its function counts them).
+        width: Width, as in `ModelSpec` (user-defined family: as its function counts it).
+        kind: Kind of budget: params, macs, activations (elements that convolutions put out for one image) or seconds
+            (measured, per training step).
+        budget: Budget in that unit.
+        params: Trainable parameters.
+        macs: Multiply-accumulates of convolutions and dense layers for one image.
+        activations: Elements that convolutions put out for one image.
+        mismatch: (cost - budget) / budget, signed.
+        seconds: Measured time of a training step, only for a budget in seconds.
     """
 
     spec: ModelSpec | None
@@ -45,7 +45,9 @@ class Arm(NamedTuple):
     @property
     def label(self) -> str:
         """Name of its folder, such as params27000_depth20_width6 or seconds0p05_depth8_width11."""
-        return f"{self.kind}{_compact(self.budget)}_depth{self.depth}_width{self.width}"
+        number = int(self.budget) if float(self.budget).is_integer() else float(self.budget)
+        amount = f"{Decimal(repr(number)):f}".replace(".", "p")  # every digit, no exponent
+        return f"{self.kind}{amount}_depth{self.depth}_width{self.width}"
 
     @property
     def budget_label(self) -> str:
@@ -55,8 +57,7 @@ class Arm(NamedTuple):
         shown = f"{self.budget:,.0f}" if float(self.budget).is_integer() else f"{self.budget:,}"
         return f"{shown} {WORDS[self.kind]}"
 
-
-def _compact(value: float) -> str:
-    """Every digit of a number, with p for the point and no exponent: 27000, 0p05."""
-    number = int(value) if float(value).is_integer() else float(value)
-    return f"{Decimal(repr(number)):f}".replace(".", "p")
+    @staticmethod
+    def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a record without the label, which follows from the other fields."""
+        return {name: value for name, value in record.items() if name != "label"}

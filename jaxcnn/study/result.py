@@ -5,34 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
 import numpy as np
 
 from jaxcnn.errors import InputError
+from jaxcnn.records import from_record
 from jaxcnn.runtime.files import in_one_move, sha256
+from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.plan_file import load_plan
-from jaxcnn.study.run_files import Cost, StoredRun, read_costs, read_runs
-from jaxcnn.study.schedule import Item, Pilot, Tuned, diverged
-from jaxcnn.study.stage_files import REMEDY, load_stages, number, read_stage, require, write_stage
-from jaxcnn.study.tuning import Setting
+from jaxcnn.study.schedule import Pilot, StudyRun, has_diverged
+from jaxcnn.study.stage_files import LARGEST, REMEDY, load_stages, read_stage, require, within, write_stage
+from jaxcnn.study.tuning import Setting, TuningResult
 
 FILES = ("costs.json", "runs.json", "predictions.npz")
+METRICS = tuple(f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy"))
+LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a study keeps of one run; the run's own folder holds the rest.
+    """One run as a study keeps it; the run's own folder holds the rest.
 
     Args:
         arm: Label of the arm.
         setting: Learning rate and weight decay.
         seed: Its seed.
         metrics: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
-        history: One dict an epoch, without the test split. Values that were not finite are NaN.
+        history: One dict per epoch, without the test split. Values that were not finite are NaN.
         seconds: compile, train, step (median of a step) and total.
     """
 
@@ -46,7 +49,7 @@ class RunRecord:
     @property
     def diverged(self) -> bool:
         """Whether its loss was not finite at the end."""
-        return diverged(self.metrics)
+        return has_diverged(self.metrics)
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,41 +58,66 @@ class StudyResult:
 
     Args:
         plan: As declared before the first run.
-        tuned: What tuning gave.
+        tuning: Trials and chosen settings.
         pilot: How the number of runs was chosen.
         runs: One record per arm and seed, then those of the contrasts' arms at the shared setting.
         labels: (N,) classes of the test images.
-        predictions: (runs, N) predicted classes, a row a run.
+        predictions: (runs, N) predicted classes, one row per run.
         costs: Memory and time of a training step by arm; empty where they were not measured.
         data: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
-        environments: Every different set of versions and hardware that took part, usually one.
+        environments: Every distinct set of versions and hardware that took part, usually one.
         directory: The study's folder.
     """
 
     plan: Plan
-    tuned: Tuned
+    tuning: TuningResult
     pilot: Pilot
     runs: tuple[RunRecord, ...]
     labels: np.ndarray
     predictions: np.ndarray
-    costs: dict[str, Cost]
+    costs: dict[str, StepCost]
     data: dict[str, Any]
     environments: tuple[dict[str, Any], ...]
     directory: Path
 
     def of(self, arm: Arm, *, shared: bool = False) -> tuple[RunRecord, ...]:
-        """The runs of one arm in the order of the seeds, at its own setting or at the shared one."""
+        """Return the runs of one arm in the order of the seeds, at its own setting or at the shared one."""
         return tuple(self.runs[row] for row in self._rows(arm, shared))
 
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
-        """(seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
+        """Return (seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
         return (self.predictions[list(self._rows(arm, shared))] != self.labels).astype(np.uint8)
 
     def _rows(self, arm: Arm, shared: bool) -> tuple[int, ...]:
-        setting = self.tuned.shared if shared else self.tuned.choices[arm.label].setting
+        setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
         return tuple(
             row for row, record in enumerate(self.runs) if record.arm == arm.label and record.setting == setting
         )
+
+
+class CostsFile(NamedTuple):
+    """Fields of costs.json."""
+
+    arms: dict[str, StepCost]
+
+
+class RunsFile(NamedTuple):
+    """Fields of runs.json."""
+
+    predictions_sha256: str
+    data: dict[str, Any]
+    environments: tuple[dict[str, Any], ...]
+    runs: tuple[RunRecord, ...]
+
+
+class DataFields(NamedTuple):
+    """What a report needs of the data; the runs recorded more."""
+
+    name: str
+    sizes: dict[str, int]
+    class_names: tuple[str, ...]
+    image_shape: tuple[int, ...]
+    validation_hash: str = ""
 
 
 def load_study(directory: Path | str) -> StudyResult:
@@ -106,96 +134,124 @@ def load_study(directory: Path | str) -> StudyResult:
     """
     directory = Path(directory)
     plan = load_plan(directory)
-    tuned, pilot = load_stages(directory, plan)
-    stored = read_runs(directory, plan)
+    tuning, pilot = load_stages(directory, plan)
+    stored = _read_runs(directory)
     labels, predictions = _read_predictions(directory, stored.predictions_sha256)
-    costs = read_costs(directory, plan) if (directory / "costs.json").exists() else {}
+    costs = _read_costs(directory) if (directory / "costs.json").exists() else {}
     result = StudyResult(
-        plan, tuned, pilot, tuple(map(_run_record, stored.runs)), labels, predictions, costs, stored.data,
-        stored.environments, directory,
-    )  # fmt: skip
-    _check_runs(result)
-    return result
-
-
-def _check_runs(result: StudyResult) -> None:
-    """Whether the runs are those that tuning and pilot ask for: each file may be whole and still not fit the others."""
-    path = result.directory / "runs.json"
-    for arm in result.plan.arms:
-        if [run.seed for run in result.of(arm)] != list(result.pilot.seeds):
+        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory
+    )
+    path = directory / "runs.json"
+    for arm in plan.arms:  # Each file may be whole and still not fit the others.
+        if [run.seed for run in result.of(arm)] != list(pilot.seeds):
             raise InputError(
                 f"{path} does not hold the runs of {arm.label} that tuning.json and pilot.json beside it ask for: "
                 f"{REMEDY}"
             )
     shape, classes = (len(result.runs), result.data["sizes"]["test"]), len(result.data["class_names"])
-    fits = (
-        result.predictions.shape == shape and result.labels.shape == shape[1:] and bool((result.labels < classes).all())
-    )
+    fits = predictions.shape == shape and labels.shape == shape[1:] and bool((labels < classes).all())
     require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
+    return result
 
 
-def store_costs(directory: Path, plan: Plan, costs: Mapping[str, Cost]) -> None:
+def store_costs(directory: Path, costs: Mapping[str, StepCost]) -> None:
     """Write costs.json."""
-    write_stage(directory, "costs.json", plan, {"arms": {label: cost._asdict() for label, cost in costs.items()}})
+    write_stage(directory, "costs.json", CostsFile(dict(costs)))
 
 
-def store_runs(directory: Path, plan: Plan, items: Sequence[Item], read: Callable[[Path], Any]) -> None:
+def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
     """Gather the finished runs into runs.json and predictions.npz.
 
     Args:
         directory: The study's folder.
-        plan: The study.
-        items: Its runs that opened the test split.
-        read: A run's folder to its `RunResult`.
+        runs: Its runs that opened the test split.
+        read: Returns the `RunResult` of a run's folder.
 
     Raises:
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
     """
     if (directory / "runs.json").exists():
-        read_stage(directory, "runs.json", plan)
-    results = [read(directory / item.path) for item in items]
-    about = _distinct(result.data for result in results)
+        read_stage(directory, "runs.json", RunsFile)
+    results = [read(directory / each.path) for each in runs]
+    data = _distinct(result.data for result in results)
     labels = _distinct(result.predictions["labels"].tolist() for result in results)
-    if len(about) > 1 or len(labels) > 1:
+    if len(data) > 1 or len(labels) > 1:
         raise InputError(
-            f"data {plan.base.data.name!r} changed between the runs of this study: run all of it again in a new folder"
+            f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
         )
-    kind = np.uint8 if len(about[0]["class_names"]) <= 256 else np.uint16
+    kind = np.uint8 if len(data[0]["class_names"]) <= 256 else np.uint16
     arrays: dict[str, Any] = {
         "labels": np.array(labels[0], kind),
         "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
     }
     with in_one_move(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-    record = {
-        "predictions_sha256": sha256(directory / "predictions.npz"),
-        "data": about[0],
-        "environments": _distinct(result.environment for result in results),
-        "runs": [_run_json(item, result) for item, result in zip(items, results, strict=True)],
-    }
-    write_stage(directory, "runs.json", plan, record)
-
-
-def _run_json(item: Item, result: Any) -> dict[str, Any]:
+    environments = tuple(_distinct(result.environment for result in results))
     # The test split enters a study once per run, as the last epoch's metrics; no curve of it is kept.
-    history = [{k: v for k, v in epoch.items() if not k.startswith("test_")} for epoch in result.history]
-    return {
-        "arm": item.arm.label,
-        "setting": item.setting,
-        "seed": item.seed,
-        "metrics": result.metrics,
-        "history": history,
-        "seconds": result.seconds,
-    }
+    histories = [
+        tuple({k: v for k, v in epoch.items() if not k.startswith("test_")} for epoch in result.history)
+        for result in results
+    ]
+    records = tuple(
+        RunRecord(each.arm.label, each.setting, each.seed, result.metrics, history, result.seconds)
+        for each, result, history in zip(runs, results, histories, strict=True)
+    )
+    write_stage(directory, "runs.json", RunsFile(sha256(directory / "predictions.npz"), data[0], environments, records))
 
 
-def _run_record(stored: StoredRun) -> RunRecord:
-    def numbers(row: Mapping[str, float | None]) -> dict[str, float]:
-        return {name: number(value) for name, value in row.items()}
+def check_run(
+    metrics: Mapping[str, float],
+    history: Sequence[Mapping[str, float]],
+    seconds: Mapping[str, float],
+    path: Path,
+    name: str,
+    remedy: str = REMEDY,
+    *,
+    tested: bool = True,
+) -> None:
+    """Refuse a run without the numbers that a study needs, or with one out of range.
 
-    history = tuple(numbers(epoch) for epoch in stored.history)
-    metrics, seconds = numbers(stored.metrics), numbers(stored.seconds)
-    return RunRecord(stored.arm, stored.setting, stored.seed, metrics, history, seconds)
+    Args:
+        metrics: Of its last epoch.
+        history: Of each epoch.
+        seconds: By part of the run.
+        path: The file that holds them.
+        name: Name of the run in error messages.
+        remedy: End of the error message.
+        tested: Whether it opened the test split.
+
+    Raises:
+        InputError: There is such a number.
+    """
+    needed = METRICS if tested else tuple(each for each in METRICS if not each.startswith("test_"))
+    for kind, held, names in (("metrics", metrics, needed), ("seconds", seconds, ("step", "total"))):
+        missing = [each for each in names if each not in held]
+        require(not missing, path, f"{name} has no {', '.join(missing)} in its {kind}", remedy)
+    require(len(history) > 0, path, f"{name} has no epochs", remedy)
+    for row in (metrics, *history):
+        for metric, value in row.items():
+            low, high = (0, 1) if metric.endswith("_accuracy") else (-LARGEST, LARGEST)
+            require(within([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
+    require(within(seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
+
+
+def _read_costs(directory: Path) -> dict[str, StepCost]:
+    costs = read_stage(directory, "costs.json", CostsFile).arms
+    for label, cost in costs.items():
+        right = within([cost.memory or 0], 0, LARGEST_BYTES) and within(cost[1:], 0, LARGEST_SECONDS)
+        require(right, directory / "costs.json", f"a cost of {label} is out of range")
+    return costs
+
+
+def _read_runs(directory: Path) -> RunsFile:
+    path, stored = directory / "runs.json", read_stage(directory, "runs.json", RunsFile)
+    known = {name: value for name, value in stored.data.items() if name in DataFields._fields}
+    data = from_record(DataFields, known, f"{path}.data", REMEDY)
+    require({"train", "validation", "test"} <= set(data.sizes), path, "data.sizes does not name all splits")
+    require(min(data.sizes.values()) > 0 and len(data.class_names) > 1, path, "its data have no images or classes")
+    for run in stored.runs:
+        check_run(run.metrics, run.history, run.seconds, path, f"a run of {run.arm}")
+    return stored._replace(data=_escaped(stored.data), environments=_escaped(stored.environments))
 
 
 def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
@@ -211,9 +267,18 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
         raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
 
 
+def _escaped(value: Any) -> Any:
+    """Return a record whose texts any file and figure can hold: names of files may have bytes that are no text."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, Mapping):
+        return {_escaped(key): _escaped(item) for key, item in value.items()}
+    return type(value)(map(_escaped, value)) if isinstance(value, list | tuple) else value
+
+
 def _distinct(items: Iterable[Any]) -> list[Any]:
-    kept: list[Any] = []
+    distinct: list[Any] = []
     for item in items:
-        if item not in kept:
-            kept.append(item)
-    return kept
+        if item not in distinct:
+            distinct.append(item)
+    return distinct

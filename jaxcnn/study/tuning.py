@@ -1,4 +1,4 @@
-"""Tuning as pure functions of what the trials gave: the grid, when it grows, which setting an arm gets."""
+"""Tuning as pure functions of the trials: the grid, when it grows, which setting an arm gets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from jaxcnn.study.plan import Tuning
+from jaxcnn.spec import Tuning
 
 
 class Setting(NamedTuple):
@@ -22,7 +22,7 @@ class Setting(NamedTuple):
 
 
 class Trial(NamedTuple):
-    """What one tuning run gave, on validation data; values that were not finite are NaN."""
+    """Result of one tuning run on validation data; values that were not finite are NaN."""
 
     setting: Setting
     seed: int
@@ -31,20 +31,34 @@ class Trial(NamedTuple):
     diverged: bool
 
 
-class Choice(NamedTuple):
-    """The setting of an arm.
+class ArmTuning(NamedTuple):
+    """Tuning of one arm.
 
     Args:
         setting: The best on validation error, ties broken by validation loss.
-        edge: The best learning rate is the lowest or the highest tried: a better one may lie beyond.
+        edge: Whether the best learning rate is the lowest or the highest tried: a better one may lie beyond.
+        trials: All trials, on the whole grid; empty where the grid has one point.
     """
 
     setting: Setting
     edge: bool
+    trials: tuple[Trial, ...] = ()
+
+
+class TuningResult(NamedTuple):
+    """Tuning of all arms.
+
+    Args:
+        shared: The setting that is best on average over the arms.
+        arms: By label.
+    """
+
+    shared: Setting
+    arms: dict[str, ArmTuning]
 
 
 def rates(tuning: Tuning, below: int, above: int) -> tuple[float, ...]:
-    """The grid's learning rates with some added at either end, by the ratio of the two at that end."""
+    """Return the grid's learning rates with some added at either end, by the ratio of the two at that end."""
     grid = list(tuning.learning_rates)
     if len(grid) > 1:
         down, up = grid[0] / grid[1], grid[-1] / grid[-2]
@@ -53,42 +67,37 @@ def rates(tuning: Tuning, below: int, above: int) -> tuple[float, ...]:
 
 
 def settings(tuning: Tuning, learning_rates: Sequence[float]) -> tuple[Setting, ...]:
-    """Every point of the grid."""
+    """Return every point of the grid."""
     return tuple(Setting(rate, decay) for rate in learning_rates for decay in tuning.weight_decays)
 
 
 def scores(trials: Sequence[Trial]) -> dict[Setting, tuple[float, float]]:
-    """Mean validation error and loss of each setting over its seeds; a trial that diverged counts as all wrong."""
-    by_setting: dict[Setting, list[Trial]] = {}
-    for trial in trials:
-        by_setting.setdefault(trial.setting, []).append(trial)
-    return {setting: _score(found) for setting, found in by_setting.items()}
+    """Return mean validation error and loss of each setting over its seeds; a diverged trial makes it all wrong."""
+    means = {}
+    for setting in dict.fromkeys(trial.setting for trial in trials):
+        own = [trial for trial in trials if trial.setting == setting]
+        error, loss = (sum(t.validation_error for t in own) / len(own), sum(t.validation_loss for t in own) / len(own))
+        means[setting] = (1.0, math.inf) if any(trial.diverged for trial in own) else (error, loss)
+    return means
 
 
-def _score(trials: Sequence[Trial]) -> tuple[float, float]:
-    if any(trial.diverged for trial in trials):
-        return 1.0, math.inf
-    count = len(trials)
-    return sum(t.validation_error for t in trials) / count, sum(t.validation_loss for t in trials) / count
-
-
-def choose(trials: Sequence[Trial]) -> Choice:
-    """The best setting of one arm.
+def choose(trials: Sequence[Trial]) -> ArmTuning:
+    """Choose the setting of one arm.
 
     Args:
         trials: All of that arm's.
 
     Returns:
-        The setting, and whether its rate is at an edge of what was tried (never where only one rate was).
+        The best setting, and whether its rate is at an edge of those tried (never where only one rate was).
     """
     scored = scores(trials)
     best = min(scored, key=lambda setting: (*scored[setting], setting))
     tried = sorted({setting.learning_rate for setting in scored})
-    return Choice(best, len(tried) > 1 and best.learning_rate in (tried[0], tried[-1]))
+    return ArmTuning(best, len(tried) > 1 and best.learning_rate in (tried[0], tried[-1]), tuple(trials))
 
 
 def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, above: int) -> tuple[int, int]:
-    """How far the grid must reach, given the trials on all of it: one rate further where some arm is best at an edge.
+    """Return how far the grid must reach: one rate further where some arm is best at an edge.
 
     All arms get the same grid, so that none is tuned with more effort than another.
 
@@ -99,7 +108,7 @@ def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, abov
         above: Rates added above so far.
 
     Returns:
-        The new (below, above), equal to the old where the grid is wide enough or may not grow further.
+        The new (below, above), equal to the old where the grid is wide enough or must not grow further.
     """
     grid = rates(tuning, below, above)
     if len(grid) < 2:
@@ -112,14 +121,12 @@ def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, abov
 
 
 def shared_setting(arms: Mapping[str, Sequence[Trial]]) -> Setting:
-    """The setting with the lowest validation error on average over arms: what one would use if all had to share."""
+    """Return the setting with the lowest validation error on average over arms: the best if all had to share one."""
     scored = [scores(trials) for trials in arms.values()]
     common = set.intersection(*(set(each) for each in scored))
 
     def mean(setting: Setting) -> tuple[float, float]:
-        return (
-            sum(each[setting][0] for each in scored) / len(scored),
-            sum(each[setting][1] for each in scored) / len(scored),
-        )
+        error, loss = (sum(each[setting][part] for each in scored) / len(scored) for part in (0, 1))
+        return error, loss
 
     return min(common, key=lambda setting: (*mean(setting), setting))

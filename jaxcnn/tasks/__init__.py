@@ -1,6 +1,16 @@
-"""Tasks: loss, sums and decoding as pure functions; no architectures here."""
+"""Tasks: targets, loss, sums, metrics and predictions as pure functions; no architectures here."""
 
 from jaxcnn.tasks.classification import classification, cross_entropy
-from jaxcnn.tasks.task import Batch, Sums, Task
+from jaxcnn.tasks.task import Batch, Sums, Task, images_only, make_task, register_task, resolve_task
 
-__all__ = ["Batch", "Sums", "Task", "classification", "cross_entropy"]
+__all__ = [
+    "Batch",
+    "Sums",
+    "Task",
+    "classification",
+    "cross_entropy",
+    "images_only",
+    "make_task",
+    "register_task",
+    "resolve_task",
+]

@@ -3,8 +3,7 @@
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.evaluation import evaluate
-from jaxcnn.train.loop import fit, fit_together
-from jaxcnn.train.member import Member, Plan
+from jaxcnn.train.loop import Run, fit
 from jaxcnn.train.optimizer import make_optimizer
 from jaxcnn.train.parallel import Programs, data_parallel, make_programs, member_programs, sharded, single_device
 from jaxcnn.train.state import TrainState, make_init
@@ -13,14 +12,12 @@ from jaxcnn.train.step import make_eval_step, make_train_step
 __all__ = [
     "Checkpoints",
     "Interrupted",
-    "Member",
-    "Plan",
     "Programs",
+    "Run",
     "TrainState",
     "data_parallel",
     "evaluate",
     "fit",
-    "fit_together",
     "make_eval_step",
     "make_init",
     "make_optimizer",

@@ -1,8 +1,10 @@
-"""Checkpoints through orbax: the state, and the little that the loop carries beside it, checked when they are read."""
+"""Checkpoints through orbax: the state and the sums of the epoch under way, verified when they are read."""
 
 import errno
+import hashlib
 import os
 import shutil
+import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -14,9 +16,9 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import in_one_move
-from jaxcnn.train.integrity import digest_of_arrays, digest_of_files, refuse_other_model, shapes
+from jaxcnn.spec import RunConfig
 from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
-from jaxcnn.train.state import TrainState
+from jaxcnn.train.state import TrainState, weights_only
 
 DAMAGED = "_damaged"
 """Ends the name of the folder beside the checkpoints to which those that cannot be used are moved."""
@@ -119,19 +121,19 @@ class Checkpoints:
             raise self._unwritten(step, reason) from error
 
     def _refuse_full(self, step: int, size: int) -> None:
-        """Before orbax begins, whose threads each complain of a full disk in words of their own."""
+        """Refuse a full disk before orbax starts, whose threads each print their own errors."""
         existing = next(path for path in (self._directory, *self._directory.absolute().parents) if path.exists())
         if shutil.disk_usage(existing).free < size + SPARE_BYTES:
             raise self._unwritten(step, os.strerror(errno.ENOSPC))
 
     def _unwritten(self, step: int, reason: str) -> InputError:
         return InputError(
-            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or mend "
-            "the permissions, and run the same again: it goes on from the checkpoint before"
+            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or fix "
+            "the permissions, and run the same command again to resume from the checkpoint before"
         )
 
     def restore(self, like: TrainState, *, step: int | None = None, repair: bool = False) -> Restored:
-        """The latest whole checkpoint, with the structure of `like`; a damaged one is passed over with a warning.
+        """Restore the latest undamaged checkpoint, with the structure of `like`; warn of damaged ones.
 
         Args:
             like: A state of the same model and optimiser.
@@ -142,10 +144,13 @@ class Checkpoints:
         Raises:
             InputError: There is none that is whole, or it belongs to another model; the leaves that differ are named.
         """
+        return self._restore(_as_tree(like), step=step, repair=repair)
+
+    def _restore(self, like: dict[str, Any], *, step: int | None, repair: bool) -> Restored:
+        expected = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
         steps = self.steps if step is None else [step]
         if not steps:
             raise InputError(f"checkpoint {self._directory}: there is none; train first")
-        expected = jax.tree.map(lambda a: np.empty(np.shape(a), a.dtype), _as_tree(like))
         broken: dict[int, str] = {}
         for number in reversed(steps):
             try:
@@ -154,13 +159,28 @@ class Checkpoints:
                 broken[number] = f"checkpoint {str(self._directory / str(number))!r}: it is damaged ({reason})"
                 continue
             for other, sentence in broken.items():
-                warnings.warn(f"{sentence}; the one before it is taken", stacklevel=2)
+                warnings.warn(f"{sentence}; using the one before it", stacklevel=2)
                 if repair:
                     self._set_aside(other)
             return found
         raise InputError(
             f"{broken[steps[-1]]}, and none before it is whole; restore it, or delete the folder of this run"
         )
+
+    def restore_weights(self, like: Mapping[str, Any], *, step: int | None = None) -> TrainState:
+        """Restore weights without the optimizer that trained them.
+
+        Args:
+            like: Shapes of `params` and `batch_stats` of the model.
+            step: This checkpoint. Default: the latest whole one.
+
+        Returns:
+            A state for evaluation: parameters, statistics and, if the run kept them, moving averages.
+
+        Raises:
+            InputError: As `restore`.
+        """
+        return self._restore(dict(like), step=step, repair=False).state
 
     def _load(self, step: int, expected: Any) -> Restored:
         if self._changed(step):
@@ -173,17 +193,23 @@ class Checkpoints:
             raise Damaged(f"it cannot be read: {_line(error)}") from None
         if have != leaves:
             raise Damaged("it does not hold the arrays that were saved")
+        partial = "opt_state" not in expected
+        if partial:  # weights alone: whatever optimizer trained them
+            have = {name: shape for name, shape in have.items() if name.split("/")[0] in expected}
         refuse_other_model(have, shapes(expected), self._directory)
         try:
-            tree = self._orbax.load(step, expected)
+            tree: Any = self._orbax.load(step, None if partial else expected)
         except Exception as error:
             raise Damaged(f"it cannot be read: {_line(error)}") from None
         if digest_of_arrays(tree) != digest:
             raise Damaged("its checksum is wrong")
+        if partial:
+            state = weights_only(tree["params"], tree.get("batch_stats", {}), tree.get("ema", {}))
+            return Restored(jax.tree.map(np.asarray, state), {})
         return Restored(TrainState(**tree), dict(beside.get("sums", {})))
 
     def _changed(self, step: int) -> bool:
-        """Whether a checkpoint's files are not those whose digest was noted."""
+        """Return whether a checkpoint's files differ from their recorded digest."""
         noted = self._digests / str(step)
         return noted.exists() and noted.read_text(errors="replace") != digest_of_files(self._directory / str(step))
 
@@ -192,7 +218,7 @@ class Checkpoints:
         return self._directory.with_name(self._directory.name + DIGESTS)
 
     def _note_bytes(self, step: int) -> None:
-        """What the files of a checkpoint hold; one that a kill came before has its arrays' checksum alone."""
+        """Record the digest of a checkpoint's files; after a kill before this, its arrays' checksum remains."""
         if not first_host():
             return
         self._digests.mkdir(exist_ok=True)
@@ -213,6 +239,32 @@ class Checkpoints:
         wait_for_hosts("set aside")
 
 
+class CheckpointTimer:
+    """Decides when a checkpoint within an epoch is due, by steps or by minutes since the last save.
+
+    Args:
+        config: The run.
+        step: Step at which it starts.
+    """
+
+    def __init__(self, config: RunConfig, step: int):
+        self._config, self._step, self._time = config, step, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Return whether to save after this step."""
+        every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
+        if step == self._step:
+            return False
+        if every is not None and step - self._step >= every:
+            return True
+        # Several hosts save together, and their clocks differ.
+        return minutes is not None and jax.process_count() == 1 and time.monotonic() - self._time >= 60 * minutes
+
+    def saved(self, step: int) -> None:
+        """Note that the state was saved after this step."""
+        self._step, self._time = step, time.monotonic()
+
+
 class _LatestAndBest:
     """Which checkpoints stay: the latest few, and the best on validation. A protocol of orbax."""
 
@@ -225,7 +277,7 @@ class _LatestAndBest:
 
 
 def _best(losses: Mapping[int, float], steps: Sequence[int]) -> int | None:
-    """Of equal ones the earliest."""
+    """Return the step of the lowest loss, of equal ones the earliest."""
     scored = [(losses[step], step) for step in steps if step in losses]
     return min(scored)[1] if scored else None
 
@@ -235,13 +287,13 @@ def _as_tree(state: TrainState) -> dict[str, Any]:
 
 
 def _line(error: Exception) -> str:
-    """The first line of an error, as part of a sentence."""
+    """Return the first line of an error as part of a message."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= 120 else text[:117] + "..."
 
 
 def _reason(error: BaseException | None) -> str | None:
-    """What the system said of a write that failed, None where it was not the system."""
+    """Return the system's reason for a failed write, None where it was not the system."""
     while error is not None:
         if isinstance(error, OSError) and error.strerror:
             return error.strerror
@@ -250,3 +302,52 @@ def _reason(error: BaseException | None) -> str | None:
                 return said
         error = error.__cause__ or error.__context__
     return None
+
+
+def digest_of_arrays(tree: Any) -> str:
+    """Compute the SHA-256 over names, types, shapes and values of all leaves."""
+    digest = hashlib.sha256()
+    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(tree), key=lambda pair: _name(pair[0])):
+        values = np.ascontiguousarray(leaf)
+        digest.update(f"{_name(path)} {values.dtype} {np.shape(leaf)}\n".encode())
+        digest.update(values.tobytes())
+    return digest.hexdigest()
+
+
+def digest_of_files(folder: Path) -> str:
+    """Compute the SHA-256 over names and contents of all files below a folder; unreadable ones count by name."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder)}\n".encode())
+        with suppress(OSError):
+            digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def shapes(tree: Any) -> dict[str, list[int]]:
+    """Return the shape of each leaf by its path."""
+    return {_name(path): list(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def refuse_other_model(have: dict[str, list[int]], want: dict[str, list[int]], directory: Path) -> None:
+    """Name the leaves in which a checkpoint differs from a model.
+
+    Raises:
+        InputError: There are some.
+    """
+    if have == want:
+        return
+    gone = [f"- {name} {tuple(have[name])}" for name in have if have.get(name) != want.get(name)]
+    new = [f"+ {name} {tuple(want[name])}" for name in want if have.get(name) != want.get(name)]
+    shown = "; ".join(gone[:3] + new[:3])
+    hidden = len(gone[3:]) + len(new[3:])
+    shown += f"; and {hidden} more" if hidden else ""
+    raise InputError(
+        f"checkpoint {directory}: it belongs to another model or optimizer (- stored, + expected: {shown}); "
+        "use the configuration it was trained with, or another output folder"
+    )
+
+
+def _name(path: Any) -> str:
+    """Return a leaf's path; keys, fields and positions are spelled alike, as stored trees are plain dictionaries."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

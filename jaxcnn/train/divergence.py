@@ -1,8 +1,8 @@
-"""What happens when loss or gradients are not finite: how a run ends then, and what is known of that step."""
+"""What happens when a loss or gradients are not finite: how the step is found, and what is recorded of it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import jax
@@ -10,31 +10,24 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.tasks import Batch
+from jaxcnn.train.evaluation import Sums, add
 from jaxcnn.train.gradients import GradientsOf
+from jaxcnn.train.parallel import Arrays, Programs
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
 
 
-class Unsound(Exception):
-    """A number is not finite that should be, and the programs do not say since which step."""
-
-
-def sound(params: Any) -> bool:
-    """Whether weights on the host are finite. A loss may be although they are not: a ReLU can make 0 of NaN."""
+def finite(params: Any) -> bool:
+    """Return whether weights on the host are finite. A loss may be although they are not: a ReLU can make 0 of NaN."""
     return all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(params))
 
 
-def halted(sums: Mapping[str, float]) -> bool:
-    """Whether an epoch's sums tell of a step that was not finite."""
-    return sums.get(NONFINITE, 0.0) > 0
-
-
 def poisoned(state: TrainState, which: Sequence[bool]) -> TrainState:
-    """The state with NaN for weights where a run has diverged: what such a network says is measured like any other.
+    """Return the state with NaN for weights where a run has diverged: such a network is measured like any other.
 
     Args:
         state: Of one run, or of several with a leading axis; on the host or on devices.
-        which: Whether it has, for each.
+        which: Whether it has diverged, for each run.
     """
     if not any(which):
         return state
@@ -48,8 +41,46 @@ def poisoned(state: TrainState, which: Sequence[bool]) -> TrainState:
     return state._replace(params=params, ema=ema)
 
 
+def states_before(
+    states: Sequence[TrainState],
+    sums: Sequence[Sums],
+    batches: Iterable[tuple[np.ndarray, np.ndarray]],
+    programs: Programs,
+    train: Arrays,
+    key: jax.Array,
+    lanes: Sequence[int],
+) -> dict[int, tuple[TrainState, Sums]]:
+    """Train steps again, one by one, to find the state before the first one that is not finite.
+
+    Args:
+        states: Host states to start from, one per run.
+        sums: Sums of the epoch so far, likewise.
+        batches: Indices and masks (1, B) of each step, joined over the runs.
+        programs: The steps, bound to devices.
+        train: The training split.
+        key: Of the runs, joined.
+        lanes: The runs that diverged.
+
+    Returns:
+        By run: its host state before that step, `skipped` set to 1, and its sums up to there. A run whose step is not
+        found again (kernels on an accelerator may add in another order) has those of the last step.
+    """
+    feed, state = programs.feed(train), programs.place(programs.join(states))
+    before, totals, found = list(states), [dict(part) for part in sums], {}
+    for indices, masks in batches:
+        state, added = programs.train(state, feed(indices[..., 0, :], masks[..., 0, :]), key)
+        after, parts = programs.part(programs.fetch(state)), programs.part(jax.device_get(added))
+        for lane in lanes:
+            if lane not in found and (parts[lane][NONFINITE] > 0 or not finite(after[lane].params)):
+                found[lane] = (before[lane]._replace(skipped=np.int32(1)), totals[lane])
+        if len(found) == len(lanes):
+            break
+        before, totals = after, [add(*pair) for pair in zip(totals, parts, strict=True)]
+    return {lane: found.get(lane, (before[lane]._replace(skipped=np.int32(1)), totals[lane])) for lane in lanes}
+
+
 def diagnose(gradients: GradientsOf, state: TrainState, batch: Batch, key: jax.Array) -> dict[str, Any]:
-    """What can be said of a step that was not finite, as plain values.
+    """Measure a step that was not finite, as plain values.
 
     Args:
         gradients: As the step computes them, on one device.
@@ -63,9 +94,9 @@ def diagnose(gradients: GradientsOf, state: TrainState, batch: Batch, key: jax.A
     """
 
     def measured(state: TrainState, batch: Batch, key: jax.Array) -> tuple[jax.Array, Any, Any]:
-        found = gradients(state, batch, key)
-        norms = [jax.tree.map(lambda a: jnp.linalg.norm(a.ravel()), tree) for tree in (state.params, found.grads)]
-        return found.loss, *norms
+        descent = gradients(state, batch, key)
+        norms = [jax.tree.map(lambda a: jnp.linalg.norm(a.ravel()), tree) for tree in (state.params, descent.grads)]
+        return descent.loss, *norms
 
     loss, params, grads = jax.device_get(jax.jit(measured)(state, batch, key))
     by_path = _by_path(grads)

@@ -17,7 +17,7 @@ DISPATCHED = 32
 def evaluate(
     state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int
 ) -> tuple[Sums, dict[str, np.ndarray]]:
-    """Sums over `count` examples in stored order, and the decoded predictions of each.
+    """Compute sums over `count` examples in stored order, and the decoded predictions of each.
 
     Args:
         state: State on the devices (`programs.place`), of one run.
@@ -26,18 +26,18 @@ def evaluate(
         count: Examples in the split.
         batch_size: Examples a step; the last batch is padded and masked.
     """
-    totals: Sums = {}
+    summed: Sums = {}
     decoded: list[dict[str, np.ndarray]] = []
     for indices, mask in _in_order(count, batch_size):
         sums, predictions = programs.evaluate(state, feed(indices, mask))
-        totals = add(totals, jax.device_get(sums))
+        summed = add(summed, jax.device_get(sums))
         real = np.flatnonzero(mask)
         decoded.append({k: np.asarray(v)[real] for k, v in predictions.items()})
-    return totals, {k: np.concatenate([part[k] for part in decoded]) for k in decoded[0]}
+    return summed, {k: np.concatenate([part[k] for part in decoded]) for k in decoded[0]}
 
 
 def examples(arrays: Arrays) -> int:
-    """Examples in a split: the leading length that its arrays share."""
+    """Return the number of examples in a split: the leading length that its arrays share."""
     return len(next(iter(arrays.values())))
 
 
@@ -46,8 +46,8 @@ def _in_order(count: int, batch_size: int) -> list[tuple[np.ndarray, np.ndarray]
     return [batch_indices(count, batch_size, seed=0, step=step, shuffle=False) for step in steps]
 
 
-def totals_of(state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int) -> list[Sums]:
-    """Each member's sums over a split. Many batches are dispatched before one waits for the devices."""
+def totals(state: TrainState, programs: Programs, feed: Feed, count: int, batch_size: int) -> list[Sums]:
+    """Compute the sums over a split, one per run of the programs; many batches are dispatched before one waits."""
     parts: list[Any] = []
     waiting: list[Any] = []
     batches = _in_order(count, batch_size)
@@ -60,7 +60,7 @@ def totals_of(state: TrainState, programs: Programs, feed: Feed, count: int, bat
 
 
 def add(totals: Sums, *parts: Mapping[str, Any]) -> Sums:
-    """One after another in float64, so that totals do not depend on how often the console asked or on stretches."""
+    """Add sums one after another in float64, so that totals do not depend on how many steps were fetched at once."""
     result = dict(totals)
     for part in parts:
         for name, values in part.items():

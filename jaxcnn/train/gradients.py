@@ -1,4 +1,4 @@
-"""Loss and gradients of one batch: what a training step descends along, and what is looked at when it goes wrong."""
+"""Loss and gradients of one batch, for the training step and for a look at a step that went wrong."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,7 +15,7 @@ Prepare = Callable[[jax.Array | None, Batch, int | jax.Array], Batch]
 
 
 class Gradients(NamedTuple):
-    """What a batch says, over all devices together.
+    """Result of one batch, over all devices together.
 
     Args:
         loss: float32 scalar, the mean that is minimised.
@@ -41,15 +41,15 @@ def make_gradients(
     axis_name: str | None = None,
     accumulate: int = 1,
 ) -> GradientsOf:
-    """The pure function (state, batch, key) -> Gradients.
+    """Make the pure function (state, batch, key) -> Gradients.
 
     Args:
         module: Any Flax linen module.
         task: What the module is trained to do.
         prepare: (key, batch, start) -> batch on the device.
         axis_name: Name of the mapped axis where a batch is spread over devices.
-        accumulate: Parts in which the batch is computed, one after another, so that the activations of one part are in
-            memory at a time. The gradient is that of the whole batch; batch norm takes its statistics from each part.
+        accumulate: Number of micro-batches, computed one after another, so that the activations of one are in memory
+            at a time. The gradient is that of the whole batch; batch norm takes its statistics from each micro-batch.
     """
 
     def gradients(state: TrainState, batch: Batch, key: jax.Array) -> Gradients:
@@ -66,7 +66,7 @@ def make_gradients(
             batch = prepare(prepare_key, batch, start)
 
         def loss_of(params: Any, stats: Any, part: Batch, part_key: jax.Array, whole: Any) -> tuple[jax.Array, Any]:
-            """The part's share of the mean, and what comes with it; `whole` is the weight of the whole batch."""
+            """Compute the micro-batch's share of the mean and its outputs; `whole` is the weight of the whole batch."""
             outputs, stats = apply(
                 module, {"params": params, "batch_stats": stats}, task.inputs(part),
                 train=True, mask=part["mask"], key=part_key,
@@ -92,12 +92,12 @@ def make_gradients(
 
 
 def _divisor(weight: jax.Array) -> jax.Array:
-    """What a loss is divided by; a batch of nothing but padding weighs nothing, and its loss is 0."""
+    """Return the divisor of a loss: its weight, or 1 for a batch of padding alone, whose loss is 0."""
     return jnp.where(weight > 0, weight, 1.0)
 
 
 def _in_parts(descend: Any, task: Task, state: TrainState, parts: list[Batch], key: jax.Array) -> tuple:
-    """Loss, gradients, statistics and sums of a batch, a part at a time."""
+    """Compute loss, gradients, statistics and sums of a batch, one micro-batch at a time."""
     stats, gathered, weight = state.batch_stats, None, jnp.float32(0)
     for number, part in enumerate(parts):
         if gathered is not None:
@@ -115,7 +115,7 @@ def _in_parts(descend: Any, task: Task, state: TrainState, parts: list[Batch], k
 
 
 def _parts(batch: Batch, count: int) -> list[Batch]:
-    """Every count-th example from the first, from the second, ...: so each device keeps its share of every part.
+    """Split a batch into micro-batches of every count-th example, so that each device keeps its share of every part.
 
     A batch that does not divide is filled up with masked examples.
     """
@@ -129,5 +129,5 @@ def _parts(batch: Batch, count: int) -> list[Batch]:
 
 
 def psum(tree: Any, axis_name: str | None) -> Any:
-    """Sums over a mapped axis; the tree itself where there is none."""
+    """Sum a tree over a mapped axis; without one return it unchanged."""
     return tree if axis_name is None else jax.lax.psum(tree, axis_name)

@@ -24,13 +24,9 @@ class Writer(Protocol):
         """Report one epoch."""
         ...
 
-    def rewind(self, epoch: int) -> None:
-        """Forget the epochs after this one: they are trained, and reported, again."""
-        ...
-
 
 class JsonLines:
-    """One JSON object a line, whole or not at all, the file synchronised after each."""
+    """One JSON object per line, whole or not at all; the file is synchronised after each."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -42,12 +38,8 @@ class JsonLines:
             file.flush()
             os.fsync(file.fileno())
 
-    def rewind(self, epoch: int) -> None:
-        """Remove the lines of later epochs."""
-        self.read(up_to_epoch=epoch)
-
     def read(self, up_to_epoch: int) -> list[dict[str, Any]]:
-        """The records of the first epochs; later ones, and a half-written last line, are removed.
+        """Return the records of the first epochs; remove later ones and a half-written last line.
 
         A run that was killed after writing a line and before saving its checkpoint trains that epoch again.
         """
@@ -85,9 +77,6 @@ class TensorBoard:
                 self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
         self._writer.flush()
 
-    def rewind(self, epoch: int) -> None:
-        """Nothing: an event file loses nothing, and these epochs' points are drawn twice."""
-
 
 class Bar(AbstractContextManager["Bar"]):
     """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
@@ -120,12 +109,12 @@ class Bar(AbstractContextManager["Bar"]):
         self._progress.update(self._task, completed=step, report="  ".join([*parts, f"{images_per_second:,.0f} im/s"]))
 
     def print(self, text: str) -> None:
-        """A line above the bar."""
+        """Print a line above the bar."""
         self._progress.console.print(text, highlight=False, soft_wrap=True)
 
 
 def epoch_line(record: Record, epochs: int) -> str:
-    """One epoch as a line for the console."""
+    """Format one epoch as a line for the console."""
     parts = []
     for split, short in (("train", "train"), ("validation", "valid")):
         named = {name.removeprefix(f"{split}_"): value for name, value in record.items() if name.startswith(split)}

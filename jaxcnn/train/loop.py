@@ -1,254 +1,305 @@
 """The only loop: fit over epochs, of one run or of several in one program."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, NamedTuple
+from dataclasses import dataclass, field, replace
+from typing import Any, NoReturn
 
 import jax
 import numpy as np
 
-from jaxcnn.data import steps_per_epoch
+from jaxcnn.data import batch_indices, epoch_order, steps_per_epoch
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.signals import graceful
+from jaxcnn.runtime.signals import Interrupted, graceful
+from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Task
-from jaxcnn.train.checkpoint import Checkpoints
-from jaxcnn.train.course import Course, mean, train_epoch
-from jaxcnn.train.divergence import Unsound, halted, poisoned
-from jaxcnn.train.evaluation import Sums, examples, totals_of
+from jaxcnn.train.checkpoint import Checkpoints, CheckpointTimer
+from jaxcnn.train.divergence import finite, poisoned, states_before
+from jaxcnn.train.evaluation import Sums, add, examples, totals
 from jaxcnn.train.log import Bar, Writer, epoch_line
-from jaxcnn.train.member import Member, Plan
-from jaxcnn.train.parallel import Arrays, Feed, Programs, advance, warm_up
+from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length
 from jaxcnn.train.parallel.hosts import agreed
-from jaxcnn.train.saving import Saving
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
 
-Fitted = tuple[TrainState, list[dict[str, Any]]]
+REPORT_SECONDS = 0.25
+"""Time between two updates of the console: fetching a number waits for the device."""
+Order = Callable[[int, int, int], np.ndarray]
+Record = dict[str, Any]
+
+
+@dataclass
+class Run:
+    """One run while it trains; `fit` brings it to its end.
+
+    Args:
+        config: The run; its length, order, checkpoints and patience are read here.
+        state: Host state.
+        key: The run's PRNG key; every step folds its own number in.
+        checkpoints: Where the state is saved. Default: nowhere.
+        writers: Each takes one record per epoch.
+        on_epoch: Called with each record after the writers.
+        history: Records of the epochs so far.
+        sums: Sums of the epoch under way, where a run resumes within one.
+        diverged: Step whose loss or gradients were not finite, `state` being the state before it.
+    """
+
+    config: RunConfig
+    state: TrainState
+    key: jax.Array
+    checkpoints: Checkpoints | None = None
+    writers: Sequence[Writer] = ()
+    on_epoch: Callable[[Record], None] | None = None
+    history: list[Record] = field(default_factory=list)
+    sums: Sums = field(default_factory=dict)
+    diverged: int | None = None
+
+    @property
+    def out_of_patience(self) -> bool:
+        """Whether the validation loss has not become lower for `patience` epochs."""
+        losses = [record["validation_loss"] for record in self.history]
+        patience = self.config.patience
+        return patience is not None and bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 
 def fit(
-    state: TrainState,
+    runs: Sequence[Run],
     programs: Programs,
     task: Task,
     train: Arrays,
     validation: Arrays,
-    plan: Plan,
-    key: jax.Array,
     *,
-    sums: Mapping[str, float] | None = None,
-    checkpoints: Checkpoints | None = None,
-    writers: Sequence[Writer] = (),
-    on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    order: Order = epoch_order,
     progress: bool = False,
     name: str = "train",
-) -> Fitted:
-    """Train from `state.step` to the end of the plan.
+) -> None:
+    """Train runs from their states to the end of their configs: one, or several side by side in one program.
+
+    Each ends as it would have ended alone, with its final host state in `state` and a record per epoch in `history`; a
+    restored one goes on to the bit. A run whose loss or gradients are not finite ends there (unless its config skips
+    such steps): `diverged` is the step, `state` the state before it.
 
     Args:
-        state: Host state; a restored one goes on where it was, to the bit.
-        programs: The steps, bound to devices.
+        runs: All at the same step; their configs may differ in seed, learning rate and weight decay only.
+        programs: The steps, bound to devices, made for as many runs.
         task: Names what the sums mean.
         train: Arrays of the training split, one leading length.
         validation: Likewise; evaluated after each epoch.
-        plan: Length and order.
-        key: The run's key; every step folds its own number in.
-        sums: Sums of an epoch under way, as restored beside the state.
-        checkpoints: Where the state is saved; None: nowhere.
-        writers: Each takes one record an epoch.
-        on_epoch: Called with each record after the writers.
-        progress: Show the console's progress bar.
+        order: (number of examples, seed, epoch) -> indices of the examples in the order of that epoch, as many in every
+            epoch. Default: a permutation.
+        progress: Show the progress bar.
         name: The bar's label.
 
-    Returns:
-        The final host state, and the records of the epochs trained here.
-
     Raises:
-        Interrupted: SIGINT or SIGTERM arrived; the state of the last whole step (on several hosts: epoch) is saved.
+        InputError: Runs that cannot be trained side by side.
+        Interrupted: SIGINT or SIGTERM arrived; the state of the last whole step (several hosts: epoch) is saved.
     """
-    member = Member(state, plan, key, sums, checkpoints, writers, on_epoch)
-    return fit_together([member], programs, task, train, validation, progress=progress, name=name)[0]
-
-
-def fit_together(
-    members: Sequence[Member],
-    programs: Programs,
-    task: Task,
-    train: Arrays,
-    validation: Arrays,
-    *,
-    progress: bool = False,
-    name: str = "train",
-) -> list[Fitted]:
-    """Train several runs side by side, as many as the programs were made for; each ends as it would have alone.
-
-    Args:
-        members: The runs, all at the same step; their plans may differ in the seed only.
-        programs: The steps, bound to devices.
-        task: As for `fit`, and so are the other arguments.
-
-    Returns:
-        As `fit`, one a member. A record's seconds are the member's share of the time that all took.
-
-    Raises:
-        InputError: Members that cannot be trained side by side.
-        Interrupted: SIGINT or SIGTERM arrived; all members are saved.
-    """
-    _refuse_unlike(members, programs)
-    if programs.halting is not None and any(map(_has_diverged, members)):
-        programs = programs.halting
-    total = members[0].plan.epochs * steps_per_epoch(examples(train), members[0].plan.batch_size)
-    bar = Bar(total, int(members[0].state.step), name, progress)
-    with graceful() as asked, bar:
-        job, saving = Job(task, train, validation, asked, bar, progress), Saving(members, programs)
-        try:
-            return _train(members, programs, job, saving)
-        except Unsound:
-            # Somewhere since the last save. The steps that look at every gradient find out where.
-            return _train_again(saving.kept, members, programs, job)
-
-
-class Job(NamedTuple):
-    """What the members have in common: task, splits, whether a signal has arrived, and the console."""
-
-    task: Task
-    train: Arrays
-    validation: Arrays
-    asked: Callable[[], bool]
-    bar: Bar
-    progress: bool
-
-
-def _train_again(kept: Sequence[Member], members: Sequence[Member], fast: Programs, job: Job) -> list[Fitted]:
-    """Train from the last save with programs that halt."""
-    programs = fast.halting
-    assert programs is not None
-    done = [list(map(dict, now.earlier[len(first.earlier) :])) for now, first in zip(kept, members, strict=True)]
-    for member in kept:
-        for writer in member.writers:
-            writer.rewind(len(member.earlier))
-    state, key = (programs.join([getattr(member, name) for member in kept]) for name in ("state", "key"))
-    warm_up(programs, state, job.train, kept[0].plan.batch_size, key)  # apart from the seconds of an epoch
-    fitted = _train(kept, programs, job, Saving(kept, programs))
-    return [(state, [*before, *records]) for before, (state, records) in zip(done, fitted, strict=True)]
-
-
-def _train(members: Sequence[Member], programs: Programs, job: Job, saving: Saving) -> list[Fitted]:
-    plan, step = members[0].plan, int(members[0].state.step)
-    per_epoch = steps_per_epoch(examples(job.train), plan.batch_size)
-    carried: list[Sums] = [dict(member.sums or {}) if step % per_epoch else {} for member in members]
-    feed, histories = programs.feed(job.validation), saving.histories
-    run = Course(members, programs, job.task, examples(job.train), advance(programs, job.train), saving)
+    _refuse_unlike(runs, programs)
+    config, step = runs[0].config, int(runs[0].state.step)
+    count = len(order(examples(train), config.seed, 0))
+    per_epoch = steps_per_epoch(count, config.batch_size)
+    sums = [run.sums if step % per_epoch else {} for run in runs]
+    for run in runs:
+        if config.on_nonfinite == "stop" and int(run.state.skipped) > 0:  # it was saved between its end and its record
+            run.diverged = int(run.state.step)
+    ended, feed = [False for _ in runs], programs.feed(validation)
+    trainer = _Trainer(runs, programs, task, train, count, order)
+    state = programs.place(programs.join([run.state for run in runs]))
     # Several hosts stop after the same epoch: one that stopped a step earlier would leave the others waiting forever.
-    asked = job.asked if jax.process_count() == 1 else _never
-    placed, gone = programs.place(programs.join([member.state for member in members])), [False] * len(members)
-    with _decoded_ahead(members, job.train, step):
-        for epoch in range(step // per_epoch, plan.epochs):
-            if all(gone) or _out_of_patience(members[0], histories[0]):
-                break
-            start, begun = time.perf_counter(), step
-            placed, carried, step = train_epoch(placed, run, begun, carried, asked, job.bar)
-            lost = [halted(sums) and not plan.skip_nonfinite for sums in carried]
-            if step < (epoch + 1) * per_epoch and not all(lost):
-                saving.stop(placed, carried, step)
-            seconds = (time.perf_counter() - start) / len(members)
-            held_out = _validated(poisoned(placed, lost), programs, feed, job.validation, plan)
-            reached = _steps(placed, programs) if any(lost) else [step] * len(members)
-            timed = [{"steps_timed": stop - begun, "seconds": seconds} for stop in reached]
-            records = [
-                None if over else _record(job.task, epoch + 1, stop, sums, unseen, plan) | times
-                for over, stop, sums, unseen, times in zip(gone, reached, carried, held_out, timed, strict=True)
-            ]
-            _write(members, histories, records)
-            last = all(lost) or epoch + 1 == plan.epochs or _out_of_patience(members[0], histories[0])
-            if any(lost) or (plan.save_last if last else (epoch + 1) % plan.checkpoint_every == 0):
-                saving.save(placed, [sums if ill else {} for sums, ill in zip(carried, lost, strict=True)], records)
-            carried, gone = [{} for _ in members], lost
-            _tell(members, records, job.bar if job.progress else None)
-            if agreed(job.asked()) and not last:
-                saving.stop(placed, carried, step)
-    return list(zip(programs.part(programs.fetch(placed)), histories, strict=True))
-
-
-def _validated(state: TrainState, programs: Programs, feed: Feed, validation: Arrays, plan: Plan) -> list[Sums]:
-    """Sums of the validation split, one a member."""
-    with read_ahead(validation, batch_size=plan.batch_size, shuffle=False):
-        return totals_of(state, programs, feed, examples(validation), plan.batch_size)
-
-
-def _decoded_ahead(members: Sequence[Member], train: Arrays, step: int) -> AbstractContextManager[None]:
-    """Streamed images of the coming steps are decoded while the devices compute; several members ask for too many."""
-    plan = members[0].plan
-    return read_ahead(
-        train if len(members) == 1 else {}, batch_size=plan.batch_size, seed=plan.seed, start=step,
-        stop=plan.epochs * steps_per_epoch(examples(train), plan.batch_size),
-        shard=(jax.process_index(), jax.process_count()), workers=plan.workers,
+    within = jax.process_count() == 1
+    ahead = read_ahead(
+        train if len(runs) == 1 else {}, batch_size=config.batch_size, seed=config.seed, start=step,
+        stop=config.epochs * per_epoch, shard=(jax.process_index(), jax.process_count()), workers=config.data.workers,
     )  # fmt: skip
+    with graceful() as stop_requested, Bar(config.epochs * per_epoch, step, name, progress) as bar, ahead:
+        for epoch in range(step // per_epoch, config.epochs):
+            if all(ended) or runs[0].out_of_patience:
+                break
+            started, first, end = time.perf_counter(), step, (epoch + 1) * per_epoch
+            state, sums, step = trainer.train(state, sums, range(step, end), bar, stop_requested if within else _never)
+            seconds = (time.perf_counter() - started) / len(runs)
+            states, sums = trainer.settle(state, sums, step)
+            if step < end and any(run.diverged is None for run in runs):
+                trainer.stop(states, sums, step)
+            lost = [run.diverged is not None for run in runs]
+            with read_ahead(validation, batch_size=config.batch_size, shuffle=False):
+                unseen = totals(poisoned(state, lost), programs, feed, examples(validation), config.batch_size)
+            for place, run in enumerate(runs):
+                run.state = states[place]
+                if not ended[place]:
+                    reached = step if run.diverged is None else run.diverged
+                    times = {"steps_timed": reached - first, "seconds": seconds}
+                    run.history.append(_record(task, epoch + 1, reached, sums[place], unseen[place], config) | times)
+                    # Before the checkpoint: a line too many is dropped when a run resumes, one too few would be missed.
+                    for writer in run.writers:
+                        writer.write(run.history[-1])
+            last = all(lost) or epoch + 1 == config.epochs or runs[0].out_of_patience
+            if any(lost) or (config.keep > 0 if last else (epoch + 1) % config.checkpoint_every == 0):
+                ill = [part if gone else {} for part, gone in zip(sums, lost, strict=True)]
+                trainer.save(states, ill, step, [run.history[-1] for run in runs], skip=ended)
+            reported = [run for run, over in zip(runs, ended, strict=True) if not over]
+            for run in reported:
+                if run.on_epoch is not None:
+                    run.on_epoch(run.history[-1])
+            if progress:
+                bar.print(epoch_line(mean([run.history[-1] for run in reported]), config.epochs))
+            sums, ended = [{} for _ in runs], lost
+            if agreed(stop_requested()) and not last:
+                trainer.stop(states, sums, step)
 
 
-def _record(task: Task, epoch: int, step: int, sums: Sums, unseen: Sums, plan: Plan) -> dict[str, Any]:
-    """What is reported of an epoch, without its time."""
-    found: dict[str, Any] = {"epoch": epoch, "step": step}
-    found |= _named("train", task.metrics(sums)) | _named("validation", task.metrics(unseen))
-    return found | ({"skipped": int(sums[NONFINITE])} if plan.skip_nonfinite else {})
+class _Trainer:
+    """The steps of runs in one program: trained, saved, and looked into where a number is not finite."""
+
+    def __init__(
+        self, runs: Sequence[Run], programs: Programs, task: Task, train: Arrays, count: int, order: Order
+    ) -> None:
+        self.runs, self.programs, self.task, self.count, self.order = runs, programs, task, count, order
+        self.config, self.train_arrays = runs[0].config, train
+        self.advance, self.key = advance(programs, train), programs.join([run.key for run in runs])
+        self.per_epoch = steps_per_epoch(count, self.config.batch_size)
+        step = int(runs[0].state.step)
+        self.timer = CheckpointTimer(self.config, step) if any(run.checkpoints for run in runs) else None
+        self.checked = step, [run.state for run in runs], [dict(run.sums) for run in runs]
+        """Step, host states and sums at which all numbers were finite."""
+        self.settled: set[int] = set()
+        """Runs that have diverged and hold the state before that step."""
+
+    def batches(self, steps: range, orders: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Return indices and masks (S, B) of some steps of one epoch, joined over the runs."""
+        size, chosen = self.config.batch_size, []
+        for run, order in zip(self.runs, orders, strict=True):
+            rows = [batch_indices(self.count, size, seed=run.config.seed, step=step, order=order) for step in steps]
+            chosen.append((np.stack([indices for indices, _ in rows]), np.stack([mask for _, mask in rows])))
+        indices, masks = (self.programs.join([part[i] for part in chosen]) for i in (0, 1))
+        return indices, masks
+
+    def orders(self, epoch: int) -> list[np.ndarray]:
+        """Return the order of an epoch, one per run."""
+        return [self.order(examples(self.train_arrays), run.config.seed, epoch) for run in self.runs]
+
+    def train(
+        self, state: TrainState, sums: list[Sums], steps: range, bar: Bar, stop_requested: Callable[[], bool]
+    ) -> tuple[TrainState, list[Sums], int]:
+        """Train the steps of one epoch, or until a signal arrives or every run has diverged.
+
+        Returns:
+            State on the devices, sums of the epoch so far, and the step reached.
+        """
+        orders, length = self.orders(steps.start // self.per_epoch), stretch_length(self.programs, self.per_epoch)
+        step, waiting, reported, reported_at = steps.start, [], steps.start, time.perf_counter()
+        while step < steps.stop and any(run.diverged is None for run in self.runs) and not stop_requested():
+            stretch = range(step, min(step + length, steps.stop))
+            state, added = self.advance(state, *self.batches(stretch, orders), self.key)
+            waiting.append(added)
+            step, now = stretch.stop, time.perf_counter()
+            due = self.timer is not None and self.timer.due(step)
+            if now - reported_at > REPORT_SECONDS or step == steps.stop or due or stop_requested():
+                for part in jax.device_get(waiting):
+                    sums = [add(*pair) for pair in zip(sums, self.programs.part(part), strict=True)]
+                waiting = []
+                self._note_divergence(sums, step)
+                # Fetching waited for the device, so the clock is read again before it counts as speed.
+                now = time.perf_counter()
+                done = (step - reported) * self.config.batch_size * len(self.runs)
+                bar.update(step, mean([self.task.metrics(part) for part in sums]), done / (now - reported_at))
+                reported, reported_at = step, now
+                if due and step < steps.stop:
+                    self.save(*self.settle(state, sums, step), step)
+        return state, sums, step
+
+    def settle(self, state: TrainState, sums: list[Sums], step: int) -> tuple[list[TrainState], list[Sums]]:
+        """Return host states and sums, those of a run that has just diverged as they were before that step.
+
+        The fast program does not look at gradients; it only counts losses that are not finite. So weights are looked at
+        here, and where a number is not finite the steps since the last look are trained once more, one by one.
+        """
+        states = self.programs.part(self.programs.fetch(state))
+        if self.config.on_nonfinite == "stop":
+            for run, lane in zip(self.runs, states, strict=True):
+                if run.diverged is None and not finite(lane.params):
+                    run.diverged = step
+            lanes = [i for i, run in enumerate(self.runs) if run.diverged is not None and i not in self.settled]
+            if lanes:
+                first, kept, carried = self.checked
+                orders = self.orders(first // self.per_epoch)
+                batches = (self.batches(range(each, each + 1), orders) for each in range(first, step))
+                before = states_before(kept, carried, batches, self.programs, self.train_arrays, self.key, lanes)
+                for lane in lanes:
+                    run = self.runs[lane]
+                    run.state, run.sums = before[lane]
+                    run.diverged = int(run.state.step)
+                self.settled |= set(lanes)
+            for lane in self.settled:
+                states[lane], sums[lane] = self.runs[lane].state, self.runs[lane].sums
+        self.checked = step, states, sums if step % self.per_epoch else [{} for _ in sums]
+        return states, sums
+
+    def save(
+        self, states: Sequence[TrainState], sums: Sequence[Sums], step: int, records: Sequence[Record] | None = None,
+        skip: Sequence[bool] = (),
+    ) -> None:  # fmt: skip
+        """Save every run that has checkpoints, with the epoch's record at the end of one."""
+        for place, run in enumerate(self.runs):
+            if run.checkpoints is not None and not (skip and skip[place]):
+                run.checkpoints.save(states[place], sums[place], None if records is None else records[place])
+        if self.timer is not None:
+            self.timer.saved(step)
+
+    def stop(self, states: Sequence[TrainState], sums: Sequence[Sums], step: int) -> NoReturn:
+        """Save and end, because a signal asked for it.
+
+        Raises:
+            Interrupted: Always.
+        """
+        self.save(states, sums, step)
+        if any(run.checkpoints is None for run in self.runs):
+            raise Interrupted(f"interrupted after step {step}; nothing was saved: no output folder was given")
+        raise Interrupted(f"interrupted after step {step}, saved; run the same command again to resume", resumable=True)
+
+    def _note_divergence(self, sums: Sequence[Sums], step: int) -> None:
+        for run, part in zip(self.runs, sums, strict=True):
+            if self.config.on_nonfinite == "stop" and run.diverged is None and part.get(NONFINITE, 0.0) > 0:
+                run.diverged = step  # at this step or before it: `settle` finds it
 
 
-def _write(
-    members: Sequence[Member], histories: Sequence[list[dict[str, Any]]], records: Sequence[dict[str, Any] | None]
-) -> None:
-    """Before the checkpoint: a line too many is dropped when a run goes on, one too few would be missed."""
-    for member, history, record in zip(members, histories, records, strict=True):
-        if record is not None:
-            history.append(record)
-            for writer in member.writers:
-                writer.write(record)
+def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return what the console shows of several runs: the mean of each measured number."""
+    if len(rows) == 1:
+        return dict(rows[0])
+    return {
+        name: float(np.mean([row[name] for row in rows])) if isinstance(first, float) else first
+        for name, first in rows[0].items()
+    }
 
 
-def _tell(members: Sequence[Member], records: Sequence[dict[str, Any] | None], bar: Bar | None) -> None:
-    """The members' callers, and the console."""
-    for member, record in zip(members, records, strict=True):
-        if member.on_epoch is not None and record is not None:
-            member.on_epoch(record)
-    if bar is not None:
-        line = mean([record for record in records if record is not None])
-        bar.print(epoch_line(line, members[0].plan.epochs))
-
-
-def _steps(placed: TrainState, programs: Programs) -> list[int]:
-    """Steps that each member has made; one that diverged stays where it was."""
-    return [int(state.step) for state in programs.part(programs.fetch(placed))]
-
-
-def _out_of_patience(member: Member, history: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether the validation loss has not become lower for as many epochs as the plan bears."""
-    losses = [record["validation_loss"] for record in (*member.earlier, *history)]
-    if member.plan.patience is None or not losses:
-        return False
-    return len(losses) - 1 - int(np.argmin(losses)) >= member.plan.patience
-
-
-def _has_diverged(member: Member) -> bool:
-    """Whether it had when it was saved: its state must stay as it is."""
-    return not member.plan.skip_nonfinite and (int(member.state.skipped) > 0 or halted(member.sums or {}))
+def _record(task: Task, epoch: int, step: int, sums: Sums, unseen: Sums, config: RunConfig) -> Record:
+    """Return what is reported of an epoch, without its time."""
+    record: Record = {"epoch": epoch, "step": step}
+    for split, measured in (("train", sums), ("validation", unseen)):
+        record |= {f"{split}_{name}": value for name, value in task.metrics(measured).items()}
+    return record | ({"skipped": int(sums[NONFINITE])} if config.on_nonfinite == "skip" else {})
 
 
 def _never() -> bool:
     return False
 
 
-def _refuse_unlike(members: Sequence[Member], programs: Programs) -> None:
-    if len(members) != programs.members:
-        raise InputError(f"members: {len(members)} given, and the programs were made for {programs.members}")
-    if len(members) > 1 and members[0].plan.patience is not None:
-        raise InputError(
-            f"patience={members[0].plan.patience}: runs in one program end together; train them one after another"
-        )
-    if len({member.plan._replace(seed=0) for member in members}) > 1:
-        raise InputError("members: their plans differ in more than the seed; train them one after another")
-    if len(steps := {int(member.state.step) for member in members}) > 1:
-        raise InputError(f"members: they are at steps {sorted(steps)}; train together those at the same step")
+def _refuse_unlike(runs: Sequence[Run], programs: Programs) -> None:
+    config = runs[0].config
+    if len(runs) != programs.members:
+        raise InputError(f"runs: {len(runs)} given, but the programs were made for {programs.members}")
+    if len(runs) > 1 and config.patience is not None:
+        raise InputError(f"patience={config.patience}: runs in one program end together; train them one after another")
+    if len({_alike(run.config) for run in runs}) > 1:
+        raise InputError("runs: their configs differ in more than seed and rates; train them one after another")
+    if len(steps := {int(run.state.step) for run in runs}) > 1:
+        raise InputError(f"runs: they are at steps {sorted(steps)}; train together only those at the same step")
 
 
-def _named(prefix: str, metrics: Mapping[str, float]) -> dict[str, float]:
-    return {f"{prefix}_{name}": value for name, value in metrics.items()}
+def _alike(config: RunConfig) -> RunConfig:
+    """Return a config without what runs in one program may differ in."""
+    return replace(config, seed=0, optimizer=replace(config.optimizer, learning_rate=0.0, weight_decay=0.0))

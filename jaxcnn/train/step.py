@@ -1,7 +1,7 @@
 """The one definition of a training step and of an evaluation step."""
 
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,6 @@ EvalStep = Callable[[TrainState, Batch], tuple[Sums, dict[str, jax.Array]]]
 INFINITE = 0x7F800000  # the exponent of float32 infinities and NaN
 NONFINITE = "nonfinite"
 """Name of the sum that counts steps whose loss or gradients were not finite."""
-Nonfinite = Literal["report", "halt", "skip"]
 
 
 def make_train_step(
@@ -30,9 +29,9 @@ def make_train_step(
     axis_name: str | None = None,
     accumulate: int = 1,
     ema: float | None = None,
-    nonfinite: Nonfinite = "report",
+    skip_nonfinite: bool = False,
 ) -> TrainStep:
-    """The pure step `(state, batch, key) -> (state, sums)`; jit, pmap and the rest are applied in `parallel`.
+    """Make the pure step `(state, batch, key) -> (state, sums)`; jit, pmap and the rest are applied in `parallel`.
 
     Args:
         module: Any Flax linen module.
@@ -45,10 +44,8 @@ def make_train_step(
         ema: Decay a step of the moving averages in the state; None: it holds none. Early on they move faster, by
             1 - (1 + step) / (10 + step), or they would remember the initial weights (as TensorFlow's
             ExponentialMovingAverage does with `num_updates`).
-        nonfinite: What is done about a loss or gradients that are not finite. report: nothing, but the sums say where
-            the loss is not (looking at every gradient must be compiled too). halt: such a step changes no array,
-            nor does any later one, so that the state stays as it was before the first of them, for whoever looks into
-            it. skip: it changes no array, it is counted, and training goes on.
+        skip_nonfinite: A step whose loss or gradients are not finite changes no array and is counted. False: the step
+            is applied, and the sums count losses that are not finite (a look at every gradient costs compile time).
 
     Returns:
         The step. Its key is the run's: the step folds its own number in, so the same (state, batch, key) gives the same
@@ -67,15 +64,13 @@ def make_train_step(
         return moved(state, found), found.sums | _counted(jnp.isfinite(found.loss))
 
     def guarded(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
-        found, skip = gradients(state, batch, key), nonfinite == "skip"
+        found = gradients(state, batch, key)
         good = jnp.isfinite(found.loss) & _finite(found.grads)
-        if not skip:
-            good &= state.skipped == 0
-        stay = state._replace(step=state.step + int(skip), skipped=state.skipped + 1)
+        stay = state._replace(step=state.step + 1, skipped=state.skipped + 1)
         sums = {name: jnp.where(good, value, 0) for name, value in found.sums.items()}
         return _either(good, lambda: moved(state, found), lambda: stay), sums | _counted(good)
 
-    return reporting if nonfinite == "report" else guarded
+    return guarded if skip_nonfinite else reporting
 
 
 def _counted(good: jax.Array) -> Sums:
@@ -83,7 +78,7 @@ def _counted(good: jax.Array) -> Sums:
 
 
 def _either(good: jax.Array, move: Callable[[], TrainState], stay: Callable[[], TrainState]) -> TrainState:
-    """One or the other: by a branch on a CPU, by a choice for every array on accelerators, which do not wait for it."""
+    """Select one of two states: by a branch on a CPU, by `where` for every array on accelerators."""
 
     def choose(good: jax.Array) -> TrainState:
         return jax.tree.map(lambda new, old: jnp.where(good, new, old), move(), stay())
@@ -92,7 +87,7 @@ def _either(good: jax.Array, move: Callable[[], TrainState], stay: Callable[[], 
 
 
 def _finite(grads: Any) -> jax.Array:
-    """Whether the gradients are, by their exponents: integers, whose maximum a CPU finds many at a time."""
+    """Return whether all gradients are finite, by the largest exponent: a CPU finds it many at a time (SIMD)."""
     largest = jnp.int32(0)
     for leaf in jax.tree.leaves(grads):
         exponents = jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.int32) & INFINITE
@@ -114,23 +109,34 @@ def make_eval_step(
     *,
     prepare: Prepare | None = None,
     axis_name: str | None = None,
-    flips: bool = False,
 ) -> EvalStep:
-    """The pure `(state, batch) -> (sums, predictions)`: running statistics, no dropout, padding masked out.
+    """Make the pure `(state, batch) -> (sums, predictions)`: running statistics, no dropout, padding masked out.
 
-    Where the state keeps moving averages of the weights, the model has those. With `flips` the outputs are the mean
-    over each image and its mirror image.
+    Where the state keeps moving averages of the weights, the model uses those. Where the task asks for `test_flips` the
+    outputs are the mean over each image and its mirror image.
     """
+    forward = make_forward(module, task, prepare=prepare)
 
     def step(state: TrainState, batch: Batch) -> tuple[Sums, dict[str, jax.Array]]:
-        if prepare is not None:
-            batch = prepare(None, batch, 0)
-        variables = state.trained
-        outputs, _ = apply(module, variables, task.inputs(batch), train=False, mask=batch["mask"])
-        if flips:
-            inputs = task.inputs({**batch, "images": batch["images"][:, :, ::-1]})
-            mirrored, _ = apply(module, variables, inputs, train=False, mask=batch["mask"])
-            outputs = jax.tree.map(lambda a, b: (a + b) / 2, outputs, mirrored)
+        outputs = forward(state, batch)
         return psum(task.sums(outputs, batch), axis_name), task.decode(outputs)
 
     return step
+
+
+def make_forward(
+    module: linen.Module, task: Task, *, prepare: Prepare | None = None
+) -> Callable[[TrainState, Batch], Any]:
+    """Make the pure `(state, batch) -> outputs` of evaluation; the batch needs no targets."""
+
+    def forward(state: TrainState, batch: Batch) -> Any:
+        if prepare is not None:
+            batch = prepare(None, batch, 0)
+        outputs, _ = apply(module, state.trained, task.inputs(batch), train=False, mask=batch["mask"])
+        if task.test_flips:
+            inputs = task.inputs({**batch, "images": batch["images"][:, :, ::-1]})
+            mirrored, _ = apply(module, state.trained, inputs, train=False, mask=batch["mask"])
+            outputs = jax.tree.map(lambda a, b: (a + b) / 2, outputs, mirrored)
+        return outputs
+
+    return forward

@@ -126,6 +126,7 @@ def valid_sets(folder):
     return [path for path in Path(folder).rglob("dataset_info.json") if "incomplete" not in str(path)]
 
 
+@pytest.mark.slow
 def test_mnist_comes_back_pixel_for_pixel(mirror, tmp_path, capsys):
     address, folder = mirror
     write_mnist(folder)

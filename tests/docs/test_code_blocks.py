@@ -19,7 +19,7 @@ COMMANDS = [
     for page in pages()
     for block in blocks(page, "sh")
     for number, line in enumerate(re.sub(r"\\\n", "  ", block.text).splitlines())
-    if re.match(r"(jaxcnn|python -m jaxcnn|python (experiments|docs)/)", line.split("#")[0].strip())
+    if re.match(r"(jaxcnn|python -m (jaxcnn|tests)|python (experiments|docs)/)", line.split("#")[0].strip())
 ]
 
 
@@ -62,6 +62,11 @@ def test_command_lines_parse(page: Path, line: int, command: str, monkeypatch: p
         monkeypatch.syspath_prepend(str(script.parent))  # as Python does with a script's folder
         with pytest.raises(Parsed):
             runpy.run_path(str(script), run_name="__main__")
+        return
+    if words[:2] == ["python", "-m"] and words[2].startswith("tests."):
+        monkeypatch.setattr(sys, "argv", words[2:])
+        with pytest.raises(Parsed):
+            runpy.run_module(words[2], run_name="__main__")
         return
     arguments = words[words.index("jaxcnn") + 1 :]
     if arguments[-1] in ("--help", "--version"):

@@ -27,7 +27,7 @@ def test_counts_by_hand():
     assert cost.activations == 0
     assert [layer.path for layer in cost.layers] == ["dense1", "dense2", "dense3", "dense4"]
     # A bias more or a scale and a bias: batch norm costs one parameter a unit.
-    assert count(build(ModelSpec("dense", 4, 100, norm=True), 10), (28, 28, 1)).params == cost.params + 300
+    assert count(build(ModelSpec("dense", 4, 100, options={"norm": True}), 10), (28, 28, 1)).params == cost.params + 300
     assert default_input(ModelSpec("dense")) == ((28, 28, 1), 10)
 
 

@@ -12,17 +12,17 @@ from tests.fixtures.reference import assert_close, draw_variables, load_flat
 SHAPE, CLASSES = (16, 16, 2), 5
 SPECS = {
     "lenet": ModelSpec("lenet", 5, 2),
-    "lenet_norm": ModelSpec("lenet", 6, 3, norm=True, dense=2, kernel=3, padding="same", dropout=0.3),
+    "lenet_norm": ModelSpec("lenet", 6, 3, options={"norm": True, "dense": 2, "kernel": 3, "padding": "same", "dropout": 0.3}),
     "plain": ModelSpec("plain", 5, 3),
-    "plain_dropout": ModelSpec("plain", 3, 3, norm=False, dropout=0.3),
-    "vgg": ModelSpec("vgg", 5, 1, stage_sizes=(1, 1), norm=True, dropout=0.3),
+    "plain_dropout": ModelSpec("plain", 3, 3, options={"norm": False, "dropout": 0.3}),
+    "vgg": ModelSpec("vgg", 5, 1, stage_sizes=(1, 1), options={"norm": True, "dropout": 0.3}),
     "resnet": ModelSpec("resnet", 8, 3),
-    "resnet_b": ModelSpec("resnet", 8, 3, shortcut="B", zero_init=True),
-    "resnet_without_skip": ModelSpec("resnet", 8, 3, skip=False),
-    "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, block="bottleneck", stage_sizes=(1, 1)),
+    "resnet_b": ModelSpec("resnet", 8, 3, options={"shortcut": "B", "zero_init": True}),
+    "resnet_without_skip": ModelSpec("resnet", 8, 3, options={"skip": False}),
+    "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, stage_sizes=(1, 1), options={"block": "bottleneck"}),
     "airbench": ModelSpec("airbench", 5, 3),
-    "resnet_stochastic_depth": ModelSpec("resnet", 8, 3, stochastic_depth=0.4),
-    "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), dropout=0.3),
+    "resnet_stochastic_depth": ModelSpec("resnet", 8, 3, options={"stochastic_depth": 0.4}),
+    "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), options={"dropout": 0.3}),
 }
 
 

@@ -92,8 +92,8 @@ def test_published_layouts():
 
 
 def test_patterns_and_inputs():
-    assert named("resnet26b") == ModelSpec("resnet", 26, 16, shortcut="B")
-    assert named("plain8") == ModelSpec("resnet", 8, 16, skip=False)
+    assert named("resnet26b") == ModelSpec("resnet", 26, 16, options={"shortcut": "B"})
+    assert named("plain8") == ModelSpec("resnet", 8, 16, options={"skip": False})
     assert named("wrn_22_3") == ModelSpec("wrn", 22, 3)
     assert default_input("resnet18_cifar") == ((32, 32, 3), 10)
     assert default_input("resnet50") == ((224, 224, 3), 1000)
@@ -179,7 +179,7 @@ def test_more_errors():
     ("spec", "shape", "message"),
     [
         (ModelSpec("lenet", 5, 6), (8, 8, 1), r"images of 8x8 pixels.*at least 12x12.*DataConfig.size=12.*'same'"),
-        (ModelSpec("lenet", 5, 6, padding="valid"), (14, 14, 1), "at least 16x16"),
+        (ModelSpec("lenet", 5, 6, options={"padding": "valid"}), (14, 14, 1), "at least 16x16"),
         (ModelSpec("vgg", 11, 2), (28, 28, 1), "at least 32x32"),
         (ModelSpec("plain", 8, 2), (3, 8, 1), "images of 3x8 pixels.*at least 4x4"),
     ],

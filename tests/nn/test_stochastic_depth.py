@@ -12,7 +12,7 @@ from jaxcnn import nn
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
 from jaxcnn.nn.layers import StochasticDepth
-from jaxcnn.ops.stochastic_depth import stochastic_depth
+from jaxcnn.ops.drop import stochastic_depth
 from jaxcnn.spec import ModelSpec
 
 BLOCKS = {"basic": nn.BasicBlock(8), "bottleneck": nn.Bottleneck(2), "preact": nn.PreActBlock(8)}

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StepCost, StudyConfig, Tuning
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import Seeds, Tuning, make_plan
+from jaxcnn.study.plan import make_plan
 from jaxcnn.study.plan_file import store_plan
-from jaxcnn.study.result import Cost, StudyResult, load_study, store_costs, store_runs
-from jaxcnn.study.schedule import Item, agenda
+from jaxcnn.study.result import StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.schedule import StudyRun, next_runs
 from jaxcnn.study.stage_files import store_stages
 
 Errors = Callable[[Arm, int], float]
@@ -54,7 +54,7 @@ def family_arms(
             miss = ((7 * place + 3 * number) % 19 - 9) / 1000
             params = round(budget * (1 + miss))
             stages = (width, 2 * width, 4 * width - 1) if place % 2 else None
-            spec = ModelSpec("resnet", depth, width, stage_widths=stages, skip=skip)
+            spec = ModelSpec("resnet", depth, width, stage_widths=stages, options={"skip": skip})
             macs, activations = round(params * 148 * (1 + 0.01 * place)), round(1_344 * width * (depth - 1) / 2)
             arms.append(
                 Arm(spec, "resnet", depth, width, "params", budget, params, macs, activations, params / budget - 1)
@@ -115,19 +115,18 @@ def planted_study(
         seeds = len(next(iter(rows.values())))
         errors = lambda arm, seed: rows[arm.depth][seed]  # noqa: E731
     base = RunConfig(data=DataConfig(name, train_size=train_size), epochs=epochs)
-    plan = make_plan(
-        base, arms, margin=margin, tuning=tuning, seeds=Seeds(seeds, seeds), command="python study.py --epochs 4"
-    )
+    config = StudyConfig(base, margin=margin, tuning=tuning, seeds=Seeds(seeds, seeds))
+    plan = make_plan(config, arms, command="python study.py --epochs 4")
 
-    def metrics(item: Item) -> dict[str, float]:
+    def metrics(item: StudyRun) -> dict[str, float]:
         return _metrics(item, errors, best_rate(item.arm), (item.arm.depth, item.seed) in diverged, tuning)
 
     store_plan(plan, directory)
-    now = agenda(plan, metrics)
+    now = next_runs(plan, metrics)
     assert now.stage == "done"
-    store_stages(directory, plan, now)
+    store_stages(directory, now)
     if costs:
-        store_costs(directory, plan, {arm.label: _cost(arm) for arm in plan.arms})
+        store_costs(directory, {arm.label: _cost(arm) for arm in plan.arms})
     answers = _Answers(images, len(classes))
     data = {
         "name": name,
@@ -136,9 +135,9 @@ def planted_study(
         "image_shape": [8, 8, 1],
         "validation_hash": "ab" * 32,
     }
-    reported = [item for item in now.items if item.stage == "runs"]
+    reported = [item for item in now.runs if item.stage == "runs"]
     results = {directory / item.path: _result(item, metrics(item), answers, epochs, data) for item in reported}
-    store_runs(directory, plan, reported, results.__getitem__)
+    store_runs(directory, reported, results.__getitem__)
     return load_study(directory)
 
 
@@ -159,7 +158,7 @@ class _Answers:
         self.labels = np.arange(images) % classes
         self.hardness = np.random.default_rng(0).normal(size=images)
 
-    def of(self, item: Item, error: float) -> np.ndarray:
+    def of(self, item: StudyRun, error: float) -> np.ndarray:
         rng = np.random.default_rng([item.arm.depth, int(item.arm.budget), item.seed])
         # Deeper arms find class 3 harder and class 7 easier, so that a difference by class is there to be found.
         lean = 0.02 * (item.arm.depth - 14) * ((self.labels == 3) - 1.0 * (self.labels == 7))
@@ -170,7 +169,7 @@ class _Answers:
         return predictions
 
 
-def _metrics(item: Item, errors: Errors, best: float, diverged: bool, tuning: Tuning) -> dict[str, float]:
+def _metrics(item: StudyRun, errors: Errors, best: float, diverged: bool, tuning: Tuning) -> dict[str, float]:
     trial = item.stage == "tuning"
     distance = math.log10(item.setting.learning_rate / best)
     penalty = (1 + 0.5 * distance**2) * (1.08 if item.setting.weight_decay < 5e-4 else 1.0)
@@ -185,12 +184,12 @@ def _metrics(item: Item, errors: Errors, best: float, diverged: bool, tuning: Tu
     return metrics | ({} if trial else {"test_loss": 3.4 * error, "test_accuracy": 1 - error})
 
 
-def _cost(arm: Arm) -> Cost:
+def _cost(arm: Arm) -> StepCost:
     step = 0.004 * (arm.activations / 40_000) ** 0.8 + 0.0002 * arm.depth
-    return Cost(memory=4 * 128 * arm.activations * 3 + 16 * arm.params, step=step, spread=0.04 * step, compile=6.5)
+    return StepCost(memory=4 * 128 * arm.activations * 3 + 16 * arm.params, step=step, spread=0.04 * step, compile=6.5)
 
 
-def _result(item: Item, metrics: dict[str, float], answers: _Answers, epochs: int, data: dict[str, Any]) -> Any:
+def _result(item: StudyRun, metrics: dict[str, float], answers: _Answers, epochs: int, data: dict[str, Any]) -> Any:
     predictions = answers.of(item, 1 - metrics["test_accuracy"])
     metrics = {**metrics, "test_accuracy": float((predictions == answers.labels).mean())}
     return SimpleNamespace(
@@ -203,7 +202,7 @@ def _result(item: Item, metrics: dict[str, float], answers: _Answers, epochs: in
     )
 
 
-def _epoch(item: Item, metrics: dict[str, float], epoch: int, epochs: int) -> dict[str, float]:
+def _epoch(item: StudyRun, metrics: dict[str, float], epoch: int, epochs: int) -> dict[str, float]:
     """Losses that fall from about 2 to where the metrics are; NaN from half way where the run diverged."""
     left = math.exp(-4 * epoch / max(epochs - 1, 1)) * (1 + 0.1 * math.sin(3 * epoch + item.seed))
     lost = math.isnan(metrics["train_loss"]) and epoch >= epochs // 2
@@ -217,4 +216,4 @@ def _epoch(item: Item, metrics: dict[str, float], epoch: int, epochs: int) -> di
 
 def without_skips(arms: Sequence[Arm]) -> tuple[Arm, ...]:
     """The same arms as plain nets."""
-    return tuple(arm._replace(spec=replace(arm.spec, skip=False)) for arm in arms if arm.spec)
+    return tuple(arm._replace(spec=replace(arm.spec, options={"skip": False})) for arm in arms if arm.spec)

@@ -14,11 +14,10 @@ from pathlib import Path
 import numpy as np
 
 from jaxcnn.runtime.signals import Interrupted
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tuning
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.match import match_width
 from jaxcnn.study.execution.run_study import run_study
-from jaxcnn.study.plan import Seeds, Tuning
 
 ROOT = Path(__file__).parents[2]
 SHAPE = {"input_shape": (8, 8, 1), "num_classes": 10}
@@ -41,10 +40,11 @@ def quick_costs() -> None:
     cost.TURN_SECONDS = 0.001
 
 
-def small_study(out, *, workers: int = 1, base=BASE, among=None, progress: bool = False, **changes):
-    """Run the study to its end, in this process."""
+def small_study(out, *, workers=1, base=BASE, among=None, family=None, progress=False, **changes):
+    """Run the study to its end, in this process; changes are other fields of `StudyConfig`."""
     quick_costs()
-    return run_study(base, among or arms(), out=out, workers=workers, progress=progress, **{**DECLARED, **changes})
+    config = StudyConfig(base, workers=workers, **{**DECLARED, **changes})
+    return run_study(config, among or arms(), out=out, family=family, progress=progress)
 
 
 def main(out: str, workers: int) -> None:

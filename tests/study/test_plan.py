@@ -6,25 +6,25 @@ from dataclasses import replace
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.spec import DataConfig, RunConfig
-from jaxcnn.study.plan import Seeds, Tuning, make_plan
+from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.study.plan import check_plan, make_plan
 from tests.study.planted import ARMS, family_arms
 
-BASE = RunConfig(data=DataConfig("digits", augment=("crop",)), epochs=3)
+CONFIG = StudyConfig(RunConfig(data=DataConfig("digits", augment=("crop",)), epochs=3))
 
 
 def test_the_contrast_is_deepest_against_shallowest_and_widest():
     wide = ARMS[0]._replace(width=12)
-    plan = make_plan(BASE, [ARMS[2], ARMS[0], wide])
+    plan = make_plan(CONFIG, [ARMS[2], ARMS[0], wide])
     assert plan.budgets == ("30,000 parameters",)
     assert plan.contrast(plan.budgets[0]) == (ARMS[2], wide)
     # Of two deepest the narrower one: the arms that differ most.
     narrow = ARMS[2]._replace(width=3)
-    assert make_plan(BASE, [*ARMS, narrow]).contrast(plan.budgets[0]) == (narrow, ARMS[0])
+    assert make_plan(CONFIG, [*ARMS, narrow]).contrast(plan.budgets[0]) == (narrow, ARMS[0])
 
 
 def test_every_budget_has_its_contrast():
-    plan = make_plan(BASE, family_arms())
+    plan = make_plan(CONFIG, family_arms())
     assert plan.budgets == ("15,000 parameters", "60,000 parameters", "240,000 parameters")
     for budget in plan.budgets:
         deeper, wider = plan.contrast(budget)
@@ -34,8 +34,8 @@ def test_every_budget_has_its_contrast():
 
 
 def test_the_hypothesis_is_the_projects_question_where_none_is_given():
-    assert "digits, resnet networks of 30,000 parameters" in make_plan(BASE, ARMS).hypothesis
-    assert make_plan(BASE, ARMS, hypothesis="mine").hypothesis == "mine"
+    assert "digits, resnet networks of 30,000 parameters" in make_plan(CONFIG, ARMS).hypothesis
+    assert make_plan(replace(CONFIG, hypothesis="mine"), ARMS).hypothesis == "mine"
 
 
 @pytest.mark.parametrize(
@@ -49,13 +49,13 @@ def test_the_hypothesis_is_the_projects_question_where_none_is_given():
 )
 def test_arms_that_cannot_be_compared(arms, message):
     with pytest.raises(InputError, match=message):
-        make_plan(BASE, arms)
+        make_plan(CONFIG, arms)
 
 
 @pytest.mark.parametrize("margin", [0, 1, -0.1, math.nan, math.inf])
 def test_margins(margin):
     with pytest.raises(InputError, match=f"margin={margin}: give a share"):
-        make_plan(BASE, ARMS, margin=margin)
+        make_plan(replace(CONFIG, margin=margin), ARMS)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_margins(margin):
 )
 def test_tuning_that_cannot_be(changes):
     with pytest.raises(InputError, match=rf"tuning\.{next(iter(changes))}="):
-        make_plan(BASE, ARMS, tuning=replace(Tuning(), **changes))
+        make_plan(replace(CONFIG, tuning=replace(Tuning(), **changes)), ARMS)
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_tuning_that_cannot_be(changes):
 )
 def test_seeds_that_cannot_be(seeds):
     with pytest.raises(InputError, match="seeds"):
-        make_plan(BASE, ARMS, seeds=seeds)
+        make_plan(replace(CONFIG, seeds=seeds), ARMS)
 
 
 @pytest.mark.parametrize(
@@ -111,10 +111,28 @@ def test_seeds_that_cannot_be(seeds):
 )
 def test_arms_that_cannot_be(change):
     with pytest.raises(InputError, match=r"arms holds .*(give a positive number|must be positive)"):
-        make_plan(BASE, [ARMS[0]._replace(**change), *ARMS[1:]])
+        make_plan(CONFIG, [ARMS[0]._replace(**change), *ARMS[1:]])
 
 
 def test_tuning_has_seeds_of_its_own():
     with pytest.raises(InputError, match="4 is the seed of a reported run too"):
-        make_plan(BASE, ARMS, tuning=Tuning(seeds=(4, 1000)), seeds=Seeds(2, 5))
-    make_plan(BASE, ARMS, tuning=Tuning(seeds=(5,)), seeds=Seeds(2, 5))
+        make_plan(replace(CONFIG, tuning=Tuning(seeds=(4, 1000)), seeds=Seeds(2, 5)), ARMS)
+    make_plan(replace(CONFIG, tuning=Tuning(seeds=(5,)), seeds=Seeds(2, 5)), ARMS)
+
+
+def test_depths_and_budgets_are_those_of_the_arms():
+    plan = make_plan(replace(CONFIG, depths=(3, 4), macs=(7,)), family_arms())
+    assert (plan.depths, plan.params, plan.macs) == ((8, 14, 20, 32), (15_000, 60_000, 240_000), ())
+
+
+def test_a_value_that_its_field_does_not_list_is_refused():
+    with pytest.raises(InputError, match=r"place='moon': choose local or ray"):
+        make_plan(replace(CONFIG, place="moon"), ARMS)
+    base = replace(CONFIG.base, optimizer=OptimizerConfig(name="sdg"))
+    with pytest.raises(InputError, match=r"base\.optimizer\.name='sdg': choose sgd or adam or muon"):
+        make_plan(replace(CONFIG, base=base), ARMS)
+
+
+def test_an_unknown_rule_is_refused():
+    with pytest.raises(InputError, match="rule='coin': unknown"):
+        check_plan(replace(make_plan(CONFIG, ARMS), rule="coin"))

@@ -9,44 +9,46 @@ import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import seal, write_json
-from jaxcnn.spec import DataConfig, RunConfig
-from jaxcnn.study.plan import Seeds, Tuning, make_plan
-from jaxcnn.study.plan_file import FILE, from_json, identity, load_plan, store_plan, to_json
+from jaxcnn.spec import Classification, DataConfig, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.study.plan import make_plan
+from jaxcnn.study.plan_file import FILE, load_plan, store_plan, study_identity
 from tests.study.planted import ARMS
 
 BASE = RunConfig(data=DataConfig("digits", augment=("crop",)), epochs=3)
-PLAN = make_plan(BASE, ARMS, command="python x.py")
+PLAN = make_plan(StudyConfig(BASE), ARMS, command="python x.py")
 
 
 def test_a_plan_survives_the_disk(tmp_path):
     assert store_plan(PLAN, tmp_path / "study") == PLAN
     assert load_plan(tmp_path / "study") == PLAN
-    own = make_plan(BASE, [arm._replace(spec=None, family="mine:net") for arm in ARMS])
-    assert from_json(json.loads(json.dumps(to_json(own)))) == own
+    own = make_plan(StudyConfig(BASE), [arm._replace(spec=None, family="mine:net") for arm in ARMS])
+    assert store_plan(own, tmp_path / "own") == own == load_plan(tmp_path / "own")
 
 
 def test_equal_plans_are_one_study_however_their_numbers_are_written(tmp_path):
-    listed = make_plan(
-        replace(BASE, label_smoothing=0, data=replace(BASE.data, augment=["crop"])),
-        [arm._replace(budget=30_000.0, spec=replace(arm.spec, dropout=0)) for arm in ARMS],
+    listed = StudyConfig(
+        replace(BASE, task=Classification(0), data=replace(BASE.data, augment=["crop"])),
         tuning=Tuning([0.1, 1], [0, 1e-4], [1000]),
         seeds=Seeds(np.int64(2), 3),
     )
-    plain = make_plan(BASE, ARMS, tuning=Tuning((0.1, 1.0), (0.0, 1e-4)), seeds=Seeds(2, 3))
-    first, second = store_plan(listed, tmp_path), store_plan(plain, tmp_path)
-    assert first == second == load_plan(tmp_path)
-    assert identity(first) == identity(second)
+    plain = StudyConfig(BASE, tuning=Tuning((0.1, 1.0), (0.0, 1e-4)), seeds=Seeds(2, 3))
+    first = store_plan(make_plan(listed, [arm._replace(budget=30_000.0) for arm in ARMS]), tmp_path)
+    assert first == store_plan(make_plan(plain, ARMS), tmp_path) == load_plan(tmp_path)
     hash(first.arms)
 
 
-def test_the_command_and_the_place_of_the_data_are_no_part_of_it(tmp_path):
-    store_plan(PLAN, tmp_path)
-    before = (tmp_path / FILE).read_bytes()
-    moved = replace(PLAN, command="other", base=replace(BASE, data=replace(BASE.data, data_dir="/elsewhere")))
-    assert identity(moved) == identity(PLAN)
-    found = store_plan(moved, tmp_path)
-    assert (found.command, found.base.data.data_dir) == ("other", "/elsewhere")
-    assert (tmp_path / FILE).read_bytes() == before
+def test_command_workers_and_the_place_of_the_data_are_no_part_of_it(tmp_path):
+    store_plan(PLAN, tmp_path / "one")
+    before = (tmp_path / "one" / FILE).read_bytes()
+    data = replace(BASE.data, data_dir="/elsewhere", workers=3)
+    moved = replace(PLAN, command="other", workers=2, place="ray", base=replace(BASE, data=data), tolerance=0.5)
+    stored = store_plan(moved, tmp_path / "one")
+    assert (stored.command, stored.workers, stored.place, stored.base.data) == ("other", 2, "ray", data)
+    assert (tmp_path / "one" / FILE).read_bytes() == before
+    store_plan(replace(moved, tolerance=PLAN.tolerance), tmp_path / "two")
+    assert study_identity(tmp_path / "one") == study_identity(tmp_path / "two")
+    store_plan(replace(PLAN, margin=0.01), tmp_path / "three")
+    assert study_identity(tmp_path / "one") != study_identity(tmp_path / "three")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,7 @@ def test_the_command_and_the_place_of_the_data_are_no_part_of_it(tmp_path):
         (replace(PLAN, seeds=Seeds(3, 6)), "seeds"),
         (replace(PLAN, tuning=Tuning(extensions=1)), "tuning"),
         (replace(PLAN, base=replace(BASE, epochs=9)), "base"),
-        (replace(PLAN, arms=ARMS[:2]), "contrasts, arms"),
+        (replace(PLAN, arms=ARMS[:2]), "arms"),
         (replace(PLAN, hypothesis="another"), "hypothesis"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -128,9 +130,10 @@ def resealed(change):
         (resealed(lambda record: record.update(format="jaxcnn study plan 1")), "another version"),
         (resealed(lambda record: record.pop("arms")), "not a complete study plan"),
         (resealed(lambda record: record["arms"][0].update(depth_of="x")), "not a complete study plan"),
-        (resealed(lambda record: record.update(base=3)), "not a complete study plan"),
-        (resealed(lambda record: record["base"].update(temperature=3)), "temperature"),
+        (resealed(lambda record: record["study"].update(base=3)), "not a complete study plan"),
+        (resealed(lambda record: record["study"]["base"].update(temperature=3)), "temperature"),
         (resealed(lambda record: record.update(arms=7)), "not a complete study plan"),
+        (resealed(lambda record: record.update(rule="coin")), "rule='coin': unknown"),
     ],
 )
 def test_damaged_plans(tmp_path, spoil, message):

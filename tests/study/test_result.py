@@ -10,7 +10,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
 from jaxcnn.runtime.files import seal, write_json, write_sealed
-from jaxcnn.study.plan import Seeds
+from jaxcnn.spec import Seeds
 from jaxcnn.study.result import load_study
 from tests.study.planted import planted_study
 from tests.study.small import files, finished_runs, reported, small_study
@@ -222,7 +222,7 @@ def test_a_damaged_runs_json_is_not_replaced(copied):
 def test_planted_studies_survive_the_disk(tmp_path):
     found = planted_study(tmp_path / "s", {8: (0.1, 0.2), 20: (0.2, 0.3)}, diverged={(20, 1)})
     again = load_study(tmp_path / "s")
-    assert (again.plan, again.tuned, again.pilot, again.costs) == (found.plan, found.tuned, found.pilot, found.costs)
+    assert (again.plan, again.tuning, again.pilot, again.costs) == (found.plan, found.tuning, found.pilot, found.costs)
     np.testing.assert_array_equal(again.predictions, found.predictions)
     assert [run.diverged for run in again.runs] == [False, False, False, True]
     assert np.isnan(again.runs[3].metrics["train_loss"])

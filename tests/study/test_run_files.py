@@ -9,9 +9,9 @@ import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import seal
+from jaxcnn.spec import Tuning
 from jaxcnn.study.execution.progress import standing
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan import Tuning
 from jaxcnn.study.plan_file import load_plan
 from jaxcnn.study.report.page import rebuild
 from jaxcnn.study.result import load_study
@@ -67,20 +67,20 @@ ARM = ("arms", "params30000_depth8_width10")
 @pytest.mark.parametrize(
     ("name", "place", "value", "named"),
     [
-        ("plan.json", ("margin",), "abc", "margin='abc'"),
-        ("plan.json", ("margin",), 7, "margin=7"),
+        ("plan.json", ("study", "margin"), "abc", "margin='abc'"),
+        ("plan.json", ("study", "margin"), 7, "margin=7"),
         ("plan.json", ("arms",), [], r"arms=\(\)"),
         ("plan.json", ("arms", 0, "depth"), "8", "depth='8'"),
         ("plan.json", ("arms", 0, "depth"), GONE, "'depth' is missing"),
         ("plan.json", ("arms", 0, "kind"), "joules", "'joules'"),
         ("plan.json", ("arms", 0, "budget"), -1, "budget of -1"),
         ("plan.json", ("arms", 0, "spec"), 3, "fields of ModelSpec"),
-        ("plan.json", ("tuning", "learning_rates"), 3, "learning_rates=3"),
-        ("plan.json", ("seeds", "cap"), 2**40, "cap <= 10000"),
-        ("plan.json", ("hypothesis",), None, "hypothesis=None"),
-        ("plan.json", ("base", "epochs"), None, "epochs=None"),
+        ("plan.json", ("study", "tuning", "learning_rates"), 3, "learning_rates=3"),
+        ("plan.json", ("study", "seeds", "cap"), 2**40, "cap <= 10000"),
+        ("plan.json", ("study", "hypothesis"), None, "hypothesis=None"),
+        ("plan.json", ("study", "base", "epochs"), None, "epochs=None"),
         ("tuning.json", ("shared",), [0.1], "fields of Setting"),
-        ("tuning.json", ("shared", 0), -0.1, "was not tried"),
+        ("tuning.json", ("shared", "learning_rate"), -0.1, "was not tried"),
         ("tuning.json", ("arms",), {}, "its arms are not those of plan"),
         ("tuning.json", (*ARM, "edge"), 0, "edge=0"),
         ("tuning.json", (*ARM, "trials"), [], "not tuned alike"),

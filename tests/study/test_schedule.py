@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.spec import RunConfig
-from jaxcnn.study.plan import Seeds, Tuning, make_plan
-from jaxcnn.study.schedule import agenda, config_of, expected
+from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.plan import make_plan
+from jaxcnn.study.schedule import next_runs, run_config, total_runs
 from jaxcnn.study.statistics.seeds import seeds_needed
 from tests.study.planted import ARMS, family_arms
 
 TUNING = Tuning((0.1, 0.2, 0.4), (1e-4, 1e-3), seeds=(1000, 1001), extensions=2)
-PLAN = make_plan(RunConfig(), ARMS, tuning=TUNING, seeds=Seeds(2, 4), margin=0.02)
+PLAN = make_plan(StudyConfig(tuning=TUNING, seeds=Seeds(2, 4), margin=0.02), ARMS)
 
 
 def outcomes(seed, *, test=0.0):
@@ -33,12 +33,12 @@ def outcomes(seed, *, test=0.0):
 
 
 def play(plan, world, order):
-    """Finish what is asked for, in the order of a random number generator, until nothing is; all agendas on the way."""
+    """Finish what is asked for, in the order of a random number generator, until nothing is; return all schedules."""
     done, seen = {}, []
-    while (now := agenda(plan, done.get)).todo:
-        assert not set(now.todo) & set(done), "it asked for a finished run"
-        assert len(set(now.items)) == len(now.items)
-        item = now.todo[order.integers(len(now.todo))]
+    while (now := next_runs(plan, done.get)).pending:
+        assert not set(now.pending) & set(done), "it asked for a finished run"
+        assert len(set(now.runs)) == len(now.runs)
+        item = now.pending[order.integers(len(now.pending))]
         done[item] = world(item)
         seen.append(now)
         assert len(seen) < 1000, "it never ends"
@@ -53,27 +53,27 @@ def test_in_whatever_order_runs_finish_the_study_is_the_same(world, first, secon
     two, _, _ = play(plan, outcomes(world, test=0.7), np.random.default_rng(second))
     assert one == two
     assert one.stage == "done"
-    assert set(one.items) == set(done), "it trained what it did not need"
+    assert set(one.runs) == set(done), "it trained what it did not need"
     stages = [now.stage for now in seen]
     assert stages == sorted(stages, key=("tuning", "pilot", "runs").index)
     # What was known once stays as it was.
     for earlier, later in pairwise(seen):
-        assert earlier.tuned in (None, later.tuned)
+        assert earlier.tuning in (None, later.tuning)
         assert earlier.pilot in (None, later.pilot)
     # Every arm was tuned with the same effort, and what it was is bounded.
-    efforts = {tuple(trial[:2] for trial in one.tuned.trials[arm.label]) for arm in plan.arms}
+    efforts = {tuple(trial[:2] for trial in one.tuning.arms[arm.label].trials) for arm in plan.arms}
     assert len(efforts) == 1
     assert len(efforts.pop()) <= (3 + 2 * 2) * 2 * 2
-    assert expected(plan, one) == len(one.items)
+    assert total_runs(plan, one) == len(one.runs)
 
 
 @settings(max_examples=8, deadline=None)
 @given(world=st.integers(0, 10_000))
 def test_edges_are_extended_or_flagged(world):
     now, _, _ = play(PLAN, outcomes(world), np.random.default_rng(0))
-    tried = sorted({trial.setting.learning_rate for trial in now.tuned.trials[ARMS[0].label]})
+    tried = sorted({trial.setting.learning_rate for trial in now.tuning.arms[ARMS[0].label].trials})
     below, above = sum(rate < 0.1 for rate in tried), sum(rate > 0.4 for rate in tried)
-    for choice in now.tuned.choices.values():
+    for choice in now.tuning.arms.values():
         rate = choice.setting.learning_rate
         assert choice.edge == (rate in (tried[0], tried[-1]))
         if rate == tried[0]:
@@ -84,13 +84,13 @@ def test_edges_are_extended_or_flagged(world):
 
 def test_tuning_never_opens_the_test_split_and_reported_runs_do():
     now, _, _ = play(PLAN, outcomes(0), np.random.default_rng(0))
-    for item in now.items:
-        config = config_of(PLAN, item)
+    for item in now.runs:
+        config = run_config(PLAN, item)
         assert config.evaluate_test == (item.stage == "runs")
         assert (item.seed in TUNING.seeds) == (item.stage == "tuning")
         assert (config.seed, config.model) == (item.seed, item.arm.spec)
         assert (config.optimizer.learning_rate, config.optimizer.weight_decay) == item.setting
-    assert len({item.path for item in now.items}) == len(now.items)
+    assert len({item.path for item in now.runs}) == len(now.runs)
 
 
 def world_of(rate_errors, spread):
@@ -148,22 +148,20 @@ def test_the_contrasts_are_run_at_the_shared_setting_where_it_is_not_their_own()
 
     plan = replace(PLAN, tuning=Tuning((0.1, 0.2, 0.4), (1e-4,), extensions=0), seeds=Seeds(2, 2))
     now, _, _ = play(plan, world, np.random.default_rng(0))
-    rates = {label: choice.setting.learning_rate for label, choice in now.tuned.choices.items()}
+    rates = {label: choice.setting.learning_rate for label, choice in now.tuning.arms.items()}
     assert list(rates.values()) == [0.1, 0.1, 0.4]
-    assert now.tuned.shared.learning_rate == 0.1
-    shared = [
-        item for item in now.items if item.stage == "runs" and item.setting.learning_rate != rates[item.arm.label]
-    ]
+    assert now.tuning.shared.learning_rate == 0.1
+    shared = [item for item in now.runs if item.stage == "runs" and item.setting.learning_rate != rates[item.arm.label]]
     # Depth 14 is no arm of a contrast, and depth 8 has the shared setting already.
     assert [(item.arm.depth, item.seed, item.setting) for item in shared] == [
-        (20, 0, now.tuned.shared), (20, 1, now.tuned.shared),
+        (20, 0, now.tuning.shared), (20, 1, now.tuning.shared),
     ]  # fmt: skip
     alone = replace(plan, tuning=replace(plan.tuning, shared=False))
-    assert len(play(alone, world, np.random.default_rng(0))[0].items) == len(now.items) - 2
+    assert len(play(alone, world, np.random.default_rng(0))[0].runs) == len(now.runs) - 2
 
 
 def test_what_is_expected_before_anything_is_known():
-    plan = make_plan(RunConfig(), family_arms(), tuning=TUNING, seeds=Seeds(3, 5))
-    now = agenda(plan, lambda item: None)
+    plan = make_plan(StudyConfig(tuning=TUNING, seeds=Seeds(3, 5)), family_arms())
+    now = next_runs(plan, lambda item: None)
     assert now.stage == "tuning"
-    assert expected(plan, now) == 12 * (3 * 2 * 2) + 12 * 5 + 3 * 2 * 5
+    assert total_runs(plan, now) == 12 * (3 * 2 * 2) + 12 * 5 + 3 * 2 * 5

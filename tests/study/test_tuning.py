@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from jaxcnn.study.plan import Tuning
-from jaxcnn.study.tuning import Choice, Setting, Trial, choose, growth, rates, scores, settings, shared_setting
+from jaxcnn.spec import Tuning
+from jaxcnn.study.tuning import Setting, Trial, choose, growth, rates, scores, settings, shared_setting
 
 GRID = Tuning(learning_rates=(0.1, 0.2, 0.4), weight_decays=(1e-4,), extensions=2)
 LOST = math.nan
@@ -34,7 +34,8 @@ def test_settings_are_the_whole_grid():
 
 
 def test_the_lowest_error_wins_then_the_lower_loss_then_the_lower_rate():
-    assert choose(trials({0.1: 0.3, 0.2: 0.2, 0.4: 0.3})) == Choice(Setting(0.2, 1e-4), edge=False)
+    found = trials({0.1: 0.3, 0.2: 0.2, 0.4: 0.3})
+    assert choose(found) == (Setting(0.2, 1e-4), False, found)
     tied = trials({0.1: 0.2, 0.2: 0.2, 0.4: 0.3}, losses={0.1: 0.8, 0.2: 0.7, 0.4: 0.1})
     assert choose(tied).setting.learning_rate == 0.2
     assert choose(trials({0.1: 0.2, 0.2: 0.2, 0.4: 0.2})).setting.learning_rate == 0.1
@@ -51,7 +52,7 @@ def test_a_diverged_trial_counts_as_all_wrong():
     found = trials({0.1: 0.4, 0.2: 0.1, 0.4: 0.5}) + trials({0.1: 0.4, 0.2: LOST, 0.4: 0.5}, seed=1001)
     assert scores(found)[Setting(0.2, 1e-4)] == (1.0, math.inf)
     assert choose(found).setting.learning_rate == 0.1
-    assert choose(trials({0.1: LOST, 0.2: LOST, 0.4: LOST})) == Choice(Setting(0.1, 1e-4), edge=True)
+    assert choose(trials({0.1: LOST, 0.2: LOST, 0.4: LOST}))[:2] == (Setting(0.1, 1e-4), True)
 
 
 def test_an_edge_is_the_lowest_or_highest_rate_tried():

@@ -12,8 +12,8 @@ from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES
 from jaxcnn.models.family import nearest
 from jaxcnn.records import shortened
-from jaxcnn.spec import ModelSpec, RunConfig
-from jaxcnn.study.arm import KINDS, MOST_BUDGET, Arm
+from jaxcnn.spec import BUDGETS, ModelSpec, StudyConfig
+from jaxcnn.study.arm import LARGEST_BUDGET, Arm
 from jaxcnn.study.budget.costs import Builder, Candidate, Measure, Prices
 from jaxcnn.study.budget.outcome import Goal, check, counted, timed
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
@@ -86,55 +86,33 @@ def match_width(
     return counted(base, shape, num_classes, kind, goal, solve)
 
 
-def match_widths(
-    base: RunConfig,
-    depths: Sequence[int],
-    *,
-    params: Sequence[float] = (),
-    macs: Sequence[float] = (),
-    activations: Sequence[float] = (),
-    seconds: Sequence[float] = (),
-    tolerance: float = 0.01,
-    family: Builder | None = None,
-    known: Sequence[Arm] = (),
-) -> list[Arm]:
-    """The arms of a study: every depth at every budget, for the images of a run.
+def match_widths(config: StudyConfig, *, family: Builder | None = None, known: Sequence[Arm] = ()) -> list[Arm]:
+    """Return the arms of a study: every depth at every budget, for the images of its run.
 
     Args:
-        base: Its model gives everything but depth and width, its data the image shape and the classes.
-        depths: Weighted layers.
-        params: Budgets in trainable parameters; likewise the other three, each empty or with several values.
-        macs: Multiply-accumulates for one image.
-        activations: Elements that convolutions put out for one image.
-        seconds: Time of one training step at the run's batch size.
-        tolerance: Largest |cost - budget| / budget accepted.
-        family: Your own family in place of `base.model`.
-        known: Arms solved before, such as those of a stored plan. Of these, budgets in seconds are not measured anew:
-            another measurement might find other widths, which would be another study.
+        config: Its depths, budgets and tolerance count; its run's model gives everything but depth and width, its data
+            the image shape and the classes.
+        family: A user-defined family in place of `config.base.model`.
+        known: Arms of a stored plan. Those with a budget in seconds are not measured again: another measurement might
+            give other widths, which would be another study.
 
     Returns:
         One arm per budget and depth, budget by budget.
 
     Raises:
-        InputError: No budget at all, or one that a depth cannot meet.
+        InputError: A depth cannot meet a budget.
     """
-    budgets: list[dict[str, Any]] = [
-        {kind: value}
-        for kind, values in zip(KINDS, (params, macs, activations, seconds), strict=True)
-        for value in values
-    ]
-    if not budgets:
-        raise InputError("params=(): give at least one budget: params, macs, activations or seconds")
-    if wrong := [depth for depth in depths if not isinstance(depth, int) or depth < 1]:
+    if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
-    images = load(base.data, progress=True)
+    images = load(config.base.data, progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
-    options |= {"tolerance": tolerance, "batch_size": base.batch_size}
-    timed: dict[Any, Arm] = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
+    options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
+    measured = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
     return [
-        timed.get((budget.get("seconds"), depth)) or match_width(family or base.model, depth, **options, **budget)
-        for budget in budgets
-        for depth in depths
+        (measured.get((amount, depth)) if kind == "seconds" else None)
+        or match_width(family or config.base.model, depth, **options, **{kind: amount})
+        for kind, amount in config.budget_values
+        for depth in config.depths
     ]
 
 
@@ -198,15 +176,15 @@ def match_depth(
 
 def _budget(tolerance: float, **given: float | None) -> tuple[str, float]:
     """Kind and amount of the one budget that was given."""
-    named = [(kind, given[kind]) for kind in KINDS if given[kind] is not None]
+    named = [(kind, given[kind]) for kind in BUDGETS if given[kind] is not None]
     if len(named) != 1:
-        raise InputError(f"budget={dict(named)}: give exactly one of {', '.join(KINDS)}")
+        raise InputError(f"budget={dict(named)}: give exactly one of {', '.join(BUDGETS)}")
     kind, amount = named[0]
     # Integers may be longer than any float.
-    if not isinstance(amount, int | float) or not 0 < amount < MOST_BUDGET or not tolerance > 0:
+    if not isinstance(amount, int | float) or not 0 < amount < LARGEST_BUDGET or not tolerance > 0:
         raise InputError(
             f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
-            f"{MOST_BUDGET:g}"
+            f"{LARGEST_BUDGET:g}"
         )
     return kind, amount
 

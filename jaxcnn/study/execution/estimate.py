@@ -2,121 +2,77 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import NamedTuple
 
-from jaxcnn.data import Dataset, steps_per_epoch
-from jaxcnn.run.cost import Pair, Prepared, measure_costs, prepare
+from jaxcnn.data import Dataset, load, steps_per_epoch
+from jaxcnn.run.cost import measure_costs
+from jaxcnn.spec import StepCost
 from jaxcnn.study.execution.worker import FamilyFunction, module_of, processes
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.result import Cost
-from jaxcnn.study.schedule import agenda, expected
+from jaxcnn.study.schedule import next_runs, total_runs
 
 
 class Estimate(NamedTuple):
     """What a study would take.
 
     Args:
-        costs: Of each arm, in the plan's order.
-        runs_per_arm: Tuning trials and reported runs, at most (the seeds' cap, the grid as planned).
-        runs: All runs, those at the shared setting included.
-        seconds: About how long, on this machine.
+        costs: Cost of a step of each arm, in the plan's order.
+        runs_per_arm: Largest number of tuning trials and reported runs per arm.
+        runs: Number of all runs, those at the shared setting included.
+        seconds: Estimated time on this machine.
         sentence: The same in words.
     """
 
-    costs: tuple[Cost, ...]
+    costs: tuple[StepCost, ...]
     runs_per_arm: int
     runs: int
     seconds: float
     sentence: str
 
 
-def estimate(
-    plan: Plan, dataset: Dataset, workers: int | None = None, *, family: FamilyFunction | None = None
-) -> Estimate:
-    """Measure a step of every arm and multiply.
+def estimate(plan: Plan, dataset: Dataset, *, family: FamilyFunction | None = None) -> Estimate:
+    """Estimate the time of a study from a measured step of every arm.
 
     Args:
-        plan: The study.
+        plan: The study. Several workers on one CPU are taken to share its cores fully.
         dataset: Its images.
-        workers: Processes side by side, as for `run_study`; several on one CPU are taken to share its cores fully.
-        family: The user's own family, where the arms are of one.
+        family: The user-defined family of the arms.
 
     Returns:
-        The estimate. It takes all seeds up to the cap and no extension of the grid; evaluation counts as a third of a
+        The estimate. It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a
         training step per batch.
     """
-    count = processes(workers)
-    costs = arm_costs(plan, dataset, family)
-    first = agenda(plan, lambda item: None)
-    grid = len(first.items) if first.stage == "tuning" else 0
-    per_arm = grid // len(plan.arms) + plan.seeds.cap
-    runs = expected(plan, first)
-    steps = steps_per_epoch(dataset.sizes["train"], plan.base.batch_size)
-    checks = steps_per_epoch(dataset.sizes["validation"], plan.base.batch_size)
+    count, costs = processes(plan.workers), arm_costs(plan, dataset, family)
+    now = next_runs(plan, lambda study_run: None)
+    trials, runs = sum(each.stage == "tuning" for each in now.runs), total_runs(plan, now)
+    steps, checks = (steps_per_epoch(dataset.sizes[split], plan.base.batch_size) for split in ("train", "validation"))
     mean = sum(cost.step for cost in costs) / len(costs)
     seconds = runs * plan.base.epochs * (steps + checks / 3) * mean + sum(cost.compile for cost in costs)
-    text = (
+    sentence = (
         f"{len(plan.arms)} arms, at most {runs} runs of {plan.base.epochs} epochs ({steps} steps each): about "
-        f"{_duration(seconds)} of this machine with {count} process{'es' * (count > 1)}, from a measured step"
+        f"{duration(seconds)} on this machine with {count} process{'es' * (count > 1)}, from a measured step"
     )
-    return Estimate(costs, per_arm, runs, seconds, text)
+    return Estimate(costs, trials // len(plan.arms) + plan.seeds.cap, runs, seconds, sentence)
 
 
-def arm_costs(plan: Plan, dataset: Dataset, family: FamilyFunction | None = None) -> tuple[Cost, ...]:
-    """Memory and step time of every arm, measured in alternating rounds.
+def arm_costs(plan: Plan, dataset: Dataset | None = None, family: FamilyFunction | None = None) -> tuple[StepCost, ...]:
+    """Measure memory and step time of every arm, in alternating rounds.
 
     Args:
         plan: The study.
-        dataset: Its images.
-        family: The user's own family, where the arms are of one.
+        dataset: Its images. Default: load them.
+        family: The user-defined family of the arms.
 
     Returns:
-        One cost an arm, in the plan's order.
+        One cost per arm, in the plan's order.
     """
-    return tuple(Cost(*cost) for cost in measure_costs(_pairs(plan, family), dataset))
+    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
+    return measure_costs(pairs, load(plan.base.data) if dataset is None else dataset)
 
 
-class Ahead:
-    """Costs of a study's arms, which are compiled on a thread while other processes train the last runs.
-
-    Measuring waits for the runs, or it would measure their company; compiling need not. Use as a context manager.
-
-    Args:
-        plan: The study.
-        dataset: Its images.
-        family: The user's own family, where the arms are of one.
-    """
-
-    def __init__(self, plan: Plan, dataset: Dataset, family: FamilyFunction | None) -> None:
-        self._pairs, self._dataset = _pairs(plan, family), dataset
-        self._pool, self._left = ThreadPoolExecutor(1), False
-        self._begun: Future[list[Prepared]] | None = None
-
-    def begin(self) -> None:
-        """Compile; every call but the first does nothing."""
-        if self._begun is None:
-            self._begun = self._pool.submit(prepare, self._pairs, self._dataset, lambda: not self._left)
-
-    def costs(self) -> tuple[Cost, ...]:
-        """As `arm_costs`."""
-        prepared = None if self._begun is None else self._begun.result()
-        return tuple(Cost(*cost) for cost in measure_costs(self._pairs, self._dataset, prepared=prepared))
-
-    def __enter__(self) -> Ahead:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._left = True  # after the arm that it is at
-        self._pool.shutdown()
-
-
-def _pairs(plan: Plan, family: FamilyFunction | None) -> list[Pair]:
-    return [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
-
-
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Return a number of seconds in words."""
     if seconds < 90:
         return f"{seconds:.0f} seconds"
     return f"{seconds / 60:.0f} minutes" if seconds < 5400 else f"{seconds / 3600:.1f} hours"

@@ -1,4 +1,4 @@
-"""journal.jsonl: a line for every run of a study as it finishes, by whom and when; nothing is decided by it."""
+"""journal.jsonl: one line per finished run of a study, with process and time. It records; nothing depends on it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ WAIT_SECONDS = 0.05
 
 
 def note(directory: Path, path: str) -> None:
-    """Write that this process has just finished a run."""
+    """Record a run that this process has finished."""
     _append(directory / FILE, {"finished": path, "process": os.getpid(), "time": time.time()})
 
 
 def entries(directory: Path) -> list[dict[str, Any]]:
-    """All lines but one that a kill tore, or that is no entry."""
+    """Read all complete lines."""
     file, found = directory / FILE, []
     for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if file.exists() else ():
         try:
@@ -34,27 +34,27 @@ def entries(directory: Path) -> list[dict[str, Any]]:
 
 
 def complete_journal(directory: Path, paths: Sequence[str]) -> None:
-    """Add the runs whose process was killed between a run's end and its line: process null, time of the result.
+    """Add the runs whose process was killed after the run's end and before its line: process null, time of the result.
 
     Args:
         directory: The study's folder.
-        paths: Of all its finished runs.
+        paths: Paths of all its finished runs.
     """
-    known = {entry.get("finished") for entry in entries(directory)}
+    known = {entry["finished"] for entry in entries(directory)}
     for path in paths:
         while path not in known:
-            with claim(directory, path) as mine:  # Who holds it is about to write the line.
-                known = {entry.get("finished") for entry in entries(directory)}
-                if mine and path not in known:
+            with claim(directory, path) as claimed:
+                known = {entry["finished"] for entry in entries(directory)}
+                if claimed and path not in known:
                     when = (directory / path / "result.json").stat().st_mtime
                     _append(directory / FILE, {"finished": path, "process": None, "time": when})
                     break
-            if not mine:
-                time.sleep(WAIT_SECONDS)
+            if not claimed:
+                time.sleep(WAIT_SECONDS)  # The process that holds the claim is about to write the line.
 
 
 def _append(file: Path, entry: dict[str, Any]) -> None:
-    # One write of one line that begins on a new one, whatever a kill left before it.
+    # One write, which begins on a new line whatever a kill left before it.
     torn = file.exists() and not file.read_bytes().endswith(b"\n")
     with file.open("a", encoding="utf-8") as journal:
         journal.write("\n" * torn + json.dumps(entry) + "\n")

@@ -1,4 +1,4 @@
-"""Claims on a study's work, so that two processes never train the same run; the system drops them when one dies."""
+"""Claims on a study's work, so that no two processes train the same run; the system drops them when a process dies."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ FOLDER = "claims"
 
 @contextmanager
 def claim(directory: Path, name: str) -> Iterator[bool]:
-    """Hold the claim of a name for as long as the block lasts.
+    """Hold the claim of a name while the block lasts.
 
-    The claim is an advisory lock on a file (flock), which the operating system releases when its process ends, however
-    it ends: a killed worker leaves nothing behind that another would have to clear away.
+    It is an advisory lock on a file (flock), which the system releases when the process ends, however it ends: nothing
+    has to be cleaned up after a killed worker.
 
     Args:
         directory: The study's folder.
         name: What is claimed, such as a run's path within the study.
 
     Yields:
-        False where another process holds it; nothing is held then.
+        False if another process holds it; nothing is held then.
 
     Raises:
         InputError: The system, or the folder's file system, has no such locks.
@@ -34,16 +34,15 @@ def claim(directory: Path, name: str) -> Iterator[bool]:
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         try:
-            mine = stack.enter_context(locked(folder / (name.replace("/", "~") + ".lock"), os.O_RDWR | os.O_CREAT))
+            file = folder / (name.replace("/", "~") + ".lock")
+            claimed = stack.enter_context(locked(file, os.O_RDWR | os.O_CREAT))
         except ImportError:
-            raise InputError(
-                f"out={directory}: this system has no flock, which studies need; use Linux or macOS"
-            ) from None
+            raise InputError(f"out={directory}: studies need flock; use Linux or macOS") from None
         except OSError as error:
-            if error.filename is not None:  # It could not be opened; locking names no file.
+            if error.filename is not None:  # It could not be opened; an error of locking names no file.
                 raise
             raise InputError(
                 f"out={directory}: its file system cannot lock files ({error.strerror}); put the study on a local "
                 "disk or on NFS 4"
             ) from None
-        yield mine
+        yield claimed

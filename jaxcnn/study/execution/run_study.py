@@ -1,4 +1,4 @@
-"""Run a study: the plan on disk first, then whatever its agenda says, in one process or in several; resumable."""
+"""Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
 from __future__ import annotations
 
@@ -9,162 +9,143 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
-from typing import Literal
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
+from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
-from jaxcnn.run.assembly import assemble
+from jaxcnn.run.assemble import assemble
 from jaxcnn.runtime.signals import Interrupted
-from jaxcnn.spec import RunConfig
+from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.execution.cluster import Cluster, Site, check_cluster, connected
-from jaxcnn.study.execution.crew import costs_on_cluster, work_on_cluster
-from jaxcnn.study.execution.estimate import Ahead
+from jaxcnn.study.budget.match import match_widths
+from jaxcnn.study.execution.estimate import arm_costs
 from jaxcnn.study.execution.journal import complete_journal
-from jaxcnn.study.execution.local import check_workers, importable, work_together
+from jaxcnn.study.execution.local import check_workers, importable, work_locally
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.progress import StudyBar
+from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
 from jaxcnn.study.execution.worker import WAIT_SECONDS, FamilyFunction, Reader, family_name, module_of, processes, work
-from jaxcnn.study.plan import Plan, Seeds, Tuning, make_plan
-from jaxcnn.study.plan_file import FILE, store_plan
-from jaxcnn.study.result import FILES, Cost, StudyResult, load_study, store_costs, store_runs
-from jaxcnn.study.schedule import agenda, config_of
+from jaxcnn.study.plan import Plan, make_plan
+from jaxcnn.study.plan_file import FILE, load_plan, store_plan
+from jaxcnn.study.result import FILES, StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.schedule import next_runs, run_config
 from jaxcnn.study.stage_files import store_stages
 
 
 def run_study(
-    base: RunConfig,
-    arms: Sequence[Arm],
+    config: StudyConfig,
+    arms: Sequence[Arm] | None = None,
     *,
     out: Path | str,
-    hypothesis: str = "",
-    margin: float = 0.005,
-    tuning: Tuning | None = None,
-    seeds: Seeds | None = None,
     family: FamilyFunction | None = None,
-    workers: int | None = None,
-    place: Literal["local", "ray"] | Cluster = "local",
     progress: bool = True,
 ) -> StudyResult:
-    """Tune every arm alike, run each with several seeds, measure what a step costs, and gather the results.
+    """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
 
-    Interrupt it at any moment; the same call goes on where it stopped, and several processes may make the same call at
-    once: each run is trained by one of them, be it here or on a cluster.
+    The same call resumes an interrupted study, and several processes may make it at once, on one machine or a cluster:
+    each run is trained by one of them.
 
     Args:
-        base: Data, optimiser, epochs and batch size, shared by all arms; its model, seed, learning rate and weight
-            decay are replaced.
-        arms: From `match_width` or `match_depth`; two depths or more at every budget.
-        out: Folder of the study.
-        hypothesis: What is asked, in words; empty: the project's question in the arms' own numbers.
-        margin: Smallest difference in test error that matters, a share of the test images.
-        tuning: Learning rates, weight decays and seeds tried for every arm.
-        seeds: Pilot runs, most runs, first seed.
-        family: Your own family, `(depth, width) -> Flax module`, where the arms were solved for it.
-        workers: Processes that train side by side; None: one per core on a CPU, one on an accelerator.
-        place: local: these processes. ray, or a `Cluster`: a Ray cluster (extra `ray`), as many runs side by side as it
-            has room for; `out` must be a folder that all of its nodes see.
-        progress: Show one bar over the whole study (a line per stage where stderr is no terminal).
+        config: Its settings.
+        arms: Networks from `match_width` or `match_depth`, two depths or more at every budget. Default: the config's
+            depths at its budgets.
+        out: Folder of the study. On Ray, all nodes must see it.
+        family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's.
+        progress: Show one bar over the whole study (a line per stage if stderr is no terminal).
 
     Returns:
         The result, as `load_study` reads it.
 
     Raises:
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
-        Interrupted: Ctrl-C; the same call goes on.
+        Interrupted: Ctrl-C; the same call resumes.
     """
-    out, cluster = Path(out), _cluster(place, workers, family)
-    count = 1 if cluster else _processes(workers, family)
-    plan = make_plan(base, arms, hypothesis=hypothesis, margin=margin, tuning=tuning, seeds=seeds, command=_command())
+    out = Path(out)
+    check_place(config, family)
+    if arms is None:
+        arms = match_widths(config, family=family, known=load_plan(out).arms if (out / FILE).exists() else ())
+    plan = make_plan(config, arms, command=_command())
     _check_family(plan, family)
     with ExitStack() as stack:
-        site = cache(lambda: stack.enter_context(connected(cluster))) if cluster else None
-        if not (out / FILE).exists():
-            _check_builds(plan, family, load(base.data, progress=progress))
-            if site:  # One that cannot be reached is refused before anything is written.
-                site()
+        cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
+        if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
+            first = next_runs(plan, lambda study_run: None).pending[0]
+            assemble(run_config(plan, first), load(plan.base.data, progress=progress), module_of(first.arm, family))
+            if cluster:
+                cluster()
         plan = store_plan(plan, out)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
-                _run(plan, out, family, count, site, bar)
+                _run(plan, out, family, cluster, bar)
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
 
 
-def _run(
-    plan: Plan, out: Path, family: FamilyFunction | None, count: int, site: Callable[[], Site] | None, bar: StudyBar
-) -> None:
-    """The runs, then the files that gather them; what is there already is checked and left as it is."""
-    read = Reader(plan, out, family)
-    now = agenda(plan, read)
-    if not now.todo and all((out / name).exists() for name in FILES):
-        store_stages(out, plan, now)
-        return
-    # Loaded here first: workers find the images decoded.
-    dataset = load(plan.base.data, progress=bar.shown)
-    bar.refresh()
-    with Ahead(plan, dataset, family) as here:
+def check_place(config: StudyConfig, family: FamilyFunction | None = None) -> int:
+    """Refuse a number of workers, or settings of Ray, that a study cannot have.
 
-        def refresh() -> None:
-            bar.refresh()
-            if (out / "pilot.json").exists():  # The last stage: all arms have been compiled, by the workers.
-                here.begin()
+    Returns:
+        The number of local worker processes; 0 on Ray.
 
-        if now.todo and site:
-            work_on_cluster(plan, out, family, site(), bar.refresh)
-        elif now.todo and count > 1:
-            work_together(plan, out, family, count, refresh)
-        elif now.todo:
-            work(plan, out, family=family, dataset=dataset, on_epoch=lambda now: bar.refresh())
-        bar.refresh(last=True)
-        _finish(plan, out, partial(costs_on_cluster, plan, out, family, site()) if site else here.costs, read)
-
-
-def _finish(plan: Plan, out: Path, measure: Callable[[], tuple[Cost, ...]], read: Reader) -> None:
-    """Costs, then runs.json, once: a second process waits for the first and finds them written."""
-    now = agenda(plan, read)
-    store_stages(out, plan, now)
-    while not all((out / name).exists() for name in FILES):
-        with claim(out, "finish") as mine:
-            if mine:
-                complete_journal(out, [item.path for item in now.items])
-                if not (out / "costs.json").exists():
-                    # After the runs, so that nothing else of ours is running.
-                    store_costs(out, plan, {a.label: cost for a, cost in zip(plan.arms, measure(), strict=True)})
-                if not all((out / name).exists() for name in FILES):
-                    store_runs(out, plan, [item for item in now.items if item.stage == "runs"], load_result)
-        if not mine:
-            time.sleep(WAIT_SECONDS)
-
-
-def _cluster(place: str | Cluster, workers: int | None, family: FamilyFunction | None) -> Cluster | None:
-    """The cluster that a study is placed on; None: this machine."""
-    if place == "local":
-        return None
-    if place != "ray" and not isinstance(place, Cluster):
-        raise InputError(f"place={place!r}: choose local or ray")
-    if workers is not None:
-        raise InputError(f"workers={workers}: Ray places the runs; leave it out, or give cores_per_run or gpus_per_run")
-    cluster = place if isinstance(place, Cluster) else Cluster()
-    check_cluster(cluster, family)
-    return cluster
-
-
-def _processes(workers: int | None, family: FamilyFunction | None) -> int:
-    """Local worker processes: as asked, and by itself no more than one where they could not import the family."""
-    count = processes(workers)
-    if workers is None and not importable(family):
+    Raises:
+        InputError: The message names the field and its value.
+    """
+    check_choices(config)
+    if config.place == "ray":
+        check_ray(config, family)
+        return 0
+    for name in ("ray_address", "cores_per_run", "gpus_per_run"):
+        if (value := getattr(config, name)) is not None:
+            raise InputError(f"{name}={value}: it is for a Ray cluster; give place=ray as well, or leave it out")
+    count = processes(config.workers)
+    if config.workers is None and not importable(family):
         count = 1
     check_workers(family, count)
     return count
 
 
-def _check_builds(plan: Plan, family: FamilyFunction | None, dataset: Dataset) -> None:
-    """Refuse, before anything is written, settings that no run of the study could have."""
-    first = agenda(plan, lambda item: None).todo[0]  # What arms differ in was refused where they were solved.
-    assemble(config_of(plan, first), dataset, module_of(first.arm, family))
+def _run(
+    plan: Plan, out: Path, family: FamilyFunction | None, cluster: Callable[[], Cluster] | None, bar: StudyBar
+) -> None:
+    """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
+    read = Reader(plan, out, family)
+    now = next_runs(plan, read)
+    if not now.pending and all((out / name).exists() for name in FILES):
+        store_stages(out, now)
+        return
+    dataset: Dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
+    bar.refresh()
+    count = check_place(plan, family)
+    if now.pending and cluster:
+        work_on_ray(cluster(), plan, out, family, bar.refresh)
+    elif now.pending and count > 1:
+        work_locally(plan, out, family, count, bar.refresh)
+    elif now.pending:
+        work(plan, out, family=family, dataset=dataset, on_epoch=bar.refresh)
+    bar.refresh(last=True)
+    if cluster:
+        _finish(plan, out, read, lambda: costs_on_ray(cluster(), plan, out, family))
+    else:
+        _finish(plan, out, read, partial(arm_costs, plan, dataset, family))
+
+
+def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[StepCost, ...]]) -> None:
+    """Write costs, then runs.json, once: a second process waits for the first and finds them written."""
+    now = next_runs(plan, read)
+    store_stages(out, now)
+    while not all((out / name).exists() for name in FILES):
+        with claim(out, "finish") as claimed:
+            if claimed:
+                complete_journal(out, [each.path for each in now.runs])
+                if not (out / "costs.json").exists():
+                    # After the runs, so that no process of the study runs beside it.
+                    store_costs(out, {arm.label: cost for arm, cost in zip(plan.arms, measure(), strict=True)})
+                if not all((out / name).exists() for name in FILES):
+                    store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
+        if not claimed:
+            time.sleep(WAIT_SECONDS)
 
 
 def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
@@ -173,13 +154,13 @@ def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
         raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")
     name = None if family is None else family_name(family)
     if family is not None and not own:
-        raise InputError(f"family={name}: the arms are of {plan.arms[0].family}, a family of jaxcnn's; leave it out")
+        raise InputError(f"family={name}: the arms are of {plan.arms[0].family}, a family of jaxcnn; leave it out")
     if any(arm.family != name for arm in own):
         raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
 
 
 def _command() -> str:
-    """What was typed, with the program by its name: a record for the report, never read back."""
+    """Return the command line that started this process, for the report."""
     program = Path(sys.argv[0])
     start = ["python", program.as_posix()] if program.suffix == ".py" else [program.name]
     if program.name == "__main__.py":

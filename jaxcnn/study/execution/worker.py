@@ -1,10 +1,13 @@
-"""One process at a study's work: claim a free run, train it, look again; any number of processes may do so at once."""
+"""A worker: claims and trains runs of a study until none is left; any number of workers may share a study."""
 
 from __future__ import annotations
 
+import os
+import sys
 import time
+import traceback
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,46 +17,47 @@ import jax
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
-from jaxcnn.run.assembly import module_record
-from jaxcnn.run.folder import REMEDY, RunDirectory
+from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.members import TooMany
+from jaxcnn.run.runner import run_record
 from jaxcnn.runtime.environment import cores
-from jaxcnn.spec import as_record
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.execution.journal import note
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.run_files import check_run
-from jaxcnn.study.schedule import Agenda, Item, Metrics, agenda, config_of
+from jaxcnn.study.result import check_run
+from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config
 from jaxcnn.study.stage_files import store_stages
 
 FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
-TOGETHER = 16  # runs in one program on an accelerator; fewer where its memory is short
+TOGETHER = 16
+"""Largest number of runs in one program on an accelerator; fewer where its memory is short."""
+INTERRUPTED = "interrupted; finished runs are kept; run the same command again to resume"
 
 
-def processes(asked: int | None) -> int:
-    """How many processes work at a study: as asked, else one per core on a CPU and one on an accelerator.
+def processes(workers: int | None) -> int:
+    """Return the number of local worker processes: as given, else one per core on a CPU and one on an accelerator.
 
     Raises:
         InputError: Fewer than one.
     """
-    if asked is not None and asked < 1:
-        raise InputError(f"workers={asked}: give 1 or more, or leave it out")
-    if asked is not None:
-        return asked
-    return cores() if jax.default_backend() == "cpu" else 1
+    if workers is None:
+        return cores() if jax.default_backend() == "cpu" else 1
+    if workers < 1:
+        raise InputError(f"workers={workers}: must be at least 1")
+    return workers
 
 
 def family_name(family: FamilyFunction) -> str:
-    """A family as its arms name it, "module:qualname": of the function, of its class, or of what a partial calls."""
+    """Return a family's name in its arms, "module:qualname": of the function, its class, or what a partial calls."""
     function = family.func if isinstance(family, partial) else family
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
 
 
 def module_of(arm: Arm, family: FamilyFunction | None) -> Any:
-    """The user's own module of an arm; None where it is of a family of ours."""
+    """Return an arm's module of a user-defined family; None for a family of jaxcnn."""
     return family(arm.depth, arm.width) if arm.spec is None and family is not None else None
 
 
@@ -63,39 +67,36 @@ class Reader:
     Args:
         plan: The study.
         directory: Its folder.
-        family: The user's own family; without it the modules of such runs are not compared with it.
+        family: The user-defined family; without it the modules of such runs are not compared with it.
     """
 
     def __init__(self, plan: Plan, directory: Path, family: FamilyFunction | None = None) -> None:
         self._plan, self._directory, self._family = plan, directory, family
-        self._known: dict[str, Metrics] = {}
+        self._metrics: dict[str, Metrics] = {}
 
-    def __call__(self, item: Item) -> Metrics | None:
-        """Metrics of a run, None while it is not finished.
+    def __call__(self, study_run: StudyRun) -> Metrics | None:
+        """Return the metrics of a run, None while it is not finished.
 
         Raises:
-            InputError: The folder holds another run than this item's, or a damaged one.
+            InputError: The folder holds another run, or a damaged one.
         """
-        if item.path not in self._known:
-            folder = RunDirectory(self._directory / item.path)
+        if study_run.path not in self._metrics:
+            folder = RunFolder(self._directory / study_run.path)
             if not folder.finished:
                 return None
-            if difference := folder.difference(self._record(item, folder)):
+            module = module_of(study_run.arm, self._family)
+            record = run_record(run_config(self._plan, study_run), module)
+            if study_run.arm.spec is None and module is None:
+                record["model"] = folder.read("config.json").get("model")
+            if difference := folder.difference(record):
                 raise InputError(
                     f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
                     "delete that folder and run the study again, which trains it anew"
                 )
-            result = folder.read_result()
-            check_run(result, folder.path / "result.json", "its run", REMEDY, tested=item.stage == "runs")
-            self._known[item.path] = result["metrics"]
-        return self._known[item.path]
-
-    def _record(self, item: Item, folder: RunDirectory) -> dict[str, Any]:
-        record = as_record(config_of(self._plan, item))
-        if item.arm.spec is None:
-            module = module_of(item.arm, self._family)
-            record["model"] = folder.read("config.json").get("model") if module is None else module_record(module)
-        return record
+            result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
+            check_run(result.metrics, result.history, result.seconds, path, "its run", REMEDY, tested=tested)
+            self._metrics[study_run.path] = result.metrics
+        return self._metrics[study_run.path]
 
 
 def work(
@@ -104,121 +105,124 @@ def work(
     *,
     family: FamilyFunction | None = None,
     dataset: Dataset | None = None,
-    place: float = 0.0,
+    worker: tuple[int, int] = (0, 1),
     together: int | None = None,
-    on_epoch: Callable[[Agenda], None] | None = None,
+    on_epoch: Callable[[], None] = lambda: None,
 ) -> None:
-    """Do what a study has to do until nothing is left.
+    """Train the runs of a study that no other worker has claimed, until all runs are finished.
 
     Args:
         plan: The study.
         directory: Its folder.
-        family: The user's own family, where the arms are of one.
-        dataset: Its images; None loads them when they are needed.
-        together: Runs of one arm and stage that are trained in one program, at most; None: 1 on a CPU, where that is
+        family: The user-defined family of the arms.
+        dataset: Its images. Default: loaded before the first run.
+        worker: Number of this worker and number of workers: they start at different arms and share a stage's runs.
+        together: Largest number of runs of one arm and stage in one program. Default: 1 on a CPU, where that is
             faster, and several on an accelerator.
-        place: Where among the arms this process begins, 0 to 1: several that share a study begin at different ones.
-        on_epoch: Called with the agenda after each epoch trained here.
+        on_epoch: Called after each epoch trained here.
 
     Raises:
-        InputError: A run refuses its settings, or a folder holds what the plan does not say.
-        Interrupted: Ctrl-C; the run under way is saved as far as its checkpoints go.
+        InputError: A run refuses its settings, or a folder holds something else than the plan says.
+        Interrupted: Ctrl-C; the current run is saved up to its last checkpoint.
     """
-    read, compiled = Reader(plan, directory, family), list[Arm]()
+    read, compiled, (number, count) = Reader(plan, directory, family), list[Arm](), worker
     if together is None:
         one = jax.default_backend() == "cpu" or plan.base.parallel not in ("auto", "jit")
         together = 1 if one else TOGETHER
-    while (now := agenda(plan, read)).todo:
-        store_stages(directory, plan, now)
-        for item in _ordered(now.todo, compiled, place):
+    while (now := next_runs(plan, read)).pending:
+        store_stages(directory, now)
+        most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
+        for first in _by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
-                if mine := _claimed(claims, directory, item, now.todo, read, together):
+                if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, mine, family, dataset, partial(on_epoch, now) if on_epoch else None)
-                    compiled = [item.arm, *(arm for arm in compiled if arm != item.arm)]
+                    _train(plan, directory, claimed, family, dataset, on_epoch)
+                    compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
         else:
-            time.sleep(WAIT_SECONDS)  # Others are at all that is left of this stage.
+            time.sleep(WAIT_SECONDS)  # All remaining runs of this stage are claimed by other workers.
 
 
-def train_free(
-    plan: Plan,
-    directory: Path,
-    items: Sequence[Item],
-    *,
-    family: FamilyFunction | None = None,
-    images: Callable[[], Dataset],
-) -> list[str]:
-    """Train those of the given runs that no other process is at, in one program where they are several.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        items: Runs of one arm and stage.
-        family: The user's own family, where the arms are of one.
-        images: Loads them, where there is something to train.
+def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
+    """Call a function in a worker process.
 
     Returns:
-        Paths of the runs that are finished now; at the others another process is at work.
+        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
+        interrupt"): an exception would lose its class on the way to the parent process.
+    """
+    try:
+        return "done", task()
+    except InputError as error:
+        return "refused", str(error)
+    except KeyboardInterrupt:
+        return "interrupted", "an interrupt"
+    except BaseException:
+        return "failed", traceback.format_exc()
+
+
+def check_answer(kind: str, value: Any) -> None:
+    """Raise the error that a worker's answer stands for.
 
     Raises:
-        InputError, Interrupted: As `work`.
+        InputError: The worker refused its input.
+        RuntimeError: It failed; its traceback is on stderr.
     """
-    read = Reader(plan, directory, family)
-    with ExitStack() as claims:
-        own = [item for item in items if claims.enter_context(claim(directory, item.path))]
-        if todo := [item for item in own if read(item) is None]:
-            _train(plan, directory, todo, family, images())
-    return [item.path for item in own]
+    if kind == "refused":
+        raise InputError(value)
+    if kind == "failed":
+        sys.stderr.write(value)
+        raise RuntimeError("a worker of the study failed; see its traceback above")
 
 
-def _claimed(
-    claims: ExitStack, directory: Path, item: Item, todo: Sequence[Item], read: Reader, most: int
-) -> list[Item]:
-    """A run and others of its arm and stage, which differ in seed and setting only: those that are free."""
-    alike = [other for other in todo if other != item and (other.stage, other.arm) == (item.stage, item.arm)]
-    mine: list[Item] = []
-    for each in [item, *alike]:
-        if len(mine) < most and claims.enter_context(claim(directory, each.path)) and read(each) is None:
-            mine.append(each)
-        if not mine:  # Another process is at the run that was asked for.
+def _claim(
+    claims: ExitStack, directory: Path, first: StudyRun, pending: Sequence[StudyRun], read: Reader, most: int
+) -> list[StudyRun]:
+    """Claim a run and others of its arm and stage, which differ in seed and setting only; none if it is not free."""
+    alike = [each for each in pending if each != first and (each.stage, each.arm) == (first.stage, first.arm)]
+    claimed: list[StudyRun] = []
+    for each in [first, *alike]:
+        if len(claimed) < most and claims.enter_context(claim(directory, each.path)):
+            with suppress(OSError):  # NFS: opening a folder refreshes what is known of its files.
+                os.scandir(directory / each.path).close()
+            if read(each) is None:
+                claimed.append(each)
+        if not claimed:
             break
-    return mine
+    return claimed
 
 
 def _train(
     plan: Plan,
     directory: Path,
-    items: Sequence[Item],
+    study_runs: Sequence[StudyRun],
     family: FamilyFunction | None,
     dataset: Dataset,
-    after_epoch: Callable[[], None] | None = None,
+    on_epoch: Callable[[], None],
 ) -> None:
     options: dict[str, Any] = {
-        "model": module_of(items[0].arm, family),
+        "model": module_of(study_runs[0].arm, family),
         "dataset": dataset,
         "progress": False,
-        "on_epoch": lambda record: after_epoch() if after_epoch else None,
+        "on_epoch": lambda record: on_epoch(),
     }
-    configs, outs = [config_of(plan, item) for item in items], [directory / item.path for item in items]
-    if len(items) == 1:
+    configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
+    if len(study_runs) == 1:
         run(configs[0], out=outs[0], **options)
     else:
         try:
-            run_members(configs, outs, together=len(items), **options)
+            run_members(configs, outs, together=len(study_runs), **options)
         except TooMany as error:
             run_members(configs, outs, together=error.fit, **options)
-    for item in items:
-        note(directory, item.path)
+    for each in study_runs:
+        note(directory, each.path)
 
 
-def _ordered(items: Sequence[Item], compiled: Sequence[Arm], place: float) -> list[Item]:
-    """The arms already compiled here first, the latest before all, then round them from this process's own place."""
-    order = {label: number for number, label in enumerate(dict.fromkeys(item.arm.label for item in items))}
-    start = int(place * len(order))
+def _by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
+    """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on."""
+    order = {label: number for number, label in enumerate(dict.fromkeys(each.arm.label for each in study_runs))}
 
-    def rank(item: Item) -> tuple[int, int]:
-        known = compiled.index(item.arm) if item.arm in compiled else len(compiled)
-        return known, (order[item.arm.label] - start) % len(order)
+    def rank(each: StudyRun) -> tuple[int, int]:
+        known = compiled.index(each.arm) if each.arm in compiled else len(compiled)
+        return known, (order[each.arm.label] - int(start * len(order))) % len(order)
 
-    return sorted(items, key=rank)
+    return sorted(study_runs, key=rank)

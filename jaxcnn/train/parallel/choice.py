@@ -1,4 +1,4 @@
-"""Which way of driving the step a run gets."""
+"""Choose how a run's step is parallelised."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import jax
 
 from jaxcnn.errors import InputError
 from jaxcnn.train.parallel.mapped import data_parallel
+from jaxcnn.train.parallel.one_device import single_device
 from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident, resident_limit, size
 from jaxcnn.train.parallel.sharded import sharded
-from jaxcnn.train.parallel.single import single_device
 from jaxcnn.train.step import EvalStep, TrainStep
 
 MODES = ("jit", "pmap", "sharded")
 
 
 def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
-    """jit, pmap or sharded: auto takes sharded where there are several accelerators or hosts, and jit on a CPU.
+    """Resolve the mode: auto is sharded where there are several accelerators or hosts, and jit elsewhere.
 
     Virtual CPU devices share the same cores, so they are used only where that is asked for.
 
@@ -34,7 +34,7 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
 
 
 def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
-    """Whether stretches of steps become one program: None says yes on an accelerator that holds the training split.
+    """Decide whether to run many steps in one compiled call; None: on an accelerator that holds the training split.
 
     Args:
         scan: As asked for.

@@ -1,4 +1,4 @@
-"""Several processes that train one run together (jax.distributed): which of them writes, and how they agree."""
+"""Several processes that train one run together (jax.distributed): joining, writing once, agreeing."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
     """Make this process one of several that train a run together; call it before anything is computed.
 
     Args:
-        hosts: auto (SLURM, Open MPI, Kubernetes and TPU pods say it themselves), or ADDRESS:PORT of the first host.
-        count: How many processes there are; None where the cluster says so.
-        index: Which of them this is, from 0; likewise.
-        silent_seconds: How long a host may be silent before the others take it for dead.
+        hosts: auto (detected on SLURM, Open MPI, Kubernetes and TPU pods), or ADDRESS:PORT of the first host.
+        count: How many processes there are; Default: detected.
+        index: Which of them this is, from 0; Default: detected.
+        silent_seconds: Seconds without a heartbeat after which the others consider a host dead.
 
     Raises:
         InputError: The cluster does not say what is missing, a number is out of range, or the first host does not
@@ -58,7 +58,7 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
 
 @contextmanager
 def others_alive(where: str) -> Iterator[None]:
-    """An error of the exchange between hosts becomes one sentence.
+    """Turn an error of the communication between hosts into one sentence.
 
     Args:
         where: What goes on from its checkpoints.
@@ -80,18 +80,18 @@ def others_alive(where: str) -> Iterator[None]:
 
 
 def first_host() -> bool:
-    """Whether this process writes what all know: one of those that train a run together does."""
+    """Return whether this process writes the files: one of those that train a run together does."""
     return jax.process_index() == 0
 
 
 def wait_for_hosts(where: str) -> None:
-    """Go on when all processes have come here."""
+    """Wait until all processes have reached this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(where)
 
 
 def in_turn(work: Callable[[], T]) -> T:
-    """Do something that writes, one process after another: the later ones find what the first has left."""
+    """Run a function that writes, one process after another: later ones see the files of the first."""
     found: list[T] = []
     for host in range(jax.process_count()):
         if host == jax.process_index():
@@ -101,7 +101,7 @@ def in_turn(work: Callable[[], T]) -> T:
 
 
 def agreed(asked: bool) -> bool:
-    """Whether any process was asked; all must call this at the same point."""
+    """Return whether any process has a true value; all must call this at the same point."""
     if jax.process_count() == 1:
         return asked
     return bool(np.any(multihost_utils.process_allgather(np.array(asked))))

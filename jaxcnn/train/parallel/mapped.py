@@ -15,7 +15,7 @@ from jaxcnn.train.step import EvalStep, TrainStep
 
 
 def data_parallel(train: TrainStep, evaluate: EvalStep, devices: int | Sequence[Device] | None = None) -> Programs:
-    """pmap over devices: the state replicated, each batch split; the steps must have been made with axis_name=AXIS.
+    """Drive the steps by pmap: state replicated, batches split; they must have been made with axis_name=AXIS.
 
     A batch that does not divide by the devices is padded with masked examples.
 

@@ -57,8 +57,6 @@ class Programs(NamedTuple):
             axis, which `join` makes and `part` takes apart.
         join: One tree a member -> one tree.
         part: One tree -> one a member.
-        halting: The same with steps that halt at a loss or gradients that are not finite, where these only report the
-            former (see `make_train_step`): when one has, the steps since the last save are made again with those.
     """
 
     mode: str
@@ -72,7 +70,6 @@ class Programs(NamedTuple):
     members: int = 1
     join: Callable[[Sequence[Any]], Any] = _only
     part: Callable[[Any], list[Any]] = _as_list
-    halting: Programs | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -82,20 +79,20 @@ class Programs(NamedTuple):
 
 
 def compiled(function: Callable[..., Any], *, deterministic: bool = False, **options: Any) -> Any:
-    """jax.jit, on a GPU with only those kernels whose sums have a fixed order where that is asked for."""
+    """Apply jax.jit; deterministic: on a GPU, use only kernels whose sums have a fixed order."""
     if deterministic and jax.default_backend() == "gpu":
         options["compiler_options"] = {"xla_gpu_deterministic_ops": True}
     return jax.jit(function, **options)
 
 
 def memory_limit(device: Device | None = None) -> int | None:
-    """Bytes of a device's memory that JAX may use, None where it does not tell (a CPU)."""
+    """Return the bytes of a device's memory that JAX may use; None where it is unknown (a CPU)."""
     stats = (jax.local_devices()[0] if device is None else device).memory_stats()
     return stats.get("bytes_limit") if stats else None
 
 
 def memory_bytes(program: Any) -> int | None:
-    """Bytes that a compiled program takes of one device; None where the backend does not say."""
+    """Return the bytes that a compiled program takes on one device; None where the backend does not say."""
     found = program.memory_analysis()
     if found is None:
         return None
@@ -105,34 +102,34 @@ def memory_bytes(program: Any) -> int | None:
 
 
 def resident_limit() -> int:
-    """Bytes of data that may live on each device for the whole run."""
+    """Return the bytes of data that may stay on each device for the whole run."""
     limit = memory_limit()
     return RESIDENT_BYTES if limit is None else int(RESIDENT_SHARE * limit)
 
 
 def size(arrays: Arrays) -> int:
-    """Bytes of a split."""
+    """Return the bytes of a split."""
     return sum(array.nbytes for array in arrays.values())
 
 
 def resident(arrays: Arrays) -> bool:
-    """Whether a split may live on each device: it is in memory, and small enough."""
+    """Return whether a split may stay on each device: it is in memory, and small enough."""
     return not is_streamed(arrays) and size(arrays) <= resident_limit()
 
 
 def gather(arrays: Mapping[str, Any], indices: Any, mask: Any) -> Batch:
-    """The examples at some indices, as a batch."""
+    """Gather the examples at some indices as a batch."""
     return {**{name: values[indices] for name, values in arrays.items()}, "mask": mask}
 
 
 def pad(indices: np.ndarray, mask: np.ndarray, devices: int) -> tuple[np.ndarray, np.ndarray]:
-    """A batch (..., B) filled up with masked examples until it divides by the devices."""
+    """Fill a batch (..., B) with masked examples until it divides by the devices."""
     missing = [(0, 0)] * (indices.ndim - 1) + [(0, -indices.shape[-1] % devices)]
     return np.pad(indices, missing), np.pad(mask, missing)
 
 
 def pick(devices: int | Sequence[Device] | None, available: Sequence[Device]) -> list[Device]:
-    """The devices to use: those given, the first few, or all.
+    """Return the devices to use: those given, the first few, or all.
 
     Raises:
         InputError: Fewer than one, or more than there are.
@@ -147,14 +144,14 @@ def pick(devices: int | Sequence[Device] | None, available: Sequence[Device]) ->
 
 
 def stretch_length(programs: Programs, per_epoch: int) -> int:
-    """Steps that one call makes: an even part of the epoch, so that at most one other length remains to compile."""
+    """Return the steps of one compiled call: an even part of the epoch, so that at most one other length compiles."""
     if programs.stretch is None:
         return 1
     return -(-per_epoch // -(-per_epoch // STRETCH_STEPS))
 
 
 def advance(programs: Programs, arrays: Arrays) -> Stretch:
-    """Stretches of steps over a split: one program where there is one for it, else a single step at a time."""
+    """Return the function that trains a stretch of steps over a split: one call, or a single step at a time."""
     if programs.stretch is not None:
         return programs.stretch(arrays)
     feed = programs.feed(arrays)
@@ -191,5 +188,5 @@ def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: i
 
 
 def copied(state: TrainState) -> TrainState:
-    """A host state on the default device, copied: the step consumes it, and the caller's arrays must outlive it."""
+    """Copy a host state to the default device: the step consumes the copy, the caller's arrays stay."""
     return jax.tree.map(lambda a: jnp.array(a, copy=True), state)

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxcnn.tasks import Batch
+from jaxcnn.train.parallel.one_device import scanned
 from jaxcnn.train.parallel.programs import (
     AXIS,
     Arrays,
@@ -23,7 +24,6 @@ from jaxcnn.train.parallel.programs import (
     pick,
     resident,
 )  # fmt: skip
-from jaxcnn.train.parallel.scanned import scanned
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
@@ -39,7 +39,7 @@ def sharded(
     scan: bool = False,
     deterministic: bool = False,
 ) -> Programs:
-    """jit over a mesh: the step is written for one device and the compiler spreads it.
+    """Drive the steps by jit over a mesh: the step is written for one device and the compiler spreads it.
 
     A batch that does not divide by the devices is padded with masked examples. With several processes each gathers only
     its own devices' rows; states, sums and predictions come out whole on every one of them.
@@ -101,7 +101,7 @@ def _put_all(arrays: Arrays, sharding: NamedSharding) -> dict[str, jax.Array]:
 
 
 def _mapped(function: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
-    """shard_map without its check of what varies.
+    """Apply shard_map without its check of what varies.
 
     With the check, a gradient of replicated parameters arrives summed over devices already; the step, which is written
     for pmap too, sums it itself, and would silently multiply it by their number.
@@ -110,13 +110,13 @@ def _mapped(function: Any, mesh: Mesh, in_specs: Any, out_specs: Any) -> Any:
 
 
 def _put(values: Any, sharding: NamedSharding) -> jax.Array:
-    """An array that every process holds, on the mesh; each lays down only what its own devices need."""
+    """Place an array that every process holds on the mesh; each places only what its own devices need."""
     values = np.asarray(values)
     return jax.make_array_from_callback(values.shape, sharding, lambda index: values[index])
 
 
 def _from_host(arrays: Arrays, indices: np.ndarray, mask: np.ndarray, rows: NamedSharding) -> Batch:
-    """A batch of which each process gathers its own devices' rows only."""
+    """Place a batch on the mesh; each process gathers its own devices' rows only."""
 
     def split(values: np.ndarray) -> jax.Array:
         def own(index: Any) -> np.ndarray:

@@ -237,6 +237,7 @@ def running(pid):
         return False
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
 @pytest.mark.parametrize("how", ["interrupted", "killed", "worker killed"])
 def test_a_script_without_a_guard_and_how_it_ends(root, tmp_path, how):

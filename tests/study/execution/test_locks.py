@@ -30,6 +30,7 @@ def hold(directory):
     )
 
 
+@pytest.mark.slow
 def test_one_holder_until_it_is_killed(tmp_path):
     with hold(tmp_path) as holder:
         assert holder.stdout.readline() == "True\n"
@@ -41,6 +42,12 @@ def test_one_holder_until_it_is_killed(tmp_path):
     assert [file.stat().st_size for file in (tmp_path / FOLDER).iterdir()] == [0, 0]
     with claim(tmp_path, "runs/a/seed0") as mine:
         assert mine
+
+
+def test_two_names_are_two_claims(tmp_path):
+    with claim(tmp_path, "runs/a/seed0") as first, claim(tmp_path, "runs/a/seed1") as second:
+        assert (first, second) == (True, True)
+    assert [file.stat().st_size for file in (tmp_path / FOLDER).iterdir()] == [0, 0]
 
 
 def test_a_claim_ends_with_its_block(tmp_path):
@@ -75,7 +82,7 @@ def test_a_system_without_locks_is_named(tmp_path, monkeypatch):
         return real(name, *rest, **options)
 
     monkeypatch.setattr(builtins, "__import__", without)
-    with pytest.raises(InputError, match="this system has no flock"), claim(tmp_path, "a"):
+    with pytest.raises(InputError, match="studies need flock"), claim(tmp_path, "a"):
         pass
 
 

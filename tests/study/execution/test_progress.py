@@ -1,15 +1,20 @@
-"""How far a study is, from its folder alone."""
+"""Progress of a study, from its folder alone."""
 
 import shutil
 
 import pytest
 from rich.console import Console
 
-from jaxcnn.study.execution.progress import StudyBar, standing, work_done
+from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.execution import worker
+from jaxcnn.study.execution.progress import StudyBar, standing
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan_file import load_plan
-from jaxcnn.study.schedule import agenda
+from jaxcnn.study.plan import make_plan
+from jaxcnn.study.plan_file import load_plan, store_plan
+from jaxcnn.study.schedule import next_runs
 from tests.study.small import BASE, arms, reported, small_study
+
+POINT = {"tuning": Tuning((0.1,), (1e-4,)), "seeds": Seeds(2, 2)}  # Nothing is trained for a search of one point.
 
 
 def stand(directory):
@@ -17,91 +22,67 @@ def stand(directory):
     return standing(plan, directory, Reader(plan, directory))
 
 
-def share(directory):
-    plan = load_plan(directory)
-    done, total = work_done(plan, directory, agenda(plan, Reader(plan, directory)))
-    assert 0 <= done <= total
-    return done / total
-
-
 def test_every_stage_has_a_name(copied):
     now = stand(copied)
-    assert (now.stage, now.finished, now.under_way) == ("done", now.total, ())
-    assert share(copied) == 1
+    assert (now.stage, now.finished, now.under_way, now.share) == ("done", now.total, (), 1)
     (copied / "report.html").write_text("")
     assert stand(copied).stage == "reported"
     (copied / "costs.json").unlink()
     assert stand(copied).stage == "costs"
     last = reported(copied)[-1]
     (copied / last / "result.json").unlink()
-    began = stand(copied)
-    assert began.stage in ("pilot", "runs")
-    assert began.under_way == ((last, 3),)
+    now = stand(copied)
+    assert now.stage in ("pilot", "runs")
+    assert now.under_way == ((last, 3),)
     shutil.rmtree(copied / last)
     assert stand(copied).under_way == ()
     shutil.rmtree(copied / "runs")
-    assert stand(copied).stage == "pilot"
-    tuned = share(copied)
+    now = stand(copied)
+    assert now.stage == "pilot"
+    assert 0 < now.share < 1
     shutil.rmtree(copied / "tuning")
-    assert (stand(copied).stage, stand(copied).finished) == ("tuning", 0)
-    assert share(copied) == 0 < tuned < 1
+    now = stand(copied)
+    assert (now.stage, now.finished, now.share) == ("tuning", 0, 0)
 
 
-def test_diverged_runs_are_counted(tmp_path, monkeypatch):
-    plan = load_plan_of(tmp_path)
+def test_diverged_runs_are_counted(tmp_path):
+    plan = store_plan(make_plan(StudyConfig(BASE, **POINT), arms()), tmp_path)
 
-    def read(item):
-        lost = item.seed == 0
-        return {
-            "train_loss": 1.0, "train_accuracy": 0.5,
-            "validation_loss": float("nan") if lost else 1.0, "validation_accuracy": 0.5,
-        }  # fmt: skip
+    def read(study_run):
+        loss = float("nan") if study_run.seed == 0 else 1.0
+        return {"train_loss": 1.0, "train_accuracy": 0.5, "validation_loss": loss, "validation_accuracy": 0.5}
 
     assert standing(plan, tmp_path, read).diverged == 2
 
 
-def load_plan_of(directory):
-    from jaxcnn.study.plan import Seeds, Tuning, make_plan
-    from jaxcnn.study.plan_file import store_plan
-
-    return store_plan(make_plan(BASE, arms(), tuning=Tuning((0.1,), (1e-4,)), seeds=Seeds(2, 2)), directory)
-
-
-def test_work_is_weighed_by_macs(tmp_path):
-    """A run of a dearer arm is more of the work; an epoch under way counts."""
-    plan = load_plan_of(tmp_path)
-    now = agenda(plan, lambda item: None)
-    first = now.items[0]
+def test_work_is_weighted_by_macs(tmp_path):
+    """A run of a more expensive arm is more of the work; the epochs of a run under way count."""
+    plan = store_plan(make_plan(StudyConfig(BASE, **POINT), arms()), tmp_path)
+    first = next_runs(plan, lambda study_run: None).runs[0]
     (tmp_path / first.path).mkdir(parents=True)
     (tmp_path / first.path / "config.json").write_text("{}")
     (tmp_path / first.path / "metrics.jsonl").write_text("{}\n{}\n")
-    done, total = work_done(plan, tmp_path, now)
-    assert done == 2 * first.arm.macs
-    assert total == 3 * 2 * sum(arm.macs for arm in arms())
+    now = stand(tmp_path)
+    assert now.under_way == ((first.path, 2),)
+    assert now.share == pytest.approx(2 / 3 * first.arm.macs / (2 * sum(arm.macs for arm in arms())))
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_the_bar_says_where_the_study_is(small, terminal, monkeypatch):
-    plan = load_plan(small)
-    bar = StudyBar(plan, small, shown=True)
-    console = Console(force_terminal=terminal, width=120, record=True)
-    with StudyBar(plan, small, shown=False) as silent:
-        silent.refresh(last=True)
-    bar._console, bar._lines = console, not terminal
-    bar._progress.live.console = console
-    with bar:
-        bar.refresh(last=True)
-    assert bar.interrupted().startswith("interrupted after ")
+def test_the_bar_shows_stage_and_runs(small, terminal):
+    plan, console = load_plan(small), Console(force_terminal=terminal, width=120, record=True)
     count = stand(small).total
-    assert f"after {count} of about {count} runs" in bar.interrupted()
-    if not terminal:
-        assert f"{count} of about {count} runs finished" in console.export_text()
+    with StudyBar(plan, small, shown=False, console=console) as bar:
+        bar.refresh(last=True)
+    assert console.export_text() == ""
+    with StudyBar(plan, small, shown=True, console=console) as bar:
+        bar.refresh(last=True)
+    assert bar.interrupted().startswith(f"interrupted after {count} of about {count} runs")
+    shown = f"{count}/{count} runs" if terminal else f"{count} of about {count} runs finished"
+    assert shown in console.export_text()
 
 
 def test_a_study_under_way_is_watched_from_outside(tmp_path, monkeypatch):
-    from jaxcnn.study.execution import worker as work
-
-    seen, real = [], work.run
+    seen, real = [], worker.run
 
     def watched(config, *, on_epoch, **options):
         def look(record):
@@ -112,7 +93,7 @@ def test_a_study_under_way_is_watched_from_outside(tmp_path, monkeypatch):
 
         return real(config, on_epoch=look, **options)
 
-    monkeypatch.setattr(work, "run", watched)
+    monkeypatch.setattr(worker, "run", watched)
     small_study(tmp_path / "s")
     assert list(dict.fromkeys(stage for stage, _ in seen))[:2] == ["tuning", "pilot"]
     finished = [count for _, count in seen]

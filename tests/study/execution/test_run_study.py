@@ -11,13 +11,14 @@ import pytest
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
+from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution import run_study as runner
 from jaxcnn.study.execution import worker as work
+from jaxcnn.study.execution.run_study import run_study
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan import Seeds, Tuning
 from jaxcnn.study.plan_file import load_plan
 from jaxcnn.study.result import load_study
-from jaxcnn.study.schedule import agenda
+from jaxcnn.study.schedule import next_runs
 from tests.study.small import BASE, arms, files, finished_runs, journal, outcome, reported, small_study
 
 FAST = {"tuning": Tuning((0.05, 0.2), (1e-4,), extensions=0), "seeds": Seeds(1, 1)}
@@ -25,7 +26,7 @@ FAST = {"tuning": Tuning((0.05, 0.2), (1e-4,), extensions=0), "seeds": Seeds(1, 
 
 def test_a_study_leaves_what_it_says(small):
     result = load_study(small)
-    trials = {label: len(found) for label, found in result.tuned.trials.items()}
+    trials = {label: len(arm.trials) for label, arm in result.tuning.arms.items()}
     assert len(set(trials.values())) == 1
     seeds = list(result.pilot.seeds)
     assert 2 <= len(seeds) <= 3
@@ -45,19 +46,19 @@ def test_a_study_leaves_what_it_says(small):
 
 def test_every_run_of_it_is_a_run(small):
     plan, result = load_plan(small), load_study(small)
-    now = agenda(plan, Reader(plan, small))
-    reported = [item for item in now.items if item.stage == "runs"]
+    now = next_runs(plan, Reader(plan, small))
+    reported = [each for each in now.runs if each.stage == "runs"]
     assert len(reported) == len(result.runs)
-    for item, record, row in zip(reported, result.runs, result.predictions, strict=True):
-        run = load_result(small / item.path)
+    for each, record, row in zip(reported, result.runs, result.predictions, strict=True):
+        run = load_result(small / each.path)
         assert run.config.evaluate_test
         assert run.metrics == record.metrics
         np.testing.assert_array_equal(run.predictions["predictions"], row)
-    trials = [item for item in now.items if item.stage == "tuning"]
+    trials = [load_result(small / each.path) for each in now.runs if each.stage == "tuning"]
     assert trials
-    for item in trials:
-        assert not load_result(small / item.path).predictions
-        assert not any(name.startswith("test") for name in load_result(small / item.path).metrics)
+    for trial in trials:
+        assert not trial.predictions
+        assert not any(name.startswith("test") for name in trial.metrics)
 
 
 def test_a_finished_study_is_read_and_needs_no_data(copied, monkeypatch):
@@ -173,9 +174,9 @@ def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
     tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0)
     result = small_study(tmp_path / "s", base=base, **{**FAST, "tuning": tuning})
-    for trials in result.tuned.trials.values():
-        assert [trial.diverged for trial in trials] == [False, True]
-    assert {choice.setting.learning_rate for choice in result.tuned.choices.values()} == {0.1}
+    for arm in result.tuning.arms.values():
+        assert [trial.diverged for trial in arm.trials] == [False, True]
+        assert arm.setting.learning_rate == 0.1
     for file in (tmp_path / "s").rglob("*.json"):
         json.loads(file.read_text(), parse_constant=pytest.fail)
     lost = small_study(tmp_path / "l", base=base, **{**FAST, "tuning": Tuning((1e12,), (1e-4,))})
@@ -193,6 +194,10 @@ def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
         ({"workers": 0}, "workers=0"),
         ({"margin": 0}, "margin=0"),
         ({"family": max}, "leave it out"),
+        ({"place": "slurm"}, "place='slurm': choose local or ray"),
+        ({"ray_address": "auto"}, "ray_address=auto: it is for a Ray cluster; give place=ray"),
+        ({"cores_per_run": 2}, "cores_per_run=2: it is for a Ray cluster"),
+        ({"gpus_per_run": 0.5}, "gpus_per_run=0.5: it is for a Ray cluster"),
     ],
     ids=lambda value: "" if isinstance(value, dict) else value,
 )
@@ -200,6 +205,15 @@ def test_what_no_run_could_have_is_refused_before_anything_is_written(tmp_path, 
     with pytest.raises(InputError, match=message):
         small_study(tmp_path / "s", **change)
     assert not (tmp_path / "s").exists()
+
+
+def test_arms_are_solved_from_the_config_where_none_are_given(tmp_path):
+    config = StudyConfig(
+        replace(BASE, epochs=1), depths=(2, 4), params=(2000,), tolerance=0.05, margin=0.05, workers=1, **FAST
+    )
+    result = run_study(config, out=tmp_path / "s", progress=False)
+    assert [(arm.depth, arm.kind, arm.budget) for arm in result.plan.arms] == [(2, "params", 2000), (4, "params", 2000)]
+    assert run_study(config, out=tmp_path / "s", progress=False).runs == result.runs
 
 
 def test_other_images_than_the_study_began_with_are_refused(copied, monkeypatch):

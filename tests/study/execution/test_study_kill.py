@@ -28,7 +28,10 @@ from tests.study.small import (
     wait_until,
 )  # fmt: skip
 
-pytestmark = pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks at processes through /proc")
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not os.path.isdir("/proc/self/task"), reason="looks at processes through /proc"),
+]
 KILLS = 11
 
 
@@ -48,6 +51,7 @@ def once(directory):
     return Counter(journal(directory)) == Counter(list(finished_runs(directory)))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     out, rng = tmp_path / "killed", random.Random(20)
     # Moments spread over the study's life, in epochs and results done; the last is after the last run.
@@ -75,6 +79,7 @@ def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     assert once(out)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(whole, tmp_path):
     out = tmp_path / "shared"
     both = [forked(out), forked(out)]
@@ -108,6 +113,7 @@ def workers_of(process):
     return found
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(whole, tmp_path):
     """It is killed while they train; the same study, without workers, goes on and ends the same."""
     out = tmp_path / "study"
@@ -129,6 +135,7 @@ def test_workers_end_with_their_parent(whole, tmp_path):
     assert once(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("to", "moment"), [("group", 0), ("parent", 6)])
 def test_interrupted_with_workers(tmp_path, to, moment):
     """Ctrl-C reaches the whole group, kill -INT the parent alone; as workers start, and while they train."""
@@ -152,6 +159,7 @@ def test_interrupted_with_workers(tmp_path, to, moment):
         assert once(out)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     out = tmp_path / "study"
     flags = [
@@ -168,4 +176,6 @@ def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     assert process.returncode == RESUMABLE, error
     stage, sentence = error.splitlines()
     assert stage.startswith("tuning every arm alike: 0 of about")
-    assert re.fullmatch(r"interrupted after \d+ of about \d+ runs, which are kept; the same command goes on", sentence)
+    assert re.fullmatch(
+        r"interrupted after \d+ of about \d+ runs, which are kept; run the same command again to resume", sentence
+    )

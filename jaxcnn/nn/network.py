@@ -1,0 +1,120 @@
+"""A network is a backbone, which gives maps of features, and a head, which makes the task's outputs of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from jaxcnn import ops
+from jaxcnn.nn.layers import HE_FAN_IN, Dense, Dropout, GlobalAvgPool
+
+M = TypeVar("M", bound=nn.Module)
+Maps = tuple[jax.Array, ...]
+
+
+class Network(nn.Module):
+    """A backbone under a head; both share one scope, so that parameters are named as if they were one module.
+
+    Args:
+        backbone: Module (images, train, mask) -> maps (N, H / s, W / s, C), one per stride s, the finest first.
+        head: Module (maps, train, mask) -> outputs.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def setup(self) -> None:
+        """Join the scopes."""
+        nn.share_scope(self, self.backbone)
+        nn.share_scope(self, self.head)
+
+    def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Any:
+        """Map images (N, H, W, C) to the head's outputs; mask (N,) is 0 for examples that batch norm must not see."""
+        return self.head(self.backbone(images, train, mask), train, mask)
+
+    def features(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
+        """Return the maps of the backbone, one per stride, the finest first; the head sees the last."""
+        return self.backbone(images, train, mask)
+
+    @property
+    def axis_name(self) -> str | None:
+        """Mapped axis over which batch norm shares its statistics."""
+        return getattr(self.backbone, "axis_name", None)
+
+    @property
+    def data_init(self) -> Any:
+        """The backbone's function (params, images) -> params for an initialisation from data; None: there is none."""
+        return getattr(self.backbone, "data_init", None)
+
+
+class ClassifierHead(nn.Module):
+    """Pool the last map or flatten it, then hidden dense layers with ReLU and dropout, then logits.
+
+    Args:
+        num_classes: Length of the logits.
+        units: Units of the hidden dense layers.
+        dropout: Share of units dropped after each hidden layer; without one, before the last layer.
+        average: Global average pooling; otherwise the map is flattened.
+        largest_map: Average larger maps down to this side before flattening. Default: never.
+        numbered: Name the layers dense1, dense2, ...; otherwise the only layer is called dense.
+        axis_name: Mapped axis over which a batch is spread: dropout draws for the whole batch.
+    """
+
+    num_classes: int
+    units: tuple[int, ...] = ()
+    dropout: float = 0.0
+    average: bool = True
+    largest_map: int | None = None
+    numbered: bool = True
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(self, maps: Maps, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+        """Map the last of the maps (N, H, W, C) to logits (N, num_classes)."""
+        x = maps[-1]
+        if self.average:
+            x = GlobalAvgPool(name="average")(x)
+        else:
+            if self.largest_map is not None:
+                x = ops.adaptive_avg_pool(x, (min(x.shape[1], self.largest_map), min(x.shape[2], self.largest_map)))
+            x = jnp.reshape(x, (x.shape[0], -1))
+        for index, units in enumerate(self.units, start=1):
+            x = nn.relu(Dense(units, kernel_init=HE_FAN_IN, name=f"dense{index}")(x))
+            if self.dropout:
+                x = Dropout(self.dropout, self.axis_name, name=f"drop{index}")(x, train)
+        if self.dropout and not self.units:
+            x = Dropout(self.dropout, self.axis_name, name="drop1")(x, train)
+        return Dense(self.num_classes, name=f"dense{len(self.units) + 1}" if self.numbered else "dense")(x)
+
+
+def synchronised(module: M, axis_name: str) -> M:
+    """Return a module whose batch norm shares its statistics, and whose dropout draws, over a mapped axis.
+
+    Every module that has a field `axis_name` gets it, those in fields of others too. A module without one comes back
+    unchanged: it keeps statistics per device.
+    """
+    changes: dict[str, Any] = {}
+    for each in dataclasses.fields(module):
+        value = getattr(module, each.name, None)
+        if each.name == "axis_name":
+            changes["axis_name"] = axis_name
+        elif isinstance(value, nn.Module) and each.name != "parent":
+            changes[each.name] = synchronised(value, axis_name)
+    return module.clone(**changes) if changes else module
+
+
+def data_initialised(module: nn.Module, params: Mapping[str, Any], images: jax.Array) -> Mapping[str, Any]:
+    """Return the initial parameters after a look at training images, if the module has a `data_init` for that.
+
+    Args:
+        module: Any Flax module; `data_init(params, images) -> params`, if it has one, is called.
+        params: As drawn.
+        images: Normalised training images (N, H, W, C).
+    """
+    data_init = getattr(module, "data_init", None)
+    return params if data_init is None else data_init(params, images)

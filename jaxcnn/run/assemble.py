@@ -1,0 +1,239 @@
+"""Where model, data, task and training meet: the parts of a run, made once per architecture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from functools import lru_cache
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from flax import linen
+
+from jaxcnn.analysis.complexity import Complexity, count
+from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
+from jaxcnn.data.augment import make_mix
+from jaxcnn.errors import InputError, require
+from jaxcnn.models import build
+from jaxcnn.nn import synchronised
+from jaxcnn.nn.network import data_initialised
+from jaxcnn.records import check_choices
+from jaxcnn.spec import RunConfig
+from jaxcnn.tasks import Batch, Task, make_task, resolve_task
+from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
+from jaxcnn.train.gradients import GradientsOf, Prepare, make_gradients
+from jaxcnn.train.optimizer import check as check_optimizer
+from jaxcnn.train.parallel import choose, choose_scan
+from jaxcnn.train.step import EvalStep, TrainStep
+
+MOST_EXAMPLES = 2**24
+"""Largest batch size."""
+INIT_IMAGES = 5000
+"""Largest number of training images that an initialisation from data looks at."""
+MakeSteps = Callable[[str | None], tuple[TrainStep, EvalStep]]  # axis name -> steps
+
+
+class Parts(NamedTuple):
+    """The parts of a run, shared by runs of one architecture.
+
+    Args:
+        module: The network.
+        task: Its task.
+        tx: The optimizer, at learning rate 1 and weight decay 0 (see `initial_state`).
+        programs: Its steps, compiled for this machine's devices.
+        init: PRNG key -> fresh state.
+        complexity: Counted parameters and MACs.
+        make_steps: Axis name -> pure training and evaluation steps.
+        gradients: Loss and gradients of a batch, for a look at a step that went wrong.
+    """
+
+    module: linen.Module
+    task: Task
+    tx: optax.GradientTransformation
+    programs: Programs
+    init: Callable[[jax.Array], TrainState]
+    complexity: Complexity
+    make_steps: MakeSteps
+    gradients: GradientsOf
+
+
+def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Parts:
+    """Make the parts of a run; equal architectures share their compiled programs within a process.
+
+    Args:
+        config: The run.
+        dataset: The images it is trained on.
+        module: A user-defined module instead of `config.model`.
+
+    Raises:
+        InputError: A value that no run can have, or data without the task's targets.
+    """
+    check(config)
+    classes = len(dataset.class_names)
+    if config.model.num_classes not in (None, classes) and module is None:
+        raise InputError(
+            f"model.num_classes={config.model.num_classes}: data set {dataset.name} has {classes} classes; leave it out"
+        )
+    if module is None:
+        module = build(replace(config.model, num_classes=classes))
+    task = resolve_task(config.task, dataset.train, dataset.class_names)
+    for name in make_task(task).targets:
+        if name not in dataset.train:
+            raise InputError(
+                f"task={task.kind!r}: data set {dataset.name} has no {name}; choose a data set that has them"
+            )
+    per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
+    mode = choose(config.parallel)
+    arguments = (
+        module,
+        _programs_key(replace(config, task=task)),
+        (config.epochs * per_epoch, per_epoch),
+        (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
+        dataset.image_shape,
+        (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
+    )
+    try:
+        hash(module)
+    except TypeError:  # A module with list fields cannot be cached: compile anew.
+        return _assemble.__wrapped__(*arguments)
+    return _assemble(*arguments)
+
+
+def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Array) -> TrainState:
+    """Return the host state a run starts from: drawn, with the run's learning rate and weight decay.
+
+    Rates are arrays in the optimizer's state, so that one program serves all. A network that initialises itself from
+    data gets training images.
+    """
+    state = parts.init(key)
+    rates = {"learning_rate": config.optimizer.learning_rate, "weight_decay": config.optimizer.weight_decay}
+    arrays = {name: jnp.float32(value) for name, value in rates.items()}
+    state = state._replace(opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays}))
+    if getattr(parts.module, "data_init", None) is not None:
+        # Spread over the split, which may be stored class by class.
+        pixels = dataset.train["images"]
+        images = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
+        state = state.with_params(data_initialised(parts.module, state.params, images))
+    return jax.device_get(state)
+
+
+def check(config: RunConfig) -> None:
+    """Refuse values that no run can have.
+
+    Raises:
+        InputError: The message names the field and its value.
+    """
+    check_choices(config)
+    least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 0, "accumulate": 1, "seed": 0}
+    for name, smallest in least.items():
+        require(getattr(config, name) >= smallest, name, getattr(config, name), f"must be at least {smallest}")
+    seed, size, minutes, ema = config.seed, config.batch_size, config.checkpoint_minutes, config.ema
+    require(seed < 2**63, "seed", seed, "must be below 2^63; choose a smaller one")
+    require(size <= MOST_EXAMPLES, "batch_size", size, f"must be at most {MOST_EXAMPLES}; choose a smaller one")
+    require(config.accumulate <= size, "accumulate", config.accumulate, f"must not exceed batch_size={size}")
+    for name in ("patience", "checkpoint_steps"):
+        value = getattr(config, name)
+        require(value is None or value >= 1, name, value, "must be at least 1; leave it out to disable it")
+    require(minutes is None or minutes >= 0, "checkpoint_minutes", minutes, "must not be negative; leave it out")
+    between = "must be between 0 and 1, for example 0.999; leave it out to disable it"
+    require(ema is None or 0 < ema < 1, "ema", ema, between)
+    check_optimizer(config.optimizer)
+
+
+def _programs_key(config: RunConfig) -> RunConfig:
+    """Return a config with what its programs ignore at fixed values: runs that differ only there share programs.
+
+    A field that is not named here is part of the key, so that a new option never keeps its default by accident.
+    """
+    ignored = (
+        "model", "epochs", "batch_size", "patience", "seed", "parallel", "scan", "deterministic", "checkpoint_every",
+        "checkpoint_steps", "checkpoint_minutes", "keep", "evaluate_test",
+    )  # fmt: skip
+    ignored_data = (
+        "name", "data_dir", "validation", "train_size", "size", "on_bad", "stream", "workers", "classes", "images",
+        "data_seed",
+    )  # fmt: skip
+    default = RunConfig()
+    return replace(
+        config,
+        **{name: getattr(default, name) for name in ignored},
+        data=replace(config.data, **{name: getattr(default.data, name) for name in ignored_data}),
+        optimizer=replace(config.optimizer, learning_rate=1.0, weight_decay=0.0),
+    )
+
+
+@lru_cache(maxsize=8)
+def _assemble(
+    module: linen.Module,
+    config: RunConfig,
+    length: tuple[int, int],
+    statistics: tuple[tuple[float, ...], tuple[float, ...]],
+    image_shape: tuple[int, ...],
+    driving: tuple[str, bool, bool],
+) -> Parts:
+    """Make parts as a pure function of values, cached so that the seeds of one arm compile once.
+
+    Args:
+        module: The network.
+        config: Key of the programs.
+        length: Steps of the run and of an epoch.
+        statistics: Mean and standard deviation of the training images.
+        image_shape: (H, W, C).
+        driving: How the step is driven on this machine: mode, scan, deterministic.
+    """
+    task, tx, (mode, scan, deterministic) = make_task(config.task), make_optimizer(config.optimizer, *length), driving
+    mean, std = (np.asarray(part, np.float32) for part in statistics)
+    prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix)
+
+    def make_steps(axis_name: str | None) -> tuple[TrainStep, EvalStep]:
+        shared = axis_name is not None and config.sync_batch_norm
+        train = make_train_step(
+            synchronised(module, axis_name) if shared and axis_name else module, tx, task, prepare=prepare,
+            axis_name=axis_name, accumulate=config.accumulate, ema=config.ema,
+            skip_nonfinite=config.on_nonfinite == "skip",
+        )  # fmt: skip
+        return train, make_eval_step(module, task, prepare=prepare, axis_name=axis_name)
+
+    programs = make_programs(
+        mode, make_steps, local_statistics=not config.sync_batch_norm, scan=scan, deterministic=deterministic
+    )
+    init = make_init(module, tx, image_shape, ema=config.ema is not None)
+    gradients = make_gradients(module, task, prepare=prepare, accumulate=config.accumulate)
+    return Parts(module, task, tx, programs, init, count(module, image_shape), make_steps, gradients)
+
+
+def make_prepare(
+    mean: np.ndarray,
+    std: np.ndarray,
+    augment: tuple[str, ...] = (),
+    compute_dtype: str = "float32",
+    mix: tuple[str, ...] = (),
+) -> Prepare:
+    """Make the function (key, batch, start) -> batch on the device: augment and mix (with a key), normalise.
+
+    Layers compute in the dtype of their input, so the images' dtype here is that of all activations.
+    """
+    change, blend = make_augment(augment), make_mix(mix)
+
+    def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
+        if key is not None and change is not None:
+            batch = {**batch, "images": change(key, batch["images"], start)}
+        if key is not None and blend is not None:
+            batch = blend(key, batch, start)
+        return {**batch, "images": normalize(batch["images"], mean, std).astype(compute_dtype)}
+
+    return prepare
+
+
+def module_record(module: linen.Module) -> dict[str, str]:
+    """Return the record of a user-defined module instead of a spec: its import path and its fields.
+
+    A field that is a function shows its address, which each process chooses anew: it is left out.
+    """
+    kind = type(module)
+    fields = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
+    return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": fields}

@@ -1,0 +1,126 @@
+"""Several runs: one config with several seeds, or many configs side by side, one process each."""
+
+from __future__ import annotations
+
+import multiprocessing
+from collections.abc import Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from statistics import mean, stdev
+
+from flax import linen
+from rich.console import Console
+from rich.table import Table
+
+from jaxcnn.errors import InputError
+from jaxcnn.run.result import RunResult
+from jaxcnn.run.runner import run
+from jaxcnn.runtime.files import write_json
+from jaxcnn.spec import RunConfig
+
+Job = tuple[RunConfig, Path]
+
+
+def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> list[RunResult]:
+    """Train several configs, each in its folder; finished ones are read, interrupted ones go on.
+
+    Args:
+        jobs: (config, folder) pairs.
+        workers: Processes at once; they share the cores or the accelerator as the system lets them.
+        progress: One worker: the bar of each run. Several: a line as each run ends.
+
+    Returns:
+        The results in the order of the jobs.
+
+    Raises:
+        InputError: A config or folder that cannot be; `workers` below 1; no jobs.
+        Interrupted: Ctrl-C; the runs under way are saved up to their last checkpoints.
+    """
+    if workers < 1:
+        raise InputError(f"workers={workers}: give 1 or more")
+    if not jobs:
+        raise InputError("jobs=(): give at least one (config, folder)")
+    if workers == 1:
+        return [run(config, out=folder, progress=progress) for config, folder in jobs]
+    console = Console(stderr=True, quiet=not progress)
+    results: dict[int, RunResult] = {}
+    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+        # No more than the workers have in hand: what waited in the pool's queue would still be run after Ctrl-C.
+        left = iter(enumerate(jobs))
+        running = {pool.submit(_train, job): place for place, job in islice(left, workers)}
+        while running:
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                result = results[running.pop(future)] = future.result()
+                running |= {pool.submit(_train, job): place for place, job in islice(left, 1)}
+                measured = {n: v for n, v in result.metrics.items() if n.startswith("validation_")}
+                shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
+                console.print(f"{len(results)}/{len(jobs)} {result.directory}: {shown}")
+    return [results[place] for place in range(len(jobs))]
+
+
+def _train(job: Job) -> RunResult:
+    return run(job[0], out=job[1], progress=False)
+
+
+def run_seeds(
+    config: RunConfig,
+    seeds: Sequence[int],
+    *,
+    out: Path,
+    model: linen.Module | None = None,
+    progress: bool = True,
+) -> list[RunResult]:
+    """Run each seed in `out/seedN`, print the table and write `out/summary.json`; finished seeds are not repeated.
+
+    Args:
+        config: The run; its seed is replaced.
+        seeds: One run each.
+        out: Folder of all of them.
+        model: Your own module, in place of `config.model`.
+        progress: Show progress and the table.
+    """
+    if not seeds:
+        raise InputError("seeds=(): give at least one, such as 0 1 2")
+    results = [
+        run(replace(config, seed=seed), out=out / f"seed{seed}", model=model, progress=progress) for seed in seeds
+    ]
+    summary = summarise(results)
+    write_json(out / "summary.json", summary)
+    if progress:
+        Console().print(_table(summary))
+    return results
+
+
+def summarise(results: Sequence[RunResult]) -> dict[str, object]:
+    """Summarise the last epoch's metrics by seed: mean, standard deviation, cost and wall time."""
+    names = list(results[0].metrics)
+    return {
+        "seeds": [result.config.seed for result in results],
+        "params": results[0].params,
+        "macs": results[0].macs,
+        "metrics": {
+            name: {
+                "runs": (values := [result.metrics[name] for result in results]),
+                "mean": mean(values),
+                "sd": stdev(values) if len(values) > 1 else None,
+            }
+            for name in names
+        },
+        "seconds": [result.seconds for result in results],
+        "data": {key: results[0].data[key] for key in ("name", "sizes", "validation_hash")},
+        "environment": results[0].environment,
+    }
+
+
+def _table(summary: dict) -> Table:
+    table = Table(title=f"{summary['data']['name']}: {summary['params']:,} parameters, {summary['macs']:,} MACs")
+    for column in ("last epoch", "mean", "sd", *(f"seed {seed}" for seed in summary["seeds"])):
+        table.add_column(column, justify="right")
+    for name, values in summary["metrics"].items():
+        spread = "" if values["sd"] is None else f"{values['sd']:.4f}"
+        table.add_row(
+            name.replace("_", " "), f"{values['mean']:.4f}", spread, *(f"{value:.4f}" for value in values["runs"])
+        )
+    return table

@@ -1,0 +1,83 @@
+"""Child processes that start without signals and end with their parent, and cores that they keep to."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing import resource_tracker
+from multiprocessing.connection import wait
+from pathlib import Path
+from types import ModuleType
+
+from jaxcnn.runtime.files import locked
+
+SIGNALS = {signal.SIGINT, signal.SIGTERM}
+
+_own_cores = ExitStack()  # Locks that last as long as this process.
+
+
+@contextmanager
+def quiet_start(*, import_main: bool = False) -> Iterator[None]:
+    """Start child processes, inside the block, that do not receive SIGINT and SIGTERM.
+
+    A child inherits the blocked signals and may unblock them when it is ready (`signal.pthread_sigmask`). Signals to
+    this process arrive when the block ends.
+
+    Args:
+        import_main: Let spawned children import the main script. Needed only where they unpickle something defined in
+            it: a script without `if __name__ == "__main__"` would run again in each child.
+    """
+    resource_tracker.ensure_running()  # Its first start unblocks the signals.
+    main = sys.modules["__main__"]
+    if not import_main:
+        sys.modules["__main__"] = ModuleType("__main__")
+    previous = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
+        signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def exit_with_parent(code: int) -> None:
+    """Make this child process (of `multiprocessing`) exit with a code once its parent has ended or was killed."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        wait([parent.sentinel])  # A pipe that only the parent holds open.
+        os._exit(code)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def keep_to_cores(count: int, folder: Path) -> None:
+    """Restrict this process to some cores, where possible to cores that no other process locked in the same folder.
+
+    XLA starts one thread per core that its process may use, and the number of threads changes how sums round: so the
+    number of cores is exact even where cores have to be shared. Call this before JAX's backend starts. A process with
+    no more cores than that is left alone, as is one on a system without CPU affinity.
+
+    Args:
+        count: Number of cores.
+        folder: Folder of one lock file per core, on this machine; the system drops the locks when the process ends.
+    """
+    if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) <= count:
+        return
+    cores, own = sorted(os.sched_getaffinity(0)), list[int]()
+    with suppress(OSError):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for core in cores:
+        with suppress(OSError), ExitStack() as stack:
+            file = folder / f"{core}.lock"
+            if len(own) < count and stack.enter_context(locked(file, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW)):
+                _own_cores.push(stack.pop_all())
+                own.append(core)
+    others = [core for core in cores if core not in own]
+    start = os.getpid() % len(others)
+    os.sched_setaffinity(0, [*own, *others[start:], *others[:start]][:count])

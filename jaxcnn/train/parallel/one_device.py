@@ -1,0 +1,130 @@
+"""One device: jit, many steps in one compiled call (`lax.scan`), several runs in one program (`vmap`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.tasks import Sums
+from jaxcnn.train.parallel.programs import Arrays, Feed, Programs, Stretch, compiled, copied, gather, resident
+from jaxcnn.train.state import TrainState
+from jaxcnn.train.step import EvalStep, TrainStep
+
+Scanned = Callable[..., tuple[TrainState, Sums]]  # (state, arrays, indices (S, B), masks (S, B), key)
+
+
+def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
+    """Drive the steps by jit on the default device.
+
+    Args:
+        train: The step, made without an axis name.
+        evaluate: Likewise.
+        scan: Stretches of steps as one program, the data on the device.
+        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+    """
+    step = compiled(train, donate_argnums=0, deterministic=deterministic)
+    stretch = compiled(scanned(train), donate_argnums=0, deterministic=deterministic)
+    return Programs(
+        mode="jit",
+        devices=1,
+        train=step,
+        evaluate=compiled(evaluate, deterministic=deterministic),
+        place=copied,
+        fetch=jax.device_get,
+        feed=feed,
+        stretch=held(stretch) if scan else None,
+    )
+
+
+def feed(arrays: Arrays) -> Feed:
+    """Return the function that gathers batches, on the device where it holds the split, else on the host."""
+    if not resident(arrays):
+        return lambda indices, mask: jax.device_put(gather(arrays, indices, mask))
+    on_device = jax.device_put(dict(arrays))
+    return lambda indices, mask: _gather(on_device, indices, mask)
+
+
+def held(stretch: Scanned) -> Callable[[Arrays], Stretch]:
+    """Return a scanned program with its data placed on the device once."""
+
+    def over(arrays: Arrays) -> Stretch:
+        on_device = jax.device_put(dict(arrays))
+
+        def steps(state, indices: np.ndarray, masks: np.ndarray, key: jax.Array):
+            return stretch(state, on_device, indices, masks, key)
+
+        return steps
+
+    return over
+
+
+def member_programs(
+    train: TrainStep, evaluate: EvalStep, members: int, *, scan: bool = False, deterministic: bool = False
+) -> Programs:
+    """Make one program that trains several runs on one device, each with its own state, key and order of examples.
+
+    Seeds, learning rates and weight decays are arrays, so members may differ in them; all else is one program. On a CPU
+    this is slower than one run after another: kernels that differ between members become grouped convolutions.
+
+    Args:
+        train: The step, made without an axis name.
+        evaluate: Likewise; all members see the same batch.
+        members: How many.
+        scan: Stretches of steps as one program.
+        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+    """
+    step = compiled(jax.vmap(train), donate_argnums=0, deterministic=deterministic)
+    several = jax.vmap(scanned(train), in_axes=(0, None, 0, 0, 0))
+    stretch = compiled(several, donate_argnums=0, deterministic=deterministic)
+
+    def part(tree: Any) -> list[Any]:
+        leaves, structure = jax.tree.flatten(tree)
+        return [structure.unflatten([np.asarray(leaf[member]) for leaf in leaves]) for member in range(members)]
+
+    return Programs(
+        mode="jit",
+        devices=1,
+        train=step,
+        evaluate=compiled(jax.vmap(evaluate, in_axes=(0, None)), deterministic=deterministic),
+        place=copied,
+        fetch=jax.device_get,
+        feed=feed,
+        stretch=held(stretch) if scan else None,
+        members=members,
+        join=_stack,
+        part=part,
+    )
+
+
+def _stack(parts: Sequence[Any]) -> Any:
+    """Stack trees leaf by leaf; host arrays stay on the host."""
+
+    def stack(*leaves: Any) -> Any:
+        return jnp.stack(leaves) if isinstance(leaves[0], jax.Array) else np.stack(leaves)
+
+    return jax.tree.map(stack, *parts)
+
+
+def scanned(train: TrainStep) -> Scanned:
+    """Make the pure function that trains one step per row of indices, without returning to the host.
+
+    Convolutions inside a scan are many times slower on a CPU; on an accelerator a step of a small network takes less
+    time than its dispatch, which this saves.
+    """
+
+    def stretch(
+        state: TrainState, arrays: Mapping[str, jax.Array], indices: jax.Array, masks: jax.Array, key: jax.Array
+    ) -> tuple[TrainState, Sums]:
+        def step(state: TrainState, chosen: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Any]:
+            return train(state, gather(arrays, *chosen), key)
+
+        return jax.lax.scan(step, state, (indices, masks))
+
+    return stretch
+
+
+_gather = jax.jit(gather)

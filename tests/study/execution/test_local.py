@@ -1,0 +1,72 @@
+"""Local worker processes: how their end becomes the study's, and what they can import."""
+
+import multiprocessing
+
+import pytest
+
+from jaxcnn.errors import InputError
+from jaxcnn.runtime.signals import Interrupted
+from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.execution.local import judge, work_locally
+from jaxcnn.study.execution.worker import attempt
+from jaxcnn.study.plan import make_plan
+from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.schedule import next_runs
+from tests.study.small import BASE, arms, small_study
+
+
+def answer(error=None):
+    def task():
+        if error is not None:
+            raise error
+
+    return attempt(task)
+
+
+@pytest.mark.parametrize(
+    ("errors", "codes", "interrupted", "raised", "message"),
+    [
+        ([None, None], [0, 0], False, None, ""),
+        ([None, Interrupted()], [0, None], True, Interrupted, "run the same command again to resume"),
+        ([Interrupted(), None], [1, None], False, Interrupted, "run the same command again to resume"),
+        ([Interrupted()], [-9, None], False, InputError, r"workers=2: .* by signal 9, perhaps for lack of memory"),
+        ([ZeroDivisionError("here"), Interrupted()], [1, None], False, RuntimeError, "see its traceback above"),
+        ([None, InputError("lr=0: no")], [0, 1], False, InputError, "^lr=0: no$"),
+        ([None], [0, 1], False, RuntimeError, "failed to start"),
+    ],
+)
+def test_how_workers_end(errors, codes, interrupted, raised, message, capsys):
+    answers = [answer(error) for error in errors]
+    if raised is None:
+        judge(answers, codes, interrupted=interrupted)
+    else:
+        with pytest.raises(raised, match=message):
+            judge(answers, codes, interrupted=interrupted)
+    assert ("ZeroDivisionError: here" in capsys.readouterr().err) == any(
+        isinstance(error, ZeroDivisionError) for error in errors
+    )
+
+
+@pytest.mark.slow
+def test_a_workers_sentence_reaches_the_user_once(tmp_path, capfd):
+    """Something that only a run detects: a folder of somebody else's where its own should be."""
+    settings = {"margin": 0.005, "tuning": Tuning(), "seeds": Seeds(1, 1)}
+    plan = store_plan(make_plan(StudyConfig(BASE, **settings), arms()), tmp_path)
+    for each in next_runs(plan, lambda study_run: None).pending:
+        (tmp_path / each.path).mkdir(parents=True)
+        (tmp_path / each.path / "notes.txt").write_text("mine")
+    with pytest.raises(InputError, match="holds files but no run"):
+        small_study(tmp_path, workers=2, **settings)
+    assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_parent_that_fails_leaves_no_worker_behind(tmp_path):
+    plan = store_plan(make_plan(StudyConfig(BASE, seeds=Seeds(1, 1)), arms()), tmp_path)
+
+    def fail():
+        raise InputError("damaged")
+
+    with pytest.raises(InputError, match="damaged"):
+        work_locally(plan, tmp_path, None, 1, fail)
+    assert not [child for child in multiprocessing.active_children() if child.name.startswith("SpawnProcess")]

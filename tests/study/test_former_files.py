@@ -1,0 +1,83 @@
+"""Studies written by earlier versions stay readable: the published ones, and a frozen one of each format."""
+
+import json
+import math
+import shutil
+from pathlib import Path
+
+import pytest
+
+from jaxcnn.errors import InputError
+from jaxcnn.records import as_record
+from jaxcnn.runtime.files import write_sealed
+from jaxcnn.study.plan import RULE_TEXTS
+from jaxcnn.study.plan_file import load_plan, store_plan, study_identity
+from jaxcnn.study.result import load_study
+from jaxcnn.study.schedule import Schedule
+from jaxcnn.study.stage_files import store_stages
+
+ROOT = Path(__file__).parents[2]
+FROZEN = ROOT / "tests" / "fixtures" / "study_format2"
+PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").rglob("plan.json"))
+
+
+@pytest.mark.parametrize("directory", [FROZEN, *PUBLISHED], ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_former_study_is_read_as_it_was_written(directory):
+    def read(name):
+        return json.loads((directory / name).read_text())
+
+    written, result = read("plan.json"), load_study(directory)
+    plan = result.plan
+    for arm, record in zip(plan.arms, written["arms"], strict=True):
+        assert arm.label == record["label"]
+        spec, options = as_record(arm.spec), as_record(arm.spec.options)
+        assert as_record(arm) == {**{k: record[k] for k in arm._fields}, "spec": spec}
+        given = {name: value for name, value in record["spec"].items() if value is False or value not in (None, 0.0)}
+        assert options == {name: value for name, value in given.items() if name not in spec}
+        assert spec == {**{name: record["spec"].get(name) for name in spec}, "options": options}
+    assert as_record(plan.tuning) == written["tuning"]
+    assert as_record(plan.seeds) == written["seeds"]
+    assert (plan.hypothesis, plan.margin, plan.command) == (
+        written["hypothesis"], written["margin"], written["command"],
+    )  # fmt: skip
+    assert (RULE_TEXTS[plan.rule], plan.base.task.kind) == (written["rule"], "classification")
+    assert (plan.base.epochs, plan.base.data.name) == (written["base"]["epochs"], written["base"]["data"]["name"])
+    assert plan.params == tuple(dict.fromkeys(arm["budget"] for arm in written["arms"]))
+    tuning, runs = read("tuning.json"), read("runs.json")["runs"]
+    assert study_identity(directory) == tuning["plan"]
+    assert list(result.tuning.shared) == tuning["shared"]
+    for label, arm in tuning["arms"].items():
+        assert list(result.tuning.arms[label].setting) == arm["setting"]
+        assert [trial.validation_error for trial in result.tuning.arms[label].trials] == [
+            trial["validation_error"] for trial in arm["trials"]
+        ]
+    assert [(run.arm, run.seed, run.metrics["test_accuracy"]) for run in result.runs] == [
+        (run["arm"], run["seed"], run["metrics"]["test_accuracy"]) for run in runs
+    ]
+
+
+def test_a_former_study_keeps_its_missing_numbers():
+    result = load_study(FROZEN)
+    assert [run.diverged for run in result.runs] == [False, False, False, True, False, False]
+    assert math.isnan(result.runs[3].metrics["train_loss"])
+    assert [arm.edge for arm in result.tuning.arms.values()] == [True, True]
+    arm = result.plan.arms[0]
+    accuracies = [run.metrics["test_accuracy"] for run in result.of(arm)]
+    assert [1 - row.mean() for row in result.errors(arm)] == pytest.approx(accuracies)
+    assert {cost.compile for cost in result.costs.values()} == {6.5}
+
+
+def test_a_former_study_is_gone_on_with_and_never_rewritten(tmp_path):
+    copy = shutil.copytree(FROZEN, tmp_path / "copy")
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    result = load_study(copy)
+    assert store_plan(result.plan, copy) == result.plan
+    store_stages(copy, Schedule("done", (), (), result.tuning, result.pilot))
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+
+
+def test_a_former_plan_with_an_unknown_rule_is_refused(tmp_path):
+    copy = shutil.copytree(FROZEN, tmp_path / "copy")
+    write_sealed(copy / "plan.json", json.loads((copy / "plan.json").read_text()) | {"rule": "Toss a coin."})
+    with pytest.raises(InputError, match=r"rule='Toss a coin\.': unknown; choose one of ends-holm-1"):
+        load_plan(copy)
