@@ -37,7 +37,7 @@ def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     ]
     if any(finding.edge for finding in findings.arms):
         limits.append("Arms best at the edge of the grid may have been tuned less well than the others.")
-    if not any(result.tuned.trials.values()):
+    if not any(arm.trials for arm in result.tuning.arms.values()):
         limits.append("No arm was tuned: an arm may lose because the shared setting suits it less.")
     if any(contrast.seeds < 2 for contrast in findings.contrasts):
         limits.append("One seed per arm shows no spread, so there is no interval and no test.")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import shortened
-from jaxcnn.study.statistics.seeds import Interval
+
+if TYPE_CHECKING:  # plans import this file, and need no SciPy
+    from jaxcnn.study.statistics.seeds import Interval
 
 Decision = Literal["deeper", "wider", "equivalent", "inconclusive"]
 Scope = Literal["population", "test set", "none"]
@@ -47,6 +49,7 @@ def decide_ends_holm(
     Returns:
         The decision and its scope.
 
+    >>> from jaxcnn.study.statistics.seeds import Interval
     >>> narrow, wide = Interval(0.02, 0.01, 0.03), Interval(0.02, -0.01, 0.05)
     >>> decide_ends_holm(narrow, narrow, 0.001, narrow, 0.001, margin=0.005)
     ('wider', 'population')
