@@ -1,4 +1,4 @@
-"""EMNIST letters: a LeNet-style net under 130,000 parameters reads handwriting.
+"""EMNIST letters: a LeNet-style network under 130,000 parameters.
 
 Runtime: under 2.5 minutes a seed on two cores of an AMD EPYC that other jobs shared.
 Expected: 92.51 % test accuracy (sd 0.24 over seeds 0, 1, 2) with 11,700 training images, 115,870 parameters.
@@ -11,20 +11,22 @@ from pathlib import Path
 from jaxcnn.cli import launch
 from jaxcnn.models import named
 from jaxcnn.run import run_seeds
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig
+
+OPTIONS = {"dense": 2, "units": (128,), "norm": True, "dropout": 0.3}
 
 
 @dataclass(frozen=True)
 class Config:
-    """What to change: one line each."""
+    """What to change, one line each."""
 
     run: RunConfig = field(
         default_factory=lambda: RunConfig(
-            model=ModelSpec("lenet", depth=4, width=12, dense=2, units=(128,), norm=True, dropout=0.3),
+            model=ModelSpec("lenet", depth=4, width=12, options=OPTIONS),
             data=DataConfig("emnist/letters", augment=("crop",)),
             optimizer=OptimizerConfig(learning_rate=0.05, weight_decay=1e-3),
+            task=Classification(label_smoothing=0.1),
             epochs=20,
-            label_smoothing=0.1,
         )
     )
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -16,11 +16,11 @@ from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class Config:
-    """What to change: one line each."""
+    """What to change, one line each."""
 
     run: RunConfig = field(
         default_factory=lambda: RunConfig(
-            model=ModelSpec("lenet", depth=3, width=24, dense=1, norm=True, dropout=0.3),
+            model=ModelSpec("lenet", depth=3, width=24, options={"dense": 1, "norm": True, "dropout": 0.3}),
             data=DataConfig("fashion_mnist", augment=("flip",)),
             optimizer=OptimizerConfig(learning_rate=0.05, weight_decay=5e-4),
             epochs=15,

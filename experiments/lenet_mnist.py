@@ -16,7 +16,7 @@ from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class Config:
-    """What to change: one line each."""
+    """What to change, one line each."""
 
     run: RunConfig = field(
         default_factory=lambda: RunConfig(

@@ -30,11 +30,6 @@ REAL = "TFDS_DATA_DIR"
 MOST_BYTES = 2.5e9  # of a worker, before it forgets its compiled programs
 
 
-def pytest_configure(config: pytest.Config) -> None:
-    """Name the marker."""
-    config.addinivalue_line("markers", "real: needs real data sets; skipped only where TFDS_DATA_DIR is not set")
-
-
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Real data is needed where TFDS_DATA_DIR is set: then a missing set is a failure, not a skip."""
     if REAL in os.environ:

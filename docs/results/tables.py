@@ -1,9 +1,9 @@
-"""Take the results of experiments into docs/results and write the table of index.md from them.
+"""Store results of experiments in docs/results and write the tables of index.md.
 
-python docs/results/tables.py                      rewrite the table from the stored summaries
+python docs/results/tables.py                      rewrite the tables from the stored results
 python docs/results/tables.py runs/lenet_mnist     store runs/lenet_mnist/summary.json first
 python docs/results/tables.py runs/deep_vs_wide    store a study: its records, predictions, report and figures
-python docs/results/tables.py runs/fashion_8x8     store the page that joins several studies, and each of them below it
+python docs/results/tables.py runs/fashion_8x8     store a page that joins several studies, and these studies
 """
 
 import json
@@ -15,13 +15,13 @@ HERE = Path(__file__).parent
 MARK = "<!-- made by docs/results/tables.py -->"
 STUDIES = "<!-- studies, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
-# What `jaxcnn report DIR` reads and writes; the HTML pages are left out, since the command makes them again.
+# What `jaxcnn report DIR` reads and writes, without the HTML pages, which the command rebuilds.
 STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
          "report.md", "joined.md", "joined.json")  # fmt: skip
 
 
 def row(name: str, summary: dict) -> str:
-    """One experiment as a line of the table."""
+    """Return one experiment as a row of the table."""
     accuracy, validation = summary["metrics"]["test_accuracy"], summary["metrics"]["validation_accuracy"]
     runs = ", ".join(f"{100 * value:.2f}" for value in accuracy["runs"])
     minutes = sum(seconds["total"] for seconds in summary["seconds"]) / 60
@@ -34,7 +34,7 @@ def row(name: str, summary: dict) -> str:
 
 
 def table() -> str:
-    """All stored summaries."""
+    """Return the table of all stored summaries."""
     stored = {
         name: json.loads((HERE / f"{name}.json").read_text()) for name in NAMES if (HERE / f"{name}.json").exists()
     }
@@ -46,13 +46,13 @@ def table() -> str:
 
 
 def points(interval: dict) -> str:
-    """Estimate and limits in percentage points."""
+    """Format an estimate and its limits in percentage points."""
     estimate, low, high = (f"{100 * interval[name]:+.2f}".replace("-", "−") for name in ("estimate", "low", "high"))
     return f"{estimate} ({low} to {high})"
 
 
 def studies() -> str:
-    """Every stored study, a line a budget."""
+    """Return the table of all stored studies, one row per budget."""
     lines = [
         "| study | budget | depths | verdict | deeper minus wider | at the shared setting | best fitted depth |",
         "|:---|:---|:---|:---|---:|:---|---:|",
@@ -74,33 +74,33 @@ def studies() -> str:
     return "\n".join(lines)
 
 
-def put(page: str, mark: str, content: str) -> str:
-    """A page with what stands between two marks replaced."""
+def replace_between(page: str, mark: str, content: str) -> str:
+    """Replace what is between two marks of a page."""
     before, _, after = page.split(mark)
     return f"{before}{mark}\n\n{content}\n\n{mark}{after}"
 
 
-def keep(folder: Path, kept: Path) -> None:
-    """A study, or a page that joins the studies below it."""
-    shutil.rmtree(kept, ignore_errors=True)
-    shutil.copytree(folder / "figures", kept / "figures", ignore=shutil.ignore_patterns("*.png"))
+def store(folder: Path, target: Path) -> None:
+    """Store a study, or a page that joins the studies below it."""
+    shutil.rmtree(target, ignore_errors=True)
+    shutil.copytree(folder / "figures", target / "figures", ignore=shutil.ignore_patterns("*.png"))
     for name in STUDY:
         if (folder / name).exists():
-            shutil.copyfile(folder / name, kept / name)
+            shutil.copyfile(folder / name, target / name)
     for each in sorted(folder.iterdir()):
         if (each / "plan.json").exists():
-            keep(each, kept / each.name)
+            store(each, target / each.name)
 
 
 def main() -> None:
-    """Store what is named, then write the table."""
+    """Store the folders named on the command line, then write the tables."""
     for folder in map(Path, sys.argv[1:]):
         if (folder / "plan.json").exists() or (folder / "joined.json").exists():
-            keep(folder, HERE / folder.name)
+            store(folder, HERE / folder.name)
         else:
             shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
     page = HERE / "index.md"
-    page.write_text(put(put(page.read_text(), MARK, table()), STUDIES, studies()))
+    page.write_text(replace_between(replace_between(page.read_text(), MARK, table()), STUDIES, studies()))
 
 
 if __name__ == "__main__":

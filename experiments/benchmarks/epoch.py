@@ -1,4 +1,4 @@
-"""Whole training to a fixed accuracy: ours against PyTorch, same network, data, recipe, batch and initialisation.
+"""Training to a fixed accuracy: ours against PyTorch, with equal network, data, recipe, batch and initialisation.
 
 Question: how long does it take until the validation accuracy first reaches the target, with and without compilation?
 Runtime: about 3 minutes on two cores (LeNet-5 on digits, five seeds).
@@ -34,11 +34,11 @@ class Config:
     Args:
         data: digits, mnist or fashion_mnist: grey, brought to 28x28 pixels.
         network: lenet5 or resnet20b.
-        target: Validation accuracy at which training stops, looked at after each epoch.
+        target: Validation accuracy at which training stops, measured after each epoch.
         rate: Learning rate of SGD with Nesterov momentum 0.9 and weight decay 5e-4, constant.
         batch_size: Images a step; the training images are cut to whole batches.
-        most: Epochs after which a training gives up.
-        seeds: Of initialisation and order.
+        most: Largest number of epochs.
+        seeds: Seeds of initialisation and batch order.
         rivals: torch_eager, torch_compile, torch_graphs (CUDA only).
         python: Interpreter for PyTorch, where it is not this one.
         out: Folder for the JSON.
@@ -60,12 +60,12 @@ SMOKE = Config(target=0.5, most=2, seeds=(0,), rivals=("torch_eager",))
 
 
 def store(config: Config, file: Path) -> str:
-    """The data of all rivals in one file; what it holds, in words."""
+    """Store the data of all rivals in one file; return a sentence on it."""
     data = load(DataConfig(config.data, size=28))
     count = len(data.train["labels"]) // config.batch_size * config.batch_size
     if count == 0:
-        raise InputError(f"batch_size={config.batch_size}: {config.data} has fewer images to train on; choose less")
-    # Label by label, as some sets are stored, a cut at the end would lose one class.
+        raise InputError(f"batch_size={config.batch_size}: {config.data} has fewer training images; choose less")
+    # Some sets are stored class by class: cutting the end off would lose one.
     chosen = np.sort(np.random.default_rng(0).permutation(len(data.train["labels"]))[:count])
     arrays = {"mean": data.mean, "std": data.std}
     arrays |= {f"train_{name}": np.asarray(array[chosen]) for name, array in data.train.items()}
@@ -75,7 +75,7 @@ def store(config: Config, file: Path) -> str:
 
 
 def train(name: str, seed: int, config: Config, folder: Path) -> dict[str, Any]:
-    """One training in its own process, caches of compiled programs in `folder`."""
+    """Train in a process of its own, with caches of compiled programs in `folder`."""
     request = {
         "network": config.network, "file": str(folder / "data.npz"), "target": config.target, "rate": config.rate,
         "batch_size": config.batch_size, "most": config.most, "seed": seed, "variant": name.removeprefix("torch_"),
@@ -87,7 +87,7 @@ def train(name: str, seed: int, config: Config, folder: Path) -> dict[str, Any]:
 
 
 def row(name: str, trainings: list[dict[str, Any]], ours: list[dict[str, Any]], target: float) -> list[Any]:
-    """One line of the table."""
+    """Return one row of the table."""
 
     def median(runs: list[dict[str, Any]], *keys: str) -> float | None:
         return summarise([sum(run[key] for key in keys) for run in runs]).median if runs else None
@@ -134,8 +134,8 @@ def main(config: Config) -> None:
             environment["versions"]["torch"] = each[0]["torch"]
     notes = [
         f"{held}, 28x28; batch {config.batch_size}, learning rate {config.rate:g}; {params.pop():,} parameters.",
-        "Cold: the first seed, with empty caches of compiled programs. Warm: the median of the other seeds. Ours keeps "
-        "no programs where oneDNN computes the convolutions.",
+        "Cold: the first seed, with empty caches of compiled programs. Warm: the median of the other seeds. Where "
+        "oneDNN computes the convolutions, ours cannot cache programs.",
         *absent.values(),
     ]
     record = {

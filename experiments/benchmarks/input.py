@@ -1,8 +1,8 @@
-"""The way of an image from a file to the step: does any stage hold the step up?
+"""From an image file to the training step: is any stage slower than the step?
 
 Question: how many images a second does each stage deliver, and how many times what a ResNet-20 step takes?
 Runtime: about a minute on two cores.
-Expected: docs/benchmarks.md. Decoding happens once a data set: later runs open the cache.
+Expected: docs/benchmarks.md. A data set is decoded once: later runs open the cache.
 """
 
 import os
@@ -34,13 +34,13 @@ class Config:
     """Stages of the input.
 
     Args:
-        model: The network whose step has to be fed.
-        images: Files a folder.
-        sides: Pixels of the stored images, a folder each; all are brought to 32x32.
+        model: The network whose step is the measure.
+        images: Files per folder.
+        sides: Side lengths of the stored images in pixels, one folder each; all are resized to 32x32.
         formats: File formats.
-        batch_size: Images a step.
+        batch_size: Images per step.
         rounds: Times that each stage is measured.
-        seconds: Length of one turn, about.
+        seconds: Approximate length of one turn.
         out: Folder for the JSON.
     """
 
@@ -58,7 +58,7 @@ SMOKE = Config("resnet8", images=40, sides=(32,), batch_size=8, rounds=2, second
 
 
 def make_folder(folder: Path, images: int, side: int, kind: str) -> None:
-    """Ten classes of smooth colour images with some noise: files of the size that photographs have."""
+    """Create ten classes of smooth, slightly noisy colour images, whose files are as large as photographs."""
     rng = np.random.default_rng(0)
     for number in range(images):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8)).resize(
@@ -70,7 +70,7 @@ def make_folder(folder: Path, images: int, side: int, kind: str) -> None:
 
 
 def read(config: Config, folder: Path) -> tuple[Dataset, list[list[Any]]]:
-    """The data set, and rows for decoding it (once) and for opening it again."""
+    """Return the data set, and rows for decoding it (once) and for opening it again."""
     rows, dataset = [], None
     for side in config.sides:
         for kind in config.formats:
@@ -92,7 +92,7 @@ def read(config: Config, folder: Path) -> tuple[Dataset, list[list[Any]]]:
 
 
 def stages(dataset: Dataset, batch_size: int) -> dict[str, Callable[[int], float]]:
-    """Turns of what happens to each batch, apart from the step itself."""
+    """Return a turn for each operation on a batch besides the step."""
     images = np.asarray(dataset.train["images"])
     on_device, order = jax.device_put(images), epoch_order(len(images), 0, 0)
     chosen = order[np.arange(batch_size) % len(order)]
@@ -119,13 +119,10 @@ def stages(dataset: Dataset, batch_size: int) -> dict[str, Callable[[int], float
 
 
 def main(config: Config) -> None:
-    watch, before = Watch(), os.environ.get("JAXCNN_CACHE")
+    watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
-        os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that decoding is seen
-        try:
-            dataset, rows = read(config, Path(folder))
-        finally:
-            os.environ.pop("JAXCNN_CACHE") if before is None else os.environ.update(JAXCNN_CACHE=before)
+        os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that decoding is measured
+        dataset, rows = read(config, Path(folder))
         rounds = alternate(stages(dataset, config.batch_size), rounds=config.rounds, seconds=config.seconds)
         run = RunConfig(named(config.model), DataConfig(dataset.name), batch_size=config.batch_size, parallel="jit")
         augmented = replace(run, data=replace(run.data, augment=("flip", "crop")))
@@ -144,8 +141,8 @@ def main(config: Config) -> None:
         "rows": rows,
         "notes": [
             f"The step: {config.model}, 32x32x3, gathering included, alone and with augmentation. "
-            " Below 1 a stage that runs every step would hold it up.",
-            f"Folders of {config.images:,} files made for the measurement: they lie in the memory's cache of the disk.",
+            "A stage that runs every step and is below 1 would slow it down.",
+            f"Folders of {config.images:,} files made for the measurement, read from the page cache.",
         ],
         "environment": environment() | watch.read(),
         "rounds": {**rounds, "the step": plain.rounds, "the step with flip and crop": varied.rounds},

@@ -1,9 +1,9 @@
 """Many networks at once: one vmapped program of M members against the same members one after another.
 
 Question: how many images a second do M seeds of one network train on, together and in turn?
-Runtime: about 5 minutes on two cores; sizes whose step would take longer than `--limit` are left out.
+Runtime: about 5 minutes on two cores; sizes whose step is expected to take longer than `--limit` are left out.
 Expected: docs/benchmarks.md. On a CPU convolutions with a kernel of each member's own are slow; on a GPU small networks
-leave most of the device idle, and members fill it.
+leave most of the device idle, which members use.
 """
 
 import sys
@@ -26,7 +26,7 @@ from jaxcnn.train import make_init, make_optimizer, make_train_step
 from table import Watch, ratio, summarise, write
 from turns import alternate
 
-# Name -> spec, image shape. The first two are of the size that studies on small images train.
+# Name -> spec, image shape. Studies on small images train networks such as the first two.
 NETWORKS = {
     "dense3": (ModelSpec("dense", depth=3, width=32, num_classes=10), (8, 8, 1)),
     "resnet8": (ModelSpec("resnet", depth=8, width=4, num_classes=10), (8, 8, 1)),
@@ -46,10 +46,10 @@ class Config:
     Args:
         networks: dense3 and resnet8 (8x8x1), lenet5 (28x28x1), resnet20 (32x32x3).
         members: How many networks.
-        batch_size: Images a member and step; each member has a batch of its own.
+        batch_size: Images per member and step; each member has its own batch.
         rounds: Times that each side is measured.
-        seconds: Length of one turn, about.
-        limit: Sizes whose joint step is foreseen to take longer are left out, in seconds.
+        seconds: Approximate length of one turn.
+        limit: Sizes whose joint step is expected to take more seconds are left out.
         out: Folder for the JSON.
     """
 
@@ -66,21 +66,21 @@ SMOKE = Config(("dense3",), (1, 2), batch_size=8, rounds=2, seconds=0.01)
 
 
 def parts(network: str) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """The pure step and the initialisation of one member."""
+    """Return the pure step and the initialisation of one member."""
     spec, shape = NETWORKS[network]
     module, tx = build(spec, num_classes=10), make_optimizer(OptimizerConfig(), 1000, 100)
     return make_train_step(module, tx, classification()), make_init(module, tx, shape)
 
 
 def batch(network: str, *lead: int) -> dict[str, jax.Array]:
-    """Random images on the device."""
+    """Return random images on the device."""
     rng, shape = np.random.default_rng(0), NETWORKS[network][1]
     images = jnp.asarray(rng.normal(size=(*lead, *shape)), jnp.float32)
     return {"images": images, "labels": jnp.asarray(rng.integers(0, 10, lead), jnp.int32), "mask": jnp.ones(lead)}
 
 
 def together(network: str, members: int, batch_size: int) -> Callable[[int], float]:
-    """A turn of one program that trains all members."""
+    """Return a turn of one program that trains all members."""
     step, init = parts(network)
     program = jax.jit(jax.vmap(step), donate_argnums=0)
     states = [jax.device_get(init(jax.random.key(seed))) for seed in range(members)]
@@ -96,7 +96,7 @@ def together(network: str, members: int, batch_size: int) -> Callable[[int], flo
 
 
 def in_turn(network: str, batch_size: int) -> Callable[[int], Callable[[int], float]]:
-    """members -> a turn of as many single programs, one after another; one compilation serves all."""
+    """Return members -> a turn of as many single steps, one after another, of one compiled program."""
     step, init = parts(network)
     program = jax.jit(step, donate_argnums=0)
     data, key = batch(network, batch_size), jax.random.key(1)
@@ -116,7 +116,7 @@ def in_turn(network: str, batch_size: int) -> Callable[[int], Callable[[int], fl
 
 
 def turn(run: Callable[[], Any]) -> Callable[[int], float]:
-    """Warm up; then steps -> seconds a step, by the clock, results waited for."""
+    """Warm up, and return steps -> seconds per step, until all results are computed."""
     jax.block_until_ready(run())
 
     def timed(steps: int) -> float:
@@ -130,12 +130,16 @@ def turn(run: Callable[[], Any]) -> Callable[[int], float]:
 
 
 def measure(network: str, config: Config) -> tuple[list[list[Any]], dict[str, Any], list[str]]:
-    """Rows, rounds and notes of one network, up to the size at which a step takes too long."""
+    """Return rows, rounds and notes of one network, up to the size at which a step takes too long."""
     rows, rounds, single, foreseen = [], {}, in_turn(network, config.batch_size), 0.0
     for before, members in zip((0, *config.members), config.members, strict=False):
         foreseen *= members / max(before, 1)
         if foreseen > config.limit:
-            return rows, rounds, [f"{network}: {members} members and more left out (over {config.limit:g} s a step)."]
+            return (
+                rows,
+                rounds,
+                [f"{network}: {members} members and more left out (over {config.limit:g} s a step)."],
+            )
         turns = {"together": together(network, members, config.batch_size), "in turn": single(members)}
         rounds[str(members)] = times = alternate(turns, rounds=config.rounds, seconds=config.seconds)
         joint, apart = (summarise(times[name]).median for name in turns)

@@ -1,10 +1,10 @@
 """Several devices, and the cost of depth, width and batch.
 
-Question: what does a step of one global batch take on 1 to 8 devices in each mode, and are the losses the same? Is the
+Question: how long does a step of one global batch take on 1 to 8 devices in each mode, and are the losses equal? Is the
 time of a step linear in depth?
 Runtime: about 6 minutes on two cores.
-Expected: docs/benchmarks.md. On a CPU the devices are virtual and share the cores: a step cannot become faster, what
-shows is what spreading costs. On a machine with several GPUs the same command takes the real ones.
+Expected: docs/benchmarks.md. On a CPU the devices are virtual and share the cores: a step cannot become faster, and the
+table shows the cost of parallelism. On a machine with several GPUs the same command uses them.
 """
 
 import json
@@ -28,17 +28,17 @@ MODES = tuple(mode for mode in get_args(get_type_hints(RunConfig)["parallel"]) i
 
 @dataclass(frozen=True)
 class Config:
-    """Devices, and a grid of costs.
+    """Devices, and a grid of networks.
 
     Args:
-        network: lenet5, resnet20 or wrn_16_4, for the devices.
-        devices: How many; more than there are GPUs are left out.
-        batch_size: Images a step over all devices together.
-        depths: Of the residual networks of the grid.
+        network: lenet5, resnet20 or wrn_16_4, trained on the devices.
+        devices: Numbers of devices; those above the number of GPUs are left out.
+        batch_size: Images per step, over all devices together.
+        depths: Depths of the grid's residual networks.
         widths: Channels of the first stage.
-        batches: Images a step.
-        side: Pixels of the grid's images.
-        rounds: Times that everything is measured.
+        batches: Batch sizes of the grid.
+        side: Side length of the grid's images in pixels.
+        rounds: Number of measurements of everything.
         out: Folder for the JSON.
     """
 
@@ -57,7 +57,7 @@ SMOKE = Config("lenet5", (1, 2), 8, (8, 14), (4,), (8,), side=8, rounds=2)
 
 
 def real_devices() -> tuple[str, int]:
-    """Platform and number of devices, asked of another process: this one must not hold them."""
+    """Return platform and number of devices, from another process: this one must not allocate them."""
     code = "import json, jax; print(json.dumps([jax.default_backend(), jax.device_count()]))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=plain())
     platform, count = json.loads(done.stdout.splitlines()[-1])
@@ -65,7 +65,7 @@ def real_devices() -> tuple[str, int]:
 
 
 def spread(config: Config) -> Record:
-    """Each mode on each number of devices, a process a number."""
+    """Measure each mode on each number of devices, one process per number."""
     watch, rows, rounds, notes = Watch(), [], {}, []
     platform, count = real_devices()
     environment, reference = {}, []
@@ -77,7 +77,7 @@ def spread(config: Config) -> Record:
         else:
             notes.append(f"{devices} devices are not measured: there are {count}.")
             continue
-        # Several devices are for the modes that spread; one is for all, so that they compare.
+        # All modes run on one device, for comparison; only parallel modes run on several.
         modes = MODES if devices == 1 else [mode for mode in MODES if mode != "jit"]
         request = {"modes": modes, "network": config.network, "batch_size": config.batch_size}
         found = ask("devices.py", {**request, "rounds": config.rounds, "losses": 4}, **variables)
@@ -97,14 +97,14 @@ def spread(config: Config) -> Record:
         "columns": ["mode", "devices", "step, ms", "IQR, ms", "× one device with jit",
                     "largest difference of the losses"],
         "rows": rows,
-        "notes": [f"Devices: {virtual}. Losses: of four steps, relative to those of one device with jit.", *notes],
+        "notes": [f"Devices: {virtual}. Losses of four steps, relative to those of one device with jit.", *notes],
         "environment": environment | watch.read(),
         "rounds": rounds,
     }  # fmt: skip
 
 
 def random_images(side: int, count: int) -> Dataset:
-    """Colour images for a cost that does not depend on what they show."""
+    """Return random colour images: a step's cost does not depend on their content."""
     rng = np.random.default_rng(0)
     images, labels = rng.integers(0, 256, (count, side, side, 3), np.uint8), np.arange(count, dtype=np.int32) % 10
     split = {"images": images, "labels": labels}
@@ -114,7 +114,7 @@ def random_images(side: int, count: int) -> Dataset:
 
 
 def grid(config: Config) -> tuple[Record, Record]:
-    """Seconds and bytes of every depth, width and batch, all of them in turns; a line through the depths."""
+    """Measure seconds and bytes of every depth, width and batch in turns, and fit a line through the depths."""
     from jaxcnn.run.cost import measure_costs
     from jaxcnn.runtime.environment import environment
 
@@ -135,7 +135,7 @@ def grid(config: Config) -> tuple[Record, Record]:
     shared["rounds"] = {f"width {w}, batch {b}, depth {d}": cost._asdict() for (w, b, d), cost in found.items()}
     what = f"residual networks by depth, width and batch, {config.side}x{config.side}x3"
     head = ["width", "batch", *(f"depth {depth}" for depth in config.depths)]
-    linear = ["Least squares: milliseconds of a step = a + b · depth, within a line of the table; R² is its fit."]
+    linear = ["Least squares within a row: milliseconds per step = a + b · depth; R² is its fit."]
     size = ["Arguments, outputs and temporaries of the compiled program, less what they share."]
     return (
         {"title": f"Milliseconds a step: {what}", "columns": [*head, "a, ms", "b, ms a layer", "R²"], "rows": times,
@@ -146,7 +146,7 @@ def grid(config: Config) -> tuple[Record, Record]:
 
 
 def line(x: tuple[int, ...], y: list[float]) -> tuple[float, float, float]:
-    """Intercept, slope and R² of the least-squares line."""
+    """Return intercept, slope and R² of the least-squares line."""
     slope, start = np.polyfit(x, y, 1)
     left = np.subtract(y, start + slope * np.asarray(x))
     total = np.subtract(y, np.mean(y))

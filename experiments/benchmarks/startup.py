@@ -2,8 +2,8 @@
 
 Question: how long does a user wait before anything happens, cold and warm?
 Runtime: about 3 minutes on two cores with five rounds; `--networks lenet5` takes one.
-Expected: docs/benchmarks.md. Cold: the compilation cache is empty; warm: the process before filled it. Where oneDNN's
-convolutions are on offer ("options"), their programs cannot be kept, and every start is cold.
+Expected: docs/benchmarks.md. Cold: the compilation cache is empty; warm: the process before filled it. With oneDNN's
+convolutions ("options") programs cannot be cached, and every start is cold.
 """
 
 import json
@@ -22,7 +22,7 @@ from jaxcnn.runtime.backend import SWITCH, backend_options
 from table import Watch, summarise, write
 from turns import plain
 
-# Prints its own laps; the time is taken outside, from the process's start to its last line.
+# Prints its phases; the total is measured outside, from the process's start to its last line.
 STEP = """
 import json, sys, time
 from jaxcnn.cli.entry import guarded
@@ -73,7 +73,7 @@ class Config:
     Args:
         networks: lenet5 (28x28x1), resnet20 and others of `jaxcnn models` (32x32x3).
         batch_size: Images of the first step.
-        rounds: Times that every start is measured.
+        rounds: Number of measurements of each start.
         out: Folder for the JSON.
     """
 
@@ -117,7 +117,7 @@ def main(config: Config) -> None:
         "title": "From the start of a process",
         "columns": ["until", "median, s", "least, s", "IQR, s", "target, s"],
         "rows": rows,
-        "notes": [f"Batch {config.batch_size}; {config.rounds} rounds, each start once a round in a new process."],
+        "notes": [f"Batch {config.batch_size}; {config.rounds} rounds; each start once per round, in a new process."],
         "environment": environment() | watch.read(),
         "rounds": dict(times),
     }
@@ -125,7 +125,7 @@ def main(config: Config) -> None:
 
 
 def _start(command: list[str], variables: Mapping[str, str]) -> tuple[float, str]:
-    """Seconds from the start of a process to its end or, where it prints, to its last line; and that line."""
+    """Return the seconds from a process's start to its last line of output, or else to its end; and that line."""
     begun, last, seen = time.perf_counter(), "", 0.0
     with subprocess.Popen(
         [sys.executable, *command],
@@ -145,7 +145,7 @@ def _start(command: list[str], variables: Mapping[str, str]) -> tuple[float, str
 
 
 def _environment(variables: Mapping[str, str]) -> dict[str, str]:
-    """The environment without flags and caches, so that our own defaults show."""
+    """Return the environment without flags and caches, so that our own defaults are measured."""
     return {name: value for name, value in plain().items() if name not in CACHES} | dict(variables)
 
 

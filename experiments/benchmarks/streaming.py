@@ -1,4 +1,4 @@
-"""A folder of many small files, decoded while steps ask for its images: who keeps up with the step, and in what memory?
+"""A folder of many small files, decoded while the steps run: what keeps up with the step, and in how much memory?
 
 Question: how many images a second do threads and worker processes deliver, and does memory stay within its bound?
 Runtime: about 6 minutes on two cores, of which the files take one; `--files 20000` two minutes.
@@ -41,12 +41,12 @@ class Config:
 
     Args:
         files: PNG files of 32x32 pixels in ten classes, made for the measurement.
-        model: The network whose step has to be fed.
-        batch_size: Images a step.
-        threads: How many threads decode, without workers.
-        workers: How many processes decode.
-        steps: Batches timed each time.
-        rounds: Times that each way is measured.
+        model: The network whose step is the measure.
+        batch_size: Images per step.
+        threads: Numbers of decoding threads, without workers.
+        workers: Numbers of decoding processes.
+        steps: Batches per measurement.
+        rounds: Number of measurements of each.
         out: Folder for the JSON.
     """
 
@@ -64,7 +64,7 @@ SMOKE = Config(200, "resnet8", batch_size=8, threads=(1, 2), workers=(1,), steps
 
 
 def make_folder(root: Path, files: int) -> None:
-    """Ten classes of files with the contents of 256 images in turn: making them costs no encoding."""
+    """Create ten classes of files that repeat the contents of 256 images, which are encoded once."""
     rng, encoded = np.random.default_rng(0), []
     for _ in range(DISTINCT):
         coarse = Image.fromarray(rng.integers(0, 256, (6, 6, 3), np.uint8))
@@ -78,8 +78,8 @@ def make_folder(root: Path, files: int) -> None:
             file.write(encoded[number % DISTINCT])
 
 
-def held() -> int:
-    """Bytes that this process and its children hold, shared pages counted once."""
+def memory_used() -> int:
+    """Return the bytes used by this process and its children, shared pages counted once."""
     total = 0
     for process in [os.getpid(), *(child.pid for child in multiprocessing.active_children())]:
         try:
@@ -92,12 +92,12 @@ def held() -> int:
 
 @contextmanager
 def peak() -> Iterator[list[int]]:
-    """A cell with the most bytes held beyond those at the start, looked up some thirty times a second."""
-    before, most, ended = held(), [0], threading.Event()
+    """Yield a list whose only item becomes the largest growth of memory in bytes, polled thirty times a second."""
+    before, most, ended = memory_used(), [0], threading.Event()
 
     def watch() -> None:
         while not ended.wait(0.03):
-            most[0] = max(most[0], held() - before)
+            most[0] = max(most[0], memory_used() - before)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
@@ -109,7 +109,7 @@ def peak() -> Iterator[list[int]]:
 
 
 def stream(data: Dataset, config: Config, workers: int, threads: int, turn: int) -> tuple[float, int]:
-    """Images a second over some batches, those that had time to wait left out, and the peak of memory."""
+    """Return images per second over some batches, without those prefetched at the start, and the peak of memory."""
     waiting = max(threads + 1, 5 * workers)
     start = turn * (config.steps + waiting)
     order: dict[str, Any] = {"batch_size": config.batch_size, "start": start, "stop": start + waiting + config.steps}
@@ -124,7 +124,7 @@ def stream(data: Dataset, config: Config, workers: int, threads: int, turn: int)
 
 
 def step_rate(config: Config, data: Dataset) -> tuple[float, tuple[float, ...]]:
-    """Images a second that a training step takes, from arrays in memory; and the rounds."""
+    """Return images per second of the training step, from arrays in memory; and the rounds."""
     few = {name: array[: 4 * config.batch_size] for name, array in data.train.items()}
     small = data._replace(train=few, sizes={**data.sizes, "train": len(few["labels"])})
     run = RunConfig(named(config.model), DataConfig(data.name), batch_size=config.batch_size, parallel="jit")
@@ -133,14 +133,14 @@ def step_rate(config: Config, data: Dataset) -> tuple[float, tuple[float, ...]]:
 
 
 def measure(config: Config, data: Dataset) -> tuple[list[list[Any]], dict[str, list[float]]]:
-    """A row for each way of decoding, in rotating turns; and the single rates."""
+    """Return a row for each way of decoding, measured in rotating turns; and the single rates."""
     ways = {f"{count} threads" if count > 1 else "1 thread": (0, count) for count in config.threads}
     ways |= {f"{count} workers" if count > 1 else "1 worker": (count, 1) for count in config.workers}
     rates: dict[str, list[float]] = {name: [] for name in ways}
     peaks = dict.fromkeys(ways, 0)
     names = list(ways)
     with read_ahead(data.train, batch_size=config.batch_size, threads=1):
-        pass  # what importing grain takes is no part of the first turn
+        pass  # imports grain before the first turn
     for turn in range(config.rounds):
         for place in range(len(names)):
             name = names[(turn + place) % len(names)]
@@ -156,23 +156,20 @@ def measure(config: Config, data: Dataset) -> tuple[list[list[Any]], dict[str, l
 
 
 def timed_load(folder: Path) -> tuple[Dataset, float]:
-    """The set in a folder, opened for streaming, and the seconds that took."""
+    """Open a folder for streaming; return the data set and the seconds."""
     begun = time.perf_counter()
     data = load(DataConfig(str(folder), stream=True))
     return data, time.perf_counter() - begun
 
 
 def main(config: Config) -> None:
-    watch, before = Watch(), os.environ.get("JAXCNN_CACHE")
+    watch = Watch()
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder) / "set"
         make_folder(files, config.files)
-        os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that opening is seen
-        try:
-            _, first = timed_load(files)
-            data, again = timed_load(files)
-        finally:
-            os.environ.pop("JAXCNN_CACHE") if before is None else os.environ.update(JAXCNN_CACHE=before)
+        os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that opening is measured
+        _, first = timed_load(files)
+        data, again = timed_load(files)
         index = len(pickle.dumps(data.train["images"].examples))  # type: ignore[attr-defined]
         rows, rates = measure(config, data)
         taken, rounds = step_rate(config, data)
@@ -185,9 +182,8 @@ def main(config: Config) -> None:
         "rows": rows,
         "notes": [
             f"Opening the folder took {first:.1f} s, and {again:.1f} s once labels and statistics were known "
-            f"(its files are listed each time); its index takes {index / data.sizes['train']:.0f} bytes a file.",
-            "Memory: of this process and its workers beyond what was held before, shared pages counted once. "
-            "The files lie in the memory's cache of the disk.",
+            f"(its files are listed each time); its index takes {index / data.sizes['train']:.0f} bytes per file.",
+            "Memory: growth of this process and its workers, shared pages counted once; files are in the page cache.",
             "Decoding and the step share the cores here; on an accelerator's host they do not.",
         ],
         "environment": environment() | watch.read(),

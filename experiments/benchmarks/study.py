@@ -1,10 +1,10 @@
-"""The main job of this checkout against another's, in turns: the README's study, from its command to its report.
+"""The README's study, from its command to its report, in this checkout and in another, in turns.
 
-Question: how much sooner does a study answer than it did at another commit?
-Runtime: about 3 minutes and a half a round on two cores.
+Question: how much faster is a study than at another commit?
+Runtime: about three and a half minutes per round on two cores.
 Expected: docs/benchmarks.md. The grid of learning rates is not extended, so that both train the same number of runs.
-A checkout to compare with: `git worktree add ../before 207d0db`. Both run with the packages of this environment, each
-with a compilation cache of its own that is empty at the start.
+To create a checkout to compare with: `git worktree add ../before 207d0db`. Each runs its own script and package, with
+the other packages of this environment and a compilation cache of its own that is empty at the start.
 """
 
 import os
@@ -29,9 +29,9 @@ class Config:
     """Studies in turns.
 
     Args:
-        before: A checkout of the state to compare with; None: this one against itself.
-        rounds: Times that each is run.
-        flags: Of deep_vs_wide.py.
+        before: Checkout to compare with; None: this one.
+        rounds: Number of runs of each.
+        flags: Flags of deep_vs_wide.py.
         out: Folder for the JSON.
     """
 
@@ -76,13 +76,13 @@ def _study(folder: Path, flags: tuple[str, ...]) -> None:
     """Run the script of a checkout, with that checkout's own package."""
     script = folder / "experiments" / "deep_vs_wide.py"
     if not script.exists():
-        raise InputError(f"before={str(folder)!r}: it holds no experiments/deep_vs_wide.py; give a checkout of jaxcnn")
+        raise InputError(f"before={str(folder)!r}: has no experiments/deep_vs_wide.py; give a checkout of jaxcnn")
     with tempfile.TemporaryDirectory() as place:
         variables = plain() | {"JAXCNN_CACHE": f"{place}/cache", "PYTHONPATH": str(folder)}
         command = [sys.executable, str(script), *flags, "--out", f"{place}/out"]
         done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise InputError(f"{str(script)!r}: it failed ({done.stderr.strip()[-300:]}); run it by hand")
+        raise InputError(f"{str(script)!r}: failed ({done.stderr.strip()[-300:]}); run it by hand")
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""What a benchmark writes, and how it is shown: one JSON file a table.
+"""The record of a benchmark, one JSON file per table, and its Markdown.
 
     {"title": "Training steps",                  what was measured
      "columns": ["network", "step, ms"],         names, with units
      "rows": [["lenet5", 7.1]],                  text, numbers or null, as many as there are columns
      "notes": ["..."],                           sentences below the table
-     "environment": {...},                       processor, cores, platform, versions, and what `Watch` saw of others
-     "rounds": {...}}                            optional: every single measurement
+     "environment": {...},                       processor, cores, platform, versions, and the result of `Watch`
+     "rounds": {...}}                            optional: every measurement
 
-`docs/benchmarks/tables.py` shows every such file under docs/benchmarks/ in docs/benchmarks.md. Pure functions but for
-`write`; ratios say how many times as fast ours is: above 1 ours is faster.
+`docs/tables.py` writes the tables of docs/benchmarks/ and docs/reliability/ into their pages. A ratio above 1 says that
+ours is faster.
 """
 
 import os
@@ -25,7 +25,7 @@ Record = dict[str, Any]
 
 
 class Summary(NamedTuple):
-    """Several measurements of one thing: median, least and interquartile range."""
+    """Median, least and interquartile range of several measurements."""
 
     median: float
     least: float
@@ -33,24 +33,24 @@ class Summary(NamedTuple):
 
 
 def summarise(values: Sequence[float]) -> Summary:
-    """Median, least and interquartile range of at least one value."""
+    """Summarise at least one value."""
     low, middle, high = np.quantile(values, (0.25, 0.5, 0.75))
     return Summary(float(middle), float(min(values)), float(high - low))
 
 
 def ratio(theirs: float | None, ours: float | None) -> float | None:
-    """How many times as fast ours is, by two times; None where one is not known."""
+    """Return how many times as fast ours is; None where a time is unknown."""
     return None if theirs is None or ours is None else theirs / ours
 
 
 class Watch:
-    """Who else computes: begun before the first rival starts, read after the last has ended."""
+    """Load of the machine by other processes, from creation to `read`."""
 
     def __init__(self):
         self.begun, self.cpu, self.load = time.perf_counter(), _cpu_seconds(), _load()
 
     def read(self) -> dict[str, Any]:
-        """Load averages, and the share of the cores that processes other than ours and our children took."""
+        """Return load averages, and the share of the cores used by processes that are not ours or our children."""
         wall, seen = (time.perf_counter() - self.begun) * (os.cpu_count() or 1), {"load": [self.load, _load()]}
         if self.cpu is None:
             return seen
@@ -63,7 +63,7 @@ def _load() -> float | None:
 
 
 def _cpu_seconds() -> tuple[float, float] | None:
-    """CPU seconds of the whole machine, and of this process and its children that ended; None where unknown."""
+    """Return CPU seconds of the machine, and of this process and its finished children; None where unknown."""
     try:
         fields = [int(field) for field in Path("/proc/stat").read_text().split("\n")[0].split()[1:]]
     except (OSError, ValueError):
@@ -75,7 +75,7 @@ def _cpu_seconds() -> tuple[float, float] | None:
 
 
 def cell(value: Any) -> str:
-    """A value as a table shows it: three significant digits, thousands with commas."""
+    """Format a value: three significant digits, thousands with commas."""
     if value is None:
         return "–"
     if isinstance(value, int) and not isinstance(value, bool):
@@ -86,7 +86,7 @@ def cell(value: Any) -> str:
 
 
 def markdown(record: Mapping[str, Any]) -> str:
-    """A record as a Markdown table, its notes and where it was measured."""
+    """Return a record as a Markdown table with its notes and where it was measured."""
     numeric = [
         all(isinstance(row[i], int | float | None) for row in record["rows"]) for i in range(len(record["columns"]))
     ]
@@ -97,7 +97,7 @@ def markdown(record: Mapping[str, Any]) -> str:
 
 
 def place(environment: Mapping[str, Any]) -> str:
-    """Where and with what, in one sentence."""
+    """Return a sentence on the machine and the versions."""
     accelerators = environment.get("devices", []) if environment.get("platform") != "cpu" else []
     where = [environment.get("processor", "an unknown processor"), f"{environment.get('cores', '?')} cores"]
     where += [f"{accelerators.count(kind)} × {kind}" for kind in dict.fromkeys(accelerators)]

@@ -1,4 +1,4 @@
-"""A training step of ours against PyTorch, flax.linen, flax.nnx and Keras: same networks, recipe and batch, in turns.
+"""A training step of ours against PyTorch, flax.linen, flax.nnx and Keras: equal networks, recipe and batch, in turns.
 
 Question: how long does one step take, and how many times as fast is ours?
 Runtime: about 6 minutes on two cores, most of it WRN-16-4 and compiling; `--networks lenet5 resnet20` takes half.
@@ -29,12 +29,12 @@ class Config:
 
     Args:
         networks: lenet5 (28x28x1), resnet20 and wrn_16_4 (32x32x3).
-        rivals: Who takes part beside ours; torch_graphs on CUDA only.
-        batch_size: Images a step, on the device throughout.
+        rivals: Rivals of ours; torch_graphs on CUDA only.
+        batch_size: Images per step, on the device throughout.
         dtype: bfloat16: activations (autocast in PyTorch); parameters stay float32. For accelerators.
-        rounds: Times that every rival is measured.
-        seconds: Length of one turn, about.
-        python: Interpreter for the PyTorch rivals, where it is not this one.
+        rounds: Number of measurements of each rival.
+        seconds: Approximate length of one turn.
+        python: Interpreter for the PyTorch rivals.
         out: Folder for the JSON.
     """
 
@@ -52,7 +52,7 @@ SMOKE = Config(("lenet5",), batch_size=8, rounds=2, seconds=0.02)
 
 
 def begin(network: str, config: Config) -> tuple[dict[str, Rival], list[str]]:
-    """Rivals that are ready, and a sentence on each that is not; ours comes first and must be."""
+    """Start the rivals; return those that are ready, ours first, and a sentence on each of the others."""
     ready: dict[str, Rival] = {}
     absent = []
     for name in ("ours", *config.rivals):
@@ -68,7 +68,7 @@ def begin(network: str, config: Config) -> tuple[dict[str, Rival], list[str]]:
 
 
 def check(network: str, ready: dict[str, Rival]) -> None:
-    """Refuse to compare unlike things: other networks, or one that does not learn."""
+    """Refuse networks of different size, and one that does not start at the loss of chance."""
     ours = ready["ours"].hello["parameters"]
     for name, rival in ready.items():
         hello = rival.hello
@@ -77,11 +77,13 @@ def check(network: str, ready: dict[str, Rival]) -> None:
                 f"{name}: its {network} has {hello['parameters']:,} parameters, ours {ours:,}; make it equal"
             )
         if not abs(hello["first_loss"] - math.log(10)) < 1.5:
-            raise InputError(f"{name}: its first loss is {hello['first_loss']:.2f}, not about ln 10; look at its start")
+            raise InputError(
+                f"{name}: its first loss is {hello['first_loss']:.2f}, not about ln 10; check its initialisation"
+            )
 
 
 def measure(network: str, config: Config) -> tuple[list[list[Any]], dict[str, list[float]], list[str], dict[str, Any]]:
-    """Rows of one network, its rounds, notes and environment."""
+    """Return rows, rounds, notes and environment of one network."""
     ready, notes = begin(network, config)
     try:
         check(network, ready)

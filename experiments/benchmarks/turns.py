@@ -1,4 +1,4 @@
-"""Rivals in turns: a round times each of them once, in rotating order, so that drift of the machine meets all alike.
+"""Time rivals in turns: each once per round, in rotating order, so that drift of the machine affects all alike.
 
 A rival of another framework lives in a process of its own, with its own threads and flags, loaded and warmed up before
 the first round. While others compute it waits for its next line of input, so only one computes at a time.
@@ -16,26 +16,26 @@ from typing import Any
 
 from jaxcnn.errors import InputError
 
-# One turn: a number of steps -> seconds a step.
+# One turn: number of steps -> seconds per step.
 Turn = Callable[[int], float]
 RIVALS = Path(__file__).parent / "rivals"
-# Every rival compiles anew, so that the times to the first step compare.
+# No rival uses cached programs, so that the times to the first step are comparable.
 COLD = {"JAX_ENABLE_COMPILATION_CACHE": "false", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
-# Threads of the rival before may still spin for some milliseconds.
+# Threads of the previous rival may spin for some milliseconds.
 PAUSE_SECONDS, MOST_STEPS = 0.02, 5000
 
 
 def alternate(turns: Mapping[str, Turn], *, rounds: int, seconds: float) -> dict[str, list[float]]:
-    """Seconds a step of each rival in each round.
+    """Return the seconds per step of each rival in each round.
 
     Args:
         turns: Name -> turn, each warmed up.
-        rounds: Times that every rival is measured.
-        seconds: How long a turn takes, about; at least one step.
+        rounds: Number of measurements of each rival.
+        seconds: Approximate length of a turn, which has at least one step.
     """
     names = list(turns)
     counts = {name: min(MOST_STEPS, max(1, round(seconds / max(turn(1), 1e-9)))) for name, turn in turns.items()}
-    # A single step is a poor clock where it is short: correct the count by one whole turn.
+    # One short step is timed poorly: correct the count by a whole turn.
     counts = {name: min(MOST_STEPS, max(1, round(seconds / turns[name](n)))) if n > 1 else 1
               for name, n in counts.items()}  # fmt: skip
     times: dict[str, list[float]] = {name: [] for name in names}
@@ -52,7 +52,7 @@ class Missing(Exception):
 
 
 class Rival:
-    """A rival in its own process: started, warmed up, and told by a line of input how many steps to run.
+    """A rival in a process of its own, warmed up; a line of input says how many steps to run.
 
     Args:
         name: As `rivals/worker.py` knows it.
@@ -77,14 +77,14 @@ class Rival:
             raise
 
     def turn(self, steps: int) -> float:
-        """Run some steps; seconds a step, by the rival's own clock."""
+        """Run some steps; return seconds per step by the rival's own clock."""
         assert self.process.stdin is not None
         self.process.stdin.write(f"{steps}\n")
         self.process.stdin.flush()
         return self._answer()["seconds"] / steps
 
     def close(self) -> None:
-        """Let it end."""
+        """End the process."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         self.process.stdin.close()
@@ -97,7 +97,7 @@ class Rival:
         line = self.process.stdout.readline()
         if not line:
             self.errors.seek(0)
-            last = (self.errors.read().strip().splitlines() or ["without a word"])[-1]
+            last = (self.errors.read().strip().splitlines() or ["no message"])[-1]
             raise Missing(f"{self.name} is left out: it ended ({last[:300]})")
         answer = json.loads(line)
         if "missing" in answer:
@@ -106,7 +106,7 @@ class Rival:
 
 
 def plain() -> dict[str, str]:
-    """The environment without XLA flags, caches, promotion and memory rules: every rival has its framework's defaults.
+    """Return the environment without XLA flags, caches, promotion and memory rules: all frameworks at their defaults.
 
     On an accelerator the processes share its memory: none may take it all in advance.
     """
@@ -116,7 +116,7 @@ def plain() -> dict[str, str]:
 
 
 def ask(script: str, request: Mapping[str, Any], *, python: str = sys.executable, **variables: str) -> dict[str, Any]:
-    """Run `rivals/SCRIPT` once on a request; its answer.
+    """Run `rivals/SCRIPT` once on a request and return its answer.
 
     Raises:
         Missing: Its framework is not installed.
@@ -125,7 +125,7 @@ def ask(script: str, request: Mapping[str, Any], *, python: str = sys.executable
     command = [python, str(RIVALS / script), json.dumps(request)]
     done = subprocess.run(command, capture_output=True, text=True, env=plain() | variables)
     if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["without a word"])[-1]
+        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         if "ModuleNotFoundError" in last:
             package = last.split("'")[1] if "'" in last else "a package"
             raise Missing(f'{package} is not installed; pip install -e ".[benchmarks]" installs the rivals')

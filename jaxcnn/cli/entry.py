@@ -1,18 +1,14 @@
-"""Dispatch without importing what is not asked for: help answers before JAX could be imported."""
+"""Dispatch to commands, and turn errors and signals into one sentence and an exit code; help imports no JAX."""
 
 import atexit
 import gc
 import io
 import os
-import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from importlib import import_module
-from types import FrameType
-from typing import Any, NoReturn, TypeVar
+from typing import NoReturn, TypeVar
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.backend import (
@@ -24,50 +20,48 @@ from jaxcnn.runtime.backend import (
     keep_memory,
 )
 from jaxcnn.runtime.files import cache_dir
+from jaxcnn.runtime.signals import interruptible
 
 Config = TypeVar("Config")
 
 BAD_INPUT, DIVERGED, RESUMABLE, INTERRUPTED = 2, 3, 75, 130
-"""Exit codes besides 0. RESUMABLE is EX_TEMPFAIL of sysexits.h: stopped by a signal, saved, to be started again."""
+"""Exit codes besides 0. RESUMABLE (EX_TEMPFAIL of sysexits.h): stopped by a signal; the same command resumes."""
+RESUME = "run the same command again to resume"
 
-AGAIN_SECONDS = 0.05  # after which a signal is sent again that Python could not pass on
-
-# command -> (module that holds the function of that name, one line of help)
 COMMANDS = {
-    "train": ("training", "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5"),
-    "evaluate": ("training", "measure a run again: jaxcnn evaluate RUN"),
-    "predict": ("training", "classify image files: jaxcnn predict RUN IMAGE..."),
-    "study": (
-        "studying",
-        "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
-    ),
-    "report": ("studying", "rebuild a study's report without training: jaxcnn report DIR"),
-    "models": ("listing", "list models, or one model's layers, parameters and MACs: jaxcnn models resnet20"),
-    "data": ("listing", "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]"),
-    "doctor": ("listing", "versions, devices, caches, and files that shadow a package"),
+    "train": "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5",
+    "evaluate": "measure a run again: jaxcnn evaluate RUN",
+    "predict": "classify image files: jaxcnn predict RUN IMAGE...",
+    "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
+    "report": "rebuild a study's report without training: jaxcnn report DIR",
+    "models": "list models, or show a model's layers or a family's options: jaxcnn models [resnet20 | resnet]",
+    "data": "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]",
+    "doctor": "versions, devices, caches, and files that shadow a package",
 }
+"""Help of each command; the command is the function of the same name in the module of the same name."""
+WITH_WORDS = ("train", "study", "data")
+"""Commands that get their arguments as they are; the parameters of the others are their flags."""
 
 
 def usage() -> str:
-    """The top page of help."""
-    lines = [f"  {name:<9} {text}" for name, (_, text) in COMMANDS.items()]
-    return "\n".join(
-        [
-            "usage: jaxcnn COMMAND [OPTIONS]",
-            "",
-            "At one budget, should a CNN be deeper or wider?",
-            "",
-            "commands:",
-            *lines,
-            "",
-            "jaxcnn COMMAND --help shows a command's options.",
-        ]
+    """Return the top-level help page."""
+    lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
+    return (
+        "usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\n"
+        f"commands:\n{lines}\n\njaxcnn COMMAND --help shows a command's options."
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command and exit with 0, or with one of the codes above and one sentence on stderr."""
-    typed, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
+    """Run one command.
+
+    Args:
+        arguments: The command and its flags. Default: those of the process.
+
+    Raises:
+        SystemExit: Bad input (code 2), a diverged run (3) or a signal (75, 130), with one sentence on stderr.
+    """
+    own_process, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         sys.exit(0)
@@ -82,150 +76,122 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         near = get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
-        _refuse(InputError(f"command {name!r}: unknown; {hint}"))
-    if typed and name == "train" and any(word.startswith("--hosts") for word in rest):
-        from jaxcnn.runtime.supervise import supervise
+        _refuse(f"command {name!r}: unknown; {hint}")
+    if own_process and name == "train" and any(word.startswith("--hosts") for word in rest):
+        from jaxcnn.runtime.processes import supervise
 
         supervise(RESUMABLE)
-    goes_on = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
-    guarded(lambda: getattr(import_module(f"jaxcnn.cli.{COMMANDS[name][0]}"), name)(rest), goes_on=goes_on)
+    resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
+    guarded(lambda: _call(name, rest), resumable=resumable)
+
+
+def _call(name: str, arguments: Sequence[str]) -> None:
+    command = getattr(import_module(f"jaxcnn.cli.{name}"), name)
+    if name in WITH_WORDS:
+        command(arguments)
+    else:
+        import tyro
+
+        tyro.cli(command, args=arguments, prog=f"jaxcnn {name}")
 
 
 def launch(
     main: Callable[[Config], object], config: type[Config], smoke: Config, *, onednn: bool | None = None
 ) -> None:
-    """Entry of an experiment script: flags -> config -> main, with the command line's handling of errors.
+    """Run an experiment script: read its flags into its config and call its main function.
+
+    Errors and signals are handled as by the command line.
 
     Args:
-        main: Takes the config.
-        config: A frozen dataclass; its fields are the flags.
-        smoke: What `--smoke` starts from instead of the defaults: the same path through the code, in seconds.
-        onednn: False: keep compiled programs in the cache rather than hand convolutions to oneDNN, which is the better
-            choice for many runs of small networks; None: as `jaxcnn.runtime.backend` chooses.
+        main: Function of the config.
+        config: Frozen dataclass whose fields are the flags.
+        smoke: Config that `--smoke` starts from instead of the defaults: the same code in seconds.
+        onednn: False keeps compiled programs in the cache instead of handing convolutions to oneDNN, which is faster
+            for many runs of small networks. Default: chosen by `jaxcnn.runtime.backend`.
     """
-    import tyro
-
     flags = [flag for flag in sys.argv[1:] if flag != "--smoke"]
     default = smoke if len(flags) < len(sys.argv) - 1 else config()
-    guarded(lambda: main(tyro.cli(config, args=flags, default=default)), onednn=onednn, goes_on=True)
+
+    def call() -> None:
+        from jaxcnn.cli.flags import parse
+
+        main(parse(default, flags))
+
+    guarded(call, onednn=onednn, resumable=True)
 
 
-def guarded(call: Callable[[], object], *, onednn: bool | None = None, goes_on: bool = False) -> None:
-    """Run a command: bad input becomes one sentence and exit code 2, a signal one sentence and RESUMABLE.
+def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable: bool = False) -> None:
+    """Call a function; bad input ends the process with one sentence and code 2, a signal with code 75 or 130.
 
     Args:
-        call: The command.
+        call: The function.
         onednn: As for `launch`.
-        goes_on: The same command goes on from what is there, whenever it was stopped; else a signal that comes before
-            anything is saved gives INTERRUPTED.
+        resumable: Whether the same command resumes whenever it was stopped (code 75); otherwise only where the
+            interrupt says so.
     """
-    with _stoppable() as came:
+    with interruptible() as received:
         try:
-            if isinstance(sys.stdout, io.TextIOWrapper):  # names of files may hold what its encoding has not
+            if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold characters that it cannot encode
                 sys.stdout.reconfigure(errors="backslashreplace")
             prepare_backend(onednn)
             call()
         except KeyboardInterrupt as interrupt:
-            _interrupted(interrupt, goes_on)
+            _interrupted(interrupt, resumable)
         except Exception as error:
-            if came:  # An import that a signal interrupts may raise anything.
-                _interrupted(KeyboardInterrupt(), goes_on)
-            _judge(error)
-
-
-@contextmanager
-def _stoppable() -> Iterator[list[int]]:
-    """SIGTERM stops like Ctrl-C, wherever it comes; those that have come are in the list.
-
-    A signal that this process was started to ignore stays ignored.
-    """
-    came: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield came
-        return
-
-    def handle(number: int, frame: FrameType | None) -> None:
-        came.append(number)
-        raise KeyboardInterrupt
-
-    def dropped(unraisable: Any) -> None:
-        # Where a destructor or a callback of the garbage collector was at work, Python drops what the handler raises.
-        if not (came and issubclass(unraisable.exc_type, KeyboardInterrupt)):
-            hook(unraisable)
-            return
-        again = threading.Timer(AGAIN_SECONDS, os.kill, (os.getpid(), came[-1]))
-        again.daemon = True
-        again.start()
-
-    hook, sys.unraisablehook = sys.unraisablehook, dropped
-    heard = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is not signal.SIG_IGN]
-    previous = {number: signal.signal(number, handle) for number in heard}
-    try:
-        yield came
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-        sys.unraisablehook = hook
-
-
-def _interrupted(interrupt: KeyboardInterrupt, goes_on: bool) -> NoReturn:
-    print(str(interrupt) or "interrupted; the same command goes on from what is there", file=sys.stderr)
-    sys.exit(RESUMABLE if goes_on or getattr(interrupt, "resumable", False) else INTERRUPTED)
-
-
-def _judge(error: Exception) -> NoReturn:
-    """End with what an error means for whoever typed the command; one that means nothing to them is raised."""
-    try:
-        raise error
-    except InputError as error:
-        _refuse(error)
-    except BrokenPipeError:
-        # The reader (head, less) has gone: nothing is wrong, and nothing more can be printed.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except OSError as error:
-        if error.filename is None:
-            raise
-        remedy = "check the path, its permissions and the free space; the same command goes on from what is there"
-        _refuse(InputError(f"{str(error.filename)!r}: {error.strerror}; {remedy}"))
-    except MemoryError:
-        _refuse(InputError("memory: there is not enough of it for this; choose a smaller batch_size, width or size"))
-    except Exception:
-        if not _host_lost(error):
-            raise
-        print(f"jaxcnn: {error}", file=sys.stderr, flush=True)
-        # JAX's own end would wait for the host that is gone.
-        os._exit(RESUMABLE)
+            if received:  # An import that a signal interrupts may raise anything.
+                _interrupted(KeyboardInterrupt(), resumable)
+            _explain(error)
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
-    """Settings of our entry points, never of a bare import, never over the user's own: see `jaxcnn.runtime.backend`."""
-    late = backend_options() if onednn is not False else ()
-    if late and backend_started():
-        sentence = (
-            f"{' '.join(late)}: JAX had computed something before `launch`, so this run goes without; see {SWITCH}"
-        )
-        warnings.warn(sentence, stacklevel=3)
-    elif late:
+    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not.
+
+    Args:
+        onednn: As for `launch`.
+    """
+    options = backend_options() if onednn is not False else ()
+    if options and backend_started():
+        message = f"{' '.join(options)}: not set, because JAX had computed something before `launch`; see {SWITCH}"
+        warnings.warn(message, stacklevel=3)
+    elif options:
         apply_backend_options()
     apply_cache(cache_dir() / "xla")
     keep_memory()
-    # Importing and tracing make many objects and little garbage: a tenth of the time.
+    # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.
     gc.set_threshold(50_000, 20, 100)
-    # Nor is there anything to be gained by looking through a million objects before the process ends.
+    # Exit skips the last collection, which would visit a million objects.
     atexit.unregister(gc.freeze)
     atexit.register(gc.freeze)
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 
-def _host_lost(error: Exception) -> bool:
+def _interrupted(interrupt: KeyboardInterrupt, resumable: bool) -> NoReturn:
+    print(str(interrupt) or f"interrupted{f'; {RESUME}' if resumable else ''}", file=sys.stderr)
+    sys.exit(RESUMABLE if resumable or getattr(interrupt, "resumable", False) else INTERRUPTED)
+
+
+def _explain(error: Exception) -> NoReturn:
+    """End the process as an error deserves; raise one that the user cannot act on."""
+    if isinstance(error, InputError):
+        _refuse(str(error))
+    if isinstance(error, BrokenPipeError):  # The reader, such as head or less, has closed the pipe: not an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    if isinstance(error, OSError) and error.filename is not None:
+        remedy = f"check the path, its permissions and the free space, then {RESUME}"
+        _refuse(f"{str(error.filename)!r}: {error.strerror}; {remedy}")
+    if isinstance(error, MemoryError):
+        _refuse("memory: there is not enough; choose a smaller batch_size, width or size")
     hosts = sys.modules.get("jaxcnn.train.parallel.hosts")
-    return hosts is not None and isinstance(error, hosts.HostLost)
+    if hosts is not None and isinstance(error, hosts.HostLost):
+        print(f"jaxcnn: {error}", file=sys.stderr, flush=True)
+        os._exit(RESUMABLE)  # A normal exit would wait in JAX for the host that has died.
+    raise error
 
 
-def _refuse(error: InputError) -> NoReturn:
-    # Names of files may hold control characters, which no terminal should obey.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(error))
+def _refuse(text: str) -> NoReturn:
+    # File names may hold control characters, which would act on the terminal.
+    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
     print(f"jaxcnn: {text}", file=sys.stderr)
     sys.exit(BAD_INPUT)

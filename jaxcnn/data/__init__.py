@@ -1,24 +1,24 @@
-"""Images: where they come from (sources, stream), how they are batched (pipeline) and varied (augment)."""
+"""Data: sources of images, splits, batches, augmentation, streaming and checks."""
 
 from jaxcnn.data.augment import AUGMENTATIONS, MIXES, make_augment, make_mix
 from jaxcnn.data.batches import batch_indices, batches, epoch_order, normalize, steps_per_epoch, take
-from jaxcnn.data.check.findings import Found, Inspection
+from jaxcnn.data.check.findings import Finding, Inspection
 from jaxcnn.data.check.inspection import inspect
 from jaxcnn.data.dataset import BadImage, Dataset, Split
 from jaxcnn.data.decode import decode_image
 from jaxcnn.data.loading import info, load
 from jaxcnn.data.prepare import prepare
-from jaxcnn.data.sources.catalog import Known, names
+from jaxcnn.data.sources.catalog import CatalogEntry, names
 from jaxcnn.data.stream import StreamedImages, is_streamed, read_ahead, resident_bytes_bound
 
 __all__ = [
     "AUGMENTATIONS",
     "MIXES",
     "BadImage",
+    "CatalogEntry",
     "Dataset",
-    "Found",
+    "Finding",
     "Inspection",
-    "Known",
     "Split",
     "StreamedImages",
     "batch_indices",

@@ -1,12 +1,7 @@
-"""Batches as pure functions of (seed, step): nothing to save, nothing to restore.
-
-The order of an epoch is a function of (seed, epoch), a batch one of (seed, step). So a run that stopped after any step
-goes on with exactly the batches that it would have seen.
-"""
-
-from __future__ import annotations
+"""Batches as pure functions of (seed, step): a run resumes after any step without saved state."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 import jax
 import jax.numpy as jnp
@@ -15,23 +10,27 @@ import numpy as np
 from jaxcnn.data.dataset import Split
 from jaxcnn.errors import InputError
 
+CACHED_ORDERS = 3
+"""Epochs whose order a process caches: the current, the next, and the validation split's."""
+
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Number of batches that hold `n` examples; the last one may be padded."""
+    """Return the number of batches for `n` examples; the last one may be padded."""
     if n < 1:
-        raise InputError(f"n={n} examples make no batch; give at least one")
+        raise InputError(f"n={n}: must be at least 1 example")
     if batch_size < 1:
-        raise InputError(f"batch_size={batch_size} must be at least 1; choose a positive number")
+        raise InputError(f"batch_size={batch_size}: must be at least 1")
     return -(-n // batch_size)
 
 
+@lru_cache(maxsize=CACHED_ORDERS)
 def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """The order of the examples in one epoch: int32 (n,), a permutation that is a function of (seed, epoch)."""
-    if not shuffle:
-        return np.arange(n, dtype=np.int32)
+    """Return the order of the examples in an epoch: a read-only permutation int32 (n,), a function of (seed, epoch)."""
     # Philox, not the default generator: a counter-based stream that NumPy promises to keep as it is.
-    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
-    return np.random.Generator(bits).permutation(n).astype(np.int32)
+    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    order = (generator.permutation(n) if shuffle else np.arange(n)).astype(np.int32)
+    order.flags.writeable = False
+    return order
 
 
 def batch_indices(
@@ -44,16 +43,16 @@ def batch_indices(
     shard: tuple[int, int] = (0, 1),
     order: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Which examples the batch of a step holds.
+    """Return the indices of the examples in the batch of a step.
 
     Args:
         n: Number of examples.
-        batch_size: Examples a step, over all hosts together.
-        seed: Of the order.
+        batch_size: Examples per step, over all hosts together.
+        seed: Seed of the order.
         step: Counted from 0 over all epochs; the epoch is step // steps_per_epoch(n, batch_size).
         shuffle: False keeps the stored order (evaluation).
         shard: (index, count): this host's contiguous part of each batch; together the parts are the batch.
-        order: The epoch's order where the caller has it at hand; else it is computed.
+        order: Order of the examples in the epoch, int (n,); None: `epoch_order`.
 
     Returns:
         The indices, int32 (B,), the last batch of an epoch padded with index 0; and the mask, float32 (B,), 1 for an
@@ -65,10 +64,11 @@ def batch_indices(
     >>> batch_indices(5, 3, seed=0, step=1, shuffle=False)
     (array([3, 4, 0], dtype=int32), array([1., 1., 0.], dtype=float32))
     """
-    steps = steps_per_epoch(n, batch_size)
-    index, count = _checked(shard, batch_size)
+    steps, (index, count) = steps_per_epoch(n, batch_size), shard
+    if not 0 <= index < count <= batch_size:
+        raise InputError(f"shard={shard}: must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
     if step < 0 or seed < 0:
-        raise InputError(f"seed={seed} and step={step} must not be negative; count from 0")
+        raise InputError(f"seed={seed} and step={step}: must not be negative")
     epoch, batch = divmod(step, steps)
     if order is None:
         order = epoch_order(n, seed, epoch, shuffle)
@@ -77,12 +77,6 @@ def batch_indices(
     indices, mask = np.zeros(last - first, np.int32), np.zeros(last - first, np.float32)
     indices[: len(chosen)], mask[: len(chosen)] = chosen, 1
     return indices, mask
-
-
-def _checked(shard: tuple[int, int], batch_size: int) -> tuple[int, int]:
-    if not 0 <= shard[0] < shard[1] <= batch_size:
-        raise InputError(f"shard={shard} must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
-    return shard
 
 
 def take(split: Split, indices: np.ndarray) -> Split:
@@ -100,16 +94,13 @@ def batches(
     shuffle: bool = True,
     shard: tuple[int, int] = (0, 1),
 ) -> Iterator[Split]:
-    """The batches of steps start .. stop - 1, the order computed once an epoch.
+    """Yield the batches of steps start .. stop - 1.
 
     Args:
-        split: Arrays with one leading length.
-        batch_size: Examples a step, over all hosts together.
-        seed: Of the order.
-        start: First step; not 0 where a run goes on.
-        stop: Step after the last; None: the end of the epoch in which `start` lies.
-        shuffle: False keeps the stored order (evaluation).
-        shard: (index, count): this host's part of each batch.
+        split: Arrays that share their first dimension.
+        batch_size: As in `batch_indices`, like `seed`, `shuffle` and `shard`.
+        start: First step; not 0 if a run resumes.
+        stop: Step after the last; None: the end of the epoch of `start`.
 
     Yields:
         The split's arrays at the batch's examples, and "mask" float32 (B,).
@@ -117,17 +108,13 @@ def batches(
     n = len(split["labels"] if "labels" in split else next(iter(split.values())))
     steps = steps_per_epoch(n, batch_size)
     stop = (start // steps + 1) * steps if stop is None else stop
-    epoch, order = -1, np.zeros(0, np.int32)
     for step in range(start, stop):
-        if step // steps != epoch:
-            epoch = step // steps
-            order = epoch_order(n, seed, epoch, shuffle)
-        indices, mask = batch_indices(n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard, order=order)
+        indices, mask = batch_indices(n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard)
         yield {**take(split, indices), "mask": mask}
 
 
 def normalize(images: jax.Array | np.ndarray, mean: jax.Array | np.ndarray, std: jax.Array | np.ndarray) -> jax.Array:
-    """Scale pixels to [0, 1] and standardise each channel, on the device.
+    """Scale pixels to [0, 1] and standardise each channel, on the device: (images / 255 - mean) / std.
 
     Args:
         images: (N, H, W, C), uint8 or float, pixel values 0 .. 255.
@@ -135,7 +122,7 @@ def normalize(images: jax.Array | np.ndarray, mean: jax.Array | np.ndarray, std:
         std: float32 (C,), likewise.
 
     Returns:
-        float32 (N, H, W, C): (images / 255 - mean) / std.
+        float32 (N, H, W, C).
     """
     shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
     mean = jnp.asarray(mean, jnp.float32).reshape(shape)

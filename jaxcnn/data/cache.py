@@ -1,11 +1,9 @@
-"""Decoded images as memory-mapped .npy files, so that a data set is decoded once.
+"""Cache of decoded images as memory-mapped .npy files, so that a data set is decoded once.
 
-An entry is a folder named after a hash of the source's identity. It is written under another name and renamed, so that
-an interrupted run leaves nothing that looks like an entry; one that was damaged later is noticed and written anew.
-What else is costly to learn of a source (labels, statistics) lies beside them, in small files.
+An entry is a folder named after a hash of the source's identity. It is written under a temporary name and renamed, so
+an interrupted run leaves no partial entry; an entry that was damaged later is detected and rebuilt. Small arrays that
+are slow to compute (labels, statistics) are cached beside them.
 """
-
-from __future__ import annotations
 
 import hashlib
 import json
@@ -14,128 +12,101 @@ import shutil
 import uuid
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, NamedTuple
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.sources.opening import shown
+from jaxcnn.data.problems import bad_image, no_images, printable, sizes_differ
+from jaxcnn.data.progress import progress_bar
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import cache_dir, in_one_move
+from jaxcnn.runtime.files import atomic_write, cache_dir
 
 FORMAT = 2
-"""Raise it when decoding changes, so that entries of older versions are not read."""
+"""Version of the entries. Increase it when decoding changes: entries of older versions are then ignored."""
 
 DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile)
-"""What an .npz file raises that is missing or damaged: it knows its checksums."""
+"""Errors of reading a missing or damaged .npz file, which has checksums."""
 
 CHECKED_ROWS = 2048
-"""Images of an entry that its checksum covers, evenly spread: all of a small set, a sample of a large one."""
-
-
-class Decoded(NamedTuple):
-    """A split's arrays, mapped from disk, and the files that were skipped with reasons."""
-
-    split: Split
-    skipped: tuple[str, ...]
+"""Images that an entry's checksum covers, evenly spread: all of a small set, a sample of a large one."""
 
 
 def entry_path(source: Source, split: str, on_bad: str = "refuse") -> Path:
-    """Where the decoded arrays of one split of a source lie, or will."""
-    return _place(source.name, split, [FORMAT, split, on_bad, source.identity])
+    """Return the folder of the decoded arrays of one split."""
+    return _path(source.name, split, [FORMAT, split, on_bad, source.identity])
 
 
-def remembered(name: str, what: str, key: object, make: Callable[[], np.ndarray]) -> np.ndarray:
-    """A small array that is a function of `key`, from the cache or made now.
+def load_or_compute(name: str, what: str, key: object, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """Return a small array that is a function of `key`, from the cache or computed now.
 
-    A cache that cannot be written costs the time to make it again, no more.
-
-    Args:
-        name: The data set, as the user wrote it.
-        what: What the array says of it, one word.
-        key: JSON-able; equal keys, equal arrays.
-        make: Makes it.
+    If the cache cannot be written, the array is computed again the next time. `key` consists of plain JSON values;
+    `what` names the array of the data set `name`.
     """
-    path = _place(name, what, [FORMAT, what, key]).with_suffix(".npz")
-    with suppress(*DAMAGE), path.open("rb") as file, np.load(file, allow_pickle=False) as held:
-        return held["array"]
-    array = make()
+    path = _path(name, what, [FORMAT, what, key]).with_suffix(".npz")
+    with suppress(*DAMAGE), path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+        return stored["array"]
+    array = compute()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with in_one_move(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez(file, array=array)
     return array
 
 
-def _place(name: str, what: str, key: object) -> Path:
+def _path(name: str, what: str, key: object) -> Path:
     digest = hashlib.sha256(json.dumps(key, sort_keys=True, default=str).encode()).hexdigest()[:20]
     slug = re.sub(r"[^A-Za-z0-9]+", "_", Path(name).name)[:40].strip("_") or "set"
     return cache_dir() / "data" / f"{slug}-{what}-{digest}"
 
 
-def decoded(source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False) -> Decoded:
-    """The arrays of one split, from the cache or decoded now and cached.
+def load_or_decode(
+    source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False
+) -> tuple[Split, tuple[str, ...]]:
+    """Return the arrays of one split, memory-mapped from the cache, decoding them first if necessary.
 
-    Args:
-        source: The data set.
-        split: A key of `source.pools`.
-        on_bad: refuse or skip: what an image that cannot be decoded does.
-        progress: Show a progress bar on standard error while decoding.
+    Returns:
+        The split, and the files that were skipped (if on_bad is "skip") with reasons.
 
     Raises:
         InputError: An image cannot be decoded (refuse), images differ in size, or the cache cannot be written.
     """
     path = entry_path(source, split, on_bad)
-    if (found := _read(path)) is not None:
-        return found
+    if (entry := _read(path)) is not None:
+        return entry
+    temporary, damaged = (path.parent / f".{path.name}-{uuid.uuid4().hex}" for _ in range(2))  # caches may be shared
     try:
-        temporary = path.parent / f".{path.name}-{uuid.uuid4().hex}"  # not mkdtemp: caches may be shared
         temporary.mkdir(parents=True)
-    except OSError as error:
-        raise InputError(
-            f"the cache folder {str(path.parent)!r} cannot be written ({error.strerror}); "
-            f"set JAXCNN_CACHE to a folder that can"
-        ) from None
-    try:
         _write(temporary, source, split, on_bad, progress)
-        _install(temporary, path)
+        if path.exists() and _read(path) is None:
+            path.rename(damaged)
+        with suppress(OSError):  # another process may have been faster: its entry stays
+            temporary.rename(path)
     except OSError as error:
         raise InputError(
-            f"writing the cache entry {str(path)!r} failed ({error}); free some space there or set JAXCNN_CACHE"
+            f"the cache folder {str(path.parent)!r} cannot be written ({error}); free some space there, or set "
+            f"JAXCNN_CACHE to another folder"
         ) from None
     finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    found = _read(path)
-    if found is None:
+        for folder in (temporary, damaged):
+            shutil.rmtree(folder, ignore_errors=True)
+    if (entry := _read(path)) is None:
         raise InputError(f"the cache entry {str(path)!r} cannot be read back; check that disk or set JAXCNN_CACHE")
-    return found
+    return entry
 
 
-def _install(temporary: Path, path: Path) -> None:
-    """Put a finished entry in its place; whoever comes second keeps what the first one wrote."""
-    if path.exists() and _read(path) is None:
-        discarded = path.parent / f".{path.name}-{uuid.uuid4().hex}"
-        path.rename(discarded)
-        shutil.rmtree(discarded, ignore_errors=True)
-    try:
-        temporary.rename(path)
-    except OSError:
-        if _read(path) is None:
-            raise
-
-
-def _read(path: Path) -> Decoded | None:
-    """The entry, or None where it is missing or damaged."""
+def _read(path: Path) -> tuple[Split, tuple[str, ...]] | None:
+    """Return an entry, or None if it is missing or damaged."""
     try:
         meta = json.loads((path / "meta.json").read_text())
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
         labels = np.load(path / "labels.npy", allow_pickle=False)
         if meta["checksum"] != _checksum(images, labels) or meta["shape"] != list(images.shape):
             return None
-        return Decoded({"images": images, "labels": labels}, tuple(meta["skipped"]))
+        return {"images": images, "labels": labels}, tuple(meta["skipped"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
@@ -151,17 +122,17 @@ def _checksum(images: np.ndarray, labels: np.ndarray) -> int:
 def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool) -> None:
     pool, labels, skipped = source.pools[split], [], []
     shape, first = None, ""
-    doing = f"decoding {Path(source.name).name} {split}"
-    with (folder / "images.npy").open("w+b") as file, bar(doing, pool.length, progress) as advance:
+    label = f"decoding {Path(source.name).name} {split}"
+    with (folder / "images.npy").open("w+b") as file, progress_bar(label, pool.length, progress) as advance:
         for example in pool.read():
             if isinstance(example.image, BadImage):
                 if on_bad == "refuse":
-                    raise refused(source.name, example.name, example.image)
-                skipped.append(f"{shown(example.name)}: {example.image}")
+                    raise bad_image(source.name, example.name, example.image)
+                skipped.append(f"{printable(example.name)}: {example.image}")
             else:
                 if shape is None:
                     shape, first = example.image.shape, example.name
-                    _header(file, (pool.length, *shape))
+                    _write_header(file, (pool.length, *shape))
                 elif example.image.shape != shape:
                     raise sizes_differ(source.name, first, shape, example.name, example.image.shape)
                 # Plain writes, not a writable memory map: on a full disk the latter kills the process.
@@ -169,55 +140,16 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
                 labels.append(example.label)
             advance()
         if shape is None:
-            raise InputError(
-                f"the {split} split of data set {source.name!r} has no image that can be decoded; check it"
-            )
-        _header(file, (len(labels), *shape))
+            raise no_images(source.name, split)
+        _write_header(file, (len(labels), *shape))
     np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
     meta = {"checksum": _checksum(images, np.asarray(labels, np.int32)), "shape": images.shape, "skipped": skipped}
     (folder / "meta.json").write_text(json.dumps({**meta, "identity": source.identity}, default=str))
 
 
-def _header(file: BinaryIO, shape: tuple[int, ...]) -> None:
-    """(Re)write the .npy header: NumPy pads it so that a shorter count fits in the same bytes."""
+def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Write or overwrite the .npy header: NumPy pads it, so that a smaller count fits in the same bytes."""
     file.seek(0)
     contents: dict[str, Any] = {"descr": "|u1", "fortran_order": False, "shape": shape}
     np.lib.format.write_array_header_1_0(file, contents)
-
-
-def refused(source: str, name: str, reason: BadImage) -> InputError:
-    """The sentence about an image of a data set that cannot be decoded."""
-    return InputError(
-        f"{shown(name)} in data set {source!r} cannot be used: {reason}; remove or replace it, "
-        f"or set on_bad='skip' to leave such files out with a warning"
-    )
-
-
-def sizes_differ(source: str, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
-    """The sentence about two images of a data set, with their shapes (H, W, C)."""
-    return InputError(
-        f"images of data set {source!r} differ in size ({shown(first)} is {shape[1]}x{shape[0]} pixels, {shown(name)} "
-        f"is {other[1]}x{other[0]}); set size, such as size=64, to resize all of them to one"
-    )
-
-
-@contextmanager
-def bar(doing: str, total: int, progress: bool = True) -> Iterator[Callable[[], object]]:
-    """Yield a function to call after each of `total` examples; with a progress bar where one is wanted.
-
-    Args:
-        doing: What takes the time: the bar's label.
-        total: How often it will be called.
-        progress: Show the bar, on standard error.
-    """
-    if not progress:
-        yield lambda: None
-        return
-    from rich.console import Console
-    from rich.progress import Progress
-
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
-        task = bars.add_task(doing, total=total)
-        yield lambda: bars.advance(task)

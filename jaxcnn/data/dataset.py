@@ -1,6 +1,4 @@
-"""What a source offers and what a loaded data set is: the shapes that the rest of `data` passes around."""
-
-from __future__ import annotations
+"""Records of the data layer: an example, a source with its pools, and a loaded data set."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -8,15 +6,28 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Split = dict[str, np.ndarray]
-"""Arrays with one leading length: "images" uint8 (N, H, W, C) and "labels" int32 (N,)."""
+"""Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels" int32 (N,)."""
+
+SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
+"""Names of splits in image folders and TFDS sets -> names of splits here."""
 
 
 class BadImage(Exception):
-    """An image that cannot be decoded; the message is the reason, without the file's name."""
+    """An image that cannot be decoded.
+
+    Args:
+        reason: Why, without the file's name.
+        kind: empty, dangling, unreadable, not_an_image, truncated, damaged, huge or unsupported; explained in
+            `jaxcnn.data.check.findings.KINDS`.
+    """
+
+    def __init__(self, reason: str, kind: str = "damaged"):
+        super().__init__(reason)
+        self.kind = kind
 
 
 class Example(NamedTuple):
-    """One image as a source yields it: uint8 (H, W, C), or the reason why there is none."""
+    """One image of a source: uint8 (H, W, C), or why it cannot be decoded."""
 
     name: str
     image: np.ndarray | BadImage
@@ -24,15 +35,14 @@ class Example(NamedTuple):
 
 
 class Pool(NamedTuple):
-    """The examples behind one split of a source, and the ways to read them.
+    """The examples of one split of a source.
 
     Args:
-        length: How many.
-        read: All of them, in stored order.
-        at: One of them alone, by its place in that order; picklable, so that other processes may have it. None where
-            the source is in memory anyway.
-        labels: int32 (length,), of all of them, without an image being decoded; calls its argument once a label that
-            had to be read. None likewise.
+        length: Number of examples.
+        read: Decodes all examples, in stored order.
+        at: Decodes the example at an index; picklable. None if the source is in memory anyway.
+        labels: Reads all labels, int32 (length,), without decoding images, and calls its argument after each label that
+            had to be read. None if the source is in memory anyway.
     """
 
     length: int
@@ -45,12 +55,12 @@ class Source(NamedTuple):
     """A data set before it is decoded.
 
     Args:
-        name: As the user wrote it.
-        where: Folder or file it is read from, or the package that draws it.
-        identity: JSON-able; equal identities decode to equal arrays, so it is the key of the cache.
-        class_names: One a label.
-        pools: "train", and "validation" and "test" where the source has its own.
-        carve: Number of images taken from "train" for "validation" or "test" where that number is fixed.
+        name: Name as the user wrote it.
+        where: Folder or file that is read, or the package that provides the set.
+        identity: Cache key, plain JSON values: equal identities decode to equal arrays.
+        class_names: One name per label.
+        pools: "train", and "validation" and "test" if the source has these splits.
+        carve: Fixed number of images taken from "train" for "validation" or "test".
     """
 
     name: str
@@ -62,22 +72,22 @@ class Source(NamedTuple):
 
 
 class Dataset(NamedTuple):
-    """A data set with its splits fixed: in memory, mapped into it, or with images that are decoded when indexed.
+    """A loaded data set; its images are in memory, memory-mapped, or decoded when indexed (streamed).
 
     Args:
-        name: As the user wrote it.
+        name: Name as the user wrote it.
         train: Training split.
         validation: Validation split, disjoint from `train`.
         load_test: Reads the test split. Protocols call it once, at the end.
-        class_names: One a label; the labels are 0 .. len(class_names) - 1.
+        class_names: One name per label; labels are 0 .. len(class_names) - 1.
         image_shape: (H, W, C).
         mean: float32 (C,), of the training split's pixels scaled to [0, 1].
-        std: float32 (C,), likewise; 1 for a channel that never changes, so that dividing by it is safe.
-        validation_hash: SHA-256 over which images are the validation split.
+        std: float32 (C,), likewise; 1 for a constant channel, so that dividing by it is safe.
+        validation_hash: SHA-256 over the choice of the validation split.
         sizes: Number of images of "train", "validation" and "test".
-        skipped: Files of the training and validation splits that were skipped, each with its reason.
-        where: Folder or file it was read from, or the package that drew it.
-        sampled: Number of training images that `mean` and `std` were taken from; None: all of them.
+        skipped: Skipped files of the training and validation splits, with reasons.
+        where: Folder or file that was read, or the package that provides the set.
+        sampled: Number of training images in `mean` and `std`; None: all.
     """
 
     name: str

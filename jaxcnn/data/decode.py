@@ -1,68 +1,63 @@
-"""Encoded images to uint8 arrays with Pillow, and resizing."""
+"""Image files to uint8 arrays with Pillow; files that are damaged, too large or not images are refused."""
 
-from __future__ import annotations
-
+import io
 import itertools
 import os
+import re
+import stat
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.data.sources.opening import Encoded, Undecodable, opened
+from jaxcnn.data.problems import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
     from PIL.ImageFile import ImageFile
 
+MAX_PIXELS = 2**26
+"""Largest number of pixels of an image, 8,192 x 8,192; a file whose header claims more is refused before decoding."""
+
+MAX_PIXELS_PER_BYTE = 10_000
+"""Largest number of pixels per byte of a file; a PNG reaches 8,256 (Deflate's 1,032 to 1, one bit a pixel). A header
+that claims more is damaged. WebP and fax coding have no such bound."""
+
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
+"""Formats that are read. Pillow reads more, some of which start other programs (EPS) or contain no pixels."""
+
+SIGNATURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|P[1-6]\s", re.DOTALL)
+"""First bytes of a file in one of these formats."""
+
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
-UPRIGHT = {
-    2: "FLIP_LEFT_RIGHT",
-    3: "ROTATE_180",
-    4: "FLIP_TOP_BOTTOM",
-    5: "TRANSPOSE",
-    6: "ROTATE_270",
-    7: "TRANSVERSE",
-    8: "ROTATE_90",
-}
-"""EXIF's orientation (tag 274, CIPA DC-008) to the turn that sets an image upright, in Pillow's names."""
+UPRIGHT = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+"""Transpositions that turn images of EXIF orientation 2 to 8 (tag 274, CIPA DC-008) upright, in Pillow's names."""
+
+QUIET: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
+"""Entry of `warnings.filters` that silences Pillow."""
+
+Encoded = bytes | str | os.PathLike[str]
+"""An image file: its bytes or its path."""
+
+Size = int | tuple[int, int] | None
+"""Side of a square, (height, width), or as stored."""
 
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-Size = int | tuple[int, int] | None
-"""Side of a square, or (height, width), or as stored."""
-
-
-class Header(NamedTuple):
-    """What an image file says of itself before its pixels are decoded.
-
-    Args:
-        format: In Pillow's names: PNG, JPEG, MPO (a JPEG with more than one image), GIF, BMP, PPM, WEBP, TIFF.
-        mode: In Pillow's names: L, RGB, P (palette), CMYK, ...
-        sixteen_bits: 16 or more bits a channel.
-        transparent: It has an alpha channel or a colour that stands for transparency.
-        frames: More than one frame or page.
-    """
-
-    format: str
-    mode: str
-    sixteen_bits: bool
-    transparent: bool
-    frames: bool
-
-
 def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarray:
-    """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP or TIFF, judged by its content.
+    """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP or TIFF, recognised by its content.
 
-    Transparent pixels show white, 16-bit pixels keep their upper 8 bits, CMYK becomes RGB (in a JPEG inverted, as
-    Adobe stores it), a camera's orientation tag is applied and an animation gives its first frame. An image of more
-    than `jaxcnn.data.sources.opening.MAX_PIXELS` pixels is refused by its header, and none of them is decoded.
+    Transparent pixels become white, 16-bit pixels keep their upper 8 bits, CMYK becomes RGB (in a JPEG inverted, as
+    Adobe stores it), the camera's orientation tag is applied and an animation gives its first frame. An image of more
+    than `MAX_PIXELS` pixels is refused by its header, before any is decoded.
 
     Args:
         source: The file's bytes, or its path.
@@ -73,59 +68,147 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
         uint8 (H, W, channels).
 
     Raises:
-        BadImage: It is empty, cut off, damaged, too large or not an image. No file makes it raise anything else.
+        BadImage: The file is empty, truncated, damaged, too large or not an image. No file raises anything else.
     """
     from PIL import Image
 
     height, width = (size, size) if size is None or isinstance(size, int) else size
-    with opened(source) as file:
+    with open_image(source) as file:
         key = file.info.get("transparency")
-        if isinstance(key, tuple) and sixteen_bits(file):  # a transparent colour in 16 bits, but pixels that come in 8
+        if isinstance(key, tuple) and has_16_bits(file):  # a transparent colour in 16 bits, but pixels that come in 8
             file.info["transparency"] = tuple(value >> 8 for value in key)
         file.load()
-        image = as_mode(upright(file), "L" if channels == 1 else "RGB")
+        image = _convert(_turn_upright(file), "L" if channels == 1 else "RGB")
         if height is not None and width is not None and image.size != (width, height):
             image = image.resize((width, height), Image.Resampling.BILINEAR)
         return np.asarray(image).reshape(image.height, image.width, channels)
 
 
-def read_header(source: Encoded) -> Header:
-    """What an image file says of itself.
+@contextmanager
+def open_image(source: Encoded) -> Iterator["ImageFile"]:
+    """Open an image, read its header and check its size; any error in the block is raised as a BadImage."""
+    from PIL import Image
 
-    Args:
-        source: The file's bytes, or its path.
+    with _open_file(source) as file, _quiet():
+        try:
+            length = file.seek(0, os.SEEK_END)
+            with Image.open(file, formats=FORMATS) as image:
+                _check_size(image, length)
+                yield image
+        except BadImage:
+            raise
+        # Pillow's plugins report damage in many ways, assertions among them: no file content may end a run.
+        except Exception as error:
+            raise _explain(error, file) from None
 
-    Raises:
-        BadImage: It says nothing that is understood, or claims too many pixels.
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence Pillow's warnings about large images and damaged tags: what matters of them is raised.
+
+    Each call adds one entry to the list of filters and removes one. `warnings.catch_warnings` restores the whole list,
+    so that one thread would undo the filters of another.
     """
-    with opened(source) as file:
-        frames = bool(getattr(file, "is_animated", False))
-        return Header(str(file.format), file.mode, sixteen_bits(file), file.has_transparency_data, frames)
+    filters: Any = warnings.filters
+    filters.insert(0, QUIET)
+    try:
+        yield
+    finally:
+        filters = warnings.filters
+        with suppress(ValueError):
+            filters.remove(QUIET)
 
 
-def sixteen_bits(image: ImageFile) -> bool:
-    """Whether a file that is not decoded yet stores 16 or more bits a channel."""
+def _open_file(source: Encoded) -> BinaryIO:
+    if isinstance(source, bytes):
+        if not source:
+            raise BadImage("the file is empty (0 bytes)", "empty")
+        return io.BytesIO(source)
+    try:
+        status = os.stat(source)
+        if not stat.S_ISREG(status.st_mode):  # opening a pipe would block
+            raise BadImage("it cannot be decoded (it is not a regular file)", "unreadable")
+        if status.st_size == 0:
+            raise BadImage("the file is empty (0 bytes)", "empty")
+        # Our own handle: given a path, Pillow may map the file, and a file truncated meanwhile would kill the process.
+        return open(source, "rb")
+    except (OSError, ValueError) as error:
+        if os.path.islink(source) and not os.path.exists(source):
+            raise BadImage("it cannot be decoded (it is a broken symbolic link)", "dangling") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise BadImage(f"it cannot be decoded ({reason})", "unreadable") from None
+
+
+def _check_size(image: "ImageFile", length: int) -> None:
+    """Refuse a header that claims more pixels than allowed, or more than a file of `length` bytes can contain."""
+    tags: Any = getattr(image, "tag_v2", {})
+    tile = tags.get(322, 0) * tags.get(323, 0)  # TIFF's tiles may be larger than its image, and are read whole
+    pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
+    if max(pixels, tile) > MAX_PIXELS:
+        raise BadImage(f"it is suspiciously large ({size}; at most {MAX_PIXELS:,} are decoded)", "huge")
+    if pixels > MAX_PIXELS_PER_BYTE * length and image.format != "WEBP" and image.mode != "1":
+        raise BadImage(f"it cannot be decoded ({length:,} bytes cannot contain the {size} that it claims)")
+
+
+def _explain(error: Exception, file: BinaryIO) -> BadImage:
+    """Return an error of Pillow as a reason and a kind."""
+    from PIL import Image, UnidentifiedImageError
+
+    if isinstance(error, Image.DecompressionBombError):
+        return BadImage(f"it is suspiciously large (at most {MAX_PIXELS:,} pixels are decoded)", "huge")
+    if isinstance(error, OSError) and error.errno is not None:
+        return BadImage(f"it cannot be decoded ({error.strerror})", "unreadable")
+    length = file.seek(0, os.SEEK_END)
+    file.seek(max(0, length - 64))
+    tail = file.read(64)
+    file.seek(0)
+    head = file.read(16)
+    reason = one_line(error)
+    if isinstance(error, UnidentifiedImageError):
+        if not SIGNATURE.match(head):
+            return BadImage("it is not an image in a format that is read: " + ", ".join(FORMATS), "not_an_image")
+        reason = "its header is damaged"
+    if _is_truncated(head, tail, length) or "truncated" in reason.lower():
+        return BadImage(f"it cannot be decoded (it is truncated: {reason})", "truncated")
+    return BadImage(f"it cannot be decoded ({reason})")
+
+
+def _is_truncated(head: bytes, tail: bytes, length: int) -> bool:
+    """Return whether a file lacks the end marker of its format, or is shorter than its header says."""
+    if head.startswith(b"\x89PNG"):
+        return b"IEND" not in tail
+    if head.startswith(b"\xff\xd8"):
+        return b"\xff\xd9" not in tail
+    if head.startswith(b"GIF8"):
+        return not tail.rstrip(b"\0").endswith(b";")
+    claims = {b"RIFF": int.from_bytes(head[4:8], "little") + 8, b"BM": int.from_bytes(head[2:6], "little")}
+    return any(head.startswith(magic) and length < claim for magic, claim in claims.items())
+
+
+def has_16_bits(image: "ImageFile") -> bool:
+    """Return whether a file that is not decoded yet stores 16 or more bits per channel."""
     return image.mode.startswith("I") or (bool(image.tile) and ";16" in str(image.tile[0][3]))
 
 
-def upright(image: Image) -> Image:
-    """The image turned as its camera's orientation tag says."""
+def _turn_upright(image: "Image") -> "Image":
+    """Apply the camera's orientation tag."""
     from PIL import Image
 
     try:
-        turn = UPRIGHT.get(image.getexif().get(0x0112, 1))
-    except Exception:  # damaged tags say nothing of the pixels
+        orientation = image.getexif().get(0x0112, 1)
+    except Exception:  # damaged tags do not make the pixels unusable
         return image
-    return image if turn is None else image.transpose(Image.Transpose[turn])
+    return image.transpose(Image.Transpose[UPRIGHT[orientation - 2]]) if orientation in range(2, 9) else image
 
 
-def as_mode(image: Image, mode: str) -> Image:
-    """The image in mode "L" or "RGB": transparency over white, 16-bit pixels to their upper 8 bits."""
+def _convert(image: "Image", mode: str) -> "Image":
+    """Convert to mode "L" or "RGB": transparency over white, 16-bit pixels to their upper 8 bits."""
     from PIL import Image
 
     if image.mode == "F":
-        reason = "its pixels are floating point numbers without a range; save it with 8 or 16 bits"
-        raise Undecodable(reason, "unsupported")
+        raise BadImage(
+            "its pixels are floating point numbers without a range; save it with 8 or 16 bits", "unsupported"
+        )
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels, key = np.asarray(image).astype(np.int64), image.info.get("transparency")
         upper = pixels.clip(0, 65535) >> 8
@@ -138,11 +221,11 @@ def as_mode(image: Image, mode: str) -> Image:
 
 
 def is_grey(path: str | os.PathLike[str]) -> bool:
-    """Whether an image file holds one channel, judged by its header; True where the header cannot be read."""
+    """Return whether the header of an image file says one channel; True if the header cannot be read."""
     try:
-        with opened(path) as image:
+        with open_image(path) as image:
             return image.mode in GREY_MODES
-    except BadImage:  # decoding names what is wrong with it
+    except BadImage:  # decoding reports the problem
         return True
 
 
@@ -158,24 +241,20 @@ def resize_array(image: np.ndarray, size: int | None) -> np.ndarray:
 
 
 def ordered_map(function: Callable[[In], Out], items: Iterable[In], batch: int = 64) -> Iterator[Out]:
-    """`map` over threads, in order, with a bounded number of results waiting (Pillow decodes outside the GIL)."""
+    """Map over threads, in order, with a bounded number of pending results (Pillow decodes outside the GIL)."""
 
     def run(chunk: list[In]) -> list[Out]:
         return [function(item) for item in chunk]
 
-    def chunks() -> Iterator[list[In]]:
-        rest = iter(items)
-        while chunk := list(itertools.islice(rest, batch)):
-            yield chunk
-
-    workers, todo = min(8, os.cpu_count() or 1), chunks()
+    todo, workers = iter(items), min(8, os.cpu_count() or 1)
+    chunks = iter(lambda: list(itertools.islice(todo, batch)), [])
     with ThreadPoolExecutor(workers) as pool:
-        waiting = deque(pool.submit(run, chunk) for chunk in itertools.islice(todo, 2 * workers))
+        pending = deque(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 2 * workers))
         try:
-            while waiting:
-                done = waiting.popleft().result()
-                waiting.extend(pool.submit(run, chunk) for chunk in itertools.islice(todo, 1))
-                yield from done
+            while pending:
+                results = pending.popleft().result()
+                pending.extend(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 1))
+                yield from results
         finally:
-            for future in waiting:
+            for future in pending:
                 future.cancel()

@@ -1,11 +1,8 @@
-"""Which images are validation, test or a smaller training set: fixed by index, the same for every seed."""
-
-from __future__ import annotations
+"""The fixed choice of validation, test and smaller training sets: by index, the same for every seed."""
 
 import hashlib
 import math
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import numpy as np
 
@@ -18,16 +15,8 @@ TEST_SHARE = 0.2
 """Share of a source without a test split that becomes one."""
 
 
-class Division(NamedTuple):
-    """Sorted indices into a source's "train" images; empty where the source has its own split."""
-
-    train: np.ndarray
-    validation: np.ndarray
-    test: np.ndarray
-
-
 def stratified_order(labels: np.ndarray) -> np.ndarray:
-    """A permutation of which each prefix holds the classes in their overall proportions.
+    """Return a permutation of which each prefix contains the classes in their overall proportions.
 
     It is a function of the labels alone. Within a class the choice is random, with a constant seed; between classes it
     is Sainte-Laguë's apportionment. With classes of one size each count is within one image of its share; in general
@@ -49,7 +38,7 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
 
 
 def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
-    """`count` sorted indices, stratified, with at least one image of each class. Larger counts contain smaller ones."""
+    """Return `count` sorted indices, stratified, at least one of each class; larger counts contain smaller ones."""
     order = stratified_order(labels)
     first = np.sort(np.unique(labels[order], return_index=True)[1])
     return np.sort(np.concatenate([order[first], np.delete(order, first)])[:count])
@@ -57,15 +46,18 @@ def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
 
 def divide(
     labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int]
-) -> Division:
+) -> dict[str, np.ndarray]:
     """Divide a source's training images by index.
 
     Args:
         labels: int (N,).
-        validation: Share of the training images, those for a missing test split already taken away.
-        train_size: Keep that many for training.
+        validation: Share of the training images, after those of a missing test split are removed.
+        train_size: Number of images to keep for training; None: all.
         own: Splits that the source has itself.
-        carve: Fixed counts for "validation" and "test" where the source's convention gives them.
+        carve: Fixed counts for "validation" and "test", if the source's convention gives them.
+
+    Returns:
+        Sorted indices of "train", "validation" and "test"; empty for a split that the source has itself.
 
     Raises:
         InputError: A split would be empty, or train_size does not fit.
@@ -84,26 +76,22 @@ def divide(
     test, chosen, train = np.split(order, [tests, tests + validations])
     train = np.sort(train)
     if train_size is not None:
-        train = train[_choose(labels[train], train_size)]
-    return Division(train, np.sort(chosen), np.sort(test))
-
-
-def _choose(labels: np.ndarray, train_size: int) -> np.ndarray:
-    classes = len(np.unique(labels))
-    if train_size > len(labels):
-        raise InputError(
-            f"train_size={train_size} is larger than the training split of {len(labels)} images; "
-            f"choose at most {len(labels)}, or leave it out to use all"
-        )
-    if train_size < classes:
-        raise InputError(
-            f"train_size={train_size} is smaller than the number of classes; choose at least {classes}, one a class"
-        )
-    return covering_prefix(labels, train_size)
+        classes = len(np.unique(labels[train]))
+        if train_size > len(train):
+            raise InputError(
+                f"train_size={train_size} is larger than the training split of {len(train)} images; "
+                f"choose at most {len(train)}, or leave it out to use all"
+            )
+        if train_size < classes:
+            raise InputError(
+                f"train_size={train_size} is smaller than the number of classes; choose at least {classes}"
+            )
+        train = train[covering_prefix(labels[train], train_size)]
+    return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
 
 
 def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
-    """SHA-256 over which of `total` images were chosen (`indices`, int (V,)) and their labels (int (V,))."""
+    """Return the SHA-256 of a choice of `indices` int (V,) with `labels` int (V,) among `total` images."""
     digest = hashlib.sha256(f"{total}:{len(indices)}:".encode())
     digest.update(indices.astype("<i8").tobytes())
     digest.update(labels.astype("<i4").tobytes())
@@ -111,14 +99,16 @@ def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
 
 
 def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Mean and standard deviation of each channel, pixels scaled to [0, 1], summed in integers so that order is moot.
+    """Compute mean and standard deviation of each channel, pixels scaled to [0, 1].
+
+    Sums are integers, so the result does not depend on the order of the images.
 
     Args:
         images: uint8 (N, H, W, C).
         chunk: Images summed at a time; bounds the memory.
 
     Returns:
-        mean, std: float32 (C,). The std of a channel that never changes is given as 1.
+        mean, std: float32 (C,). The std of a constant channel is returned as 1.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)

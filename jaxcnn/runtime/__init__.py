@@ -1,1 +1,1 @@
-"""What a process needs from its system: flags of the backend, files, signals, locks, the environment it runs in."""
+"""What a process needs from its system: backend flags, files, locks, signals, processes, and a record of them."""

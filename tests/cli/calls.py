@@ -2,9 +2,11 @@
 
 from jaxcnn.cli import main
 
+TINY = ["--model.family", "plain", "--model.depth", "3", "--model.width", "4", "--epochs", "1", "--quiet"]
+
 
 def call(capsys, *arguments):
-    """(exit code, stdout, stderr) of one command."""
+    """Return (exit code, stdout, stderr) of one command."""
     code = 0
     try:
         main([str(a) for a in arguments])
@@ -15,7 +17,7 @@ def call(capsys, *arguments):
 
 
 def refused(capsys, *arguments):
-    """The sentence of a refused command."""
+    """Return the sentence of a refused command."""
     code, _, error = call(capsys, *arguments)
     assert code == 2, error
     assert "Traceback" not in error

@@ -4,6 +4,8 @@ import re
 import runpy
 import shlex
 import sys
+from functools import partial, wraps
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ COMMANDS = [
     for page in pages()
     for block in blocks(page, "sh")
     for number, line in enumerate(re.sub(r"\\\n", "  ", block.text).splitlines())
-    if re.match(r"(jaxcnn|python -m jaxcnn|python (experiments|docs)/)", line.split("#")[0].strip())
+    if re.match(r"(jaxcnn|python -m (jaxcnn|tests)|python (experiments|docs)/)", line.split("#")[0].strip())
 ]
 
 
@@ -29,11 +31,14 @@ class Parsed(Exception):
 
 @pytest.fixture
 def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `tyro.cli` parse, then stop."""
+    """Let `tyro.cli` parse, then stop, without calling what it parsed for."""
     parse = tyro.cli
 
-    def stop(*arguments: Any, **keywords: Any) -> None:
-        parse(*arguments, **keywords)
+    def stop(kind: Any, **keywords: Any) -> None:
+        function, start = (kind.func, kind.keywords) if isinstance(kind, partial) else (kind, {})
+        if isfunction(function):
+            kind = partial(wraps(function)(lambda *_, **__: None), **start)
+        parse(kind, **keywords)
         raise Parsed
 
     monkeypatch.setattr(tyro, "cli", stop)
@@ -62,6 +67,11 @@ def test_command_lines_parse(page: Path, line: int, command: str, monkeypatch: p
         monkeypatch.syspath_prepend(str(script.parent))  # as Python does with a script's folder
         with pytest.raises(Parsed):
             runpy.run_path(str(script), run_name="__main__")
+        return
+    if words[:2] == ["python", "-m"] and words[2].startswith("tests."):
+        monkeypatch.setattr(sys, "argv", words[2:])
+        with pytest.raises(Parsed):
+            runpy.run_module(words[2], run_name="__main__")
         return
     arguments = words[words.index("jaxcnn") + 1 :]
     if arguments[-1] in ("--help", "--version"):

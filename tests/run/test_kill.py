@@ -9,6 +9,7 @@ import time
 
 import jax
 import numpy as np
+import pytest
 from orbax.checkpoint import v1 as ocp
 
 COMMAND = [sys.executable, "-m", "jaxcnn", "train", "--quiet", "--epochs", "6", "--batch-size", "64",
@@ -37,6 +38,7 @@ def metrics(out):
     return [{k: v for k, v in line.items() if k not in ("seconds", "steps_timed")} for line in lines]
 
 
+@pytest.mark.slow
 def test_killed_run_ends_as_the_one_that_was_never_killed(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start(whole).wait(timeout=240) == 0

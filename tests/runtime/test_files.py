@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import PARTIAL, holds_files, in_one_move, read_sealed, write_json, write_sealed, write_text
+from jaxcnn.runtime.files import PARTIAL, atomic_write, holds_files, read_sealed, write_json, write_sealed, write_text
 
 
 def test_an_interrupted_write_leaves_the_old_file_and_no_leftover(tmp_path):
@@ -14,7 +14,7 @@ def test_an_interrupted_write_leaves_the_old_file_and_no_leftover(tmp_path):
     write_json(file, {"old": 1})
 
     def interrupted():
-        with in_one_move(file) as partial:
+        with atomic_write(file) as partial:
             partial.write_text('{"ne')
             raise KeyboardInterrupt
 

@@ -16,6 +16,7 @@ REAL = replace(BASE, data=DataConfig("digits"), epochs=6, batch_size=64, checkpo
 DECLARED = {"margin": 0.02, "tuning": Tuning((0.1,), (1e-4,))}
 
 
+@pytest.mark.slow
 def test_an_arm_against_itself_is_equivalent_or_inconclusive(tmp_path):
     """Two depths of one network, which differ in where they start only."""
     arms = [match_width(twin, depth, params=2000, tolerance=0.05, **SHAPE) for depth in (2, 3)]
@@ -38,6 +39,7 @@ def relabelled(result, errors):
     return replace(result, predictions=predictions.astype(np.uint8))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("handicapped", "verdict"), [(4, "wider"), (2, "deeper")])
 def test_a_quartered_width_loses(tmp_path, handicapped, verdict):
     """Tuned like the other, on the same budget by name."""

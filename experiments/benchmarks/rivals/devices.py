@@ -1,4 +1,4 @@
-"""Every mode on the devices of this process: `devices.py REQUEST`, the answer on the last line.
+"""Measure every mode on the devices of this process: `devices.py REQUEST`; the last line is the answer.
 
 Request: modes, network, batch_size, rounds, losses (how many steps' losses to report).
 """
@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from networks import SPECS
-from ours import jax, random_images  # first: importing it prepares the backend as our entry points do
+from ours import jax, random_images  # first: the import prepares the backend as our entry points do
 
 from jaxcnn.errors import InputError
 from jaxcnn.models import named
@@ -20,7 +20,7 @@ from jaxcnn.spec import OptimizerConfig, RunConfig
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Seconds a step (rounds in turns) and losses of each mode; modes that do not work here, with the reason."""
+    """Return seconds per step (rounds in turns) and losses of each mode, and why other modes were refused."""
     size, network = request["batch_size"], request["network"]
     dataset = random_images(network, size)
     recipe = OptimizerConfig(learning_rate=0.05, schedule="constant", warmup_epochs=0)
@@ -29,7 +29,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     losses: dict[str, list[float]] = {}
     refused: dict[str, str] = {}
     for mode in request["modes"]:
-        # The set is one batch, so the losses of the epochs are those of the first steps.
+        # The set is one batch, so each epoch is one step.
         try:
             done = run(replace(base, parallel=mode), dataset=dataset, progress=False)
         except InputError as error:

@@ -78,7 +78,7 @@ NETWORKS = {
 
 
 def make(network: str, batch_size: int, dtype: str, variant: str = "") -> tuple[int, Callable[[int], float]]:
-    """Parameters, and steps -> loss."""
+    """Return the number of parameters, and steps -> loss."""
     keras.mixed_precision.set_global_policy("float32" if dtype == "float32" else f"mixed_{dtype}")
     model = NETWORKS[network]()
     optimizer: Any = keras.optimizers.SGD(LEARNING_RATE, momentum=MOMENTUM, nesterov=True)

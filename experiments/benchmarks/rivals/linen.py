@@ -72,7 +72,7 @@ class TrainState(train_state.TrainState):
 
 
 def make(network: str, batch_size: int, dtype: str, variant: str = "") -> tuple[int, Callable[[int], float]]:
-    """Parameters, and steps -> loss."""
+    """Return the number of parameters, and steps -> loss."""
     model = NETWORKS[network](dtype=jnp.dtype(dtype))
     variables = model.init(jax.random.key(0), jnp.zeros((1, *SHAPES[network])), train=False)
     tx = optax.chain(

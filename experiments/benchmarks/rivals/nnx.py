@@ -93,7 +93,7 @@ NETWORKS = {
 
 
 def make(network: str, batch_size: int, dtype: str, variant: str = "") -> tuple[int, Callable[[int], float]]:
-    """Parameters, and steps -> loss."""
+    """Return the number of parameters, and steps -> loss."""
     model = NETWORKS[network](dtype=jnp.dtype(dtype), rngs=nnx.Rngs(0))
     tx = optax.chain(
         optax.add_decayed_weights(WEIGHT_DECAY, mask=lambda params: jax.tree.map(lambda p: p.ndim > 1, params)),

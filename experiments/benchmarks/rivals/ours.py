@@ -19,7 +19,7 @@ from jaxcnn.spec import OptimizerConfig, RunConfig  # noqa: E402
 
 
 def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[int, Callable[[int], float]]:
-    """Parameters, and steps -> loss."""
+    """Return the number of parameters, and steps -> loss."""
     dataset = random_images(network, batch_size)
     recipe = OptimizerConfig(
         learning_rate=LEARNING_RATE, momentum=MOMENTUM, weight_decay=WEIGHT_DECAY, schedule="constant", warmup_epochs=0
@@ -45,7 +45,7 @@ def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[
 
 
 def random_images(network: str, size: int) -> Dataset:
-    """The rivals' images as a data set."""
+    """Return the rivals' images as a data set."""
     images, labels = pixels(network, size)
     split = {"images": images, "labels": labels}
     mean, std = np.full(images.shape[-1], MEAN, np.float32), np.full(images.shape[-1], STD, np.float32)
@@ -54,5 +54,5 @@ def random_images(network: str, size: int) -> Dataset:
 
 
 def about() -> dict[str, Any]:
-    """Versions and hardware, as every run records them."""
+    """Return versions and hardware, as every run records them."""
     return environment()

@@ -72,7 +72,7 @@ NETWORKS = {
 
 
 def compiled(model: nn.Module, variant: str, device: str) -> Callable[[torch.Tensor], torch.Tensor]:
-    """The model as a variant calls it."""
+    """Return the function that computes a variant's logits."""
     if variant == "eager":
         return model
     if variant == "graphs" and device == "cpu":
@@ -81,14 +81,14 @@ def compiled(model: nn.Module, variant: str, device: str) -> Callable[[torch.Ten
 
 
 def place() -> str:
-    """The device, set up as fast as it goes: TF32 as JAX does by default, kernels chosen by trial."""
+    """Return the device, set up for speed: TF32 as in JAX by default, kernels chosen by trial."""
     torch.backends.cudnn.benchmark = True
     torch.set_float32_matmul_precision("high")
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def make_optimizer(model: nn.Module, rate: float, momentum: float, decay: float) -> torch.optim.Optimizer:
-    """SGD with Nesterov momentum; no decay on biases and norms."""
+    """Return SGD with Nesterov momentum, without decay of biases and norms."""
     kernels = [p for p in model.parameters() if p.ndim > 1]
     rest = {"params": [p for p in model.parameters() if p.ndim <= 1], "weight_decay": 0.0}
     groups = [{"params": kernels, "weight_decay": decay}, rest]
@@ -96,7 +96,7 @@ def make_optimizer(model: nn.Module, rate: float, momentum: float, decay: float)
 
 
 def make(network: str, batch_size: int, dtype: str, variant: str) -> tuple[int, Callable[[int], float]]:
-    """Parameters, and steps -> loss."""
+    """Return the number of parameters, and steps -> loss."""
     torch.manual_seed(0)
     device = place()
     model = NETWORKS[network]().to(device).to(memory_format=torch.channels_last)  # pyright: ignore

@@ -1,4 +1,4 @@
-"""jaxcnn trained until its validation accuracy reaches a target: `until_ours.py REQUEST`, the answer printed last."""
+"""Train jaxcnn to a validation accuracy: `until_ours.py REQUEST`; the last line is the answer."""
 
 import json
 import sys
@@ -7,7 +7,7 @@ from contextlib import suppress
 from typing import Any
 
 import numpy as np
-import ours  # noqa: F401  importing it prepares the backend as our entry points do
+import ours  # noqa: F401  the import prepares the backend as our entry points do
 
 from jaxcnn.data import Dataset
 from jaxcnn.models import named
@@ -22,7 +22,7 @@ class Reached(Exception):
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Epochs, seconds of compiling and of training, and the last validation accuracy."""
+    """Return epochs, seconds of compiling and of training, and the last validation accuracy."""
     arrays = np.load(request["file"])
     train, validation = (
         {name: arrays[f"{split}_{name}"] for name in ("images", "labels")} for split in ("train", "validation")
@@ -45,7 +45,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     start = time.perf_counter()
     with suppress(Reached):
         run(config, dataset=dataset, progress=False, on_epoch=on_epoch)
-    # Before the first epoch everything is compiled; its validation takes as long as that of the next.
+    # Everything is compiled before the first epoch, whose validation takes as long as the second's.
     evaluation = records[1]["at"] - records[0]["at"] - records[1]["seconds"] if len(records) > 1 else 0.0
     compiled = records[0]["at"] - records[0]["seconds"] - evaluation
     found = {"epochs": len(records), "accuracy": records[-1]["validation_accuracy"], "compile": compiled}

@@ -1,7 +1,7 @@
-"""PyTorch trained until its validation accuracy reaches a target: `until_torch.py REQUEST`, the answer printed last.
+"""Train PyTorch to a validation accuracy: `until_torch.py REQUEST`; the last line is the answer.
 
-The loop a PyTorch user with a small data set writes: all images on the device, an order an epoch, one gather a step.
-Initialised as ours is, since the number of epochs depends on it.
+The usual loop for a small data set: all images on the device, one permutation per epoch, one gather per step.
+Initialised like ours, since the number of epochs depends on it.
 """
 # pyright: reportMissingImports=false
 
@@ -18,7 +18,7 @@ from torch import nn
 
 
 def build(network: str, channels: int) -> nn.Module:
-    """The network with our initialisation."""
+    """Return the network with our initialisation."""
     net = lenet5() if network == "lenet5" else resnet(3, (16, 32, 64), False, channels)
     dense = [module for module in net.modules() if isinstance(module, nn.Linear)]
     for module in net.modules():
@@ -33,7 +33,7 @@ def build(network: str, channels: int) -> nn.Module:
 
 
 def main(request: dict[str, Any]) -> dict[str, Any]:
-    """Epochs, seconds of compiling and of training, and the last validation accuracy."""
+    """Return epochs, seconds of compiling and of training, and the last validation accuracy."""
     arrays, device, size = np.load(request["file"]), place(), request["batch_size"]
     torch.manual_seed(request["seed"])
     start = time.perf_counter()
@@ -57,7 +57,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         F.cross_entropy(call(x[chosen]), y[chosen]).backward()
         optimizer.step()
 
-    # Warm up on a copy of the start, as ours does: parameters and statistics are put back.
+    # Warm up and restore parameters and statistics, as ours does.
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     train_step(torch.arange(size, device=device))
     model.load_state_dict(before)

@@ -1,4 +1,4 @@
-"""One rival: build, warm up, then run as many steps as each line of input says. `worker.py NAME NETWORK BATCH DTYPE`.
+"""Build a rival, warm up, then run the steps that each line of input asks for: `worker.py NAME NETWORK BATCH DTYPE`.
 
 A rival is a module here with `make(network, batch_size, dtype, variant) -> (parameters, run)`, where `run(steps)`
 returns the loss of the last step once everything is computed.
@@ -28,7 +28,7 @@ WARM_UP = 2
 
 def main() -> None:
     """Answer with one JSON object a line."""
-    # What frameworks print must not mix with the answers.
+    # Keeps what frameworks print out of the answers.
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
 
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def versions() -> dict[str, str]:
-    """Of the frameworks that are compared here."""
+    """Return the versions of the compared frameworks."""
     found = {}
     for package in ("jax", "flax", "keras", "torch"):
         try:

@@ -1,42 +1,19 @@
-"""Variations of training images on the device: pure functions (key, images) -> images, and mixing of whole batches.
+"""Augmentations on the device: pure functions (key, images) -> images, and mixing of whole batches.
 
-Each example draws from its own key, `fold_in(key, position)`, so its variation does not depend on who else is in the
-batch or on how many devices share it. Every augmentation takes and returns (N, H, W, C), uint8 or float, with pixel
-values 0 .. 255.
+Every augmentation has the signature of `Augment`. Each example draws from its own key, `fold_in(key, position)`, so its
+variation depends neither on the rest of the batch nor on the number of devices.
 """
-
-from __future__ import annotations
 
 import jax
 
-from jaxcnn.data.augment.cutout import cutout
+from jaxcnn.data.augment.colour import color_jitter
 from jaxcnn.data.augment.examples import Augment, example_keys
-from jaxcnn.data.augment.jitter import color_jitter
-from jaxcnn.data.augment.mixing import MIXES, Mix, cutmix, make_mix, mixup
+from jaxcnn.data.augment.geometry import crop, cutout, flip, resized_crop, translate
+from jaxcnn.data.augment.mixing import MIXES, Mix, make_mix
 from jaxcnn.data.augment.randaugment import randaugment
-from jaxcnn.data.augment.resized import resized_crop
-from jaxcnn.data.augment.shift import crop, crop_padding, flip, translate
 from jaxcnn.errors import InputError
 
-__all__ = [
-    "AUGMENTATIONS",
-    "MIXES",
-    "Augment",
-    "Mix",
-    "color_jitter",
-    "crop",
-    "crop_padding",
-    "cutmix",
-    "cutout",
-    "example_keys",
-    "flip",
-    "make_augment",
-    "make_mix",
-    "mixup",
-    "randaugment",
-    "resized_crop",
-    "translate",
-]
+__all__ = ["AUGMENTATIONS", "MIXES", "Augment", "Mix", "example_keys", "make_augment", "make_mix"]
 
 AUGMENTATIONS: dict[str, Augment] = {
     "flip": flip,
@@ -47,17 +24,18 @@ AUGMENTATIONS: dict[str, Augment] = {
     "color_jitter": color_jitter,
     "randaugment": randaugment,
 }
-"""What `DataConfig.augment` may name. A new augmentation is a function like those above and a line here."""
+"""Names allowed in `DataConfig.augment`. A new augmentation is a function with this signature and a line here."""
 
 
 def make_augment(names: tuple[str, ...]) -> Augment | None:
-    """Compose augmentations, applied in order; None where `names` is empty.
+    """Compose augmentations, applied in order.
 
     Args:
         names: Keys of `AUGMENTATIONS`.
 
     Returns:
-        (key, images, start=0) -> images. The i-th augmentation draws from fold_in(key, i).
+        (key, images, start=0) -> images, in which the i-th augmentation draws from fold_in(key, i); None if `names` is
+        empty.
 
     Raises:
         InputError: A name is unknown.

@@ -1,1 +1,1 @@
-"""What is wrong with a data set."""
+"""Check a data set: read every image and report all problems at once."""

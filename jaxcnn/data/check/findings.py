@@ -1,63 +1,77 @@
-"""What can be wrong with a data set, and the record of what is: plain values."""
-
-from __future__ import annotations
+"""Kinds of problems of a data set, and the records of an inspection."""
 
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from jaxcnn.data.sources.opening import MAX_PIXELS
+from jaxcnn.data.decode import MAX_PIXELS
 
-NAMED = 10
-"""Names given for each kind of finding; its count is of all."""
+KINDS: dict[str, dict[str, str]] = {
+    "bad": {
+        "empty": "empty files (0 bytes)",
+        "truncated": "truncated files",
+        "damaged": "damaged files, which cannot be decoded",
+        "unreadable": "files that cannot be read: no permission, or the disk fails",
+        "dangling": "broken symbolic links",
+        "not_an_image": "files that are not images, whatever their names say",
+        "huge": f"images of more than {MAX_PIXELS:,} pixels, refused by their headers",
+        "unsupported": "images whose pixels have no range, such as floating point numbers",
+    },
+    "flaw": {
+        "closed_folder": "folders that cannot be read: their contents are missing",
+        "test_in_train": "test images that are also training images, pixel for pixel",
+        "validation_in_train": "validation images that are also training images, pixel for pixel",
+        "test_in_validation": "test images that are also validation images, pixel for pixel",
+    },
+    "fatal": {"label_out_of_range": "labels outside the range of the classes"},
+    "note": {
+        "label_conflict": "images that repeat one of another class, pixel for pixel",
+        "duplicate": "images that repeat an earlier one of their split, pixel for pixel",
+        "class_missing": "classes without an image in a split",
+        "wrongly_named": "files whose extension does not match their format: the content decides",
+        "cmyk": "CMYK images: converted to RGB",
+        "palette": "images with a palette: its colours are used",
+        "sixteen_bits": "images with 16 bits per channel: the upper 8 are used",
+        "transparent": "images with transparency: it becomes white",
+        "several_frames": "animations and files of several pages: the first is used",
+        "odd_name": "names that are awkward to print or to type",
+        "link_loop": "links to folders that were visited before, or that contain them: not followed",
+        "outside": "images outside the class folders: ignored",
+        "hidden": "hidden files and folders: ignored",
+        "other_file": "files without an image's extension: ignored",
+    },
+}
+"""Kinds of findings by weight: bad (refused unless on_bad="skip"), flaw (usable, but results would mislead), fatal
+(`load` refuses the set) and note (nothing to do)."""
+
+MAX_NAMES = 10
+"""Number of names that are listed for each kind of finding."""
 
 
-class Kind(NamedTuple):
-    """A kind of finding.
+class ScannedImage(NamedTuple):
+    """The properties of one image.
 
     Args:
-        weight: bad: refused unless on_bad="skip"; flaw: usable, with results that mislead; fatal: `load` refuses the
-            set; note: nothing to do.
-        text: What it is, and what happens to it.
+        name: Name in its source.
+        pool: Split of the source: train, validation or test.
+        label: Its class.
+        kinds: Kinds of findings, see `KINDS`.
+        reason: Why it cannot be decoded, or "".
+        shape: (H, W, C) as stored; empty if it cannot be decoded.
+        digest: SHA-256 of shape and pixels; empty if it cannot be decoded.
     """
 
-    weight: Literal["bad", "flaw", "fatal", "note"]
-    text: str
-
-
-KINDS = {
-    "empty": Kind("bad", "empty files (0 bytes)"),
-    "truncated": Kind("bad", "files cut off before their end"),
-    "damaged": Kind("bad", "damaged files, which cannot be decoded"),
-    "unreadable": Kind("bad", "files that cannot be read: no permission, or the disk fails"),
-    "dangling": Kind("bad", "symbolic links to nothing"),
-    "not_an_image": Kind("bad", "files that are no images, whatever their names say"),
-    "huge": Kind("bad", f"images of more than {MAX_PIXELS:,} pixels, refused by their headers"),
-    "unsupported": Kind("bad", "images whose pixels have no range, such as floating point numbers"),
-    "closed_folder": Kind("flaw", "folders that cannot be read: what they hold is missing"),
-    "test_in_train": Kind("flaw", "test images that are also training images, pixel for pixel"),
-    "validation_in_train": Kind("flaw", "validation images that are also training images, pixel for pixel"),
-    "test_in_validation": Kind("flaw", "test images that are also validation images, pixel for pixel"),
-    "label_out_of_range": Kind("fatal", "labels that no class has"),
-    "label_conflict": Kind("note", "images that repeat one of another class, pixel for pixel"),
-    "duplicate": Kind("note", "images that repeat an earlier one of their split, pixel for pixel"),
-    "class_missing": Kind("note", "classes without an image in a split"),
-    "wrongly_named": Kind("note", "files of another format than their names say: read by their content"),
-    "cmyk": Kind("note", "CMYK images: converted to RGB"),
-    "palette": Kind("note", "images with a palette: its colours are used"),
-    "sixteen_bits": Kind("note", "images with 16 bits a channel: the upper 8 are kept"),
-    "transparent": Kind("note", "images with transparency: it shows white"),
-    "several_frames": Kind("note", "animations and files of several pages: the first is used"),
-    "odd_name": Kind("note", "names that are awkward to print or to type"),
-    "link_loop": Kind("note", "linked folders met before, as where a link leads back up: not followed"),
-    "outside": Kind("note", "images outside the class folders: passed over"),
-    "hidden": Kind("note", "hidden files and folders: passed over"),
-    "other_file": Kind("note", "files without an image's extension: passed over"),
-}
+    name: str
+    pool: str
+    label: int
+    kinds: tuple[str, ...] = ()
+    reason: str = ""
+    shape: tuple[int, ...] = ()
+    digest: bytes = b""
 
 
 @dataclass(frozen=True)
-class Found:
-    """How many of one kind, and the first of them by name."""
+class Finding:
+    """The number of findings of one kind, and the first `MAX_NAMES` of them by name."""
 
     count: int
     names: tuple[str, ...]
@@ -65,22 +79,22 @@ class Found:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What `inspect` found; plain values throughout.
+    """The result of `inspect`, plain values throughout.
 
     Args:
-        name: As the user wrote it.
-        where: Folder or file that was read, or the package that draws the set.
-        verdict: usable: `load` takes it as configured; flawed: it takes it only with on_bad="skip", or the splits
-            share images; unusable: it refuses it.
-        problems: Why it refuses it, a sentence each.
-        images: Image files or records, whether or not they can be decoded.
-        decoded: Of these, those that can.
-        class_names: One a label.
-        splits: Images of each class, by split, as `load` divides them without those that cannot be decoded.
-        balance: Images of training's largest class for each one of its smallest; None where a class has none.
-        image_sizes: How many images have each size ("height x width"), the ten most frequent.
-        distinct_sizes: How many sizes there are.
-        found: Findings by kind, in the order of `KINDS`; kinds that were not met are left out.
+        name: Name as the user wrote it.
+        where: Folder or file that was read, or the package that provides the set.
+        verdict: usable: `load` accepts it as configured; flawed: only with on_bad="skip", or its splits share images;
+            unusable: `load` refuses it.
+        problems: Why `load` refuses it, one sentence each.
+        images: Number of image files or records, decodable or not.
+        decoded: Number of images that can be decoded.
+        class_names: One name per label.
+        splits: Number of images of each class, by split, as `load` divides those that can be decoded.
+        balance: Size of training's largest class divided by that of its smallest; None if a class has no image.
+        image_sizes: Number of images of each size ("height x width"), the ten most frequent.
+        distinct_sizes: Number of different sizes.
+        findings: Findings by kind, in the order of `KINDS`, without empty ones.
     """
 
     name: str
@@ -94,4 +108,4 @@ class Inspection:
     balance: float | None
     image_sizes: dict[str, int]
     distinct_sizes: int
-    found: dict[str, Found]
+    findings: dict[str, Finding]

@@ -1,1 +1,4 @@
-"""Where images come from."""
+"""Sources of images: scikit-learn's digits, drawn glyphs, TFDS sets, image folders and .npz files.
+
+Each takes its name as the user wrote it, the path, and `size`: resize to size x size pixels; None: as stored.
+"""

@@ -1,158 +1,52 @@
 """An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val."""
 
-from __future__ import annotations
-
 import functools
 import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.cache import remembered
-from jaxcnn.data.dataset import BadImage, Example, Pool, Source
+from jaxcnn.data.cache import load_or_compute
+from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.errors import InputError
 
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".jpe", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm")
-
-SPLIT_FOLDERS = {
-    "train": "train",
-    "validation": "validation",
-    "valid": "validation",
-    "val": "validation",
-    "test": "test",
+FORMATS_BY_EXTENSION = {
+    **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff")},
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe"), "JPEG"),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm"), "PPM"),
+    ".tif": "TIFF",
 }
+"""Extensions of image files -> formats in Pillow's names; files with other extensions are ignored."""
+
+Note = Callable[[str, str], object]
+"""(kind of `jaxcnn.data.check.findings.KINDS`, path below the root): called for each file or folder that is ignored."""
 
 
-class Listing(NamedTuple):
-    """The image files of a split, at some tens of bytes a file.
-
-    Args:
-        names: Paths below the root, in stored order.
-        labels: int32 (N,).
-        digest: SHA-256 over names, labels, sizes in bytes and times of change: equal digests, equal contents.
-    """
-
-    names: Names
-    labels: np.ndarray
-    digest: str
-
-
-def folder_source(name: str, root: Path, size: int | None = None) -> Source:
-    """An image folder as a source.
-
-    Each folder below the root (or below its train, val and test folders) is a class; images are found at any depth
-    below it, symbolic links followed. Greyscale throughout gives one channel, any colour image gives three. Hidden
-    files and files without an image's extension are passed over.
-
-    Args:
-        name: As the user wrote it.
-        root: The folder.
-        size: Resize to size x size pixels; None: as stored.
-
-    Raises:
-        InputError: There are no class folders, one has no images, or splits disagree about the classes.
-    """
-    layout = _split_layout(root)
-    classes = tuple(_subfolders(layout["train"]))
-    if not classes:
-        raise InputError(
-            f"folder {str(layout['train'])!r} has no class folders; sort its images into one folder a class"
-        )
-    listings = {split: _listing(root, folder, classes) for split, folder in layout.items()}
-    for class_name, count in zip(classes, np.bincount(listings["train"].labels, minlength=len(classes)), strict=True):
-        if not count:
-            raise InputError(
-                f"class folder {str(layout['train'] / class_name)!r} has no images; add some or remove the folder"
-            )
-    files = {split: [len(found.names), found.digest] for split, found in listings.items()}
-    identity = {"folder": str(root.resolve()), "files": files, "size": size}
-    channels = _Channels(name, str(root), listings["train"], identity)
-    readers = {split: _Reader(str(root), found, channels, size) for split, found in listings.items()}
-    pools = {split: Pool(len(r.labels), r.read, r.at, r.stored_labels) for split, r in readers.items()}
-    return Source(name, str(root), identity, classes, pools)
-
-
-def _subfolders(folder: Path) -> list[str]:
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _split_layout(root: Path) -> dict[str, Path]:
-    """Folder of each split; the root itself as "train" where its folders are classes."""
-    inner = _subfolders(root)
-    splits = {SPLIT_FOLDERS[name.lower()]: root / name for name in inner if name.lower() in SPLIT_FOLDERS}
-    if "train" not in splits or not _subfolders(splits["train"]):
-        return {"train": root}
-    others = [name for name in inner if name.lower() not in SPLIT_FOLDERS]
-    if others:
-        raise InputError(
-            f"folder {str(root)!r} holds a train folder with classes and also {', '.join(map(repr, others))}; "
-            f"move those into train, or out of it"
-        )
-    if len(inner) != len(splits):
-        raise InputError(f"folder {str(root)!r} names one split twice ({', '.join(inner)}); keep one of each")
-    return splits
-
-
-def _listing(root: Path, folder: Path, classes: tuple[str, ...]) -> Listing:
-    names, labels, digest = Names(), array("i"), hashlib.sha256()
-    numbers = {name: label for label, name in enumerate(classes)}
-    for class_name in _subfolders(folder):
-        if class_name not in numbers:
-            raise InputError(
-                f"folder {str(folder / class_name)!r} is a class that the training folder lacks; "
-                f"add it there or remove it"
-            )
-        below, label = str(folder.relative_to(root) / class_name), numbers[class_name]
-        # As paths sort, part by part: the separator comes before any character of a name.
-        for name in sorted(_images(str(root), below), key=lambda name: name.replace(os.sep, "\0")):
-            try:
-                status = os.stat(os.path.join(root, name))
-                size, time = status.st_size, status.st_mtime_ns
-            except OSError:  # a dangling link: listed, and refused or skipped like any other bad file
-                size, time = -1, 0
-            names.append(name)
-            labels.append(label)
-            digest.update(b"%b\0%d %d %d\n" % (os.fsencode(name), label, size, time))
-    return Listing(names, np.array(labels, np.int32), digest.hexdigest())
-
-
-def _images(root: str, below: str) -> Iterator[str]:
-    """Image files at any depth of root/below, as paths below the root.
-
-    Links that lead back up are not followed: they would add other classes, without end.
-    """
-    top, cut = os.path.join(root, below), len(os.path.join(root, ""))
-    seen = {os.path.realpath(parent) for parent in Path(top).parents}
-    for here, inner, files in os.walk(top, followlinks=True):
-        real = os.path.realpath(here)
-        if real in seen:
-            inner.clear()
-            continue
-        seen.add(real)
-        inner[:] = sorted(name for name in inner if not name.startswith("."))
-        for file in files:
-            if os.path.splitext(file)[1].lower() in EXTENSIONS and not file.startswith("."):
-                yield os.path.join(here, file)[cut:]
+def _ignore(kind: str, path: str) -> None:
+    pass
 
 
 class Names:
-    """File names end to end in one block: a list of as many strings takes several times the memory."""
+    """File names end to end in one block of bytes; a list of strings takes several times the memory."""
 
     def __init__(self):
         self.block, self.ends = bytearray(), array("q", [0])
 
     def append(self, name: str) -> None:
-        """Add one at the end."""
+        """Add a name at the end."""
         self.block += os.fsencode(name)
         self.ends.append(len(self.block))
 
     def __len__(self) -> int:
         return len(self.ends) - 1
+
+    def __iter__(self) -> Iterator[str]:
+        return map(self.__getitem__, range(len(self)))
 
     def __getitem__(self, index: int) -> str:
         if not 0 <= index < len(self):
@@ -160,43 +54,174 @@ class Names:
         return os.fsdecode(bytes(self.block[self.ends[index] : self.ends[index + 1]]))
 
 
-class _Channels:
-    """1 or 3, judged from the headers of the training images when first asked: a cached set never asks."""
+def folder_source(name: str, root: Path, size: int | None = None) -> Source:
+    """Return an image folder as a source.
 
-    def __init__(self, name: str, root: str, listing: Listing, identity: dict[str, Any]):
-        self.name, self.root, self.listing, self.identity = name, root, listing, identity
+    Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
+    links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
+    files without an image's extension are ignored.
 
-    @functools.cached_property
-    def count(self) -> Literal[1, 3]:
-        return 1 if remembered(self.name, "grey", self.identity, self._grey) else 3
+    Raises:
+        InputError: There are no class folders, one has no images, or splits have different classes.
+    """
+    classes, listings, problems = list_folder(root)
+    if problems:
+        raise InputError(problems[0])
+    files = {split: [len(paths), _digest(root, paths, labels)] for split, (paths, labels) in listings.items()}
+    identity = {"folder": str(root.resolve()), "files": files, "size": size}
 
-    def _grey(self) -> np.ndarray:
-        return np.array(all(ordered_map(is_grey, (os.path.join(self.root, name) for name in self.listing.names))))
+    def all_grey() -> np.ndarray:
+        return np.array(all(ordered_map(is_grey, (os.path.join(root, path) for path in listings["train"][0]))))
 
-    def __getstate__(self) -> dict[str, Any]:
-        return {"count": self.count}  # another process needs no more
+    @functools.cache
+    def count_channels() -> int:  # not called if the decoded images are cached
+        return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
+
+    readers = {split: _Reader(str(root), *listing, count_channels, size) for split, listing in listings.items()}
+    pools = {split: Pool(len(r.labels), r.read, r.at, r.read_labels) for split, r in readers.items()}
+    return Source(name, str(root), identity, classes, pools)
+
+
+def list_folder(
+    root: Path, note: Note = _ignore
+) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
+    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
+
+    Returns:
+        The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why
+        `folder_source` refuses the folder, one sentence each.
+    """
+    problems = []
+
+    def note_problem(kind: str, path: str) -> None:
+        if kind == "closed_folder":
+            problems.append(f"folder {os.path.join(root, path)!r} cannot be read; check its permissions")
+        note(kind, path)
+
+    inner = _subfolders(root, root, note_problem)
+    named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
+    has_splits = any(split == "train" and _subfolders(root, folder, _ignore) for split, folder in named)
+    if has_splits:
+        others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
+        if others:
+            problems.append(f"folder {str(root)!r} has a train folder and also {others}; move these into train")
+        if len(dict(named)) != len(named):
+            twice = ", ".join(folder.name for _, folder in named)
+            problems.append(f"folder {str(root)!r} names one split twice ({twice}); keep one of each")
+        folders = [(split, part) for split, folder in named for part in _subfolders(root, folder, note_problem)]
+        folders.sort(key=lambda pair: pair[0] != "train")  # a repeated image is a repeat of the training image
+    else:
+        folders = [("train", folder) for folder in inner]
+    if not folders:
+        problems.append(f"folder {str(root)!r} has no class folders; sort its images into one folder per class")
+    labels = {name: label for label, name in enumerate(sorted({folder.name for _, folder in folders}))}
+    listings = {split: (Names(), array("i")) for split in ("train", *(dict(named) if has_splits else ()))}
+    trained = {folder.name for split, folder in folders if split == "train"}
+    for split, folder in folders:
+        images = list_images(root, folder, note)
+        if folder.name not in trained:
+            problems.append(f"class folder {str(folder)!r} is not in the training folder; add it there or remove it")
+        if split == "train" and not images:
+            problems.append(f"class folder {str(folder)!r} has no images; add some or remove the folder")
+        for path in images:
+            listings[split][0].append(path)
+            listings[split][1].append(labels[folder.name])
+    arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
+    return tuple(labels), arrays, problems
+
+
+def _subfolders(root: Path, folder: Path, note: Note) -> list[Path]:
+    """Return the visible folders in a folder, sorted by name, and report all else in it to `note`."""
+    try:
+        entries = sorted(folder.iterdir(), key=lambda path: path.name)
+        folders = [path for path in entries if path.is_dir() and not path.name.startswith(".")]
+    except OSError:
+        note("closed_folder", os.path.relpath(folder, root))
+        return []
+    for path in set(entries) - set(folders):
+        note(_ignored_kind(path.name) or "outside", os.path.relpath(path, root))
+    return folders
+
+
+def list_images(root: Path, folder: Path, note: Note) -> list[str]:
+    """Return the image files at any depth of a folder below the root, as paths below the root, sorted part by part.
+
+    Symbolic links are followed, except to folders that were visited before or contain this one: they would add other
+    classes, without end.
+    """
+    top = os.path.join(root, folder.relative_to(root))
+    cut = len(os.path.join(root, ""))
+    seen, images = {os.path.realpath(parent) for parent in Path(top).parents}, []
+    for here, inner, files in os.walk(
+        top, followlinks=True, onerror=lambda error: note("closed_folder", str(error.filename)[cut:])
+    ):
+        real = os.path.realpath(here)
+        if real in seen:
+            note("link_loop", here[cut:])
+            inner.clear()
+            continue
+        seen.add(real)
+        for name in [name for name in inner if name.startswith(".")]:
+            note("hidden", os.path.join(here, name)[cut:])
+        inner[:] = sorted(name for name in inner if not name.startswith("."))
+        for name in files:
+            path = os.path.join(here, name)[cut:]
+            if kind := _ignored_kind(name):
+                note(kind, path)
+            else:
+                images.append(path)
+    # As `sorted` puts paths, part by part: the separator comes before any character. Recorded splits depend on it.
+    images.sort(key=lambda path: path.replace(os.sep, "\0"))
+    return images
+
+
+def _ignored_kind(name: str) -> str:
+    """Return why a file is ignored ("hidden" or "other_file"), or "" for an image file."""
+    if name.startswith("."):
+        return "hidden"
+    return "" if os.path.splitext(name)[1].lower() in FORMATS_BY_EXTENSION else "other_file"
+
+
+def _digest(root: Path, paths: Names, labels: np.ndarray) -> str:
+    """Return the SHA-256 of paths, labels, sizes in bytes and times of change: equal digests, equal contents."""
+    digest = hashlib.sha256()
+    for path, label in zip(paths, labels, strict=True):
+        try:
+            status = os.stat(os.path.join(root, path))
+            size, time = status.st_size, status.st_mtime_ns
+        except OSError:  # a broken link: listed, and refused or skipped like any other bad file
+            size, time = -1, 0
+        digest.update(b"%b\0%d %d %d\n" % (os.fsencode(path), label, size, time))
+    return digest.hexdigest()
 
 
 class _Reader:
-    """Decodes the files of a listing, in order or one alone. It can be sent to another process."""
+    """Decodes the image files of a split; picklable."""
 
-    def __init__(self, root: str, listing: Listing, channels: _Channels, size: int | None):
-        self.root, self.names, self.labels = root, listing.names, listing.labels
-        self.channels, self.size = channels, size
+    def __init__(
+        self, root: str, paths: Names, labels: np.ndarray, count_channels: Callable[[], int], size: int | None
+    ):
+        self.root, self.paths, self.labels, self.size = root, paths, labels, size
+        self.count_channels: Callable[[], int] | None = count_channels
+
+    @functools.cached_property
+    def channels(self) -> int:
+        assert self.count_channels is not None
+        return self.count_channels()
 
     def read(self) -> Iterator[Example]:
-        """All examples, in stored order."""
-        self.channels.count  # noqa: B018  before the threads start, so that it is found once
+        self.channels  # noqa: B018  before the threads start, so that it is computed once
         return ordered_map(self.at, range(len(self.labels)), batch=16)
 
     def at(self, index: int) -> Example:
-        """The example at a place in that order."""
-        name, label = self.names[index], int(self.labels[index])
+        path, label = self.paths[index], int(self.labels[index])
         try:
-            return Example(name, decode_image(os.path.join(self.root, name), self.channels.count, self.size), label)
+            return Example(path, decode_image(os.path.join(self.root, path), self.channels, self.size), label)
         except BadImage as reason:
-            return Example(name, reason, label)
+            return Example(path, reason, label)
 
-    def stored_labels(self, advance: Callable[[], object]) -> np.ndarray:
-        """int32 (N,): the folders tell them."""
+    def read_labels(self, advance: Callable[[], object]) -> np.ndarray:
         return self.labels
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"channels": self.channels, "count_channels": None}

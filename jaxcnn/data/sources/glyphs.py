@@ -1,21 +1,16 @@
 """Seeded drawn characters: any number of classes and images, from the fonts that ship with matplotlib."""
 
-from __future__ import annotations
-
 import functools
 import sys
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.errors import InputError
-
-if TYPE_CHECKING:
-    from PIL.ImageFont import FreeTypeFont
 
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -23,37 +18,26 @@ FONTS = (
     *(f"DejaVuSerif{style}" for style in ("", "-Bold", "-Italic", "-BoldItalic")),
     *(f"STIXGeneral{style}" for style in ("", "Bol", "Italic", "BolIta")),
 )
-"""File names without .ttf; a character is drawn in those that have it. DejaVu Sans has the most."""
+"""File names without .ttf; a character is drawn in the fonts that have it. DejaVu Sans has the most."""
 
 SCRIPTS = ((0x41, 0x5A), (0x30, 0x39), (0x61, 0x7A), (0x391, 0x3C9), (0x410, 0x44F), (0x531, 0x586), (0x5D0, 0x5EA))
-"""First come capitals, digits, small letters, Greek, Cyrillic, Armenian, Hebrew; then all else by code point."""
+"""First code points: capitals, digits, small letters, Greek, Cyrillic, Armenian, Hebrew; all others follow in order."""
 
-DEFAULT_SIZE, SMALLEST, OVERSAMPLE = 28, 16, 3
+DEFAULT_SIZE, SMALLEST_SIZE, OVERSAMPLE = 28, 16, 3
 
 SAME, SAME_AS_CAPITAL = 0.93, 0.6
-"""Normalised drawings that overlap more (intersection over union) show one class: А and A, but also c and C."""
-
-
-class Style(NamedTuple):
-    """How each of N characters is drawn: its font, affine map (N, 2, 2) and shift (N, 2), stroke, tone and noise."""
-
-    font: np.ndarray
-    matrix: np.ndarray
-    shift: np.ndarray
-    stroke: np.ndarray
-    tone: np.ndarray
-    noise: np.ndarray
+"""Normalised drawings that overlap more (intersection over union) are one class: А and A, but also c and C."""
 
 
 def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: int | None = None) -> Source:
-    """Drawn characters, white on black, as a source.
+    """Return drawn characters, white on black, as a source.
 
-    The i-th image is a function of (seed, classes, size, i) alone, so a larger set begins with the smaller one.
+    The i-th image is a function of (seed, classes, size, i) alone, so a larger set starts with the smaller one.
 
     Args:
         classes: Number of characters.
         images: Number of images, all splits together; image i shows character i % classes.
-        seed: Of the drawing.
+        seed: Seed of the drawing.
         size: Side in pixels; None: 28.
 
     Raises:
@@ -63,16 +47,16 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
     import PIL
 
     size = DEFAULT_SIZE if size is None else size
-    if size < SMALLEST:
-        raise InputError(f"size={size} is too small for characters; choose at least {SMALLEST}, or leave it out for 28")
+    if size < SMALLEST_SIZE:
+        raise InputError(f"size={size}: must be at least {SMALLEST_SIZE} for characters; leave it out for 28")
     if seed < 0:
-        raise InputError(f"data_seed={seed} must not be negative; choose 0 or more")
+        raise InputError(f"data_seed={seed}: must not be negative")
     chosen = alphabet(max(classes, 0))
     if classes < 2 or classes > len(chosen):
         most = len(alphabet(sys.maxunicode))
-        raise InputError(f"classes={classes} must lie in 2..{most}, the number of characters that the fonts can draw")
+        raise InputError(f"classes={classes}: must be from 2 to {most}, the number of characters in the fonts")
     if images < 10 * classes:
-        raise InputError(f"images={images} is too few for {classes} classes; choose at least {10 * classes}")
+        raise InputError(f"images={images}: must be at least {10 * classes} for {classes} classes")
 
     def read() -> Iterator[Example]:
         drawn = draw(chosen, images, seed=seed, size=size)
@@ -85,7 +69,7 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
 
 
 @functools.cache
-def _font(name: str, pixels: int) -> FreeTypeFont:
+def _font(name: str, pixels: int) -> Any:
     import matplotlib
     from PIL import ImageFont
 
@@ -105,7 +89,7 @@ def _coverage(name: str) -> frozenset[int]:
 
 @functools.cache
 def alphabet(count: int) -> tuple[str, ...]:
-    """The first `count` characters (fewer where the font ends) in the order in which classes take them.
+    """Return the characters of the first `count` classes, fewer if the font has no more.
 
     A character that looks like an earlier one is left out, and so is a small letter shaped like its capital.
     """
@@ -119,24 +103,24 @@ def alphabet(count: int) -> tuple[str, ...]:
         accented = unicodedata.normalize("NFKD", character) != character
         if accented or unicodedata.category(character) not in ("Lu", "Ll", "Lo", "Nd"):
             continue
-        drawing, earlier = _normalised(character).ravel(), drawings[: len(kept)]
+        drawing, earlier = draw_normalised(character).ravel(), drawings[: len(kept)]
         overlap = np.minimum(earlier, drawing).sum(axis=1) / np.maximum(earlier, drawing).sum(axis=1).clip(1e-6)
-        if drawing.any() and not (overlap > SAME).any() and not _small_capital(character, drawing):
+        if drawing.any() and not (overlap > SAME).any() and not _looks_like_capital(character, drawing):
             drawings[len(kept)] = drawing
             kept.append(character)
     return tuple(kept)
 
 
-def _small_capital(character: str, drawing: np.ndarray) -> bool:
+def _looks_like_capital(character: str, drawing: np.ndarray) -> bool:
     capital = character.upper()
     if capital == character or len(capital) != 1:
         return False
-    other = _normalised(capital).ravel()
+    other = draw_normalised(capital).ravel()
     return bool(np.minimum(other, drawing).sum() > SAME_AS_CAPITAL * np.maximum(other, drawing).sum())
 
 
-def _normalised(character: str) -> np.ndarray:
-    """The character in DejaVu Sans, fitted into 24x24 with its proportions kept: float32, 0..1."""
+def draw_normalised(character: str) -> np.ndarray:
+    """Draw a character in DejaVu Sans, fitted into 24x24 pixels with its proportions kept: float32, 0..1."""
     from PIL import Image, ImageDraw
 
     canvas = Image.new("L", (96, 96))
@@ -152,60 +136,43 @@ def _normalised(character: str) -> np.ndarray:
     return np.asarray(fitted, np.float32) / 255
 
 
-def styles(count: int, seed: int) -> Style:
-    """Draw the style of each image; row i does not depend on `count`."""
-    u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))
-    angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
-    scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)
-    cos, sin = np.cos(angle), np.sin(angle)
-    # Output to input, as Pillow wants it: the inverse of rotation @ shear @ scale, up to the sign of the angle.
-    matrix = np.stack([np.stack([cos, -sin + shear], 1), np.stack([sin, cos], 1)], axis=1) / scale[:, :, None]
-    return Style(
-        font=u[:, 0],
-        matrix=matrix,
-        shift=0.16 * u[:, 5:7] - 0.08,
-        stroke=(3 * u[:, 7]).astype(int),
-        tone=0.55 + 0.45 * u[:, 8],
-        noise=0.12 * u[:, 9],
-    )
-
-
 def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np.ndarray:
     """Draw `count` images, image i showing characters[i % len(characters)].
 
     Returns:
-        uint8 (count, size, size, 1): light characters on dark ground, with noise.
+        uint8 (count, size, size, 1): light characters on a dark background, with noise.
     """
-    style, side = styles(count, seed), size * OVERSAMPLE
+    u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))  # row i does not depend on count
+    angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
+    scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)
+    cos, sin = np.cos(angle), np.sin(angle)
+    # Output to input, as Pillow expects it: the inverse of rotation @ shear @ scale, up to the sign of the angle.
+    matrices = np.stack([np.stack([cos, -sin + shear], 1), np.stack([sin, cos], 1)], axis=1) / scale[:, :, None]
+    shifts, strokes = 0.16 * u[:, 5:7] - 0.08, (3 * u[:, 7]).astype(int)
+    tones, noise = 0.55 + 0.45 * u[:, 8], 0.12 * u[:, 9]
     fonts = {character: [f for f in FONTS if ord(character) in _coverage(f)] for character in characters}
     images = np.zeros((count, size, size), np.float32)
     for i in range(count):
         character = characters[i % len(characters)]
-        font = fonts[character][int(style.font[i] * len(fonts[character]))]
-        images[i] = _draw_one(character, font, side, style, i)
+        font = fonts[character][int(u[i, 0] * len(fonts[character]))]
+        images[i] = _draw_one(character, font, size * OVERSAMPLE, matrices[i], shifts[i], int(strokes[i]))
     generator = np.random.Generator(np.random.Philox([seed, 2]))
-    images = images * (style.tone / 255).astype(np.float32)[:, None, None]
-    for image, level in zip(images, style.noise.astype(np.float32), strict=True):
+    images = images * (tones / 255).astype(np.float32)[:, None, None]
+    for image, level in zip(images, noise.astype(np.float32), strict=True):
         image += level * generator.standard_normal(image.shape, np.float32)
     return np.rint(images.clip(0, 1) * 255).astype(np.uint8)[..., None]
 
 
-def _draw_one(character: str, font: str, side: int, style: Style, i: int) -> np.ndarray:
-    """One character on a canvas of side x side, mapped and reduced to (size, size), 0..255."""
+def _draw_one(character: str, font: str, side: int, matrix: np.ndarray, shift: np.ndarray, stroke: int) -> np.ndarray:
+    """Draw a character on a canvas of side x side, transform and reduce it to (size, size), 0..255."""
     from PIL import Image, ImageDraw
 
     canvas = Image.new("L", (side, side))
     centre = side / 2
-    ImageDraw.Draw(canvas).text(
-        (centre, centre),
-        character,
-        fill=255,
-        font=_font(font, round(side * 0.72)),
-        anchor="mm",
-        stroke_width=int(style.stroke[i]) * side // 84,
-    )
-    (a, b), (d, e) = style.matrix[i]
-    dx, dy = style.shift[i] * side
+    options: Any = {"font": _font(font, round(side * 0.72)), "anchor": "mm", "stroke_width": stroke * side // 84}
+    ImageDraw.Draw(canvas).text((centre, centre), character, fill=255, **options)
+    (a, b), (d, e) = matrix
+    dx, dy = shift * side
     offset = (centre - a * (centre + dx) - b * (centre + dy), centre - d * (centre + dx) - e * (centre + dy))
     moved = canvas.transform(
         (side, side), Image.Transform.AFFINE, (a, b, offset[0], d, e, offset[1]), Image.Resampling.BILINEAR

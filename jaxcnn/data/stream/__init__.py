@@ -1,16 +1,6 @@
-"""Data sets larger than memory and disk: images decoded when a step asks for them, and read ahead of it."""
+"""Streaming of data sets larger than memory and disk: images are decoded when indexed, and prefetched in training."""
 
-from jaxcnn.data.stream.ahead import read_ahead, resident_bytes_bound
-from jaxcnn.data.stream.images import StreamedImages, is_streamed, only
-from jaxcnn.data.stream.loading import SAMPLE, open_pool, sampled_statistics
+from jaxcnn.data.stream.images import StreamedImages, is_streamed, open_split, select
+from jaxcnn.data.stream.prefetch import read_ahead, resident_bytes_bound
 
-__all__ = [
-    "SAMPLE",
-    "StreamedImages",
-    "is_streamed",
-    "only",
-    "open_pool",
-    "read_ahead",
-    "resident_bytes_bound",
-    "sampled_statistics",
-]
+__all__ = ["StreamedImages", "is_streamed", "open_split", "read_ahead", "resident_bytes_bound", "select"]

@@ -1,57 +1,51 @@
-"""Several studies on one page: an index of their verdicts, what differs between them, their curves and contrasts."""
+"""Several studies on one page: their verdicts, curves and contrasts, and the settings in which they differ."""
 
 from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from matplotlib.figure import Figure as Drawing
+from matplotlib.figure import Figure
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import write_json, write_text
-from jaxcnn.study.plan_file import identity
-from jaxcnn.study.report.contrast_figures import Branch, contrast_figure, outcome
-from jaxcnn.study.report.differences import differences, names
-from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, to_html, to_markdown
-from jaxcnn.study.report.error_figures import draw_study
-from jaxcnn.study.report.numbers import at, effect, plural
-from jaxcnn.study.report.page import TITLE, plain, written
-from jaxcnn.study.report.sections import Part, Picture, numbered
-from jaxcnn.study.report.style import DepthAxis, chunks, legend, look, panels
+from jaxcnn.records import as_record
+from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.report.contrasts import contrast_figure
+from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
+from jaxcnn.study.report.page import contrast_record, write_page
+from jaxcnn.study.report.repeat import model_settings
+from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
+from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.analyse import analyse
-from jaxcnn.study.verdict.findings import Findings
+from jaxcnn.study.verdict.findings import ContrastFinding, Findings
+from jaxcnn.study.verdict.numbers import UNKNOWN, effect, percent, plural, text
 
 FORMAT = "jaxcnn joined studies 1"
 MOST_BRANCHES = 12
-INDEX = (
-    "study", "budget", "decision (holds for)", "difference, new seeds and images (points)",
-    "difference, new seeds, its test set (points)", "best depth fitted",
-)  # fmt: skip
+MOST_DIFFERENCES = 3
+"""Most differences that the name of a study shows."""
 LIMITS = (
     "Each verdict was declared, tested and corrected within its own study; nothing here tests one study against "
-    "another. Where intervals of two studies are far apart, a study of its own that varies that one thing tests it.",
-    "Studies that differ in more than one respect do not say which of them made the difference.",
+    "another. If intervals of two studies lie far apart, test that with a study that varies only this one thing.",
+    "If studies differ in more than one respect, this page does not show which of them made the difference.",
 )
+IGNORED = ("learning_rate", "weight_decay", "data_dir", "model", "seed", "checkpoint_every", "evaluate_test")
+"""Fields of a run that are tuned or chosen for each arm, or do not influence training."""
+UNSET = {"data": "all", "model": "the family's default"}
+"""Meaning of None in a group of settings."""
 
 
 class Member(NamedTuple):
-    """One of the studies.
+    """One of the studies."""
 
-    Args:
-        name: Its number and what sets it apart, in a few words.
-        result: Its records.
-        findings: Its findings.
-        report: Where its own report lies, seen from the joined page.
-    """
-
-    name: str
+    name: str  #: Its number and a few words on what distinguishes it.
     result: StudyResult
     findings: Findings
-    report: str
+    report: str  #: Path of its own report, relative to the joined page.
 
 
 def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
@@ -59,164 +53,181 @@ def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
 
     Args:
         results: Two finished studies or more, in the order of the page.
-        out: Folder, made where missing.
+        out: Folder, created if missing.
 
     Returns:
         The HTML file, which needs none of the others.
 
     Raises:
-        InputError: Fewer than two studies, or the same one twice.
+        InputError: There are fewer than two studies, or one occurs twice.
     """
-    _check(results)
-    out = Path(out)
-    out.mkdir(parents=True, exist_ok=True)
-    members = _members(results, out)
-    title = f"{TITLE} {len(members)} studies side by side"
-    blocks = written(_parts(members), out)
-    write_text(out / "joined.md", to_markdown(title, blocks))
-    write_text(out / "joined.html", to_html(title, blocks))
-    write_json(out / "joined.json", _record(members), allow_nan=False)
-    return out / "joined.html"
-
-
-def _check(results: Sequence[StudyResult]) -> None:
     if len(results) < 2:
         raise InputError(f"results={len(results)} studies: give two or more to join")
     folders = Counter(Path(result.directory).resolve() for result in results)
-    twice = [folder for folder, count in folders.items() if count > 1]
-    if twice:
+    if twice := [folder for folder, count in folders.items() if count > 1]:
         raise InputError(f"results holds the study {str(twice[0])!r} more than once: give each study once")
+    members = [
+        Member(name, result, analyse(result), Path(os.path.relpath(result.directory / "report.html", out)).as_posix())
+        for name, result in zip(names(results), results, strict=True)
+    ]
+    record = {
+        "format": FORMAT,
+        "differences": dict(differences(results)),
+        "studies": [
+            {
+                "name": name,
+                "report": report,
+                "plan": study_identity(result.directory),
+                "data": result.data,
+                "environments": result.environments,
+                **{key: getattr(findings, key) for key in ("decision", "scope", "sentence", "change")},
+                "contrasts": [contrast_record(each) for each in findings.contrasts],
+                "trends": findings.trends,
+            }
+            for name, result, findings, report in members
+        ],
+    }
+    title = f"{TITLE} {len(members)} studies side by side"
+    return write_page(Path(out), "joined", title, _parts(members), "joined", record)
 
 
-def _members(results: Sequence[StudyResult], out: Path) -> list[Member]:
-    members = []
-    for name, result in zip(names(results), results, strict=True):
-        report = Path(os.path.relpath(Path(result.directory) / "report.html", out)).as_posix()
-        members.append(Member(name, result, analyse(result), report))
-    return members
-
-
-def _parts(members: Sequence[Member]) -> list[Part]:
+def _parts(members: Sequence[Member]) -> Iterator[Part]:
     margins = {member.result.plan.margin for member in members}
-    margin = margins.pop() if len(margins) == 1 else None
     branches = [
-        Branch(f"{number}: {contrast.budget}", contrast)
+        (f"{number}: {contrast.budget}", contrast)
         for number, member in enumerate(members, start=1)
         for contrast in member.findings.contrasts
     ]
-    forest = (
-        "Deeper minus wider with 95 % intervals, thick for new seeds and new images, thin for new seeds on the test "
+    yield Paragraph(_summary(members), lead=True)
+    yield _index(members)
+    yield Bullets([f"{member.name}: its own report is {member.report}" for member in members])
+    yield Heading("The contrasts")
+    yield from pictures(
+        "joined_contrasts",
+        branches,
+        lambda group: contrast_figure(group, min(margins) if len(margins) == 1 else None),
+        "Deeper minus wider with 95 % intervals: thick for new seeds and new images, thin for new seeds on the test "
+        "set of the study. The number is that of the study.",
+        MOST_BRANCHES,
     )
-    forest += "set of its study. The number is that of the study."
-    contrasts = [
-        Picture(numbered("joined_contrasts", number), contrast_figure(group, margin), forest)
-        for number, group in enumerate(chunks(branches, MOST_BRANCHES), start=1)
-    ]
-    apart = [(name, *values) for name, values in differences([member.result for member in members])]
-    columns = [f"study {number}" for number in range(1, len(members) + 1)]
-    same = Paragraph("Nothing that was declared or recorded: the plans are equal.")
-    return [
-        Paragraph(_summary(members), lead=True),
-        Table(INDEX, _index(members), "Every study and budget", words=True),
-        Bullets([f"{member.name}: its own report is {member.report}" for member in members]),
-        Heading("The contrasts"),
-        *contrasts,
-        Heading("Test error against depth"),
-        *_curves(members),
-        Heading("What differs between the studies"),
-        Table(("", *columns), apart, words=True) if apart else same,
-        Heading("Each study's verdict"),
-        *(part for member in members for part in (Heading(member.name, 3), Paragraph(member.findings.sentence))),
-        Heading("What this does not say"),
-        Bullets(LIMITS),
-    ]
+    yield Heading("Test error against depth")
+    yield from pictures(
+        "joined_errors",
+        list(dict.fromkeys(budget for member in members for budget in member.result.plan.budgets)),
+        lambda group: error_overlay(members, group),
+        "Mean test error of every arm with Student's 95 % interval over seeds; a panel per budget, a line per study. "
+        "Each panel has its own scale.",
+    )
+    yield Heading("Differences between the studies")
+    if rows := [(name, *values) for name, values in differences([member.result for member in members])]:
+        yield Table(("", *(f"study {number}" for number in range(1, len(members) + 1))), rows, words=True)
+    else:
+        yield Paragraph("The plans are equal: the studies differ in nothing that was declared or recorded.")
+    yield Heading("Verdict of each study")
+    for member in members:
+        yield Heading(member.name, 3)
+        yield Paragraph(member.findings.sentence)
+    yield Heading("Limits")
+    yield Bullets(LIMITS)
 
 
 def _summary(members: Sequence[Member]) -> str:
-    outcomes = Counter(outcome(contrast) for member in members for contrast in member.findings.contrasts)
-    total = sum(outcomes.values())
+    outcomes = Counter(contrast.outcome for member in members for contrast in member.findings.contrasts)
+    start = f"{plural(sum(outcomes.values()), 'contrast')} of {len(members)} studies"
     if len(outcomes) == 1:
-        (only,) = outcomes
-        return f"All {plural(total, 'contrast')} of {len(members)} studies say the same: {only}."
+        return f"All {start} agree: {next(iter(outcomes))}."
     ranked = sorted(outcomes.items(), key=lambda each: (-each[1], each[0]))
-    listed = ", ".join(f"{count} {name}" for name, count in ranked)
-    return f"The {plural(total, 'contrast')} of {len(members)} studies do not all say the same: {listed}."
+    return f"The {start} do not all agree: {', '.join(f'{count} {name}' for name, count in ranked)}."
 
 
-def _index(members: Sequence[Member]) -> list[tuple[str, ...]]:
-    rows = []
-    for member in members:
-        fits = {trend.budget: trend.fit for trend in member.findings.trends}
-        for contrast in member.findings.contrasts:
-            fit = fits.get(contrast.budget)
-            best = f"{fit.optimum:.1f} ({fit.low:.1f} to {fit.high:.1f}){', an end' * fit.edge}" if fit else "–"
-            effects = effect(contrast.population), effect(contrast.fixed)
-            rows.append((member.name, contrast.budget, outcome(contrast), *effects, best))
-    return rows
+def _index(members: Sequence[Member]) -> Table:
+    def best_depth(row: tuple[Member, ContrastFinding]) -> str:
+        fit = next(trend.fit for trend in row[0].findings.trends if trend.budget == row[1].budget)
+        return f"{fit.optimum:.1f} ({fit.low:.1f} to {fit.high:.1f}){', an end' * fit.edge}" if fit else UNKNOWN
 
-
-def _curves(members: Sequence[Member]) -> list[Part]:
-    budgets = list(dict.fromkeys(budget for member in members for budget in member.result.plan.budgets))
-    caption = (
-        "Mean test error of every arm with Student's 95 % interval over seeds; a panel a budget, a line a study. Each "
-        "panel has its own scale."
+    columns = (
+        ("study", lambda row: row[0].name),
+        ("budget", lambda row: row[1].budget),
+        ("decision (holds for)", lambda row: row[1].outcome),
+        ("difference, new seeds and images (points)", lambda row: effect(row[1].population)),
+        ("difference, new seeds, its test set (points)", lambda row: effect(row[1].fixed)),
+        ("best depth fitted", best_depth),
     )
-    return [
-        Picture(numbered("joined_errors", number), error_overlay(members, group), caption)
-        for number, group in enumerate(chunks(budgets), start=1)
-    ]
+    rows = [(member, contrast) for member in members for contrast in member.findings.contrasts]
+    return table(columns, rows, "Every study and budget", words=True)
 
 
-def error_overlay(members: Sequence[Member], budgets: Sequence[str]) -> Drawing:
-    """Test error against depth, a panel a budget, a line a study.
-
-    Args:
-        members: The studies.
-        budgets: Those to show; a study without one is not in its panel.
-
-    Returns:
-        A matplotlib figure.
-    """
-    with panels(len(budgets), height=2.6, single=3.6) as (figure, axes):
+def error_overlay(members: Sequence[Member], budgets: Sequence[str]) -> Figure:
+    """Draw test error against depth: a panel per budget, a line per study that has it."""
+    # Names are the user's: a dollar sign is no formula.
+    labels = [each.name if len(each.name) <= 48 else f"{each.name[:47]}…" for each in members]
+    with panels(
+        budgets, "depth (weighted layers)", "test error (%)", height=2.6, single=3.6,
+        columns=1 if max(map(len, labels)) > 22 else 2,
+    ) as (figure, axes):  # fmt: skip
         for each, budget in zip(axes, budgets, strict=True):
-            found = [at(member.findings.arms, budget) for member in members]
-            scale = DepthAxis([finding.arm.depth for arms in found for finding in arms])
-            for number, arms in enumerate(found):
+            studies = [member.findings.at(budget) for member in members]
+            scale = DepthAxis([finding.arm.depth for arms in studies for finding in arms])
+            for number, arms in enumerate(studies):
+                style = look(number)
+                places = scale.at([finding.arm.depth for finding in arms]) + 0.014 * (number - (len(members) - 1) / 2)
                 if arms:
-                    draw_study(each, scale, arms, look(number), shift=0.014 * (number - (len(members) - 1) / 2))
+                    means = [100 * finding.test_error.estimate for finding in arms]
+                    each.plot(places, means, markersize=4.5, **style)
+                for place, error in zip(places, (finding.test_error for finding in arms), strict=True):
+                    if error.bounded:
+                        ends = [100 * max(error.low, 0), 100 * error.high]
+                        each.plot([place, place], ends, color=style["color"], marker="_", markersize=5, linewidth=1.1)
             scale.label(each, [str(depth) for depth in scale.depths])
-            each.set_title(budget)
-        for number, member in enumerate(members):
-            axes[0].plot([], [], label=_legend(member.name), **look(number).style)
-        legend(figure, axes[0], columns=1 if max(len(_legend(member.name)) for member in members) > 22 else 2)
-        figure.supxlabel("depth (weighted layers)", fontsize=10)
-        figure.supylabel("test error (%)", fontsize=10)
+        for number, label in enumerate(labels):
+            axes[0].plot([], [], label=label.replace("$", r"\$"), **look(number))
     return figure
 
 
-def _legend(name: str) -> str:
-    """A name that fits a legend, and whose dollar signs are no formula."""
-    return (name if len(name) <= 48 else f"{name[:47]}…").replace("$", r"\$")
+def differences(results: Sequence[StudyResult]) -> list[tuple[str, tuple[str, ...]]]:
+    """List (name, one value per study) of everything declared or recorded that differs, data and family first."""
+    described = [_settings(result) for result in results]
+    rows = []
+    for name in dict.fromkeys(name for each in described for name in each):
+        values = tuple(each.get(name, UNSET.get(name.partition(": ")[0], UNKNOWN)) for each in described)
+        rows += [(name, values)] if len(set(values)) > 1 else []
+    return rows
 
 
-def _record(members: Sequence[Member]) -> dict[str, Any]:
-    return {
-        "format": FORMAT,
-        "differences": {name: list(values) for name, values in differences([member.result for member in members])},
-        "studies": [
-            {
-                "name": member.name,
-                "report": member.report,
-                "plan": identity(member.result.plan),
-                "data": plain(member.result.data),
-                "environments": plain(member.result.environments),
-                "decision": member.findings.decision,
-                "scope": member.findings.scope,
-                "sentence": member.findings.sentence,
-                "change": member.findings.change,
-                "contrasts": plain(member.findings.contrasts),
-                "trends": plain(member.findings.trends),
-            }
-            for member in members
-        ],
+def names(results: Sequence[StudyResult]) -> list[str]:
+    """Name each study by its number, its data, and the differences of its data and its family."""
+    rows = [(name, values) for name, values in differences(results) if name.startswith(("data: ", "model: "))]
+    named = [f"{number}: {result.data['name']}" for number, result in enumerate(results, start=1)]
+    for name, values in [row for row in rows if row[0] != "data: name"][:MOST_DIFFERENCES]:
+        shown = "" if name == "model: family" else f"{name.partition(': ')[2]} "
+        named = [f"{start}, {shown}{value}" for start, value in zip(named, values, strict=True)]
+    return named
+
+
+def _settings(result: StudyResult) -> dict[str, str]:
+    """Describe everything that was declared or recorded, by name; a group of settings is named before its fields."""
+    plan, data, base = result.plan, result.data, as_record(result.plan.base)
+    groups = {"data": base.pop("data") | {"name": data["name"]}, "model": model_settings(plan.arms[0])}
+    groups |= {name: base.pop(name) for name in ("optimizer", "task")}
+    settings: dict[str, Any] = {
+        f"{group}: {name.replace('_', ' ')}": UNSET.get(group) if value is None else value
+        for group, fields in groups.items()
+        for name, value in fields.items()
+        if name not in IGNORED
     }
+    settings |= {name.replace("_", " "): value for name, value in base.items() if name not in IGNORED}
+    settings |= {f"{split} images": count for split, count in data["sizes"].items()}
+    settings |= {
+        "classes": len(data["class_names"]),
+        "image shape": data["image_shape"],
+        "validation split": str(data.get("validation_hash", "not recorded"))[:16],
+        "budgets": "; ".join(plan.budgets),
+        "depths": sorted({arm.depth for arm in plan.arms}),
+        "margin (points)": percent(plan.margin),
+        "learning rates": plan.tuning.learning_rates,
+        "weight decays": plan.tuning.weight_decays,
+        "runs per arm": len(result.pilot.seeds),
+        "rule": plan.rule,
+        "devices": [each.get("devices", "not recorded") for each in result.environments],
+    }
+    return {name: text(value) for name, value in settings.items()}

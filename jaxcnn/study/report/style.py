@@ -1,14 +1,14 @@
-"""How every picture of a study looks: panels, styles told apart without colour, depth axes, files. No pyplot.
+"""Style of all figures of a study: panels, series, depth axes, files. No pyplot.
 
-Colours are those of Okabe and Ito, which the colour-blind tell apart; every difference is drawn a second time as a
-marker, a line style or a hatch, so that the pictures also work in black and white. They are narrow, because a phone is.
+Colours are those of Okabe and Ito, which colour-blind readers can tell apart. Every difference is also a marker, a line
+style or a hatch, so that figures work in black and white. Figures are narrow enough for a phone.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
@@ -18,9 +18,10 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter, NullLocator
+from matplotlib.ticker import NullLocator
 
-from jaxcnn.study.statistics.seeds import Interval
+from jaxcnn.study.report.document import Block
+from jaxcnn.study.verdict.findings import ArmFinding
 
 T = TypeVar("T")
 
@@ -28,101 +29,87 @@ BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.9
 MOST_PANELS = 8
 MOST_LABELS = 6
-# Labels nearer than this share of the axis would touch.
-ROOM = 0.13
-# The salt makes the ids inside an SVG the same every time, so that an unchanged study gives an unchanged file.
+LEAST_GAP = 0.13
+"""Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
+# The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "jaxcnn", "svg.fonttype": "path", "font.size": 10, "axes.labelsize": 10}
 SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e3e3"}
 SETTINGS |= {"axes.axisbelow": True, "axes.titlesize": 10, "axes.titlelocation": "left", "hatch.linewidth": 0.6}
 SETTINGS |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
 
-
-class Look(NamedTuple):
-    """One series: told apart by marker and line style as well as by colour."""
-
-    color: str
-    marker: str
-    line: Any
-    hollow: bool = False
-
-    @property
-    def style(self) -> dict[str, Any]:
-        """As matplotlib's plot takes it."""
-        fill = "white" if self.hollow else self.color
-        return {"color": self.color, "marker": self.marker, "linestyle": self.line, "markerfacecolor": fill}
-
-
 LOOKS = (
-    Look(BLUE, "o", "-"),
-    Look(VERMILION, "s", "--"),
-    Look(BLACK, "^", "-."),
-    Look(GREEN, "D", ":"),
-    Look("#e69f00", "v", (0, (7, 2))),
-    Look("#cc79a7", "P", (0, (5, 1, 1, 1, 1, 1))),
-    Look("#56b4e9", "X", (0, (1, 3))),
-    Look(GREY, "<", (0, (9, 3, 2, 3))),
+    (BLUE, "o", "-"),
+    (VERMILION, "s", "--"),
+    (BLACK, "^", "-."),
+    (GREEN, "D", ":"),
+    ("#e69f00", "v", (0, (7, 2))),
+    ("#cc79a7", "P", (0, (5, 1, 1, 1, 1, 1))),
+    ("#56b4e9", "X", (0, (1, 3))),
+    (GREY, "<", (0, (9, 3, 2, 3))),
 )
+"""Colour, marker and line style of each series."""
 
 
-def look(number: int) -> Look:
-    """The style of the series of that number; after eight the markers are hollow, after sixteen the styles return."""
-    return LOOKS[number % len(LOOKS)]._replace(hollow=number // len(LOOKS) % 2 == 1)
+def look(number: int) -> dict[str, Any]:
+    """Return the style of the n-th series for matplotlib's plot; after eight the markers are hollow."""
+    color, marker, line = LOOKS[number % len(LOOKS)]
+    fill = "white" if number // len(LOOKS) % 2 else color
+    return {"color": color, "marker": marker, "linestyle": line, "markerfacecolor": fill}
 
 
 @contextmanager
 def panels(
-    count: int, *, height: float = 2.15, single: float = 3.3, share: bool = False
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of that many panels, two beside each other, one alone over the whole width.
+    titles: Sequence[str], x: str, y: str, *, height: float = 2.15, single: float = 3.3, share: bool = False,
+    columns: int = 2,
+) -> Iterator[tuple[Figure, list[Axes]]]:  # fmt: skip
+    """Make a figure with one panel per title, two in a row; on exit, add one legend for all.
 
     Args:
-        count: Panels, 1 to about 8.
-        height: Inches of a row of panels.
-        single: Inches, where there is one panel.
-        share: Whether all have the same scales.
+        titles: Titles of the panels, 1 to about 8.
+        x: Label below all panels; empty if each has its own.
+        y: Label beside all panels.
+        height: Inches per row of panels.
+        single: Height in inches of a figure with one panel.
+        share: Give all panels the same scales.
+        columns: Columns of the legend, which names the series of the panel with most of them.
     """
-    columns = min(2, count)
-    rows = math.ceil(count / columns)
-    size = (WIDTH, single if count == 1 else height * rows + 0.5)
+    across = min(2, len(titles))
+    rows = math.ceil(len(titles) / across)
     with rc_context(SETTINGS):
+        size = (WIDTH, single if len(titles) == 1 else height * rows + 0.5)
         figure = Figure(figsize=size, layout="constrained")
-        axes = list(figure.subplots(rows, columns, sharex=share, sharey=share, squeeze=False).ravel())
-        for spare in axes[count:]:
+        every = list(figure.subplots(rows, across, sharex=share, sharey=share, squeeze=False).ravel())
+        axes = every[: len(titles)]
+        for spare in every[len(titles) :]:
             spare.set_visible(False)
-        for each in axes[:count]:
+        for each, title in zip(axes, titles, strict=True):
             each.tick_params(labelbottom=True, labelleft=True)
-        yield figure, axes[:count]
-
-
-def legend(figure: Figure, source: Axes, columns: int = 2) -> None:
-    """One legend over all panels, of what is labelled in one of them."""
-    handles, labels = source.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
-
-
-def chunks(items: Sequence[T], size: int = MOST_PANELS) -> list[Sequence[T]]:
-    """Items in groups that fit one figure."""
-    return [items[start : start + size] for start in range(0, len(items), size)]
+            each.set_title(title)
+        if x:
+            figure.supxlabel(x, fontsize=10)
+        figure.supylabel(y, fontsize=10)
+        yield figure, axes
+        handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda each: len(each[0]))
+        if handles:
+            figure.legend(handles, labels, loc="outside upper center", ncols=columns)
 
 
 class DepthAxis:
-    """Places of depths: on a log scale where their labels have room, else evenly spaced in order."""
+    """Positions of depths from 0 to 1: on a log scale if their labels have room there, otherwise evenly spaced."""
 
     def __init__(self, depths: Sequence[int]) -> None:
         self.depths = sorted(set(depths))
-        logs = np.log(self.depths)
-        span = logs[-1] - logs[0] or 1.0
-        roomy = len(logs) < 2 or float(np.diff(logs).min()) / span >= ROOM
-        self.places = (logs - logs[0]) / span if roomy else np.linspace(0, 1, len(logs))
-        self.logs = logs
+        self.logs = np.log(self.depths)
+        span = self.logs[-1] - self.logs[0] or 1.0
+        roomy = len(self.logs) < 2 or float(np.diff(self.logs).min()) / span >= LEAST_GAP
+        self.places = (self.logs - self.logs[0]) / span if roomy else np.linspace(0, 1, len(self.logs))
 
     def at(self, depth: Any) -> np.ndarray:
-        """Place of any depth within the range, 0 the shallowest and 1 the deepest."""
+        """Return the position of any depth within the range."""
         return np.interp(np.log(depth), self.logs, self.places)
 
     def label(self, axes: Axes, labels: Sequence[str]) -> None:
-        """Name every depth on the axis, or as many as have room."""
+        """Label the depths on the x axis, as many as have room."""
         every = math.ceil(len(labels) / MOST_LABELS)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(self.places, [label if n % every == 0 else "" for n, label in enumerate(labels)])
@@ -130,28 +117,21 @@ class DepthAxis:
         axes.grid(visible=False, axis="x")
 
 
-def log_scale(axes: Axes, direction: str = "y") -> None:
-    """A log axis with plain numbers, as many as have room: 1, 2, 5 over two decades, powers of ten beyond."""
-    axis = axes.yaxis if direction == "y" else axes.xaxis
-    (axes.set_yscale if direction == "y" else axes.set_xscale)("log")
-    low, high = axes.get_ylim() if direction == "y" else axes.get_xlim()
-    axis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-    axis.set_major_formatter("{x:g}")
-    axis.set_minor_formatter(NullFormatter())
+DEPTH = "depth (weighted layers); w: width"
 
 
-def bounded(interval: Interval) -> bool:
-    """Whether both limits are known: a single seed shows no spread."""
-    return math.isfinite(interval.low) and math.isfinite(interval.high)
+def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.ndarray]:
+    """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm."""
+    widths: dict[int, list[str]] = {}
+    for finding in arms:
+        widths.setdefault(finding.arm.depth, []).append(str(finding.arm.width))
+    scale = DepthAxis(list(widths))
+    scale.label(axes, [f"{depth}\nw {', '.join(each)}" for depth, each in sorted(widths.items())])
+    return scale, scale.at([finding.arm.depth for finding in arms])
 
 
 def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
-    """Limits of an error axis: all points and the ends of intervals, but no interval so wide that it hides the points.
-
-    Args:
-        points: What must be seen.
-        ends: Ends of intervals; one far from the points is left to run out of the picture.
-    """
+    """Return limits of an error axis that show all points, and ends of intervals unless they would hide the points."""
     low, high = min(points), max(points)
     room = max(high - low, 0.02 * abs(high), 0.02)
     low, high = (max(min([low, *ends]), low - room), min(max([high, *ends]), high + room))
@@ -159,23 +139,34 @@ def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float
     return low - pad, high + pad
 
 
+class Picture(NamedTuple):
+    """A figure that is not yet written: file name without ending, drawing, caption."""
+
+    name: str
+    drawing: Figure
+    caption: str
+
+
+Part = Block | Picture
+
+
+def pictures(
+    name: str, items: Sequence[T], draw: Callable[[Sequence[T]], Figure], caption: str, size: int = MOST_PANELS
+) -> Iterator[Picture]:
+    """Draw items as one figure or, if they do not fit, as several: name, name_2, name_3."""
+    for number, start in enumerate(range(0, len(items), size), start=1):
+        file = name if number == 1 else f"{name}_{number}"
+        yield Picture(file, draw(items[start : start + size]), caption)
+
+
 def write_figure(figure: Figure, directory: Path, name: str) -> str:
-    """Write `name`.svg and `name`.png, the same bytes every time.
-
-    Args:
-        figure: From this package.
-        directory: Existing folder.
-        name: File name without its ending.
-
-    Returns:
-        The SVG's text.
-    """
+    """Write `name`.svg and `name`.png into an existing folder, the same bytes every time; return the SVG's text."""
     with rc_context(SETTINGS), warnings.catch_warnings():
-        # A class may be named in a script that the font lacks: the picture shows boxes, the tables show the name.
+        # The font may lack the script of a class name: the figure then shows boxes, the tables show the name.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         path = directory / f"{name}.svg"
         FigureCanvasAgg(figure)
         figure.savefig(directory / f"{name}.png", format="png", dpi=160, metadata={"Software": None})
-        figure.set_layout_engine("none")  # Laying out takes as long as drawing: both files have the same layout.
+        figure.set_layout_engine("none")  # Layout takes as long as drawing; the second file reuses it.
         figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
     return path.read_text(encoding="utf-8")

@@ -1,28 +1,20 @@
-"""From the records of a study to its findings: contrasts on per-example errors, trends, fronts, protocol. No JAX."""
+"""Analyse a finished study: contrasts on per-example errors, trends, Pareto fronts, protocol. Needs no JAX."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import starmap
-from typing import Any
 
 import numpy as np
 
 from jaxcnn.analysis.agreement import mean_consistency
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.result import RunRecord, StudyResult
+from jaxcnn.study.result import StudyResult
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm
 from jaxcnn.study.statistics.population import Contrast, crossed, superiority
-from jaxcnn.study.statistics.seeds import (
-    Interval,
-    detectable,
-    mean_interval,
-    seeds_needed,
-    tost_p,
-    welch_interval,
-    welch_p,
-)
+from jaxcnn.study.statistics.seeds import Interval, detectable, mean_interval, seeds_needed, tost_p, welch
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
 from jaxcnn.study.tuning import scores
 from jaxcnn.study.verdict.checklist import protocol
@@ -34,63 +26,68 @@ from jaxcnn.study.verdict.findings import (
     FrontFinding,
     TrendFinding,
 )
-from jaxcnn.study.verdict.rule import decide, describe, overall
+from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.verdict.sentences import describe, outlook, summarise
 
 
 def analyse(result: StudyResult) -> Findings:
-    """Everything that the report says, computed from the stored per-example predictions.
+    """Compute all results of a study from its stored per-example predictions.
 
     Args:
         result: A finished study.
 
     Returns:
         The findings; equal for equal records.
+
+    Raises:
+        InputError: The plan's rule is unknown to this version.
     """
-    arms = tuple(_arm(result, arm) for arm in result.plan.arms)
-    pairs = [result.plan.contrast(budget) for budget in result.plan.budgets]
-    contrasts = _contrasts(result, pairs, shared=False)
-    with_shared = all(result.of(arm, shared=True) for pair in pairs for arm in pair) and _tuned_apart(result, pairs)
-    trends = tuple(_trend(result, budget) for budget in result.plan.budgets)
-    verdict = overall(contrasts, result.plan.margin, result.data["name"], trends)
+    plan, tuning = result.plan, result.tuning
+    rule = rule_named(plan.rule)
+    arms = tuple(_arm(result, arm) for arm in plan.arms)
+    contrasts = _contrasts(result, shared=False)
+    compared = [arm for budget in plan.budgets for arm in plan.contrast(budget)]
+    has_shared = all(result.of(arm, shared=True) for arm in compared) and any(
+        tuning.arms[arm.label].setting != tuning.shared for arm in compared
+    )
+    trends = tuple(_trend(result, budget) for budget in plan.budgets)
+    decision, scope = rule.combine([(contrast.decision, contrast.scope) for contrast in contrasts])
     return Findings(
-        decision=verdict.decision,
-        scope=verdict.scope,
-        sentence=verdict.sentence,
-        change=verdict.change,
+        decision=decision,
+        scope=scope,
+        sentence=summarise(decision, scope, contrasts, trends),
+        change=outlook(contrasts, result.data["name"]),
         arms=arms,
         contrasts=contrasts,
-        shared=_contrasts(result, pairs, shared=True) if with_shared else (),
+        shared=_contrasts(result, shared=True) if has_shared else (),
         trends=trends,
         fronts=_fronts(arms),
         protocol=protocol(result, arms, contrasts),
     )
 
 
-def _tuned_apart(result: StudyResult, pairs: Sequence[tuple[Arm, Arm]]) -> bool:
-    """Whether tuning gave some arm of a contrast another setting than the shared one."""
-    choices, shared = result.tuned.choices, result.tuned.shared
-    return any(choices[arm.label].setting != shared for pair in pairs for arm in pair)
-
-
 def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
     runs, errors = result.of(arm), result.errors(arm)
     rates = tuple(float(rate) for rate in errors.mean(1))
-    choice, trials = result.tuned.choices[arm.label], result.tuned.trials[arm.label]
+    setting, edge, trials = result.tuning.arms[arm.label]
     scored = scores(trials)
     values = [1 - error for error, _ in scored.values()]
-    best = expected_best(values, range(1, len(values) + 1)) if values else ()
+
+    def mean(name: str) -> float:
+        return float(np.mean([run.metrics[name] for run in runs]))
+
     return ArmFinding(
         arm=arm,
-        setting=choice.setting,
-        edge=choice.edge,
+        setting=setting,
+        edge=edge,
         test_error=mean_interval(rates, resolution=1 / errors.shape[1]),
         test_errors=rates,
-        validation_error=_mean(runs, "validation_accuracy", error=True),
-        train_error=_mean(runs, "train_accuracy", error=True),
-        train_loss=_mean(runs, "train_loss"),
-        test_loss=_mean(runs, "test_loss"),
-        tuning_error=scored[choice.setting][0] if scored else math.nan,
-        expected_best=tuple(1 - value for value in best),
+        validation_error=1 - mean("validation_accuracy"),
+        train_error=1 - mean("train_accuracy"),
+        train_loss=mean("train_loss"),
+        test_loss=mean("test_loss"),
+        tuning_error=scored[setting][0] if scored else math.nan,
+        expected_best=tuple(1 - best for best in expected_best(values, range(1, len(values) + 1))) if values else (),
         cost=result.costs.get(arm.label),
         step=float(np.median([run.seconds["step"] for run in runs])),
         diverged=sum(run.diverged for run in runs),
@@ -99,85 +96,72 @@ def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
     )
 
 
-def _mean(runs: Sequence[RunRecord], name: str, *, error: bool = False) -> float:
-    values = [1 - run.metrics[name] if error else run.metrics[name] for run in runs]
-    return float(np.mean(values))
-
-
-def _contrasts(result: StudyResult, pairs: Sequence[tuple[Arm, Arm]], *, shared: bool) -> tuple[ContrastFinding, ...]:
-    errors = [tuple(result.errors(arm, shared=shared) for arm in pair) for pair in pairs]
+def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, ...]:
+    pairs = [result.plan.contrast(budget) for budget in result.plan.budgets]
+    errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     population = list(starmap(crossed, errors))
-    fixed = [welch_p(a.mean(1).tolist(), b.mean(1).tolist(), 1 / a.shape[1]) for a, b in errors]
-    corrected = zip(holm([each.p for each in population]), holm(fixed), strict=True)
-    return tuple(
-        _contrast(result, pair, pair_errors, crossing, float(p_population), p, float(p_fixed), shared)
-        for pair, pair_errors, crossing, p, (p_population, p_fixed) in zip(
-            pairs, errors, population, fixed, corrected, strict=True
-        )
-    )
+    fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
+    corrected = zip(holm([each.p for each in population]), holm([p for _, p in fixed]), strict=True)
+    return tuple(starmap(
+        partial(_contrast, result, shared), zip(pairs, errors, population, fixed, corrected, strict=True)
+    ))  # fmt: skip
 
 
 def _contrast(
-    result: StudyResult, pair: tuple[Arm, Arm], errors: Any, crossing: Contrast, population_holm: float,
-    fixed_p: float, fixed_holm: float, shared: bool,
+    result: StudyResult, shared: bool, pair: tuple[Arm, Arm], errors: tuple[np.ndarray, np.ndarray],
+    crossing: Contrast, fixed: tuple[Interval, float], corrected: tuple[float, float],
 ) -> ContrastFinding:  # fmt: skip
-    (deeper, wider), (first, second) = pair, errors
-    images, margin, seeds = first.shape[1], result.plan.margin, first.shape[0]
-    rates = first.mean(1), second.mean(1)
+    (deeper, wider), (first, second), margin = pair, errors, result.plan.margin
+    (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
     population = Interval(crossing.estimate, crossing.low, crossing.high)
     population90 = Interval(crossing.estimate, crossing.low90, crossing.high90)
-    fixed = welch_interval(*rates, resolution=1 / images)
-    decision, scope = decide(population, population90, population_holm, fixed, fixed_holm, margin)
-    spread = _spread(rates, 1 / images)
-    settings = tuple(runs[0].setting for runs in (result.of(arm, shared=shared) for arm in pair))
-    return ContrastFinding(
+    population_holm, fixed_holm = map(float, corrected)
+    decision, scope = rule_named(result.plan.rule).decide(
+        population, population90, population_holm, fixed[0], fixed_holm, margin
+    )
+    # Pooled over the arms, and at least that of rounding to one image.
+    spread = math.inf
+    if seeds > 1:
+        variances = [np.var(each, ddof=1) for each in rates]
+        spread = math.sqrt(float(np.mean(np.maximum(variances, (1 / images) ** 2 / 12))))
+    finding = ContrastFinding(
         budget=deeper.budget_label,
         deeper=deeper,
         wider=wider,
-        settings=(settings[0], settings[1]),
+        settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
         seeds=seeds,
         population=population,
         population90=population90,
         population_p=crossing.p,
         population_holm=population_holm,
-        bootstrap=crossing.bootstrap if math.isfinite(crossing.standard_error) else None,
+        bootstrap=crossing.bootstrap if crossing.freedom else None,
         parts=dict(crossing.parts),
-        fixed=fixed,
-        fixed_p=fixed_p,
+        fixed=fixed[0],
+        fixed_p=fixed[1],
         fixed_holm=fixed_holm,
-        tost=tost_p(crossing.estimate, crossing.standard_error, crossing.freedom, margin) if crossing.freedom else 1.0,
+        tost=tost_p(crossing.estimate, crossing.standard_error, crossing.freedom, margin),
         superiority=superiority(*rates),
         consistency=mean_consistency(first == 0, second == 0),
         detectable=detectable(spread, seeds),
-        needed=seeds_needed(abs(fixed.estimate), spread) if seeds > 1 else None,
+        needed=seeds_needed(abs(fixed[0].estimate), spread) if seeds > 1 else None,
         classes=_classes(result, first, second),
         decision=decision,
         scope=scope,
-        sentence=describe(
-            decision, scope, deeper.budget_label, deeper, wider, seeds, population, population90, fixed, margin, images
-        ),
     )
-
-
-def _spread(rates: tuple[np.ndarray, np.ndarray], resolution: float) -> float:
-    """Standard deviation over seeds, pooled over two arms and no less than that of a rounding to one image."""
-    if rates[0].size < 2:
-        return math.inf
-    variances = [float(np.var(each, ddof=1)) for each in rates]
-    return math.sqrt(float(np.mean(np.maximum(variances, resolution**2 / 12))))
+    return finding._replace(sentence=describe(finding, margin, images))
 
 
 def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:
-    """The contrast on the images of each class that has two or more, with Benjamini and Hochberg over classes."""
-    found = []
+    """Contrast the arms on the images of each class that has two or more."""
+    findings = []
     for label, name in enumerate(result.data["class_names"]):
         of_class = result.labels == label
         if of_class.sum() > 1:
             each = crossed(first[:, of_class], second[:, of_class], draws=0)
             difference = Interval(each.estimate, each.low, each.high)
-            found.append(ClassFinding(str(name), int(of_class.sum()), difference, each.p, each.p))
-    corrected = benjamini_hochberg([each.p for each in found]) if found else ()
-    return tuple(each._replace(q=float(q)) for each, q in zip(found, corrected, strict=True))
+            findings.append(ClassFinding(str(name), int(of_class.sum()), difference, each.p, each.p))
+    corrected = benjamini_hochberg([each.p for each in findings])
+    return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:
@@ -188,23 +172,18 @@ def _trend(result: StudyResult, budget: str) -> TrendFinding:
 
 
 def _fronts(arms: Sequence[ArmFinding]) -> tuple[FrontFinding, ...]:
+    """Return the Pareto front of each resource that is known for all arms."""
     resources: dict[str, list[float | None]] = {
-        "params": [arm.arm.params for arm in arms],
-        "macs": [arm.arm.macs for arm in arms],
-        "memory": [arm.cost.memory if arm.cost else None for arm in arms],
-        "time": [arm.cost.step if arm.cost else None for arm in arms],
+        "params": [each.arm.params for each in arms],
+        "macs": [each.arm.macs for each in arms],
+        "memory": [each.cost.memory if each.cost else None for each in arms],
+        "time": [each.cost.step if each.cost else None for each in arms],
     }
-    errors = [arm.test_error.estimate for arm in arms]
     fronts = []
     for resource, values in resources.items():
-        costs = [value for value in values if value is not None]
+        costs = tuple(float(value) for value in values if value is not None)
         if len(costs) == len(arms):
-            on = pareto(costs, errors)
-            fronts.append(
-                FrontFinding(
-                    resource,
-                    tuple(map(float, costs)),
-                    tuple(arm.arm.label for arm, member in zip(arms, on, strict=True) if member),
-                )
-            )
+            on_front = pareto(costs, [each.test_error.estimate for each in arms])
+            labels = tuple(each.arm.label for each, member in zip(arms, on_front, strict=True) if member)
+            fronts.append(FrontFinding(resource, costs, labels))
     return tuple(fronts)

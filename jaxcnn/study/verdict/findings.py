@@ -1,191 +1,124 @@
-"""What the analysis of a study finds, as plain values: the report shows them, analysis.json stores them."""
+"""Results of a study's analysis as plain values: the report shows them, analysis.json stores them."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.result import Cost
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.tuning import Setting
-
-Decision = Literal["deeper", "wider", "equivalent", "inconclusive"]
-Scope = Literal["population", "test set", "none"]
+from jaxcnn.study.verdict.rule import Decision, Scope
 
 
 class ArmFinding(NamedTuple):
-    """One arm over its seeds, at its own tuned setting; errors are shares between 0 and 1.
+    """One arm at its own tuned setting: means over seeds, errors as shares between 0 and 1, losses in nats."""
 
-    Args:
-        arm: The network, its budget and its counted costs.
-        setting: Learning rate and weight decay that tuning gave it.
-        edge: The rate lies at an edge of what was tried: a better one may lie beyond.
-        test_error: Mean over seeds with Student's 95 % interval.
-        test_errors: One a seed.
-        validation_error: Mean over seeds.
-        train_error: Mean over seeds, in the last epoch.
-        train_loss: Mean over seeds, nats, in the last epoch.
-        test_loss: Mean over seeds, nats.
-        tuning_error: Validation error of the tuning trials at its setting; NaN where nothing was tuned.
-        expected_best: Expected best validation error of 1, 2, ... trials drawn from its grid (Dodge et al. 2019).
-        cost: Memory and time of a training step, None where they were not measured.
-        step: Seconds a step, median over its runs, on the machine as busy as it was.
-        diverged: Runs whose loss was not finite at the end.
-        diverged_trials: Tuning trials likewise.
-        seed_consistency: Error consistency (kappa) between seeds of this arm, mean over pairs; NaN with one seed.
-    """
-
-    arm: Arm
-    setting: Setting
-    edge: bool
-    test_error: Interval
-    test_errors: tuple[float, ...]
-    validation_error: float
-    train_error: float
-    train_loss: float
-    test_loss: float
-    tuning_error: float
-    expected_best: tuple[float, ...]
-    cost: Cost | None
-    step: float
-    diverged: int
-    diverged_trials: int
-    seed_consistency: float
+    arm: Arm  #: The network, its budget and its counted costs.
+    setting: Setting  #: Tuned learning rate and weight decay.
+    edge: bool  #: The learning rate is the lowest or highest tried, so a better one may lie beyond.
+    test_error: Interval  #: Mean with Student's 95 % interval.
+    test_errors: tuple[float, ...]  #: Test error of each seed.
+    validation_error: float  #: Last epoch.
+    train_error: float  #: Last epoch.
+    train_loss: float  #: Last epoch.
+    test_loss: float  #: Last epoch.
+    tuning_error: float  #: Validation error of the tuning trials at this setting; NaN without tuning.
+    expected_best: tuple[float, ...]  #: Expected best validation error of 1, 2, ... trials (Dodge et al. 2019).
+    cost: StepCost | None  #: Memory and time of a training step; None if not measured.
+    step: float  #: Seconds per step, median over the runs, on a machine that may have been busy.
+    diverged: int  #: Number of runs whose loss was not finite at the end.
+    diverged_trials: int  #: Number of such tuning trials.
+    seed_consistency: float  #: Error consistency (kappa) between seeds, mean over pairs; NaN with one seed.
 
 
 class ClassFinding(NamedTuple):
-    """Deeper minus wider on the test images of one class (exploratory).
+    """Deeper minus wider on the test images of one class (exploratory)."""
 
-    Args:
-        name: The class.
-        images: Test images of it.
-        difference: Population estimate with its 95 % interval, a share.
-        p: Two-sided.
-        q: The same after Benjamini and Hochberg over the classes.
-    """
-
-    name: str
-    images: int
-    difference: Interval
-    p: float
-    q: float
+    name: str  #: The class.
+    images: int  #: Number of its test images.
+    difference: Interval  #: Population estimate with its 95 % interval, a share.
+    p: float  #: Two-sided p-value.
+    q: float  #: The p-value after Benjamini and Hochberg over the classes.
 
 
 class ContrastFinding(NamedTuple):
-    """The primary contrast of one budget: test error of the deeper arm minus that of the wider arm, a share.
+    """The primary contrast of one budget: test error of the deeper arm minus that of the wider arm, a share."""
 
-    Args:
-        budget: In words.
-        deeper: The deepest arm.
-        wider: The shallowest, widest arm.
-        settings: Of the deeper and the wider arm in these runs.
-        seeds: Runs per arm.
-        population: Estimate and 95 % interval over new seeds and new images (crossed).
-        population90: The 90 % interval that TOST reads.
-        population_p: Two-sided, before correction.
-        population_holm: After Holm over the budgets.
-        bootstrap: Percentile interval of the crossed bootstrap, None with too few seeds for one.
-        parts: Variance of the difference by source: seeds, examples.
-        fixed: Welch's estimate and 95 % interval over seeds on this test set.
-        fixed_p: Two-sided, before correction.
-        fixed_holm: After Holm over the budgets.
-        tost: p-value of equivalence within the margin.
-        superiority: Probability that a run of the deeper arm beats one of the wider arm, with its 95 % interval.
-        consistency: Error consistency (kappa) between the arms, mean over pairs of runs.
-        detectable: Least true difference that this many seeds find in four studies of five, on this test set.
-        needed: Seeds per arm that find the difference seen, None: over a thousand or unknown.
-        classes: By class, exploratory.
-        decision: By the plan's rule.
-        scope: population, test set, or none where nothing is claimed.
-        sentence: The decision in words.
-    """
+    budget: str  #: The budget in words.
+    deeper: Arm  #: The deepest arm.
+    wider: Arm  #: The shallowest, widest arm.
+    settings: tuple[Setting, Setting]  #: Settings of the deeper and the wider arm in these runs.
+    seeds: int  #: Runs per arm.
+    population: Interval  #: Estimate and 95 % interval over new seeds and new images (crossed).
+    population90: Interval  #: The same with its 90 % interval, for TOST.
+    population_p: float  #: Two-sided p-value, not corrected.
+    population_holm: float  #: The p-value after Holm over the budgets.
+    bootstrap: Interval | None  #: 95 % interval of the crossed bootstrap; None with a single seed.
+    parts: dict[str, float]  #: Shares of the variance of the difference: seeds, examples.
+    fixed: Interval  #: Welch's estimate and 95 % interval over seeds on this test set.
+    fixed_p: float  #: Two-sided p-value, not corrected.
+    fixed_holm: float  #: The p-value after Holm over the budgets.
+    tost: float  #: P-value of equivalence within the margin.
+    superiority: Interval  #: Probability that a deeper run beats a wider one, with its 95 % interval.
+    consistency: float  #: Error consistency (kappa) between the arms, mean over pairs of runs.
+    detectable: float  #: Smallest true difference that these seeds detect on this test set with 80 % power.
+    needed: int | None  #: Seeds per arm that detect the observed difference; None if more than 1,000 or unknown.
+    classes: tuple[ClassFinding, ...]  #: The contrast by class, exploratory.
+    decision: Decision  #: Decision by the plan's rule.
+    scope: Scope  #: What the decision holds for.
+    sentence: str = ""  #: The decision in words.
 
-    budget: str
-    deeper: Arm
-    wider: Arm
-    settings: tuple[Setting, Setting]
-    seeds: int
-    population: Interval
-    population90: Interval
-    population_p: float
-    population_holm: float
-    bootstrap: Interval | None
-    parts: dict[str, float]
-    fixed: Interval
-    fixed_p: float
-    fixed_holm: float
-    tost: float
-    superiority: Interval
-    consistency: float
-    detectable: float
-    needed: int | None
-    classes: tuple[ClassFinding, ...]
-    decision: Decision
-    scope: Scope
-    sentence: str
+    @property
+    def outcome(self) -> str:
+        """Decision and scope in a few words: wider (test set)."""
+        return self.decision if self.scope == "none" else f"{self.decision} ({self.scope})"
 
 
 class TrendFinding(NamedTuple):
     """Test error (a share) against depth at one budget; fit is None below three depths."""
 
-    budget: str
-    fit: DepthFit | None
+    budget: str  #: The budget in words.
+    fit: DepthFit | None  #: Quadratic in log depth.
 
 
 class FrontFinding(NamedTuple):
-    """The Pareto front of test error against one resource.
+    """The Pareto front of test error against one resource."""
 
-    Args:
-        resource: params, macs, memory (bytes) or time (seconds a step).
-        costs: By arm, in the plan's order.
-        front: Labels of the arms that no other arm beats in both.
-    """
-
-    resource: str
-    costs: tuple[float, ...]
-    front: tuple[str, ...]
+    resource: str  #: params, macs, memory (bytes) or time (seconds per step).
+    costs: tuple[float, ...]  #: Cost of each arm, in the plan's order.
+    front: tuple[str, ...]  #: Labels of the arms on the front.
 
 
 class ProtocolPoint(NamedTuple):
-    """One point of the protocol: what it asks, whether this study did it, and by what.
+    """One point of the protocol and whether this study meets it."""
 
-    Args:
-        number: 1 to 12.
-        asks: The point, in a line.
-        met: yes, partly or no.
-        evidence: What the study did, in numbers where it can be.
-    """
-
-    number: int
-    asks: str
-    met: Literal["yes", "partly", "no"]
-    evidence: str
+    number: int  #: 1 to 12.
+    asks: str  #: The requirement, in a line.
+    met: Literal["yes", "partly", "no"]  #: Whether the study meets it.
+    evidence: str  #: What the study did, in numbers where possible.
 
 
 class Findings(NamedTuple):
-    """All that a study found.
+    """All results of a study."""
 
-    Args:
-        decision: Over all budgets.
-        scope: Over all budgets: the narrowest of the contrasts'.
-        sentence: The verdict: decision, effect, interval, what it generalises to.
-        change: What would change it, or resolve it.
-        arms: In the plan's order.
-        contrasts: One a budget, each arm at its own setting.
-        shared: The same with both arms at the one shared setting; empty where that was not run.
-        trends: One a budget.
-        fronts: One a resource.
-        protocol: The twelve points.
-    """
+    decision: Decision  #: Decision over all budgets.
+    scope: Scope  #: What it holds for: the narrowest scope of the contrasts.
+    sentence: str  #: The verdict: decision, effect, interval, what it generalises to.
+    change: str  #: What would change the verdict, or resolve it.
+    arms: tuple[ArmFinding, ...]  #: Results by arm, in the plan's order.
+    contrasts: tuple[ContrastFinding, ...]  #: One per budget, each arm at its own setting.
+    shared: tuple[ContrastFinding, ...]  #: The same with both arms at the shared setting; empty if no runs differ.
+    trends: tuple[TrendFinding, ...]  #: One per budget.
+    fronts: tuple[FrontFinding, ...]  #: One per resource.
+    protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
 
-    decision: Decision
-    scope: Scope
-    sentence: str
-    change: str
-    arms: tuple[ArmFinding, ...]
-    contrasts: tuple[ContrastFinding, ...]
-    shared: tuple[ContrastFinding, ...]
-    trends: tuple[TrendFinding, ...]
-    fronts: tuple[FrontFinding, ...]
-    protocol: tuple[ProtocolPoint, ...]
+    def at(self, budget: str) -> list[ArmFinding]:
+        """Return the arms of one budget, the shallowest first and of those the widest."""
+        arms = (finding for finding in self.arms if finding.arm.budget_label == budget)
+        return sorted(arms, key=lambda finding: (finding.arm.depth, -finding.arm.width))
+
+    def of(self, arm: Arm) -> ArmFinding:
+        """Return the finding of one arm."""
+        return next(finding for finding in self.arms if finding.arm.label == arm.label)

@@ -52,6 +52,7 @@ def once(directory):
     return Counter(journal(directory)) == Counter(list(finished_runs(directory)))
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     out, rng = tmp_path / "killed", random.Random(20)
     # Moments spread over the study's life, in epochs and results done; the last is after the last run.
@@ -79,6 +80,7 @@ def test_killed_at_random_moments_it_ends_the_same(whole, tmp_path):
     assert once(out)
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_study(whole, tmp_path):
     out = tmp_path / "shared"
     both = [forked(out), forked(out)]
@@ -112,6 +114,7 @@ def workers_of(process):
     return found
 
 
+@pytest.mark.slow
 def test_workers_end_with_their_parent(whole, tmp_path):
     """It is killed while they train; the same study, without workers, goes on and ends the same."""
     out = tmp_path / "study"
@@ -133,6 +136,7 @@ def test_workers_end_with_their_parent(whole, tmp_path):
     assert once(out)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("to", "moment"), [("group", 0), ("parent", 6)])
 def test_interrupted_with_workers(tmp_path, to, moment):
     """Ctrl-C reaches the whole group, kill -INT the parent alone; as workers start, and while they train."""
@@ -156,6 +160,7 @@ def test_interrupted_with_workers(tmp_path, to, moment):
         assert once(out)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     out = tmp_path / "study"
     flags = [

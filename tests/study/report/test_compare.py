@@ -7,9 +7,8 @@ import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, write_joined
-from jaxcnn.study.report.compare import error_overlay
-from jaxcnn.study.report.differences import differences, names
-from jaxcnn.study.report.numbers import effect
+from jaxcnn.study.report.compare import Member, differences, error_overlay, names
+from jaxcnn.study.verdict.numbers import effect
 from tests.study.planted import ARMS, family_arms, planted_study, valley, without_skips
 from tests.study.report.test_page import Page
 
@@ -84,12 +83,10 @@ def test_what_differs_and_nothing_else(studies):
 def test_equal_plans_may_be_joined_and_say_so(tmp_path):
     errors = {8: (0.03, 0.025), 20: (0.015, 0.0125)}
     results = [planted_study(tmp_path / name, errors, arms=ARMS, images=400) for name in "ab"]
-    assert "the plans are equal" in write_joined(results, tmp_path / "joined").read_text()
+    assert "The plans are equal" in write_joined(results, tmp_path / "joined").read_text()
 
 
 def test_a_panel_a_budget_with_lines_told_apart_without_colour(studies, tmp_path):
-    from jaxcnn.study.report.compare import Member
-
     members = [Member(str(number), each, analyse(each), "") for number, each in enumerate(studies)]
     figure = error_overlay(members, studies[0].plan.budgets)
     drawn = [[line for line in axes.lines if len(line.get_xdata()) == 3] for axes in figure.axes]

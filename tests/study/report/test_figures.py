@@ -5,11 +5,11 @@ import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
 
-from jaxcnn.study.report.contrast_figures import Branch, class_figure, contrast_figure
-from jaxcnn.study.report.cost_figures import ledger_figure, pareto_figure
-from jaxcnn.study.report.error_figures import error_figure, fitting_figure, learning_figure
-from jaxcnn.study.report.style import LOOKS, DepthAxis, chunks, limits, look, write_figure
-from jaxcnn.study.report.tuning_figures import expected_figure, sensitivity_figure
+from jaxcnn.study.report.contrasts import class_figure, contrast_figure
+from jaxcnn.study.report.costs import ledger_figure, pareto_figure
+from jaxcnn.study.report.curves import error_figure, fitting_figure, learning_figure
+from jaxcnn.study.report.style import LOOKS, DepthAxis, limits, look, pictures, write_figure
+from jaxcnn.study.report.tuning import expected_figure, sensitivity_figure
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ClassFinding
@@ -43,9 +43,9 @@ def styles(axes):
 
 
 def test_looks_differ_in_marker_and_line():
-    assert len({each.marker for each in LOOKS}) == len({str(each.line) for each in LOOKS}) == len(LOOKS)
-    assert len({to_rgb(each.color) for each in LOOKS}) == len(LOOKS)
-    assert len({(look(n).marker, look(n).hollow) for n in range(16)}) == 16
+    colors, markers, lines = zip(*LOOKS, strict=True)
+    assert len(set(markers)) == len(set(map(str, lines))) == len(set(map(to_rgb, colors))) == len(LOOKS)
+    assert len({(look(n)["marker"], look(n)["markerfacecolor"] == "white") for n in range(16)}) == 16
 
 
 def test_errors_show_means_seeds_intervals_widths_and_the_trend(study):
@@ -72,8 +72,7 @@ def test_a_panel_a_budget_with_series_told_apart_without_colour(tuned, draw):
 def test_sensitivity_marks_the_chosen_point_the_edge_and_what_diverged(tuned):
     result, findings = tuned
     arms = [finding for finding in findings.arms if finding.arm.budget == 15_000]
-    trials = [result.tuned.trials[finding.arm.label] for finding in arms]
-    panels = shown(sensitivity_figure(arms, trials, result.tuned.shared))
+    panels = shown(sensitivity_figure(result, arms))
     titles = [axes.get_title(loc="left") for axes in panels]
     assert titles[0] == "depth 8, width 12"
     assert titles[3].endswith("(edge)")
@@ -89,7 +88,7 @@ def test_sensitivity_marks_the_chosen_point_the_edge_and_what_diverged(tuned):
 def test_learning_curves_end_where_a_run_diverged(tmp_path):
     result = planted_study(tmp_path, {8: (0.1, 0.1), 20: (0.2, 0.2)}, diverged={(20, 1)})
     findings = analyse(result)
-    panels = shown(learning_figure(findings.arms, [result.of(each.arm) for each in findings.arms]))
+    panels = shown(learning_figure(result, findings.arms))
     training = [next(line for line in axes.lines if line.get_label() == "training") for axes in panels]
     assert [int(np.isfinite(line.get_ydata(orig=False)).sum()) for line in training] == [4, 2]
     assert [text.get_text() for text in panels[1].texts] == ["1 run diverged"]
@@ -119,7 +118,7 @@ def test_forests_draw_thick_and_thin_and_hold_endless_intervals(study, tmp_path)
     (contrast,) = findings.contrasts
     endless = Interval(0.1, -math.inf, math.inf)
     lost = contrast._replace(population=endless, fixed=endless)
-    figure = contrast_figure([Branch("one", contrast), Branch("two", lost)], 0.005)
+    figure = contrast_figure([("one", contrast), ("two", lost)], 0.005)
     axes = figure.axes[0]
     widths = {line.get_linewidth() for line in axes.lines if len(line.get_xdata()) == 2 and line.get_ydata()[0] > -0.5}
     assert {3.2, 1.2} <= widths
@@ -167,7 +166,8 @@ def test_limits_show_all_points_and_let_endless_bars_run_out():
 
 
 def test_many_panels_go_to_several_figures():
-    assert [len(group) for group in chunks(range(17))] == [8, 8, 1]
+    groups = [(each.name, list(each.drawing)) for each in pictures("a", range(17), lambda group: group, "")]
+    assert groups == [("a", [*range(8)]), ("a_2", [*range(8, 16)]), ("a_3", [16])]
 
 
 def test_files_are_the_same_every_time_and_settings_are_left_alone(study, tmp_path):

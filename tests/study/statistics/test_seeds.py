@@ -13,8 +13,7 @@ from jaxcnn.study.statistics.seeds import (
     power,
     seeds_needed,
     tost_p,
-    welch_interval,
-    welch_p,
+    welch,
 )
 
 
@@ -29,7 +28,7 @@ def test_mean_interval_by_hand():
     # 1, 2, 3: mean 2, standard error 1 / sqrt(3), t(0.975, 2) = 4.302653 (tables).
     interval = mean_interval([1.0, 2.0, 3.0])
     assert interval.estimate == 2.0
-    assert interval.half_width == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
+    assert interval.high - interval.estimate == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
 
 
 @settings(deadline=None, max_examples=50)
@@ -38,7 +37,7 @@ def test_intervals_are_scipys(first, second):
     if np.std(first) < 1e-6 or np.std(second) < 1e-6:
         return
     reference = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.95)
-    ours = welch_interval(first, second)
+    ours, _ = welch(first, second)
     np.testing.assert_allclose(ours[1:], (reference.low, reference.high), rtol=1e-9, atol=1e-9)
     reference = stats.t.interval(0.95, len(first) - 1, np.mean(first), stats.sem(first))
     np.testing.assert_allclose(mean_interval(first)[1:], reference, rtol=1e-9, atol=1e-9)
@@ -47,7 +46,7 @@ def test_intervals_are_scipys(first, second):
 def test_unequal_counts_and_another_confidence():
     first, second = [0.03, 0.05, 0.04], [0.01, 0.02, 0.05, 0.03, 0.02]
     reference = stats.ttest_ind(first, second, equal_var=False).confidence_interval(0.8)
-    np.testing.assert_allclose(welch_interval(first, second, confidence=0.8)[1:], reference, rtol=1e-9)
+    np.testing.assert_allclose(welch(first, second, confidence=0.8)[0][1:], reference, rtol=1e-9)
 
 
 @settings(deadline=None, max_examples=50)
@@ -55,17 +54,17 @@ def test_unequal_counts_and_another_confidence():
 def test_p_is_scipys_and_agrees_with_the_interval(first, second):
     if np.std(first) < 1e-6 or np.std(second) < 1e-6:
         return
-    p, interval = welch_p(first, second), welch_interval(first, second)
+    interval, p = welch(first, second)
     assert p == pytest.approx(stats.ttest_ind(first, second, equal_var=False).pvalue, rel=1e-9, abs=1e-300)
-    assert p == pytest.approx(welch_p(second, first), rel=1e-9)
+    assert p == pytest.approx(welch(second, first)[1], rel=1e-9)
     assert (p < 0.05) == (not interval.low <= 0 <= interval.high)
 
 
 def test_p_without_spread():
-    assert welch_p([0.1], [0.9, 0.8]) == 1
-    assert (welch_p([0.5, 0.5], [0.5, 0.5]), welch_p([0.5, 0.5], [0.4, 0.4])) == (1, 0)
+    assert welch([0.1], [0.9, 0.8])[1] == 1
+    assert (welch([0.5, 0.5], [0.5, 0.5])[1], welch([0.5, 0.5], [0.4, 0.4])[1]) == (1, 0)
     # Five seeds each a whole step apart, rounding only: 1 / sqrt(2 / (12 x 5)) with 8 degrees of freedom.
-    assert welch_p([0.2] * 5, [0.1] * 5, resolution=0.1) == pytest.approx(2 * stats.t.sf(math.sqrt(30), 8))
+    assert welch([0.2] * 5, [0.1] * 5, resolution=0.1)[1] == pytest.approx(2 * stats.t.sf(math.sqrt(30), 8))
 
 
 def test_equivalence_is_two_of_scipys_one_sided_tests():
@@ -78,7 +77,7 @@ def test_equivalence_is_two_of_scipys_one_sided_tests():
         below = stats.ttest_ind(first - margin, second, equal_var=False, alternative="less").pvalue
         found = tost_p(first.mean() - second.mean(), error, both.df, margin)
         assert found == pytest.approx(max(above, below))
-        interval = welch_interval(first, second, confidence=0.9)
+        interval, _ = welch(first, second, confidence=0.9)
         assert (found < 0.05) == (-margin < interval.low and interval.high < margin)
 
 
@@ -86,7 +85,7 @@ def test_equivalence_at_the_ends():
     assert (tost_p(0.1, 0.0, 5, 0.2), tost_p(0.2, 0.0, 5, 0.2)) == (0, 1)
     assert tost_p(0.0, math.inf, 0.0, 0.2) == 1
     assert tost_p(-0.2, 0.1, 5, 0.2) == pytest.approx(0.5)
-    with pytest.raises(ValueError, match=r"margin=0 must be above 0"):
+    with pytest.raises(ValueError, match="margin=0, "):
         tost_p(0.1, 0.1, 5, 0)
     with pytest.raises(ValueError, match=r"standard_error=nan"):
         tost_p(0.1, math.nan, 5, 0.1)
@@ -94,8 +93,8 @@ def test_equivalence_at_the_ends():
 
 def test_one_seed_has_no_limits():
     assert mean_interval([0.1]) == Interval(0.1, -math.inf, math.inf)
-    assert welch_interval([0.1], [0.2, 0.3])[1:] == (-math.inf, math.inf)
-    assert not leaves_out_zero(welch_interval([0.1], [0.9]))
+    assert welch([0.1], [0.2, 0.3])[0][1:] == (-math.inf, math.inf)
+    assert not leaves_out_zero(welch([0.1], [0.9])[0])
 
 
 def test_seeds_that_agree_exactly_agree_only_to_one_image():
@@ -103,13 +102,13 @@ def test_seeds_that_agree_exactly_agree_only_to_one_image():
     same, one_more, many_more = [7 / images] * 5, [8 / images] * 5, [20 / images] * 5
     interval = mean_interval(same, resolution=1 / images)
     # 1 / sqrt(12) of an image over 5 seeds, t(0.975, 4) = 2.776445.
-    assert interval.half_width == pytest.approx(2.776445 / math.sqrt(12 * 5) / images, rel=1e-6)
-    assert not leaves_out_zero(welch_interval(same, same, resolution=1 / images))
-    assert leaves_out_zero(welch_interval(many_more, same, resolution=1 / images))
+    assert interval.high - interval.estimate == pytest.approx(2.776445 / math.sqrt(12 * 5) / images, rel=1e-6)
+    assert not leaves_out_zero(welch(same, same, resolution=1 / images)[0])
+    assert leaves_out_zero(welch(many_more, same, resolution=1 / images)[0])
     # Two seeds each that differ by one image prove nothing.
-    assert not leaves_out_zero(welch_interval(one_more[:2], same[:2], resolution=1 / images))
-    assert mean_interval(same).half_width == pytest.approx(0, abs=1e-15)
-    assert welch_interval([0.5, 0.5], [0.25, 0.25]) == Interval(0.25, 0.25, 0.25)
+    assert not leaves_out_zero(welch(one_more[:2], same[:2], resolution=1 / images)[0])
+    assert mean_interval(same).high == pytest.approx(7 / images, abs=1e-15)
+    assert welch([0.5, 0.5], [0.25, 0.25])[0] == Interval(0.25, 0.25, 0.25)
 
 
 @pytest.mark.parametrize("bad", [[], [0.1, math.nan], [math.inf]])
@@ -119,7 +118,7 @@ def test_no_numbers_no_interval(bad):
 
 
 @pytest.mark.parametrize(
-    ("effect", "seeds"), [(0.5, 64), (0.75, 29), (1, 17), (1.33, 10), (1.5, 9), (2, 6), (3, 4), (100, 2)]
+    ("effect", "seeds"), [(0.5, 64), (0.75, 29), (1, 17), (1.33, 10), (1.5, 9), (2, 6), (3, 4), (100, 2), (1e14, 2)]
 )
 def test_seeds_needed_is_the_published_table(effect, seeds):
     # Two-sided t test, 5 %, power 0.8; Cohen 1988, table 2.4.1, and any power calculator.
@@ -150,7 +149,7 @@ def test_intervals_cover_the_truth_as_often_as_they_say():
     inside = wrong = 0
     for _ in range(1500):
         deep, wide = rng.normal(0.03, 0.004, 5), rng.normal(0.03, 0.002, 5)
-        contrast = welch_interval(deep, wide, resolution=1 / 360)
+        contrast, _ = welch(deep, wide, resolution=1 / 360)
         inside += contrast.low <= 0 <= contrast.high
         wrong += leaves_out_zero(contrast)
     assert 0.93 <= inside / 1500 <= 0.975

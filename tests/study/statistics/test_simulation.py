@@ -8,7 +8,7 @@ import pytest
 from scipy import stats
 
 from jaxcnn.study.statistics.population import crossed, superiority
-from jaxcnn.study.statistics.seeds import mean_interval, power, welch_interval, welch_p
+from jaxcnn.study.statistics.seeds import mean_interval, power, welch
 
 STUDIES = 1000
 EXAMPLES = 10_000
@@ -72,11 +72,12 @@ def simulate(seeds: int, truth: World, examples: int = EXAMPLES) -> Outcome:
         first, second = one_study(rng, truth, (seeds, seeds), examples)
         contrast = crossed(first, second, draws=0)
         population += contrast.p < 0.05
-        fixed += welch_p(first.mean(1), second.mean(1), 1 / examples) < 0.05
+        fixed += welch(first.mean(1), second.mean(1), resolution=1 / examples)[1] < 0.05
         covered += contrast.low <= difference <= contrast.high
     return Outcome(population / STUDIES, fixed / STUDIES, covered / STUDIES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "welch"), [(5, 0.19), (10, 0.34), (30, 0.57)])
 def test_equal_arms_whose_seeds_differ_only_by_the_test_set(seeds, welch):
     # SCIENCE 4: 10,000 images, 6 % error; Welch over seeds calls equal arms different in 19 / 34 / 57 % of studies.
@@ -86,6 +87,7 @@ def test_equal_arms_whose_seeds_differ_only_by_the_test_set(seeds, welch):
     assert outcome.welch == pytest.approx(welch, abs=0.07)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "welch"), [(5, 0.19), (10, 0.34), (30, 0.57)])
 def test_equal_arms_whose_seeds_differ_on_the_population_too(seeds, welch):
     # A spread of 0.05 is 0.3 points of population error, more than the 0.17 that the test set adds to a run.
@@ -96,6 +98,7 @@ def test_equal_arms_whose_seeds_differ_on_the_population_too(seeds, welch):
     assert outcome.crossed < outcome.welch < welch - 0.07
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "examples", "spread"), [(3, 1000, 0.15), (8, 360, 0.2)])
 def test_equal_arms_in_small_studies(seeds, examples, spread):
     outcome = simulate(seeds, world(spread), examples=examples)
@@ -103,6 +106,7 @@ def test_equal_arms_in_small_studies(seeds, examples, spread):
     assert 0.93 <= outcome.covered <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "seeds"), [(1.0, 17), (1.5, 9), (2.0, 6)])
 def test_planted_differences_are_found_on_the_population(effect, seeds):
     # Seeds differ by 1.8 points, ten times what the test set adds: then the seeds-per-arm table holds for both tests.
@@ -117,6 +121,7 @@ def test_planted_differences_are_found_on_the_population(effect, seeds):
     assert 0.93 <= outcome.covered <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("seeds", "freedom"), [(5, 16), (10, 64), (30, 800)])
 def test_planted_differences_are_found_where_seeds_and_examples_share_the_blame(seeds, freedom):
     spread = 0.05
@@ -132,29 +137,32 @@ def test_planted_differences_are_found_where_seeds_and_examples_share_the_blame(
     assert 0.93 <= outcome.covered <= 0.97
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("effect", "seeds"), [(0.5, 64), (0.75, 29), (1, 17), (1.33, 10), (1.5, 9), (2, 6), (3, 4)])
 def test_planted_differences_are_found_as_the_table_promises(effect, seeds):
     rng = np.random.default_rng(seeds)
     first, second = rng.normal(effect, 1, (STUDIES, seeds)), rng.normal(0, 1, (STUDIES, seeds))
-    found = np.mean([welch_p(*study) < 0.05 for study in zip(first, second, strict=True)])
+    found = np.mean([welch(*study)[1] < 0.05 for study in zip(first, second, strict=True)])
     assert found == pytest.approx(power(effect, 1.0, seeds), abs=0.05)
     assert power(effect, 1.0, seeds) >= 0.8 > power(effect, 1.0, seeds - 1)
     assert np.mean(stats.ttest_ind(first, second, axis=1, equal_var=False).pvalue < 0.05) == found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seeds", [5, 10, 30])
 def test_intervals_over_seeds_cover(seeds):
     rng, inside = np.random.default_rng(seeds), np.zeros(3)
     true_chance = stats.norm.cdf((0.036 - 0.03) / np.hypot(0.004, 0.006))
     for _ in range(STUDIES):
         deep, wide = rng.normal(0.03, 0.004, seeds), rng.normal(0.036, 0.006, seeds)
-        intervals = mean_interval(deep), welch_interval(deep, wide), superiority(deep, wide)
+        intervals = mean_interval(deep), welch(deep, wide)[0], superiority(deep, wide)
         truths = (0.03, -0.006, true_chance)
         inside += [found.low <= truth <= found.high for found, truth in zip(intervals, truths, strict=True)]
     assert (inside >= 0.93 * STUDIES).all()
     assert (inside <= 0.97 * STUDIES).all()
 
 
+@pytest.mark.slow
 def test_the_bootstrap_interval_covers_and_agrees_with_t():
     rng, truth, inside, ratios = np.random.default_rng(5), world(0.1), 0, []
     for _ in range(STUDIES):

@@ -1,16 +1,23 @@
 """The plan's rule, branch by branch, and the sentences that say it."""
 
+import json
 import math
 import re
+from dataclasses import replace
 from itertools import product
+from pathlib import Path
 
 import pytest
 
+from jaxcnn.errors import InputError
+from jaxcnn.study import write_report
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.analyse import analyse
-from jaxcnn.study.verdict.rule import between, decide, overall, points, signed
+from jaxcnn.study.verdict.rule import RULES, combine_agreeing, decide_ends_holm, rule_named
+from jaxcnn.study.verdict.sentences import summarise
 from tests.study.planted import family_arms, planted_study
 
+PLANS = sorted((Path(__file__).parents[3] / "docs" / "results").rglob("plan.json"))
 MARGIN = 0.01
 HIGH, LOW = (0.20, 0.21, 0.20, 0.19, 0.20), (0.10, 0.11, 0.10, 0.09, 0.10)
 
@@ -41,7 +48,7 @@ def interval(estimate, half):
     ],
 )
 def test_every_branch_of_the_rule(population90, population, population_holm, fixed, fixed_holm, wanted):
-    found = decide(
+    found = decide_ends_holm(
         interval(*population), interval(*population90), population_holm, interval(*fixed), fixed_holm, MARGIN
     )
     assert found == wanted
@@ -50,8 +57,9 @@ def test_every_branch_of_the_rule(population90, population, population_holm, fix
 def test_swapping_the_arms_swaps_the_verdict():
     other = {"deeper": "wider", "wider": "deeper", "equivalent": "equivalent", "inconclusive": "inconclusive"}
     for estimate, half, p, q in product((0.0, 0.004, 0.03), (0.002, 0.02), (0.01, 0.5), (0.01, 0.5)):
-        there = decide(interval(estimate, half), interval(estimate, half), p, interval(estimate, half), q, MARGIN)
-        back = decide(interval(-estimate, half), interval(-estimate, half), p, interval(-estimate, half), q, MARGIN)
+        limits, swapped = interval(estimate, half), interval(-estimate, half)
+        there = decide_ends_holm(limits, limits, p, limits, q, MARGIN)
+        back = decide_ends_holm(swapped, swapped, p, swapped, q, MARGIN)
         if estimate:
             assert (other[there[0]], there[1]) == back
 
@@ -77,14 +85,14 @@ def test_deeper_wider_and_how_they_are_said(tmp_path):
     assert "deeper minus wider is +10.00 percentage points" in words(wider)
     assert "deeper minus wider is -10.00 percentage points" in words(deeper)
     assert "over 5 seeds on these 2,000 test images" in wider.sentence
-    assert "would undo it" in wider.change
+    assert "would overturn it" in wider.change
 
 
 def test_equivalent_within_a_wide_margin(tmp_path):
     found = analyse(planted_study(tmp_path, {8: LOW, 20: LOW}, margin=0.1, images=2000))
     assert (found.decision, found.scope) == ("equivalent", "population")
     assert "differ by less than the margin of 10.00 points" in words(found)
-    assert "would leave the question open again" in found.change
+    assert "would no longer count as equivalent" in found.change
 
 
 def test_on_this_test_set_only(tmp_path):
@@ -92,7 +100,7 @@ def test_on_this_test_set_only(tmp_path):
     found = analyse(planted_study(tmp_path, {8: (0.10,) * 5, 20: (0.11,) * 5}, images=200))
     assert (found.decision, found.scope) == ("wider", "test set"), found.sentence
     assert "on this test set only" in words(found)
-    assert "for new images it is open" in found.sentence
+    assert "for new images the question is open" in found.sentence
     assert "comes from the number of test images" in found.change
 
 
@@ -100,7 +108,7 @@ def test_inconclusive_says_what_it_would_take(tmp_path):
     found = analyse(planted_study(tmp_path, {8: (0.1, 0.2, 0.15), 20: (0.13, 0.19, 0.16)}))
     assert (found.decision, found.scope) == ("inconclusive", "none")
     assert "cannot be told apart" in words(found)
-    assert "seeds per arm find a true difference of" in found.change
+    assert "seeds per arm detect a true difference of" in found.change
     assert re.search(r"takes (about [\d,]+|more than 1,000) seeds per arm", found.change)
 
 
@@ -108,7 +116,7 @@ def test_one_seed(tmp_path):
     found = analyse(planted_study(tmp_path, {8: (0.3,), 20: (0.1,)}))
     assert (found.decision, found.scope) == ("inconclusive", "none")
     assert "one seed each, which shows no spread" in words(found)
-    assert found.change == ("Two or more seeds per arm are needed before anything can be said: one shows no spread.")
+    assert found.change.startswith("Two or more seeds per arm are needed")
 
 
 @pytest.mark.parametrize("errors", [0.0, 0.1, 1.0])
@@ -156,17 +164,37 @@ def test_budgets_that_disagree(tmp_path):
 
 
 def test_the_scope_over_budgets_is_the_narrowest(tmp_path):
-    found = budgets(tmp_path, {15_000: 0.1, 60_000: 0.1})
-    narrower = [found.contrasts[0], found.contrasts[1]._replace(scope="test set")]
-    assert overall(narrower, 0.02, "digits").scope == "test set"
-    inconclusive = [each._replace(decision="inconclusive", scope="none") for each in found.contrasts]
-    verdict = overall(inconclusive, 0.02, "digits")
-    assert (verdict.decision, verdict.scope) == ("inconclusive", "none")
-    assert verdict.sentence.startswith("Inconclusive over all budgets. Test error")
+    assert combine_agreeing([("wider", "population"), ("wider", "test set")]) == ("wider", "test set")
+    assert combine_agreeing([("wider", "population"), ("deeper", "population")]) == ("inconclusive", "none")
+    assert combine_agreeing([("inconclusive", "none")] * 2) == ("inconclusive", "none")
+    contrasts = [
+        each._replace(decision="inconclusive", scope="none")
+        for each in budgets(tmp_path, {15_000: 0.1, 60_000: 0.1}).contrasts
+    ]
+    assert summarise("inconclusive", "none", contrasts, ()).startswith("Inconclusive over all budgets. Test error")
 
 
-def test_numbers_in_words():
-    assert [signed(value) for value in (0.012, -0.012, 0.00001, -0.00001)] == ["+1.20", "-1.20", "0.00", "0.00"]
-    assert points(-0.000001) == "0.00"
-    assert points(math.inf) == "unknown"
-    assert between(Interval(0.0, -math.inf, math.inf)) == "unknown: one seed shows no spread"
+@pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.parent.name)
+def test_published_plans_name_their_rule_by_its_text(plan):
+    assert rule_named(json.loads(plan.read_text())["rule"]) is RULES["ends-holm-1"]
+
+
+def test_a_rule_is_chosen_by_its_identifier_or_its_text_and_an_unknown_one_is_refused(tmp_path):
+    result = planted_study(tmp_path, {8: LOW, 20: HIGH}, images=2000)
+    rule = RULES["ends-holm-1"]
+    findings = [analyse(replace(result, plan=replace(result.plan, rule=name))) for name in (rule.identifier, rule.text)]
+    assert repr(findings[0]) == repr(findings[1])
+    with pytest.raises(InputError, match=r"rule='ends-holm-2': this version has no such rule \(ends-holm-1\)"):
+        analyse(replace(result, plan=replace(result.plan, rule="ends-holm-2")))
+
+
+def test_the_rule_of_the_plan_decides(tmp_path, monkeypatch):
+    result = planted_study(tmp_path, {8: LOW, 20: HIGH}, images=2000)
+    other = RULES["ends-holm-1"]._replace(
+        identifier="never", text="Never decide.", decide=lambda *_: ("inconclusive", "none")
+    )
+    monkeypatch.setitem(RULES, "never", other)
+    assert analyse(result).decision == "wider"
+    changed = replace(result, plan=replace(result.plan, rule="never"))
+    assert analyse(changed).decision == "inconclusive"
+    assert "Never decide." in write_report(changed, tmp_path / "report").read_text()

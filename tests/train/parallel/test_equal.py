@@ -106,6 +106,7 @@ def two_processes(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one(two_processes):
     """Both end with the same, and with what one device gives."""
     state, records = alone()
@@ -118,6 +119,7 @@ def test_two_processes_train_as_one(two_processes):
             assert difference(told, losses(records)) < TOLERANCE["losses"]
 
 
+@pytest.mark.slow
 def test_two_processes_share_a_folder_and_stop_together(two_processes):
     """One of them got a signal; both stopped after that epoch, went on, and one wrote what both know."""
     found = [json.loads((two_processes / f"{i}.json").read_text()) for i in (0, 1)]

@@ -1,0 +1,113 @@
+"""Flags of commands and scripts: a dataclass is parsed by tyro, with the options of its model families as flags."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import field, fields, is_dataclass, make_dataclass, replace
+from typing import Annotated, Any, TypeVar, get_type_hints
+
+import tyro
+
+from jaxcnn.errors import InputError
+from jaxcnn.spec import ModelSpec, RunConfig
+
+Flags = TypeVar("Flags")
+UNPREFIXED = tyro.conf.arg(name="")
+"""Annotation of a field whose fields are flags without its name in front."""
+
+
+def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> Flags:
+    """Parse flags into a dataclass.
+
+    Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
+    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
+
+    Args:
+        default: What the flags change, field by field.
+        arguments: The flags.
+        prog: Name of the program in help and messages. Default: that of the process.
+
+    Raises:
+        InputError: An unknown family, or options in `default` that its family does not have.
+        SystemExit: Help was requested, or a flag or its value is wrong.
+    """
+    prefixes = []
+
+    def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
+        prefixes.append(prefix)
+        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
+
+    start, words = _map_specs(default, typed), list(arguments)
+    for prefix in prefixes:
+        full = prefix + "options."
+        words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]
+    return _map_specs(tyro.cli(type(default), args=words, prog=prog, default=start), lambda spec, _: _plain(spec))
+
+
+def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
+    """Return the run that `--model NAME` and `--data NAME` start from, and the other flags."""
+    config, rest = RunConfig(), []
+    words = iter(arguments)
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if flag not in ("--model", "--data"):
+            rest.append(word)
+            continue
+        name = value if equals else next(words, None)
+        if name is None or name.startswith("--"):
+            kind = "models" if flag == "--model" else "data"
+            raise InputError(f"{flag}: needs a name after it; `jaxcnn {kind}` lists them")
+        if flag == "--data":
+            config = replace(config, data=replace(config.data, name=name))
+        else:
+            from jaxcnn.models import named
+
+            config = replace(config, model=named(name))
+    return config, rest
+
+
+def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix: str = "--") -> Any:
+    """Return a dataclass with `change(spec, prefix of its flags)` in place of every `ModelSpec` in it."""
+    if isinstance(value, ModelSpec):
+        return change(value, prefix)
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    hints, changed = get_type_hints(type(value), include_extras=True), {}
+    for name in (each.name for each in fields(value)):
+        own = "" if UNPREFIXED in getattr(hints[name], "__metadata__", ()) else name.replace("_", "-") + "."
+        item = _map_specs(getattr(value, name), change, prefix + own)
+        if item is not getattr(value, name):
+            changed[name] = item
+    return replace(value, **changed) if changed else value
+
+
+def _last_value(arguments: Sequence[str], name: str) -> str | None:
+    """Return the value that the arguments give to a flag; the last one counts."""
+    value = None
+    for word, following in zip(arguments, [*arguments[1:], None], strict=False):
+        flag, equals, rest = word.partition("=")
+        if flag.replace("_", "-") == name:
+            value = rest if equals else following
+    return value
+
+
+def _with_typed_options(spec: ModelSpec, name: str) -> ModelSpec:
+    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse.
+
+    Another family than the spec's starts from its own defaults.
+    """
+    from jaxcnn.models.family import family_named, read_options
+
+    family = family_named(name)
+    options = read_options(spec, family) if name == spec.family else family.options()
+    hint = Annotated[tyro.conf.FlagConversionOff[family.options], UNPREFIXED]
+    field_of_options = ("options", hint, field(default_factory=family.options))
+    namespace = {"__doc__": ModelSpec.__doc__, "__post_init__": lambda self: None}
+    kind = make_dataclass("ModelSpec", [field_of_options], bases=(ModelSpec,), frozen=True, namespace=namespace)
+    return kind(**{**vars(spec), "family": name, "options": options})
+
+
+def _plain(spec: ModelSpec) -> ModelSpec:
+    default = vars(type(spec.options)())
+    options = {name: value for name, value in vars(spec.options).items() if value != default[name]}
+    return ModelSpec(**{**vars(spec), "options": options})

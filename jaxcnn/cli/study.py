@@ -1,0 +1,97 @@
+"""`jaxcnn study` and `jaxcnn study status`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
+from jaxcnn.cli.output import print_table
+from jaxcnn.spec import RunConfig, StudyConfig
+
+
+@dataclass(frozen=True)
+class StudyFlags(StudyConfig):
+    """Deeper or wider? Find the width of each depth for a budget, tune and train every arm, report.
+
+    `--data NAME` and `--model NAME` set the starting point; the study chooses depth, width, learning rate and weight
+    decay. Give one or more of --params, --macs, --activations, --seconds; each takes several budgets.
+
+    Args:
+        dry_run: Show arms, costs, number of runs and estimated time from a measured step; train nothing.
+        out: Folder of the study; the same command resumes an interrupted study.
+    """
+
+    base: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
+    dry_run: bool = False
+    out: Path = Path("runs/study")
+
+
+def study(arguments: Sequence[str]) -> None:
+    """Run a study and print its verdict, or show how far one is."""
+    if arguments and arguments[0] == "status":
+        tyro.cli(status, args=arguments[1:], prog="jaxcnn study status")
+        return
+    start, rest = starting_point(arguments)
+    flags = parse(StudyFlags(start), rest, "jaxcnn study")
+    config = StudyConfig(**{each.name: getattr(flags, each.name) for each in fields(StudyConfig)})
+    if flags.dry_run:
+        preview(config, flags.out)
+        return
+    from jaxcnn import study as studies
+
+    if config.place == "ray" and not config.seconds:
+        import jax
+
+        jax.config.update("jax_platforms", "cpu")  # Otherwise JAX takes a GPU's memory from the workers beside it.
+    result = studies.run_study(config, out=flags.out)
+    studies.show_report(result, flags.out)
+
+
+def preview(config: StudyConfig, out: Path) -> None:
+    """Print a study's arms, their costs and its estimated time; write nothing."""
+    from jaxcnn.data import load
+    from jaxcnn.study import make_plan, match_widths
+    from jaxcnn.study.execution.estimate import estimate
+    from jaxcnn.study.execution.run_study import check_place
+    from jaxcnn.study.plan_file import FILE, load_plan
+
+    check_place(config)
+    known = load_plan(out).arms if (out / FILE).exists() else ()
+    plan = make_plan(config, match_widths(config, known=known))
+    guess = estimate(plan, load(config.base.data, progress=True))
+    columns = ("budget", "depth", "width", "parameters", "MACs", "off %", "ms/step", "MB", "runs")
+    rows = [
+        (
+            arm.budget_label, arm.depth, arm.width, f"{arm.params:,}", f"{arm.macs:,}", f"{100 * arm.mismatch:+.2f}",
+            f"{1000 * cost.step:.1f}", "" if cost.memory is None else f"{cost.memory / 1e6:.0f}", guess.runs_per_arm,
+        )
+        for arm, cost in zip(plan.arms, guess.costs, strict=True)
+    ]  # fmt: skip
+    print_table(rows, columns, title=plan.hypothesis, caption=guess.sentence)
+
+
+def status(study: tyro.conf.Positional[Path]) -> None:
+    """Show how far a study is.
+
+    Args:
+        study: Folder of the study.
+    """
+    from jaxcnn.study.execution.progress import standing
+    from jaxcnn.study.execution.worker import Reader
+    from jaxcnn.study.plan_file import load_plan
+
+    plan = load_plan(study)
+    now = standing(plan, study, Reader(plan, study))
+    print(plan.hypothesis)
+    print(f"stage: {now.stage}; {now.finished} of about {now.total} runs finished, {now.diverged} diverged")
+    for path, epochs in now.under_way:
+        print(f"  {path}: {epochs}/{plan.base.epochs} epochs")
+    if now.stage in ("done", "reported"):
+        print(f"report: jaxcnn report {study}")
+    elif now.stage == "costs":
+        print("all runs are finished; run the study's command again to measure the cost of a step and write the report")

@@ -1,0 +1,88 @@
+"""`jaxcnn train`: train one model."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from jaxcnn.cli.entry import DIVERGED
+from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
+from jaxcnn.cli.output import print_table
+from jaxcnn.errors import InputError
+from jaxcnn.spec import RunConfig
+
+
+@dataclass(frozen=True)
+class TrainFlags:
+    """Train one model.
+
+    `--model NAME` (see `jaxcnn models`) and `--data NAME` (see `jaxcnn data`) set the starting point; every other flag
+    changes one field of it.
+
+    Args:
+        config: The run.
+        out: Folder of the run; the same command resumes an interrupted run. Default: nothing is saved.
+        tensorboard: Also write TensorBoard events (extra `tensorboard`).
+        quiet: Show no progress.
+        hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
+            pods) or ADDRESS:PORT of the first one. Start the same command on each, with a folder that all of them see.
+        host_count: With ADDRESS:PORT: number of processes.
+        host_index: With ADDRESS:PORT: index of this process, from 0.
+        host_timeout: Seconds of silence after which a host counts as dead.
+    """
+
+    config: Annotated[RunConfig, UNPREFIXED]
+    out: Path | None = None
+    tensorboard: bool = False
+    quiet: bool = False
+    hosts: str | None = None
+    host_count: int | None = None
+    host_index: int | None = None
+    host_timeout: int = 30
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Train one model and print its result."""
+    start, rest = starting_point(arguments)
+    flags = parse(TrainFlags(start), rest, "jaxcnn train")
+    _join_hosts(flags)
+    from jaxcnn.run import run
+    from jaxcnn.train.parallel.hosts import first_host, others_alive
+
+    with others_alive(str(flags.out)):
+        result = run(
+            flags.config, out=flags.out, progress=not flags.quiet and first_host(),
+            tensorboard=flags.tensorboard and flags.out is not None,
+        )  # fmt: skip
+        if not first_host():
+            return
+    rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
+    rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
+    rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
+    print_table(rows)
+    if flags.out is not None:
+        print(f"written to {flags.out}")
+    if result.diverged is not None:
+        names = result.diverged["nonfinite"][:3]
+        print(
+            f"diverged at step {result.diverged['step']}: the loss or gradients are not finite"
+            f"{', first those of ' + ', '.join(names) if names else ''}; lower the learning rate, or see that step's "
+            "examples and norms in result.json",
+            file=sys.stderr,
+        )
+        sys.exit(DIVERGED)
+
+
+def _join_hosts(flags: TrainFlags) -> None:
+    if flags.hosts is None:
+        if flags.host_count is not None or flags.host_index is not None:
+            raise InputError("host_count, host_index: they need --hosts; give auto, or the first host's ADDRESS:PORT")
+        return
+    from jaxcnn.train.parallel.hosts import join_hosts
+
+    if flags.config.parallel in ("jit", "pmap"):
+        raise InputError(f"parallel={flags.config.parallel!r}: several hosts share a mesh; leave it at auto")
+    join_hosts(flags.hosts, flags.host_count, flags.host_index, flags.host_timeout)

@@ -1,0 +1,57 @@
+"""Errors about the contents of a data set, worded once for loading, streaming and checking."""
+
+import numpy as np
+
+from jaxcnn.data.dataset import BadImage
+from jaxcnn.errors import InputError
+
+
+def printable(name: str) -> str:
+    r"""Return a name as one printable line; control characters and undecodable bytes are escaped.
+
+    >>> printable("a\nb.png")
+    'a\\nb.png'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
+def one_line(error: Exception) -> str:
+    """Return the message of an error as one line, or the name of its class if it has none."""
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def bad_image(source: str, name: str, reason: BadImage) -> InputError:
+    """Return the error for an image that cannot be decoded."""
+    return InputError(
+        f"{printable(name)} in data set {source!r} cannot be used: {reason}; remove or replace it, "
+        f"or set on_bad='skip' to skip such files with a warning"
+    )
+
+
+def no_images(source: str, split: str) -> InputError:
+    """Return the error for a split without a single image that can be decoded."""
+    return InputError(f"the {split} split of data set {source!r} has no image that can be decoded; check its files")
+
+
+def sizes_differ(source: str, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
+    """Return the error for two images with different shapes (H, W, C)."""
+    return InputError(
+        f"images of data set {source!r} differ in size ({printable(first)} is {shape[1]}x{shape[0]} pixels, "
+        f"{printable(name)} is {other[1]}x{other[0]}); set size, such as size=64, to resize all images"
+    )
+
+
+def check_labels(source: str, split: str, labels: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Raise InputError if labels int (N,) are out of range, or those of "train" are all equal."""
+    classes = len(class_names)
+    wrong = labels[(labels < 0) | (labels >= classes)]
+    if len(wrong):
+        raise InputError(
+            f"the {split} labels of data set {source!r} contain {int(wrong[0])}, outside 0..{classes - 1} for its "
+            f"{classes} classes; number the classes from 0"
+        )
+    if split == "train" and len(np.unique(labels)) == 1:
+        raise InputError(
+            f"data set {source!r} has a single class in its training images ({class_names[int(labels[0])]!r}); "
+            f"classification needs at least two"
+        )

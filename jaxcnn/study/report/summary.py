@@ -1,0 +1,74 @@
+"""Summary of a study: title, verdict, and the arms in numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
+from jaxcnn.study.report.style import Part
+from jaxcnn.study.result import StudyResult
+from jaxcnn.study.verdict.findings import Findings
+from jaxcnn.study.verdict.numbers import arm_name, effect, percent, span
+
+TITLE = "Deeper or wider?"
+
+
+def title(result: StudyResult) -> str:
+    """Return the title of a study's report."""
+    budgets = result.plan.budgets
+    shown = " and ".join(budgets) if len(budgets) < 3 else f"{len(budgets)} budgets"
+    return f"{TITLE} {result.data['name']} at {shown}"
+
+
+def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
+    """Yield the verdict, what would change it, and a table with a row per budget."""
+    columns = (
+        ("budget", lambda each: each.budget),
+        ("decision (holds for)", lambda each: each.outcome),
+        ("deeper arm", lambda each: arm_name(each.deeper)),
+        ("wider arm", lambda each: arm_name(each.wider)),
+        ("difference, new seeds and images (points)", lambda each: effect(each.population)),
+        ("difference, new seeds, this test set (points)", lambda each: effect(each.fixed)),
+    )
+    yield Paragraph(findings.sentence, lead=True)
+    yield Paragraph(findings.change)
+    yield table(columns, findings.contrasts, "Deeper minus wider, by budget", words=True)
+    yield Paragraph(
+        f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the deeper arm errs less, above "
+        "zero the wider; in brackets the 95 % interval. Differences below the margin of "
+        f"{percent(result.plan.margin)} points do not matter here."
+    )
+    yield Contents()
+
+
+def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
+    """Yield the numbers of all arms, a table per budget."""
+    columns = (
+        ("depth", lambda each: str(each.arm.depth)),
+        ("width (stages)", lambda each: f"{each.arm.width}" + (f" ({stages(each.arm)})" if stages(each.arm) else "")),
+        ("learning rate", lambda each: f"{each.setting.learning_rate:g}{' (edge)' * each.edge}"),
+        ("weight decay", lambda each: f"{each.setting.weight_decay:g}"),
+        ("test error (%)", lambda each: percent(each.test_error.estimate)),
+        ("95 % interval", lambda each: span(each.test_error, lowest=0.0)),
+        ("validation error (%)", lambda each: percent(each.validation_error)),
+        ("training error (%)", lambda each: percent(each.train_error)),
+        ("runs", lambda each: f"{len(each.test_errors)}" + (f" ({each.diverged} diverged)" if each.diverged else "")),
+    )
+    yield Heading("The arms")
+    for budget in result.plan.budgets:
+        yield table(columns, findings.at(budget), budget)
+    text = (
+        "Errors are those of the last epoch, means over seeds, each arm at its own tuned setting. Widths are channels "
+        "of the first stage; in brackets the channels of each stage if they were solved one by one for the budget."
+    )
+    if any(finding.edge for finding in findings.arms):
+        text += " (edge): the best learning rate was the lowest or highest tried."
+    if any(finding.diverged for finding in findings.arms):
+        text += " Runs that diverged have no finite loss at the end; their errors are included."
+    yield Paragraph(text)
+
+
+def stages(arm: Arm) -> str:
+    """Return the channels of each stage if they were solved one by one, such as 16-32-63; otherwise nothing."""
+    return "-".join(map(str, (arm.spec and arm.spec.stage_widths) or ()))

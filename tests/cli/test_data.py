@@ -1,0 +1,26 @@
+"""`jaxcnn data` and `jaxcnn doctor`."""
+
+import json
+
+from tests.cli.calls import call, refused
+
+
+def test_data_sets_are_listed_and_described(capsys):
+    listed = json.loads(call(capsys, "data", "--json")[1])
+    assert {"digits", "glyphs"} <= {entry["name"] for entry in listed}
+    assert "glyphs" in call(capsys, "data")[1]
+    described = json.loads(call(capsys, "data", "digits", "--json")[1])
+    assert described["sizes"] == {"train": 1137, "validation": 300, "test": 360}
+    assert "scikit-learn" in call(capsys, "data", "digits")[1]
+
+
+def test_doctor_reports_and_finds_shadows(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, _ = call(capsys, "doctor", "--json")
+    assert code == 0
+    assert json.loads(out)["versions"]["jax"][0].isdigit()
+    (tmp_path / "jax.py").write_text("")
+    (tmp_path / "keras.py").write_text("")
+    (tmp_path / "grain").mkdir()
+    (tmp_path / "grain" / "__init__.py").write_text("")
+    assert "jax.py, keras.py, grain/" in refused(capsys, "doctor")

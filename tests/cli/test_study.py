@@ -1,0 +1,203 @@
+"""`jaxcnn study`, `study status` and `report` on studies of seconds; bad input is one sentence and exit code 2."""
+
+import json
+import re
+import shutil
+
+import pytest
+
+from jaxcnn.cli import main
+from jaxcnn.run import cost
+from jaxcnn.study.budget import match as budget
+from jaxcnn.study.plan_file import load_plan
+from tests.cli.calls import call, refused
+
+FLAGS = [
+    "study", "--model.family", "dense", "--depths", "2", "4", "--tolerance", "0.05", "--epochs", "1", "--workers", "1",
+    "--data.train-size", "96", "--batch-size", "32", "--parallel", "jit", "--margin", "0.05",
+    "--tuning.learning-rates", "0.05", "0.2", "--tuning.weight-decays", "1e-4", "--tuning.extensions", "0",
+    "--seeds.pilot", "2", "--seeds.cap", "2",
+]  # fmt: skip
+STUDY = [*FLAGS, "--params", "2000"]
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    """Costs in a moment; how long is no matter here."""
+    monkeypatch.setattr(cost, "TURN_SECONDS", 0.001)
+
+
+@pytest.fixture
+def unreported(monkeypatch):
+    """A study without the seconds that its figures take."""
+    import jaxcnn.study
+
+    monkeypatch.setattr(jaxcnn.study, "show_report", lambda result, out: print(f"report: {out}"), raising=False)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    out = tmp_path_factory.mktemp("study") / "s"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cost, "TURN_SECONDS", 0.001)
+        main([*STUDY, "--out", str(out)])
+    return out
+
+
+def content(directory):
+    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+
+
+def test_study_writes_its_report_and_report_rebuilds_it(study, capsys):
+    page = (study / "report.html").read_bytes()
+    (study / "report.html").unlink()
+    code, out, error = call(capsys, "report", study)
+    assert code == 0, error
+    assert (study / "report.html").read_bytes() == page
+    assert "report.html" in out
+
+
+def test_the_same_command_again_trains_nothing(study, capsys):
+    before = {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*")}
+    code, out, _ = call(capsys, *STUDY, "--out", study)
+    assert code == 0
+    assert "report:" in out
+    assert {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*")} == before
+
+
+def test_another_study_in_the_same_folder_is_refused(study, capsys):
+    before = content(study)
+    assert str(study) in refused(capsys, *FLAGS, "--params", "3000", "--out", study)
+    assert "margin" in refused(capsys, *STUDY, "--margin", "0.06", "--out", study)
+    assert content(study) == before
+
+
+def test_a_dry_run_shows_arms_and_time_and_writes_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "140")
+    code, out, error = call(
+        capsys, *FLAGS, "--params", "2000", "4000", "--macs", "3000", "--dry-run", "--out", tmp_path / "s"
+    )
+    assert code == 0, error
+    for part in ("2,000 parameters", "4,000 parameters", "3,000 MACs", "ms/step"):
+        assert part in out
+    # Six arms of 2 trials and 2 seeds, and the three contrasts' arms at the shared setting.
+    assert "6 arms, at most 36 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_budgets_are_one_study(tmp_path, capsys, unreported):
+    code, _, error = call(
+        capsys, *FLAGS, "--params", "2000", "--macs", "3000", "--tuning.learning-rates", "0.1", "--seeds.pilot", "1",
+        "--seeds.cap", "1", "--out", tmp_path / "s",
+    )  # fmt: skip
+    assert code == 0, error
+    plan = load_plan(tmp_path / "s")
+    assert plan.budgets == ("2,000 parameters", "3,000 MACs")
+    assert {abs(arm.mismatch) <= 0.05 for arm in plan.arms} == {True}
+    assert len(list((tmp_path / "s" / "runs").rglob("result.json"))) == 4
+
+
+def test_a_budget_in_seconds_goes_on_with_the_widths_it_began_with(tmp_path, capsys, monkeypatch, unreported):
+    """Measured again, the same budget may give other widths, which would be another study."""
+    widths = iter((20, 12))
+    real = budget.match_width
+
+    def measured(base, depth, *, seconds, **options):
+        arm = real(base, depth, params=2000, **options | {"tolerance": 0.5})
+        spec = arm.spec.__class__(**{**arm.spec.__dict__, "width": next(widths), "stage_widths": None})
+        return arm._replace(kind="seconds", budget=seconds, width=spec.width, spec=spec, seconds=0.01)
+
+    monkeypatch.setattr(budget, "match_width", measured)
+    flags = [*FLAGS, "--tuning.learning-rates", "0.1", "--seeds.pilot", "1", "--seeds.cap", "1", "--seconds", "0.01"]
+    for _ in range(2):
+        code, _, error = call(capsys, *flags, "--out", tmp_path / "s")
+        assert code == 0, error
+    assert [arm.width for arm in load_plan(tmp_path / "s").arms] == [20, 12]
+
+
+def test_status_at_every_stage(study, tmp_path, capsys):
+    def lines(stage, *parts):
+        code, out, error = call(capsys, "study", "status", copy)
+        assert code == 0, error
+        assert f"stage: {stage};" in out
+        for part in parts:
+            assert part in out
+
+    copy = shutil.copytree(study, tmp_path / "copy")
+    lines("reported", "0 diverged", f"report: jaxcnn report {copy}")
+    (copy / "report.html").unlink()
+    lines("done", f"report: jaxcnn report {copy}")
+    (copy / "runs.json").unlink()
+    lines("costs", "all runs are finished")
+    last = max((copy / "runs").rglob("result.json"))
+    last.unlink()
+    _, out, _ = call(capsys, "study", "status", copy)
+    assert re.search(r"stage: (pilot|runs); \d+ of about \d+ runs finished", out)
+    assert f"{last.parent.relative_to(copy)}: 1/1 epochs" in out
+    shutil.rmtree(copy / "runs")
+    lines("pilot", "4 of about")
+    shutil.rmtree(copy / "tuning")
+    lines("tuning", "0 of about")
+
+
+@pytest.mark.parametrize(
+    ("flags", "part"),
+    [
+        (["--margin", "0"], "margin=0"),
+        (["--seeds.pilot", "3", "--seeds.cap", "2"], "pilot <= cap"),
+        (["--tuning.learning-rates", "0.2", "0.1"], "tuning.learning_rates=(0.2, 0.1)"),
+        (["--tuning.learning-rates", "0", "0.1"], "learning rates must be positive"),
+        (["--tuning.seeds", "0"], "tune with seeds of their own"),
+        (["--workers", "0"], "workers=0"),
+        (["--depths", "2"], "deeper against wider needs two or more"),
+        (["--depths", "2", "2"], "more than once"),
+        (["--depths", "1", "4"], "depth"),
+        (["--model.family", "resnet", "--depths", "8", "9"], "depth=9"),
+        (["--model.family", "resnext"], "resnext"),
+        (["--params", "20"], "params=20"),
+        (["--params", "-5"], "params=-5"),
+        (["--params", "1" + 400 * "0"], "params=1000"),
+        (["--seeds.cap", "1000000000000"], "cap <= 10000"),
+        (["--data.classes", "-1"], "classes=-1: must be at least 2"),
+        (["--data.images", "-1"], "images=-1: must be from 20"),
+        (["--tolerance", "0"], "tolerance=0"),
+        (["--epochs", "0"], "epochs=0"),
+        (["--batch-size", "0"], "batch_size=0"),
+        (["--optimizer.momentum", "2"], "momentum=2"),
+        (["--data", "no_such_set"], "no_such_set"),
+        (["--data.validation", "2"], "validation=2"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_values_are_one_sentence_and_leave_nothing(tmp_path, capsys, flags, part):
+    assert part in refused(capsys, *STUDY, *flags, "--out", tmp_path / "s")
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_budget_that_cannot_be_met_names_the_nearest(tmp_path, capsys):
+    error = refused(capsys, *FLAGS, "--params", "20", "--out", tmp_path / "s")
+    assert "nearest" in error
+    assert not (tmp_path / "s").exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz"]
+)
+def test_damaged_files_are_one_sentence_and_stay_as_they_are(study, tmp_path, capsys, name):
+    copy = shutil.copytree(study, tmp_path / "copy")
+    file = copy / name
+    file.write_bytes(file.read_bytes()[:-40])
+    before = content(copy)
+    assert name in refused(capsys, "report", copy)
+    assert name in refused(capsys, *STUDY, "--out", copy)
+    if name == "plan.json":
+        refused(capsys, "study", "status", copy)
+    assert content(copy) == before
+
+
+def test_status_and_report_of_what_is_no_study(tmp_path, capsys):
+    assert "nowhere" in refused(capsys, "study", "status", tmp_path / "nowhere")
+    assert "plan.json" in refused(capsys, "study", "status", tmp_path)
+    assert "plan.json" in refused(capsys, "report", tmp_path)
+    assert json.dumps(list(tmp_path.iterdir())) == "[]"

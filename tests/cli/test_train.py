@@ -1,0 +1,93 @@
+"""`jaxcnn train`, `evaluate` and `predict`: bad input is one sentence and exit code 2, and nothing is lost."""
+
+import json
+import shutil
+
+import pytest
+from PIL import Image
+
+from jaxcnn.cli import main
+from tests.cli.calls import TINY, call, refused
+
+
+def test_train_evaluate_predict(capsys, trained, folder):
+    code, out, _ = call(capsys, "evaluate", trained, "--json")
+    assert code == 0
+    stored = json.loads((trained / "result.json").read_text())["metrics"]
+    assert json.loads(out)["accuracy"] == pytest.approx(stored["test_accuracy"])
+    assert "validation loss" in call(capsys, "evaluate", trained, "--split", "validation")[1]
+    # Any size and mode: a colour image of another size.
+    picture = trained.parent / "colour.png"
+    Image.new("RGB", (40, 30), (250, 250, 250)).save(picture)
+    code, out, _ = call(capsys, "predict", trained, folder / "dark" / "0.png", picture, "--json")
+    assert code == 0
+    first, second = json.loads(out)
+    assert {name for name, _ in first["top"]} == {"dark", "light"}
+    assert sum(share for _, share in second["top"]) == pytest.approx(1, abs=1e-5)
+    code, out, _ = call(capsys, "predict", trained, picture)
+    assert code == 0
+    assert "colour.png: " in out
+
+
+def test_a_diverged_run_has_an_exit_code_of_its_own(capsys, folder, tmp_path):
+    flags = ["--optimizer.learning-rate", "1e30", "--optimizer.warmup-epochs", "0", "--epochs", "3"]
+    code, _, error = call(capsys, "train", "--data", folder, *TINY, *flags, "--out", tmp_path / "r")
+    assert code == 3
+    assert "diverged at step" in error
+    assert "lower the learning rate" in error
+
+
+def test_unknown_names_are_named(capsys, tmp_path):
+    assert "'lenett'" in refused(capsys, "train", "--model", "lenett")
+    assert "no_such_set" in refused(capsys, "train", "--data", "no_such_set", "--out", tmp_path / "r")
+    assert "family='resnext'" in refused(capsys, "train", "--model.family", "resnext")
+    assert "--model: needs a name" in refused(capsys, "train", "--model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_named(capsys, folder):
+    assert "/proc/nothing" in refused(capsys, "train", "--data", folder, *TINY, "--out", "/proc/nothing/r")
+
+
+def test_bad_images_are_named_or_skipped(capsys, folder, tmp_path):
+    broken = tmp_path / "broken"
+    shutil.copytree(folder, broken)
+    (broken / "dark" / "cut.png").write_bytes((folder / "dark" / "0.png").read_bytes()[:40])
+    (broken / "light" / "empty.png").write_bytes(b"")
+    error = refused(capsys, "train", "--data", broken, *TINY, "--out", tmp_path / "r")
+    assert "cut.png" in error or "empty.png" in error
+    assert not (tmp_path / "r").exists()
+    with pytest.warns(UserWarning, match="cut.png"):
+        code, _, error = call(
+            capsys, "train", "--data", broken, "--data.on-bad", "skip", *TINY, "--out", tmp_path / "r"
+        )
+    assert code == 0, error
+    skipped = json.loads((tmp_path / "r" / "data.json").read_text())["skipped"]
+    assert len(skipped) == 2
+
+
+def test_class_folder_without_images_is_named(capsys, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "set")
+    (tmp_path / "set" / "medium").mkdir()
+    assert "medium" in refused(capsys, "train", "--data", tmp_path / "set", *TINY)
+
+
+def test_folder_of_another_run_is_refused_and_kept(capsys, trained, folder):
+    before = {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()}
+    error = refused(capsys, "train", "--data", folder, *TINY, "--seed", "5", "--out", trained)
+    assert "seed is 0, not 5" in error
+    assert {path: path.read_bytes() for path in trained.rglob("*") if path.is_file()} == before
+
+
+def test_missing_runs_and_files_are_named(capsys, trained, tmp_path):
+    assert "not a run folder" in refused(capsys, "evaluate", tmp_path / "nowhere")
+    assert "images: none given" in refused(capsys, "predict", trained)
+    assert "nothing.png" in refused(capsys, "predict", trained, tmp_path / "nothing.png")
+    (tmp_path / "text.png").write_text("not an image")
+    assert "text.png" in refused(capsys, "predict", trained, tmp_path / "text.png")
+
+
+def test_tensorboard_events_are_written(folder, tmp_path):
+    pytest.importorskip("tensorboardX")
+    main(["train", "--data", str(folder), *TINY, "--out", str(tmp_path / "r"), "--tensorboard"])
+    assert any((tmp_path / "r" / "tensorboard").iterdir())
