@@ -26,9 +26,9 @@ def answer(error=None):
 @pytest.mark.parametrize(
     ("errors", "codes", "interrupted", "raised", "message"),
     [
-        ([None, None], [0, 0], False, None, ""),
-        ([None, Interrupted()], [0, None], True, Interrupted, ""),
-        ([Interrupted(), None], [1, None], False, Interrupted, ""),
+        ([None, None], [0, 0], False, None, None),
+        ([None, Interrupted()], [0, None], True, Interrupted, None),
+        ([Interrupted(), None], [1, None], False, Interrupted, None),
         ([Interrupted()], [-9, None], False, InputError, r"workers=2: .* by signal 9, perhaps for lack of memory"),
         ([ZeroDivisionError("here"), Interrupted()], [1, None], False, RuntimeError, "see its traceback above"),
         ([None, InputError("lr=0: no")], [0, 1], False, InputError, "^lr=0: no$"),
