@@ -124,10 +124,10 @@ def test_bad_calls_are_named(capsys):
 
 
 def test_ctrl_c_ends_cleanly(capsys, root, monkeypatch):
-    def interrupted(*_, **__):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspection, "inspect", interrupted)
+    monkeypatch.setattr(inspection, "scan_file", interrupted)
     code, out, error = call(capsys, "data", "check", root)
     assert (code, out, error) == (130, "", "interrupted\n")
 
