@@ -7,3 +7,15 @@ class InputError(ValueError):
     The message is one sentence that names the argument, its value and the remedy. Anything else that is raised is a bug
     and keeps its traceback.
     """
+
+
+def require(holds: bool, name: str, value: object, remedy: str) -> None:
+    """Refuse an argument unless a condition holds.
+
+    Raises:
+        InputError: It does not; the message is "name=value: remedy".
+
+    >>> require(2 > 0, "epochs", 2, "must be at least 1")
+    """
+    if not holds:
+        raise InputError(f"{name}={value}: {remedy}")

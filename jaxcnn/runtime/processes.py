@@ -1,4 +1,4 @@
-"""Child processes that start without signals and end with their parent, and cores that they keep to."""
+"""Child processes that start without signals, end with their parent or survive an abort, and cores they keep to."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import NoReturn
 
-from jaxcnn.runtime.files import locked
+from jaxcnn.runtime.locks import locked
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -81,3 +82,45 @@ def keep_to_cores(count: int, folder: Path) -> None:
     others = [core for core in cores if core not in own]
     start = os.getpid() % len(others)
     os.sched_setaffinity(0, [*own, *others[start:], *others[:start]][:count])
+
+
+def supervise(resumable: int) -> None:
+    """Continue in a child process; this one forwards signals, waits, and explains an abort in one sentence.
+
+    When one of several hosts dies, JAX aborts the others from C++, where Python cannot catch it.
+
+    Args:
+        resumable: Exit code for an abort: what was saved is whole, and all hosts can be started again.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(read_end)
+        _wait(child, resumable)
+    os.close(write_end)
+    # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
+    os.setpgid(0, 0)
+
+    def watch() -> None:
+        os.read(read_end, 1)  # Returns when the parent ends, even if it is killed.
+        os._exit(resumable)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait(child: int, resumable: int) -> NoReturn:
+    def forward(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == -signal.SIGABRT:
+        print(
+            "jaxcnn: another host of the run has ended or cannot be reached, so JAX stopped this one; start all hosts "
+            "again: the run resumes from its last checkpoint",
+            file=sys.stderr,
+        )
+        os._exit(resumable)
+    sys.stderr.flush()
+    os._exit(code if code >= 0 else 128 - code)

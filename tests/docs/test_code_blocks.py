@@ -3,6 +3,8 @@
 import runpy
 import sys
 from collections.abc import Iterator
+from functools import partial, wraps
+from inspect import isfunction
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,9 @@ class Parsed(Exception):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in an empty folder from which modules are imported; what these register is removed again."""
+    """Work in an empty folder with docs/ in it, from which modules are imported; what these register is removed again."""
     modules, tables = set(sys.modules), [(table, dict(table)) for table in (FAMILIES, RULES)]
+    (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(tmp_path))
     yield tmp_path
@@ -37,6 +40,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for table, before in tables:
         table.clear()
         table.update(before)
+
+
+@pytest.fixture
+def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `tyro.cli` parse, then stop, without calling what it parsed for."""
+    parse = tyro.cli
+
+    def stop(kind: Any, **keywords: Any) -> None:
+        function, start = (kind.func, kind.keywords) if isinstance(kind, partial) else (kind, {})
+        if isfunction(function):
+            kind = partial(wraps(function)(lambda *_, **__: None), **start)
+        parse(kind, **keywords)
+        raise Parsed
+
+    monkeypatch.setattr(tyro, "cli", stop)
 
 
 @pytest.mark.parametrize("page", PYTHON, ids=name)
@@ -50,18 +68,12 @@ def test_python_blocks_run(page: Path, folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("page", "line", "words"), COMMANDS, ids=[f"{name(p)}:{line}" for p, line, _ in COMMANDS])
+@pytest.mark.usefixtures("parse_only")
 def test_command_lines_parse(
     page: Path, line: int, words: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A command stops after its flags are parsed; a script must exist, and so must its flags."""
     write_files(page, folder)
-    parse = tyro.cli
-
-    def stop(*arguments: Any, **keywords: Any) -> None:
-        parse(*arguments, **keywords)
-        raise Parsed
-
-    monkeypatch.setattr(tyro, "cli", stop)
     if words[0] == "python" and words[1] != "-m":
         script = ROOT / words[1]
         assert script.is_file(), f"{name(page)}:{line} names {words[1]}, which does not exist"

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxcnn.data.sources.catalog import Known, find_source, names
+from jaxcnn.data.sources.catalog import CatalogEntry, find_source, names
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -47,26 +47,26 @@ def test_names_lists_embedded_prepared_and_known_sets(tmp_path):
     make_prepared(tmp_path, "family/member")
     make_prepared(tmp_path, "boxes", label="Text")
     make_prepared(tmp_path, "records", file_format="tfrecord")
-    listed = {known.name: known for known in names(str(tmp_path))}
+    listed = {entry.name: entry for entry in names(str(tmp_path))}
     assert listed["digits"].state == listed["glyphs"].state == "embedded"
-    assert listed["toy"] == Known("toy", "5 train; 8x8x1; 3 classes", "prepared")
+    assert listed["toy"] == CatalogEntry("toy", "5 train; 8x8x1; 3 classes", "prepared")
     assert listed["family/member"].state == "prepared"
     assert listed["mnist"].state == "not prepared"
     assert not {"boxes", "records", "family"} & set(listed)
-    assert all("\n" not in known.description for known in listed.values())
+    assert all("\n" not in entry.description for entry in listed.values())
 
 
 def test_names_without_a_data_dir(tmp_path):
-    assert {known.state for known in names(str(tmp_path / "none"))} == {"embedded", "not prepared"}
+    assert {entry.state for entry in names(str(tmp_path / "none"))} == {"embedded", "not prepared"}
 
 
 def test_the_folder_of_prepared_sets_is_found_by_environment_and_home(tmp_path, monkeypatch):
     make_prepared(tmp_path / "tensorflow_datasets")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    assert any(known.name == "toy" for known in names())
+    assert any(entry.name == "toy" for entry in names())
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
-    assert not any(known.name == "toy" for known in names())
+    assert not any(entry.name == "toy" for entry in names())
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path):

@@ -190,7 +190,7 @@ def test_one_class_only(tmp_path):
 def test_a_test_class_that_training_lacks(root):
     for split, label in (("train", "a"), ("train", "b"), ("test", "c")):
         save(root.parent / "own" / split / label / "1.png")
-    with pytest.raises(InputError, match="own/test/c' is a class that the training folder lacks"):
+    with pytest.raises(InputError, match="own/test/c' is not in the training folder"):
         read(root.parent / "own")
 
 

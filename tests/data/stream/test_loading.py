@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from jaxcnn.data import loading
 from jaxcnn.data.loading import info, load
 from jaxcnn.data.sources.catalog import find_source
-from jaxcnn.data.stream import is_streamed, loading
+from jaxcnn.data.stream import is_streamed
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import cache_dir
 from jaxcnn.spec import DataConfig
@@ -79,7 +80,7 @@ def test_what_is_in_memory_is_not_streamed(tmp_path):
 
 
 def test_workers_are_counted_from_zero(root):
-    with pytest.raises(InputError, match="workers=-1 must not be negative"):
+    with pytest.raises(InputError, match="workers=-1: must be at least 0"):
         load(DataConfig(str(root), stream=True, workers=-1))
 
 
@@ -102,7 +103,7 @@ def test_bad_files_are_refused_or_stood_in_for(root, name):
     (root / name).write_bytes(b"not an image")
     with pytest.raises(InputError, match=f"{name} in data set .* not an image"):
         everything(DataConfig(str(root), stream=True))
-    with pytest.warns(UserWarning, match=f"skipped {name}: .*the next image of its class stands in"):
+    with pytest.warns(UserWarning, match=f"skipped {name}: .*the next image of its class replaces it"):
         images = everything(DataConfig(str(root), stream=True, on_bad="skip"))
     assert sum(map(len, images)) == 40
     # The image that stands in is another one of the same split: nothing leaks between them.
