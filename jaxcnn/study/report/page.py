@@ -25,10 +25,10 @@ from jaxcnn.study.report.style import Part, Picture, write_figure
 from jaxcnn.study.report.summary import arm_section, stages, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult, load_study
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
 from jaxcnn.study.verdict.numbers import percent, span
-from jaxcnn.study.verdict.rule import rule_named
 
 FORMAT = "jaxcnn study analysis 1"
 SECTIONS = (

@@ -12,6 +12,7 @@ import numpy as np
 from jaxcnn.analysis.agreement import mean_consistency
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm
 from jaxcnn.study.statistics.population import Contrast, crossed, superiority
 from jaxcnn.study.statistics.seeds import Interval, detectable, mean_interval, seeds_needed, tost_p, welch
@@ -26,7 +27,6 @@ from jaxcnn.study.verdict.findings import (
     FrontFinding,
     TrendFinding,
 )
-from jaxcnn.study.verdict.rule import rule_named
 from jaxcnn.study.verdict.sentences import describe, outlook, summarise
 
 
