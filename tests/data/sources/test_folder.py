@@ -1,6 +1,7 @@
 """Image folders: layouts, odd files, and every way in which one can be wrong."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 from jaxcnn.data.cache import entry_path
 from jaxcnn.data.loading import load
-from jaxcnn.data.sources.folder import Names, folder_source
+from jaxcnn.data.sources import folder as module
+from jaxcnn.data.sources.folder import Names, folder_source, list_folder
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -259,3 +261,93 @@ def test_names_are_kept_as_they_are():
     assert len(kept) == 5
     with pytest.raises(IndexError):
         kept[5]
+
+
+def listed(root):
+    """Class names, (path, split, label) of each file, what is ignored by kind, problems."""
+    ignored = defaultdict(list)
+    classes, listings, problems = list_folder(root, lambda kind, path: ignored[kind].append(path))
+    files = [(path, split, int(label)) for split, each in listings.items() for path, label in zip(*each, strict=True)]
+    return classes, files, {kind: sorted(paths) for kind, paths in ignored.items()}, problems
+
+
+def write_bytes_name(folder, name):
+    """A file with a name that is no UTF-8."""
+    try:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write((folder / "0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes only names that are text")
+
+
+def test_odd_names_and_links_are_listed_in_the_order_in_which_they_are_read(root):
+    save(root / "dark" / "sub-x" / "1.png")
+    save(root / "dark" / "sub" / "2.png")
+    save(root / "dark" / "sub.png")
+    save(root / "light" / "ünïcödé 雪.PNG")
+    save(root / "light" / "line\nend.png")
+    write_bytes_name(root / "dark", b"\xff\xfe.png")
+    os.symlink(root / "dark" / "0.png", root / "light" / "link.png")
+    os.symlink(root / "nowhere", root / "light" / "dangling.png")
+    os.symlink(root, root / "light" / "up")
+    classes, files, ignored, problems = listed(root)
+    examples = folder_source("set", root).pools["train"].read()
+    assert [(path, label) for path, _, label in files] == [(each.name, each.label) for each in examples]
+    assert (classes, ignored, problems) == (("dark", "light"), {"link_loop": ["light/up"]}, [])
+
+
+def test_a_folder_is_listed_in_spite_of_problems(root):
+    for split in ("train", "val", "TEST"):
+        for label in ("a", "c") if split == "train" else ("a", "d"):
+            save(root.parent / "own" / split / label / "1.png")
+    save(root.parent / "own" / "more" / "x" / "1.png")
+    classes, files, _, problems = listed(root.parent / "own")
+    assert classes == ("a", "c", "d")
+    assert files == [
+        ("train/a/1.png", "train", 0),
+        ("train/c/1.png", "train", 1),
+        ("TEST/a/1.png", "test", 0),
+        ("TEST/d/1.png", "test", 2),
+        ("val/a/1.png", "validation", 0),
+        ("val/d/1.png", "validation", 2),
+    ]
+    assert len(problems) == 3
+    assert "also 'more'" in problems[0]
+    assert all("is not in the training folder" in problem for problem in problems[1:])
+
+
+def test_what_is_ignored_is_noted(root):
+    save(root / "loose.png")
+    save(root / ".git" / "x.png")
+    save(root / "dark" / ".hidden" / "x.png")
+    (root / "dark" / ".DS_Store").write_text("x")
+    (root / "dark" / "notes.txt").write_text("x")
+    (root / "README").write_text("x")
+    _, files, ignored, problems = listed(root)
+    assert ignored == {
+        "outside": ["loose.png"],
+        "hidden": [".git", "dark/.DS_Store", "dark/.hidden"],
+        "other_file": ["README", "dark/notes.txt"],
+    }
+    assert (len(files), problems) == (24, [])
+
+
+def test_folders_that_may_not_be_listed(root, monkeypatch):
+    (root / "dark" / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the superuser may list everything
+    assert listed(root)[2:] == ({"closed_folder": ["dark/closed"]}, [])
+
+    def refuse_root(_):
+        raise PermissionError(13, "Permission denied", str(root))
+
+    monkeypatch.setattr(module.Path, "iterdir", refuse_root)
+    assert listed(root)[1:3] == ([], {"closed_folder": ["."]})
+    with pytest.raises(InputError, match="cannot be read; check its permissions"):
+        folder_source("set", root)
