@@ -51,7 +51,7 @@ def main(config: Config) -> None:
             record["nets"][f"{kind}{depth}"] = {"test_error": test, "train_error": train}
             print(f"{kind} {depth}: test error {np.mean(test):.2f} %, training error {np.mean(train):.2f} %")
         effect = crossed(np.stack(errors[1]), np.stack(errors[0]))
-        points = record["deep_minus_shallow"][kind] = [100 * value for value in effect[:3]]
+        points = record["deep_minus_shallow"][kind] = [100 * value for value in effect.interval]
         print(f"{kind}: deep minus shallow {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f})")
     write_json(config.out / "summary.json", record | {"environment": next(iter(runs.values())).environment})
 

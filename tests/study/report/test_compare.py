@@ -56,7 +56,7 @@ def test_reports_are_named_as_seen_from_the_page(studies, tmp_path):
     record = json.loads((tmp_path / "joined.json").read_text())
     for study, result in zip(record["studies"], studies, strict=True):
         assert os.path.normpath(tmp_path / study["report"]) == str(result.directory / "report.html")
-    assert record["format"] == "jaxcnn joined studies 1"
+    assert record["format"] == "jaxcnn joined studies 2"
     assert [len(study["contrasts"]) for study in record["studies"]] == [2, 2, 1]
     assert record["differences"]["data: train size"] == ["all", "all", "500"]
 
