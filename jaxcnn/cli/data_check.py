@@ -21,6 +21,10 @@ HEADINGS = {
     "flaw": "usable, but results would mislead",
     "note": "noted",
 }
+ADVICE = {
+    "bad": "repair or remove the files that are refused, or use --on-bad skip",
+    "flaw": "repair what would mislead, such as by removing an image from all splits but one",
+}
 
 
 def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None:
@@ -59,11 +63,13 @@ def lines(report: Inspection) -> Iterator[str]:
         yield f"  {split:<10} {sum(counts):>9,} images, {spread} a class"
     if report.balance is not None:
         yield f"  largest class of the training images / smallest: {report.balance:g}"
-    weights = {weight: [kind for kind in report.findings if kind in kinds] for weight, kinds in KINDS.items()}
+    weights = []
     for weight, heading in HEADINGS.items():
-        if weights[weight]:
+        kinds = [kind for kind in KINDS[weight] if kind in report.findings]
+        if kinds:
+            weights.append(weight)
             yield f"{heading}:"
-        for kind in weights[weight]:
+        for kind in kinds:
             count, names = report.findings[kind].count, report.findings[kind].names
             yield f"  {count:>6,} {KINDS[weight][kind]}"
             yield from (f"           {name}" for name in names)
@@ -75,8 +81,4 @@ def lines(report: Inspection) -> Iterator[str]:
     elif report.verdict == "usable":
         yield "usable as it is"
     else:
-        advice = {
-            "bad": "repair or remove the files that are refused, or use --on-bad skip",
-            "flaw": "repair what would mislead, such as by removing an image from all splits but one",
-        }
-        yield f"not usable as it is: {'; '.join(advice[each] for each in advice if weights[each])}"
+        yield f"not usable as it is: {'; '.join(text for weight, text in ADVICE.items() if weight in weights)}"

@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         _refuse(f"command {name!r}: unknown; {hint}")
     if own_process and name == "train" and any(word.startswith("--hosts") for word in rest):
-        from jaxcnn.runtime.supervise import supervise
+        from jaxcnn.runtime.processes import supervise
 
         supervise(RESUMABLE)
     resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))

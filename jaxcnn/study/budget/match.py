@@ -1,24 +1,27 @@
-"""Networks of different depth at one budget: the width, or the depth, that spends it, found by exact counting."""
+"""Networks of different depth at one budget: the width, or the depth, that meets it, found by exact counting."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from statistics import median
 from typing import Any
 
 from flax import linen
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.models import FAMILIES
-from jaxcnn.models.family import nearest
+from jaxcnn.models import build
+from jaxcnn.models.family import family_named
 from jaxcnn.records import shortened
 from jaxcnn.spec import BUDGETS, ModelSpec, StudyConfig
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.budget.costs import Builder, Candidate, Measure, Prices
-from jaxcnn.study.budget.outcome import Goal, check, counted, timed
+from jaxcnn.study.budget.costs import Budget, Builder, Costs, Measure
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
 
 __all__ = ["Arm", "match_depth", "match_width", "match_widths"]
+
+REPEATS, SEARCHES = 5, 4
 
 
 def match_width(
@@ -35,55 +38,48 @@ def match_width(
     batch_size: int = 128,
     measure: Measure | None = None,
 ) -> Arm:
-    """The network of a given depth whose width spends a budget.
+    """Find the network of a given depth whose width meets a budget.
 
-    The plainest answer within the tolerance wins: first whole widths in the family's own proportions; then, between two
-    of these, stages that differ from the proportions by one or two channels. A family of your own has whole widths
-    only, and so has a budget in seconds.
+    The plainest answer within the tolerance wins: first whole widths in the family's own proportions, then widths
+    between two of these, then stages that differ from the proportions by one or two channels. A user-defined family has
+    whole widths only, and so has a budget in seconds.
 
-    A budget in seconds is measured on this machine, up to its noise: where the tolerance lies below it, the error says
-    how far repeated measurements of the nearest width spread.
+    A budget in seconds is measured on this machine, up to its noise: if the tolerance is smaller, the error says how
+    far repeated measurements of the nearest width spread.
 
     Args:
-        base: Everything but depth and width; or just the family's name; or a family of your own, a function
-            (depth, width) -> Flax module whose logits have length num_classes.
+        base: Everything but depth and width; or the family's name; or a user-defined family, a function (depth, width)
+            -> Flax module whose logits have length num_classes.
         depth: Weighted layers, as the family counts them.
         input_shape: (H, W, C) of one image.
         num_classes: Length of the logits.
-        params: Trainable parameters to spend. Give exactly one of the four budgets.
-        macs: Multiply-accumulates of convolutions and dense layers for one image.
-        activations: Elements that convolutions put out for one image.
-        seconds: Time of one training step.
+        params: Budget in trainable parameters. Give exactly one of the four budgets.
+        macs: Budget in multiply-accumulates of convolutions and dense layers for one image.
+        activations: Budget in elements that convolutions put out for one image.
+        seconds: Budget in seconds of one training step.
         tolerance: Largest |cost - budget| / budget accepted.
         batch_size: Examples of the step that is timed.
-        measure: How a spec (of an own family: a module) is timed, in seconds a step; by default training steps on
+        measure: Function from a spec (user-defined family: a module) to seconds per step. Default: training steps on
             random images on this machine's device.
 
     Returns:
         The arm, with exact counts and its signed mismatch.
 
     Raises:
-        InputError: No width meets the budget (the message names the nearest that there is), or the family has no such
-            depth.
+        InputError: No width meets the budget (the message names the nearest one), or the family has no such depth.
 
     Reference: Dollár et al., "Fast and accurate model scaling", 2021 (activations).
 
     >>> match_width("resnet", 20, params=270_000, input_shape=(32, 32, 3), num_classes=10).width
     16
     """
-    kind, budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    goal, base, shape = Goal(budget, tolerance, "depth"), _base(base), tuple(input_shape)
-    if kind == "seconds":
-        prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
-        check(prices, Candidate(depth, START))
-        return timed(prices, lambda: whole_widths(prices, depth, budget), goal)
-
-    def solve(prices: Prices) -> Candidate:
-        if prices.own:
-            check(prices, Candidate(depth, START))
-        return nearest_width(prices, depth, budget, tolerance)
-
-    return counted(base, shape, num_classes, kind, goal, solve)
+    budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
+    costs = _costs(base, input_shape, num_classes, budget, batch_size, measure)
+    if costs.builder or seconds is not None:
+        costs.counts(costs.network(depth, START))  # refuses a depth or a function that builds nothing
+    if seconds is not None:
+        return _timed(costs, lambda: whole_widths(costs, depth), "depth")
+    return _arm(costs, nearest_width(costs, depth), "depth")
 
 
 def match_widths(config: StudyConfig, *, family: Builder | None = None, known: Sequence[Arm] = ()) -> list[Arm]:
@@ -130,21 +126,21 @@ def match_depth(
     batch_size: int = 128,
     measure: Measure | None = None,
 ) -> Arm:
-    """The network of a given width whose depth spends a budget.
+    """Find the network of a given width whose depth meets a budget.
 
-    The nearest depth that the family has, and where that is not within the tolerance the nearest depths with stages
-    moved by one or two channels, the first stage last. A family of your own has whole depths only (those at which its
-    function gives a module that can be traced), and so has a budget in seconds.
+    The nearest depth of the family wins; if it is not within the tolerance, the nearest depths with stages moved by one
+    or two channels, the first stage last. A user-defined family has whole depths only (those at which its function
+    gives a module that can be traced), and so has a budget in seconds.
 
     Args:
         base: As for `match_width`.
         width: Width, as the family counts it.
         input_shape: (H, W, C) of one image.
         num_classes: Length of the logits.
-        params: Trainable parameters to spend. Give exactly one of the four budgets.
-        macs: Multiply-accumulates of convolutions and dense layers for one image.
-        activations: Elements that convolutions put out for one image.
-        seconds: Time of one training step.
+        params: Budget in trainable parameters. Give exactly one of the four budgets.
+        macs: Budget in multiply-accumulates of convolutions and dense layers for one image.
+        activations: Budget in elements that convolutions put out for one image.
+        seconds: Budget in seconds of one training step.
         tolerance: Largest |cost - budget| / budget accepted.
         batch_size: Examples of the step that is timed.
         measure: As for `match_width`.
@@ -153,29 +149,23 @@ def match_depth(
         The arm, with exact counts and its signed mismatch; its width is that of its first stage.
 
     Raises:
-        InputError: No depth meets the budget; the message names the nearest that there is.
+        InputError: No depth meets the budget; the message names the nearest one.
 
     >>> match_depth("resnet", 16, params=270_000, input_shape=(32, 32, 3), num_classes=10).depth
     20
     """
-    kind, budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    goal, base, shape = Goal(budget, tolerance, "width"), _base(base), tuple(input_shape)
-    if isinstance(base, ModelSpec) and base.stage_sizes is not None:
-        raise InputError(f"stage_sizes={base.stage_sizes}: the depth is what is solved for; leave it out")
+    budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
+    costs = _costs(base, input_shape, num_classes, budget, batch_size, measure)
+    if costs.base.stage_sizes is not None:
+        raise InputError(f"stage_sizes={costs.base.stage_sizes}: the depth is what is solved for; leave it out")
     if not isinstance(width, int) or width < 1:
         raise InputError(f"width={width!r}: give an integer of at least 1")
-    if kind == "seconds":
-        prices = Prices(base, shape, num_classes, kind, measure or _stopwatch(shape, num_classes, batch_size))
-        return timed(prices, lambda: [Candidate(d, width) for d in whole_depths(prices, width, budget)], goal)
-
-    def solve(prices: Prices) -> Candidate:
-        return nearest_depth(prices, width, budget, tolerance)
-
-    return counted(base, shape, num_classes, kind, goal, solve)
+    if seconds is not None:
+        return _timed(costs, lambda: whole_depths(costs, width), "width")
+    return _arm(costs, nearest_depth(costs, width), "width")
 
 
-def _budget(tolerance: float, **given: float | None) -> tuple[str, float]:
-    """Kind and amount of the one budget that was given."""
+def _budget(tolerance: float, **given: float | None) -> Budget:
     named = [(kind, given[kind]) for kind in BUDGETS if given[kind] is not None]
     if len(named) != 1:
         raise InputError(f"budget={dict(named)}: give exactly one of {', '.join(BUDGETS)}")
@@ -186,27 +176,105 @@ def _budget(tolerance: float, **given: float | None) -> tuple[str, float]:
             f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
             f"{LARGEST_BUDGET:g}"
         )
-    return kind, amount
+    return Budget(kind, amount, tolerance)
 
 
-def _base(base: ModelSpec | str | Builder) -> ModelSpec | Builder:
+def _costs(
+    base: ModelSpec | str | Builder,
+    input_shape: Sequence[int],
+    classes: int,
+    budget: Budget,
+    batch_size: int,
+    measure: Measure | None,
+) -> Costs:
     if isinstance(base, linen.Module):
         raise InputError(
             f"base={type(base).__name__}(...): a module has one size; give a function (depth, width) -> module"
         )
-    spec = ModelSpec(family=base) if isinstance(base, str) else base
-    if isinstance(spec, ModelSpec) and spec.family not in FAMILIES:
-        raise InputError(f"family={spec.family!r}: there is no such family; {nearest(spec.family, FAMILIES)}")
-    if not isinstance(spec, ModelSpec):
-        if not callable(spec):
-            raise InputError(f"base={spec!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
+    base = ModelSpec(family=base) if isinstance(base, str) else base
+    if isinstance(base, ModelSpec):
+        family_named(base.family)
+        if base.stage_widths is not None:
+            raise InputError(f"stage_widths={base.stage_widths}: the width is what is solved for; leave it out")
+    elif not callable(base):
+        raise InputError(f"base={base!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
+    if budget.kind == "seconds" and measure is None:
+        from jaxcnn.run.cost import make_stopwatch
+
+        measure = make_stopwatch(tuple(input_shape), classes, batch_size)
+    return Costs(base, tuple(input_shape), classes, budget, measure)
+
+
+def _timed(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> Arm:
+    """Measure the nearest networks anew, in turns, and return the nearest: drift of the machine affects all alike.
+
+    If the new measurements show that an outlier misled the search, it is repeated with them.
+
+    Raises:
+        InputError: The nearest network misses the tolerance; the message says how far its measurements spread.
+    """
+    times: dict[ModelSpec, list[float]] = {}
+    networks = search()
+    for _ in range(SEARCHES):
+        for spec in networks:
+            costs.counts(spec)
+        turns = [[costs.measured(spec) for spec in networks] for _ in range(REPEATS)]
+        for spec, measured in zip(networks, zip(*turns, strict=True), strict=True):
+            times[spec] = list(measured)
+            costs.correct(spec, median(measured))
+        if (again := search()) == networks:
+            break
+        networks = again
+    best = costs.nearest(times)
+    seconds = costs.cost(best)
+    spread = 100 * (max(times[best]) - min(times[best])) / seconds
+    return _arm(costs, best, given, f"takes {seconds:.4g}, its {REPEATS} measurements {spread:,.1f} % apart")
+
+
+def _arm(costs: Costs, spec: ModelSpec, given: str, words: str = "") -> Arm:
+    """Return a network as an arm.
+
+    Args:
+        costs: Of its family.
+        spec: The network nearest to the budget.
+        given: Which of depth and width was given.
+        words: Its cost in words. Default: the count.
+
+    Raises:
+        InputError: It is not within the tolerance, or its logits have another length.
+    """
+    counts, cost = costs.counts(spec), costs.cost(spec)
+    kind, amount, tolerance = costs.budget
+    if not costs.meets(spec):
+        where = f"width {spec.width}" if given == "depth" else f"depth {spec.depth}"
+        if spec.stage_widths is not None:
+            where = f"stage widths {', '.join(map(str, spec.stage_widths))}"
+        raise InputError(
+            f"{kind}={amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within {100 * tolerance:g} "
+            f"%; the nearest {words or f'has {cost:,}'} ({where}), {100 * (cost / amount - 1):+.3g} %; change the "
+            f"budget, the {given} or the tolerance"
+        )
+    spec = _renamed(costs, spec)
+    return Arm(
+        spec=None if costs.builder else spec,
+        family=spec.family,
+        depth=spec.depth,
+        width=spec.width,
+        kind=kind,
+        budget=amount,
+        params=counts.params,
+        macs=counts.macs,
+        activations=counts.activations,
+        mismatch=(cost - amount) / amount,
+        seconds=cost if kind == "seconds" else None,
+    )
+
+
+def _renamed(costs: Costs, spec: ModelSpec) -> ModelSpec:
+    """Return the spec under the width of its first stage, in families where width means just that."""
+    if spec.stage_widths is None:
         return spec
-    if spec.stage_widths is not None:
-        raise InputError(f"stage_widths={spec.stage_widths}: the width is what is solved for; leave it out")
-    return spec
-
-
-def _stopwatch(shape: tuple[int, ...], classes: int, batch_size: int) -> Callable[[Any], float]:
-    from jaxcnn.run.cost import make_stopwatch
-
-    return make_stopwatch(shape, classes, batch_size)
+    first = spec.stage_widths[0]
+    renamed = replace(spec, width=first)
+    plain, _ = costs.channels(costs.network(spec.depth, first))
+    return renamed if plain[0] == first and build(renamed, costs.classes) == build(spec, costs.classes) else spec

@@ -42,13 +42,13 @@ def analyse(result: StudyResult) -> Findings:
     Raises:
         InputError: The plan's rule is unknown to this version.
     """
-    plan, tuned = result.plan, result.tuned
+    plan, tuning = result.plan, result.tuning
     rule = rule_named(plan.rule)
     arms = tuple(_arm(result, arm) for arm in plan.arms)
     contrasts = _contrasts(result, shared=False)
     compared = [arm for budget in plan.budgets for arm in plan.contrast(budget)]
     has_shared = all(result.of(arm, shared=True) for arm in compared) and any(
-        tuned.choices[arm.label].setting != tuned.shared for arm in compared
+        tuning.arms[arm.label].setting != tuning.shared for arm in compared
     )
     trends = tuple(_trend(result, budget) for budget in plan.budgets)
     decision, scope = rule.combine([(contrast.decision, contrast.scope) for contrast in contrasts])
@@ -69,7 +69,7 @@ def analyse(result: StudyResult) -> Findings:
 def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
     runs, errors = result.of(arm), result.errors(arm)
     rates = tuple(float(rate) for rate in errors.mean(1))
-    choice, trials = result.tuned.choices[arm.label], result.tuned.trials[arm.label]
+    setting, edge, trials = result.tuning.arms[arm.label]
     scored = scores(trials)
     values = [1 - error for error, _ in scored.values()]
 
@@ -78,15 +78,15 @@ def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
 
     return ArmFinding(
         arm=arm,
-        setting=choice.setting,
-        edge=choice.edge,
+        setting=setting,
+        edge=edge,
         test_error=mean_interval(rates, resolution=1 / errors.shape[1]),
         test_errors=rates,
         validation_error=1 - mean("validation_accuracy"),
         train_error=1 - mean("train_accuracy"),
         train_loss=mean("train_loss"),
         test_loss=mean("test_loss"),
-        tuning_error=scored[choice.setting][0] if scored else math.nan,
+        tuning_error=scored[setting][0] if scored else math.nan,
         expected_best=tuple(1 - best for best in expected_best(values, range(1, len(values) + 1))) if values else (),
         cost=result.costs.get(arm.label),
         step=float(np.median([run.seconds["step"] for run in runs])),
