@@ -73,11 +73,8 @@ def test_make_augment_applies_in_order_with_separate_keys():
     np.testing.assert_array_equal(augment(key, images), expected)
 
 
-def test_no_names_no_augmentation():
+def test_names():
     assert make_augment(()) is None
-
-
-def test_an_unknown_name_is_refused():
     with pytest.raises(InputError, match="augment='mirror' is unknown; choose from color_jitter, crop, cutout"):
         make_augment(("flip", "mirror"))
 

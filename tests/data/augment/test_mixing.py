@@ -153,11 +153,8 @@ def test_types():
         np.testing.assert_array_equal(mixed["images"].astype(jnp.float32), exact["images"])  # whole numbers to 256
 
 
-def test_no_names_no_mixing():
+def test_names():
     assert make_mix(()) is None
-
-
-def test_an_unknown_name_is_refused():
     assert set(MIXES) == {"mixup", "cutmix"}
     with pytest.raises(InputError, match="mix='cutout' is unknown; choose from cutmix, mixup"):
         make_mix(("cutout",))

@@ -119,7 +119,7 @@ def test_splits_of_its_own(tmp_path):
 @pytest.mark.parametrize(
     "spoil", ["empty class", "unknown class", "beside", "one class", "no class", "too few", "all bad"]
 )
-def test_structure_that_load_refuses_is_said_and_the_rest_is_still_read(tmp_path, spoil):
+def test_a_structure_that_load_refuses_is_reported_and_the_rest_is_read(tmp_path, spoil):
     root = own_splits(tmp_path / "set")
     if spoil == "empty class":
         (root / "train" / "c").mkdir()
@@ -206,7 +206,7 @@ def test_a_file_that_is_no_npz(tmp_path):
     assert check(tmp_path / "set.npz").problems[0].endswith("write it with numpy.savez")
 
 
-def test_records_that_lack_what_they_must_hold(monkeypatch):
+def test_incomplete_records(monkeypatch):
     def read():
         yield Example("train[0]", np.zeros((4, 4, 1), np.uint8), 0)
         raise IndexError("list index out of range")
@@ -237,7 +237,7 @@ def test_embedded_sets():
         (DataConfig("digits", validation=float("nan")), "validation=nan"),
     ],
 )
-def test_what_is_not_there_is_refused(config, message):
+def test_bad_configs_are_refused(config, message):
     with pytest.raises(InputError, match=message):
         inspect(config)
 

@@ -35,6 +35,15 @@ def read(root, **kwargs):
     return load(DataConfig(str(root), **kwargs))
 
 
+def own_splits(root, count=6, **options):
+    """A folder with its own training and test split, and the options of each split's images."""
+    for split in options:
+        for label in "ab":
+            for i in range(count):
+                save(root.parent / "own" / split / label / f"{i}.png", 60 + i, **options[split])
+    return root.parent / "own"
+
+
 def test_classes_are_folders_and_splits_are_made(root):
     data = read(root)
     assert data.class_names == ("dark", "light")
@@ -51,11 +60,7 @@ def test_classes_are_folders_and_splits_are_made(root):
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_split_folders_are_kept(root, name):
-    for split in ("train", name, "test"):
-        for label in ("a", "b"):
-            for i in range(3):
-                save(root.parent / "own" / split / label / f"{i}.png", 60 + i)
-    data = read(root.parent / "own")
+    data = read(own_splits(root, 3, **{"train": {}, name: {}, "test": {}}))
     assert data.sizes == {"train": 6, "validation": 6, "test": 6}
     assert len(data.load_test()["labels"]) == 6
 
@@ -94,11 +99,7 @@ def test_odd_files_among_good_ones_are_all_read(root):
 
 
 def test_grey_splits_follow_the_training_split(root):
-    for split, mode in (("train", "RGB"), ("test", "L")):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "mixed" / split / label / f"{i}.png", mode=mode)
-    data = read(root.parent / "mixed", validation=0.2)
+    data = read(own_splits(root, train={"mode": "RGB"}, test={"mode": "L"}), validation=0.2)
     assert data.image_shape == (10, 10, 3)
     assert data.load_test()["images"].shape == (12, 10, 10, 3)
 
@@ -142,12 +143,9 @@ def test_bad_images_are_skipped_with_a_warning_each_time(root):
 
 
 def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
-    for split in ("train", "test"):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "own" / split / label / f"{i}.png")
-    (root.parent / "own" / "test" / "b" / "9.png").write_bytes(b"")
-    data = read(root.parent / "own", validation=0.2)
+    own = own_splits(root, train={}, test={})
+    (own / "test" / "b" / "9.png").write_bytes(b"")
+    data = read(own, validation=0.2)
     with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
         data.load_test()
 
@@ -162,52 +160,30 @@ def test_sizes_that_differ_need_size(root):
 
 
 def test_a_test_split_of_another_size_needs_size(root):
-    for split, side in (("train", 10), ("test", 12)):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "own" / split / label / f"{i}.png", size=(side, side))
+    own = own_splits(root, train={"size": (10, 10)}, test={"size": (12, 12)})
     with pytest.raises(InputError, match=r"test images .* shape \(12, 12, 1\) .* \(10, 10, 1\); set size"):
-        read(root.parent / "own", validation=0.2).load_test()
+        read(own, validation=0.2).load_test()
 
 
-def test_an_empty_class_folder(root):
-    (root / "middle").mkdir()
-    with pytest.raises(InputError, match=r"class folder '.*middle' has no images"):
-        read(root)
-
-
-def test_no_class_folders(tmp_path):
-    save(tmp_path / "1.png")
-    with pytest.raises(InputError, match="has no class folders"):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["a/1.png", "b/"], r"class folder '.*b' has no images"),
+        (["1.png"], "has no class folders"),
+        ([f"only/{i}.png" for i in range(10)], r"single class .*'only'"),
+        (["train/a/1.png", "train/b/1.png", "test/c/1.png"], "test/c' is not in the training folder"),
+        (["train/a/1.png", "test/a/1.png", "more/a/1.png"], "also 'more'"),
+        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "names one split twice"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path, files, message):
+    for name in files:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+        else:
+            save(tmp_path / name)
+    with pytest.raises(InputError, match=message):
         read(tmp_path)
-
-
-def test_one_class_only(tmp_path):
-    for i in range(10):
-        save(tmp_path / "only" / f"{i}.png")
-    with pytest.raises(InputError, match=r"single class .*'only'"):
-        read(tmp_path)
-
-
-def test_a_test_class_that_training_lacks(root):
-    for split, label in (("train", "a"), ("train", "b"), ("test", "c")):
-        save(root.parent / "own" / split / label / "1.png")
-    with pytest.raises(InputError, match="own/test/c' is not in the training folder"):
-        read(root.parent / "own")
-
-
-def test_split_folders_beside_others_are_ambiguous(root):
-    for split in ("train", "test", "more"):
-        save(root.parent / "own" / split / "a" / "1.png")
-    with pytest.raises(InputError, match="also 'more'"):
-        read(root.parent / "own")
-
-
-def test_one_split_named_twice(root):
-    for split in ("train", "val", "valid"):
-        save(root.parent / "own" / split / "a" / "1.png")
-    with pytest.raises(InputError, match="names one split twice"):
-        read(root.parent / "own")
 
 
 def test_a_folder_that_does_not_exist():
