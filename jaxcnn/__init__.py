@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxcnn.models import build, named
     from jaxcnn.run import RunResult, evaluate_run, load_result, predict, run_seeds
     from jaxcnn.runtime.backend import apply_backend_options
-    from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+    from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig, StudyConfig
     from jaxcnn.study import match_width, run_study, write_report
     from jaxcnn.tasks import Task, classification
     from jaxcnn.train import TrainState, make_eval_step, make_train_step
@@ -29,7 +29,7 @@ _HOMES = {
     "errors": ("InputError",),
     "models": ("build", "named"),
     "run": ("RunResult", "evaluate_run", "load_result", "predict", "run_seeds"),
-    "spec": ("DataConfig", "ModelSpec", "OptimizerConfig", "RunConfig"),
+    "spec": ("Classification", "DataConfig", "ModelSpec", "OptimizerConfig", "RunConfig", "StudyConfig"),
     "study": ("match_width", "run_study", "write_report"),
     "tasks": ("Task", "classification"),
     "train": ("TrainState", "make_eval_step", "make_train_step"),
@@ -37,6 +37,7 @@ _HOMES = {
 _HOME = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [
+    "Classification",
     "DataConfig",
     "Dataset",
     "InputError",
@@ -44,6 +45,7 @@ __all__ = [
     "OptimizerConfig",
     "RunConfig",
     "RunResult",
+    "StudyConfig",
     "Task",
     "TrainState",
     "apply_backend_options",

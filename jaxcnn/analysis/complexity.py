@@ -132,6 +132,8 @@ def _trace(
     calls: list[_Call] = []
 
     def mark(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+        if context.method_name == "setup":  # the call itself follows
+            return call(*args, **kwargs)
         index = len(calls)
         calls.append(_Call(context.module.path, type(context.module).__name__, context.method_name, ()))
         with jax.named_scope(f"{MARK}{index}"):

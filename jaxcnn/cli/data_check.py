@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from jaxcnn.cli.flags import UNPREFIXED
 from jaxcnn.cli.output import print_json
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.spec import DataConfig
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ HEADINGS = {
     "fatal": "refused",
     "flaw": "usable, but results would mislead",
     "note": "noted",
+}
+ADVICE = {
+    "bad": "repair or remove the files that are refused, or use --on-bad skip",
+    "flaw": "repair what would mislead, such as by removing an image from all splits but one",
 }
 
 
@@ -47,9 +51,8 @@ def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None
 def lines(report: Inspection) -> Iterator[str]:
     """Yield a report as lines of text: the content, the problems by weight, the verdict."""
     from jaxcnn.data.check.findings import KINDS
-    from jaxcnn.data.sources.opening import shown
 
-    yield f"{shown(report.name)}: {report.images:,} images in {len(report.class_names)} classes"
+    yield f"{printable(report.name)}: {report.images:,} images in {len(report.class_names)} classes"
     if report.decoded < report.images:
         yield f"  {report.images - report.decoded:,} of them cannot be decoded"
     if sizes := [f"{size} ({count:,})" for size, count in report.image_sizes.items()]:
@@ -60,13 +63,15 @@ def lines(report: Inspection) -> Iterator[str]:
         yield f"  {split:<10} {sum(counts):>9,} images, {spread} a class"
     if report.balance is not None:
         yield f"  largest class of the training images / smallest: {report.balance:g}"
-    weights = {kind: KINDS[kind].weight for kind in report.found}
+    weights = []
     for weight, heading in HEADINGS.items():
-        if weight in weights.values():
+        kinds = [kind for kind in KINDS[weight] if kind in report.findings]
+        if kinds:
+            weights.append(weight)
             yield f"{heading}:"
-        for kind in (kind for kind in weights if weights[kind] == weight):
-            count, names = report.found[kind].count, report.found[kind].names
-            yield f"  {count:>6,} {KINDS[kind].text}"
+        for kind in kinds:
+            count, names = report.findings[kind].count, report.findings[kind].names
+            yield f"  {count:>6,} {KINDS[weight][kind]}"
             yield from (f"           {name}" for name in names)
             if count > len(names):
                 yield f"           and {count - len(names):,} more"
@@ -76,8 +81,4 @@ def lines(report: Inspection) -> Iterator[str]:
     elif report.verdict == "usable":
         yield "usable as it is"
     else:
-        advice = {
-            "bad": "repair or remove the files that are refused, or use --on-bad skip",
-            "flaw": "repair what would mislead, such as by removing an image from all splits but one",
-        }
-        yield f"not usable as it is: {'; '.join(advice[each] for each in advice if each in weights.values())}"
+        yield f"not usable as it is: {'; '.join(text for weight, text in ADVICE.items() if weight in weights)}"

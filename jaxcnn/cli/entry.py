@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeVar
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime.backend import (
     SWITCH,
     apply_backend_options,
@@ -78,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         hint = f"did you mean {near[0]}?" if near else f"choose one of {', '.join(COMMANDS)}"
         _refuse(f"command {name!r}: unknown; {hint}")
     if own_process and name == "train" and any(word.startswith("--hosts") for word in rest):
-        from jaxcnn.runtime.supervise import supervise
+        from jaxcnn.runtime.processes import supervise
 
         supervise(RESUMABLE)
     resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
@@ -192,6 +192,5 @@ def _explain(error: Exception) -> NoReturn:
 
 def _refuse(text: str) -> NoReturn:
     # File names may hold control characters, which would act on the terminal.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    print(f"jaxcnn: {text}", file=sys.stderr)
+    print(f"jaxcnn: {printable(text)}", file=sys.stderr)
     sys.exit(BAD_INPUT)

@@ -42,18 +42,14 @@ def study(arguments: Sequence[str]) -> None:
     if flags.dry_run:
         preview(config, flags.out)
         return
-    from jaxcnn.study import run_study, show_report
+    from jaxcnn import study as studies
 
     if config.place == "ray" and not config.seconds:
-        leave_accelerators()
-    show_report(run_study(config, out=flags.out), flags.out)
+        import jax
 
-
-def leave_accelerators() -> None:
-    """Keep this process, which trains nothing, on the CPU: JAX would take a GPU's memory from the workers beside it."""
-    import jax
-
-    jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_platforms", "cpu")  # Otherwise JAX takes a GPU's memory from the workers beside it.
+    result = studies.run_study(config, out=flags.out)
+    studies.show_report(result, flags.out)
 
 
 def preview(config: StudyConfig, out: Path) -> None:
@@ -61,8 +57,10 @@ def preview(config: StudyConfig, out: Path) -> None:
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import estimate
+    from jaxcnn.study.execution.run_study import check_place
     from jaxcnn.study.plan_file import FILE, load_plan
 
+    check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
     plan = make_plan(config, match_widths(config, known=known))
     guess = estimate(plan, load(config.base.data, progress=True))

@@ -20,10 +20,10 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.problems import bad_image, no_images, printable, sizes_differ
+from jaxcnn.data.problems import bad_image, no_images, sizes_differ
 from jaxcnn.data.progress import progress_bar
-from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import cache_dir, in_one_move
+from jaxcnn.errors import InputError, printable
+from jaxcnn.runtime.files import atomic_write, cache_dir
 
 FORMAT = 2
 """Version of the entries. Increase it when decoding changes: entries of older versions are then ignored."""
@@ -52,7 +52,7 @@ def load_or_compute(name: str, what: str, key: object, compute: Callable[[], np.
     array = compute()
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with in_one_move(path) as partial, partial.open("wb") as file:
+        with atomic_write(path) as partial, partial.open("wb") as file:
             np.savez(file, array=array)
     return array
 

@@ -93,27 +93,21 @@ class AirbenchNet(nn.Module):
             )
 
 
-class AirbenchHead(nn.Module):
-    """Maximum over the last map and a linear layer, its logits scaled down.
+class AirbenchHead(Dense):
+    """Maximum over the last map and a linear layer, its logits scaled down; the fields are those of `Dense`."""
 
-    Args:
-        num_classes: Length of the logits.
-    """
-
-    num_classes: int
-
-    @nn.compact
-    def __call__(self, maps: Maps, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
-        """Map the last map (N, H, W, C) to logits (N, num_classes)."""
-        x = ops.global_max_pool(maps[-1])
-        return HEAD_SCALE * Dense(self.num_classes, use_bias=False, kernel_init=UNIFORM, name="dense")(x)
+    def __call__(  # type: ignore[override]
+        self, maps: Maps, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
+        """Map the last map (N, H, W, C) to logits (N, features)."""
+        return HEAD_SCALE * super().__call__(ops.global_max_pool(maps[-1]))
 
 
 register_family(
     "airbench",
     Family(
         backbone=lambda spec, options: AirbenchNet(spec.stage_sizes, spec.stage_widths),
-        head=lambda spec, options: AirbenchHead(spec.num_classes),
+        head=lambda spec, options: AirbenchHead(spec.num_classes, use_bias=False, kernel_init=UNIFORM),
         stages=lambda spec, options: spread(spec.depth - 2, min(3, spec.depth - 2)) if spec.depth > 2 else None,
         depth_of=lambda spec, options, sizes: sum(sizes) + 2,
         widths=lambda spec, options, stages: (spec.width, *(GROWTH * spec.width,) * (stages - 1)),

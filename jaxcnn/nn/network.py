@@ -31,7 +31,8 @@ class Network(nn.Module):
     def setup(self) -> None:
         """Join the scopes."""
         nn.share_scope(self, self.backbone)
-        nn.share_scope(self, self.head)
+        if not isinstance(self.head, Dense):  # a head that is one layer is named `head`, as its field
+            nn.share_scope(self, self.head)
 
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Any:
         """Map images (N, H, W, C) to the head's outputs; mask (N,) is 0 for examples that batch norm must not see."""

@@ -17,7 +17,7 @@ from flax import linen
 from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
 from jaxcnn.data.augment import make_mix
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.nn import synchronised
 from jaxcnn.nn.network import data_initialised
@@ -130,21 +130,17 @@ def check(config: RunConfig) -> None:
     check_choices(config)
     least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 0, "accumulate": 1, "seed": 0}
     for name, smallest in least.items():
-        if (value := getattr(config, name)) < smallest:
-            raise InputError(f"{name}={value}: must be at least {smallest}")
-    if config.seed >= 2**63:
-        raise InputError(f"seed={config.seed}: must be below 2^63; choose a smaller one")
-    if config.batch_size > MOST_EXAMPLES:
-        raise InputError(f"batch_size={config.batch_size}: must be at most {MOST_EXAMPLES}; choose a smaller one")
+        require(getattr(config, name) >= smallest, name, getattr(config, name), f"must be at least {smallest}")
+    seed, size, minutes, ema = config.seed, config.batch_size, config.checkpoint_minutes, config.ema
+    require(seed < 2**63, "seed", seed, "must be below 2^63; choose a smaller one")
+    require(size <= MOST_EXAMPLES, "batch_size", size, f"must be at most {MOST_EXAMPLES}; choose a smaller one")
+    require(config.accumulate <= size, "accumulate", config.accumulate, f"must not exceed batch_size={size}")
     for name in ("patience", "checkpoint_steps"):
-        if (value := getattr(config, name)) is not None and value < 1:
-            raise InputError(f"{name}={value}: must be at least 1; leave it out to disable it")
-    if config.checkpoint_minutes is not None and not config.checkpoint_minutes >= 0:
-        raise InputError(f"checkpoint_minutes={config.checkpoint_minutes}: must not be negative; leave it out")
-    if config.ema is not None and not 0 < config.ema < 1:
-        raise InputError(f"ema={config.ema}: must be between 0 and 1, for example 0.999; leave it out to disable it")
-    if config.accumulate > config.batch_size:
-        raise InputError(f"accumulate={config.accumulate}: must not exceed batch_size={config.batch_size}")
+        value = getattr(config, name)
+        require(value is None or value >= 1, name, value, "must be at least 1; leave it out to disable it")
+    require(minutes is None or minutes >= 0, "checkpoint_minutes", minutes, "must not be negative; leave it out")
+    between = "must be between 0 and 1, for example 0.999; leave it out to disable it"
+    require(ema is None or 0 < ema < 1, "ema", ema, between)
     check_optimizer(config.optimizer)
 
 

@@ -13,7 +13,8 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record, from_record
-from jaxcnn.runtime.files import holds_files, in_one_move, locked, read_sealed, seal, sha256, write_json, write_sealed
+from jaxcnn.runtime.files import atomic_write, holds_files, read_sealed, seal, sha256, write_json, write_sealed
+from jaxcnn.runtime.locks import locked
 from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"
@@ -163,7 +164,7 @@ class RunFolder:
         """Write predictions.npz atomically; return its SHA-256."""
         file = self.path / "predictions.npz"
         named: dict[str, Any] = dict(arrays)
-        with in_one_move(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
+        with atomic_write(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
             np.savez_compressed(stream, **named)
         return sha256(file)
 

@@ -148,9 +148,3 @@ def sha256(path: Path) -> str:
 def holds_files(folder: Path) -> bool:
     """Return whether a folder exists and holds more than leftovers of interrupted writes."""
     return folder.is_dir() and any(file.suffix != PARTIAL for file in folder.iterdir())
-
-
-# Former names, until every room has moved to the new ones.
-from jaxcnn.runtime.locks import locked  # noqa: E402, F401
-
-in_one_move, naming = atomic_write, name_errors

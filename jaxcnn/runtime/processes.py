@@ -1,4 +1,4 @@
-"""Child processes that start without signals and end with their parent, and cores that they keep to."""
+"""Child processes that start without signals, end with their parent or survive an abort, and cores they keep to."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
+from typing import Any, NoReturn
 
-from jaxcnn.runtime.files import locked
+from jaxcnn.errors import InputError
+from jaxcnn.runtime.locks import locked
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -56,6 +59,37 @@ def exit_with_parent(code: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
+def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
+    """Call a function in a child process.
+
+    Returns:
+        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
+        interrupt"): exceptions would lose their class on the way to the parent.
+    """
+    try:
+        return "done", task()
+    except InputError as error:
+        return "refused", str(error)
+    except KeyboardInterrupt:
+        return "interrupted", "an interrupt"
+    except Exception:
+        return "failed", traceback.format_exc()
+
+
+def raise_failure(kind: str, value: Any) -> None:
+    """Raise in the parent process what ended a child's `attempt`.
+
+    Raises:
+        InputError: The child refused its input.
+        RuntimeError: It failed; its traceback is on stderr.
+    """
+    if kind == "refused":
+        raise InputError(value)
+    if kind == "failed":
+        sys.stderr.write(value)
+        raise RuntimeError("a worker process failed; see its traceback above")
+
+
 def keep_to_cores(count: int, folder: Path) -> None:
     """Restrict this process to some cores, where possible to cores that no other process locked in the same folder.
 
@@ -81,3 +115,45 @@ def keep_to_cores(count: int, folder: Path) -> None:
     others = [core for core in cores if core not in own]
     start = os.getpid() % len(others)
     os.sched_setaffinity(0, [*own, *others[start:], *others[:start]][:count])
+
+
+def supervise(resumable: int) -> None:
+    """Continue in a child process; this one forwards signals, waits, and explains an abort in one sentence.
+
+    When one of several hosts dies, JAX aborts the others from C++, where Python cannot catch it.
+
+    Args:
+        resumable: Exit code for an abort: what was saved is whole, and all hosts can be started again.
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(read_end)
+        _wait(child, resumable)
+    os.close(write_end)
+    # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
+    os.setpgid(0, 0)
+
+    def watch() -> None:
+        os.read(read_end, 1)  # Returns when the parent ends, even if it is killed.
+        os._exit(resumable)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _wait(child: int, resumable: int) -> NoReturn:
+    def forward(number: int, frame: FrameType | None) -> None:
+        os.kill(child, number)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, forward)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if code == -signal.SIGABRT:
+        print(
+            "jaxcnn: another host of the run has ended or cannot be reached, so JAX stopped this one; start all hosts "
+            "again: the run resumes from its last checkpoint",
+            file=sys.stderr,
+        )
+        os._exit(resumable)
+    sys.stderr.flush()
+    os._exit(code if code >= 0 else 128 - code)

@@ -13,7 +13,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices, shortened
 from jaxcnn.spec import BUDGETS, StudyConfig
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.rule import rule_named
 
 LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
 

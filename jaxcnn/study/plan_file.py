@@ -14,7 +14,7 @@ from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan, check_plan, with_arms
-from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.rule import rule_named
 
 FORMAT, FORMER_FORMAT = "jaxcnn study plan 3", "jaxcnn study plan 2"
 FILE = "plan.json"

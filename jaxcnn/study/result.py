@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import from_record
-from jaxcnn.runtime.files import in_one_move, sha256
+from jaxcnn.runtime.files import atomic_write, sha256
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
@@ -184,7 +184,7 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         "labels": np.array(labels[0], kind),
         "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
     }
-    with in_one_move(directory / "predictions.npz") as partial, partial.open("wb") as stream:
+    with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     environments = tuple(_distinct(result.environment for result in results))
     # The test split enters a study once per run, as the last epoch's metrics; no curve of it is kept.

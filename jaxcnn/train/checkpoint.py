@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import in_one_move
+from jaxcnn.runtime.files import atomic_write
 from jaxcnn.spec import RunConfig
 from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
 from jaxcnn.train.state import TrainState, weights_only
@@ -225,7 +225,7 @@ class Checkpoints:
         for old in self._digests.iterdir():
             if not (self._directory / old.name).exists():
                 old.unlink()
-        with in_one_move(self._digests / str(step)) as partial:
+        with atomic_write(self._digests / str(step)) as partial:
             partial.write_text(digest_of_files(self._directory / str(step)))
 
     def _set_aside(self, step: int) -> None:

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.files import in_one_move, naming
+from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
 SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
@@ -33,7 +33,7 @@ class JsonLines:
 
     def write(self, record: Record) -> None:
         """Append one line."""
-        with naming(self._path), self._path.open("a", encoding="utf-8") as file:
+        with name_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
             file.flush()
             os.fsync(file.fileno())
@@ -55,7 +55,7 @@ class JsonLines:
                 break
             records.append(record)
         if len(records) == up_to_epoch:  # Else the caller refuses the file, which then stays as it is.
-            with in_one_move(self._path) as spare:
+            with atomic_write(self._path) as spare:
                 spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
         return records
 

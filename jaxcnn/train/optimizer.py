@@ -1,7 +1,6 @@
-"""Optimisers whose learning rate and weight decay are arrays in their state."""
+"""Optimizers whose learning rate and weight decay are arrays in their state."""
 
 import math
-from dataclasses import fields
 from typing import Any
 
 import jax
@@ -9,7 +8,7 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import OptimizerConfig
 
 # (height, width, in, out) as (height * width * in, out): what goes in is reduced over, as in a dense layer.
@@ -123,26 +122,20 @@ def _is_kernel(params: Any) -> Any:
 
 
 def check(config: OptimizerConfig) -> None:
-    """Refuse values that no optimiser can have, by name."""
-    for field in fields(config):
-        value = getattr(config, field.name)
-        numbers = value if isinstance(value, tuple) else (value,)
-        if any(isinstance(number, float) and not math.isfinite(number) for number in numbers):
-            raise InputError(f"{field.name}={value}: must be finite; leave it out for the default")
-    if not config.learning_rate > 0:
-        raise InputError(f"learning_rate={config.learning_rate}: must be positive, for example 0.1 for sgd")
-    if not 0 <= config.momentum < 1:
-        raise InputError(f"momentum={config.momentum}: must be in [0, 1); 0 switches it off")
-    if config.weight_decay < 0:
-        raise InputError(f"weight_decay={config.weight_decay}: must not be negative; 0 switches it off")
-    for name in ("bias_scale", "rest_scale"):
-        if not getattr(config, name) > 0:
-            raise InputError(f"{name}={getattr(config, name)}: must be positive; 1 leaves the rate as it is")
-    if config.clip_norm is not None and config.clip_norm <= 0:
-        raise InputError(f"clip_norm={config.clip_norm}: must be positive; None switches it off")
-    if config.warmup_epochs < 0:
-        raise InputError(f"warmup_epochs={config.warmup_epochs}: must not be negative; 0 switches it off")
-    if not config.factor > 0:
-        raise InputError(f"factor={config.factor}: must be positive; 1 leaves the rate as it is")
-    if any(not 0 < share < 1 for share in config.milestones):
-        raise InputError(f"milestones={config.milestones}: shares of the run, each between 0 and 1")
+    """Refuse values that no optimizer can have.
+
+    Raises:
+        InputError: The message names the field and its value.
+    """
+    for name, value in vars(config).items():
+        numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if isinstance(number, float)]
+        require(all(map(math.isfinite, numbers)), name, value, "must be finite; leave it out for the default")
+    rate, clip, shares = config.learning_rate, config.clip_norm, config.milestones
+    require(rate > 0, "learning_rate", rate, "must be positive, for example 0.1 for sgd")
+    require(0 <= config.momentum < 1, "momentum", config.momentum, "must be in [0, 1); 0 disables it")
+    require(clip is None or clip > 0, "clip_norm", clip, "must be positive; leave it out to disable it")
+    require(all(0 < share < 1 for share in shares), "milestones", shares, "give shares of the run between 0 and 1")
+    for name in ("weight_decay", "warmup_epochs"):
+        require(getattr(config, name) >= 0, name, getattr(config, name), "must not be negative; 0 disables it")
+    for name in ("bias_scale", "rest_scale", "factor"):
+        require(getattr(config, name) > 0, name, getattr(config, name), "must be positive; 1 leaves the rate as it is")

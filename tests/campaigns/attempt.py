@@ -36,7 +36,7 @@ SECONDS, COSTLY_SECONDS = 90, 20
 MEMORY = 8 * 2**30
 """Bytes of data that a process may allocate: no input may exhaust the machine's memory."""
 
-PRELOADED = ("jaxcnn.cli.training", "jaxcnn.cli.studying", "jaxcnn.cli.listing", "jaxcnn.run.runner", "jaxcnn.models",
+PRELOADED = ("jaxcnn.cli.train", "jaxcnn.cli.study", "jaxcnn.cli.models", "jaxcnn.run.runner", "jaxcnn.models",
              "jaxcnn.run.predict", "orbax.checkpoint.v1", "sklearn.datasets", "PIL.Image")  # fmt: skip
 """Modules that the fork server imports once for all processes; only speed depends on this list."""
 

@@ -86,7 +86,7 @@ def test_json_is_plain_and_holds_the_same(capsys, root):
     assert (code, error) == (1, "")
     found = json.loads(out)
     assert found["verdict"] == "flawed"
-    assert found["found"]["empty"] == {"count": 1, "names": ["cats/tab\\there.png: the file is empty (0 bytes)"]}
+    assert found["findings"]["empty"] == {"count": 1, "names": ["cats/tab\\there.png: the file is empty (0 bytes)"]}
     assert sum(found["splits"]["train"]) == 29
 
 
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_cleanly(capsys, root, monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(inspection, "examine", interrupted)
+    monkeypatch.setattr(inspection, "scan_file", interrupted)
     code, out, error = call(capsys, "data", "check", root)
     assert (code, out, error) == (130, "", "interrupted\n")
 

@@ -1,5 +1,6 @@
 """The cache: used, keyed by what matters, rebuilt when damaged, never half written."""
 
+import functools
 import json
 import os
 import threading
@@ -7,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 
-from jaxcnn.data.cache import decoded, entry_path, remembered
+from jaxcnn.data.cache import entry_path, load_or_compute, load_or_decode
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import cache_dir
@@ -43,7 +44,7 @@ def entries(folder):
 def test_read_once_then_mapped_from_disk(own_cache):
     counting = Counting()
     for _ in range(3):
-        split = decoded(counting.source, "train").split
+        split, _ = load_or_decode(counting.source, "train")
         np.testing.assert_array_equal(split["images"], IMAGES)
         assert split["labels"].tolist() == [i % 2 for i in range(50)]
     assert counting.reads == 1
@@ -56,9 +57,15 @@ def test_read_once_then_mapped_from_disk(own_cache):
 def test_another_identity_is_another_entry(own_cache):
     for size in (1, 2):
         counting = Counting(size=size)
-        decoded(counting.source, "train")
+        load_or_decode(counting.source, "train")
         assert counting.reads == 1
     assert len(entries(own_cache)) == 2
+
+
+def test_entries_of_earlier_versions_are_found():
+    # Recorded when the format was introduced: another name would leave every user's cached images unused.
+    source = Source("a set", "memory", {"folder": "/x", "size": None}, ("a", "b"), {})
+    assert entry_path(source, "train", "skip").name == "a_set-train-9b55384d3f5268db0d6e"
 
 
 def truncate(path):
@@ -75,11 +82,11 @@ def flip_a_bit(path):
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, os.remove, lambda path: path.write_bytes(b"")])
 def test_a_damaged_entry_is_rebuilt(own_cache, name, damage):
     counting = Counting(padding="x" * 200)
-    decoded(counting.source, "train")
+    load_or_decode(counting.source, "train")
     before = (entry_path(counting.source, "train") / name).read_bytes()
     damage(entry_path(counting.source, "train") / name)
     if name != "meta.json" or damage is not flip_a_bit:  # a flipped bit of the recorded identity harms nobody
-        np.testing.assert_array_equal(decoded(counting.source, "train").split["images"], IMAGES)
+        np.testing.assert_array_equal(load_or_decode(counting.source, "train")[0]["images"], IMAGES)
         assert counting.reads == 2
         assert (entry_path(counting.source, "train") / name).read_bytes() == before
     assert len(entries(own_cache)) == 1
@@ -87,48 +94,49 @@ def test_a_damaged_entry_is_rebuilt(own_cache, name, damage):
 
 def test_an_interrupted_build_leaves_nothing(own_cache):
     with pytest.raises(RuntimeError, match="interrupted"):
-        decoded(Counting(fail_at=30).source, "train")
+        load_or_decode(Counting(fail_at=30).source, "train")
     assert entries(own_cache) == []
 
 
 def test_skipped_images_leave_a_shorter_valid_entry():
     counting = Counting(bad=(0, 7, 49))
     for _ in range(2):
-        result = decoded(counting.source, "train", on_bad="skip")
-        assert result.skipped == ("image 0: torn", "image 7: torn", "image 49: torn")
-        np.testing.assert_array_equal(result.split["images"], np.delete(IMAGES, [0, 7, 49], axis=0))
+        split, skipped = load_or_decode(counting.source, "train", on_bad="skip")
+        assert skipped == ("image 0: torn", "image 7: torn", "image 49: torn")
+        np.testing.assert_array_equal(split["images"], np.delete(IMAGES, [0, 7, 49], axis=0))
     assert counting.reads == 1
     with pytest.raises(InputError, match="image 0 in data set 'set' cannot be used: torn"):
-        decoded(counting.source, "train")
+        load_or_decode(counting.source, "train")
 
 
 def test_nothing_but_bad_images():
     with pytest.raises(InputError, match="train split of data set 'set' has no image that can be decoded"):
-        decoded(Counting(bad=range(50)).source, "train", on_bad="skip")
+        load_or_decode(Counting(bad=range(50)).source, "train", on_bad="skip")
 
 
 def test_two_that_build_at_once_agree(own_cache):
     counting, results = Counting(), []
-    threads = [threading.Thread(target=lambda: results.append(decoded(counting.source, "train"))) for _ in range(4)]
+    build = functools.partial(load_or_decode, counting.source, "train")
+    threads = [threading.Thread(target=lambda: results.append(build())) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
     assert len(results) == 4
-    for result in results:
-        np.testing.assert_array_equal(result.split["images"], IMAGES)
+    for split, _ in results:
+        np.testing.assert_array_equal(split["images"], IMAGES)
     assert len(entries(own_cache)) == 1
 
 
 def test_a_cache_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("JAXCNN_CACHE", str(tmp_path / "file"))
-    with pytest.raises(InputError, match=r"cache folder .* cannot be written .*; set JAXCNN_CACHE"):
-        decoded(Counting().source, "train")
+    with pytest.raises(InputError, match=r"cache folder .* cannot be written .*set JAXCNN_CACHE"):
+        load_or_decode(Counting().source, "train")
 
 
 def test_progress_goes_to_standard_error(capfd):
-    decoded(Counting().source, "train", progress=True)
+    load_or_decode(Counting().source, "train", progress=True)
     assert capfd.readouterr().out == ""
 
 
@@ -140,16 +148,16 @@ def test_small_arrays_are_made_once_a_key(own_cache):
         return made[-1]
 
     for _ in range(2):
-        np.testing.assert_array_equal(remembered("a set", "labels", {"size": 1}, make), np.arange(5))
-    np.testing.assert_array_equal(remembered("a set", "labels", {"size": 2}, make), np.arange(1, 5))
-    np.testing.assert_array_equal(remembered("a set", "means", {"size": 1}, make), np.arange(2, 5))
+        np.testing.assert_array_equal(load_or_compute("a set", "labels", {"size": 1}, make), np.arange(5))
+    np.testing.assert_array_equal(load_or_compute("a set", "labels", {"size": 2}, make), np.arange(1, 5))
+    np.testing.assert_array_equal(load_or_compute("a set", "means", {"size": 1}, make), np.arange(2, 5))
     assert len(made) == len(entries(own_cache)) == 3
 
 
 @pytest.mark.parametrize("damage", [truncate, flip_a_bit, lambda path: path.write_bytes(b"")])
 def test_a_damaged_small_array_is_made_anew(own_cache, damage):
     for _ in range(2):
-        np.testing.assert_array_equal(remembered("set", "labels", 1, lambda: np.arange(99)), np.arange(99))
+        np.testing.assert_array_equal(load_or_compute("set", "labels", 1, lambda: np.arange(99)), np.arange(99))
         (path,) = (own_cache / "data").iterdir()
         damage(path)
 

@@ -1,16 +1,29 @@
-"""Every kind of image file to uint8, and what cannot be read."""
+"""Every kind of image file to uint8; what is refused, as what kind, and at what cost; no file raises but BadImage."""
 
+import functools
 import io
+import os
+import pickle
 import struct
+import subprocess
+import sys
+import warnings
 import zlib
+from concurrent.futures import ThreadPoolExecutor
+from unittest import mock
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
+from jaxcnn.data import decode
+from jaxcnn.data.check.findings import KINDS
+from jaxcnn.data.check.inspection import header_kinds
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.data.decode import decode_image, is_grey, ordered_map, read_header, resize_array
+from jaxcnn.data.decode import decode_image, is_grey, ordered_map, resize_array
 
 GRADIENT = np.tile(np.arange(0, 240, 15, dtype=np.uint8), (12, 1))  # 12 rows, 16 columns
 
@@ -141,7 +154,7 @@ def test_an_animation_gives_its_first_frame(kind):
     frames = [Image.new("RGB", (8, 8), shade) for shade in ((250, 0, 0), (0, 250, 0), (0, 0, 250))]
     options = {"lossless": True} if kind == "webp" else {}
     data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-    assert read_header(data).frames
+    assert "several_frames" in header_kinds(data)
     got = decode_image(data, 3)
     assert got.shape == (8, 8, 3)
     assert (got == [250, 0, 0]).all()
@@ -187,12 +200,12 @@ def test_damaged_tags_do_not_spoil_the_pixels():
 
 def test_headers():
     wide = Image.fromarray(GRADIENT.astype(np.uint16) * 257)
-    assert read_header(encoded(wide)) == ("PNG", "I;16", True, False, False)
-    assert read_header(sixteen_bit_rgb(np.zeros((2, 2, 3), np.uint16), (1, 1, 1))).sixteen_bits
-    assert read_header(encoded(colour().convert("RGBA"), "tiff")) == ("TIFF", "RGBA", False, True, False)
-    assert read_header(encoded(colour().convert("CMYK"), "jpeg")) == ("JPEG", "CMYK", False, False, False)
+    assert header_kinds(encoded(wide)) == ["sixteen_bits"]
+    assert "sixteen_bits" in header_kinds(sixteen_bit_rgb(np.zeros((2, 2, 3), np.uint16), (1, 1, 1)))
+    assert header_kinds(encoded(colour().convert("RGBA"), "tiff"), ".png") == ["wrongly_named", "transparent"]
+    assert header_kinds(encoded(colour().convert("CMYK"), "jpeg"), ".jpg") == ["cmyk"]
     with pytest.raises(BadImage, match="not an image"):
-        read_header(b"hello")
+        header_kinds(b"hello")
 
 
 def test_resizing_to_a_square_or_to_height_and_width():
@@ -203,11 +216,6 @@ def test_resizing_to_a_square_or_to_height_and_width():
     np.testing.assert_array_equal(decode_image(data, 3, 8), expected)
     np.testing.assert_array_equal(resize_array(np.asarray(colour()), 8), expected)
     assert resize_array(np.zeros((4, 4, 10), np.uint8), 6).shape == (6, 6, 10)
-
-
-def test_a_missing_file_is_a_bad_image(tmp_path):
-    with pytest.raises(BadImage, match="cannot be decoded"):
-        decode_image(tmp_path / "none.png", 3)
 
 
 def test_is_grey_reads_headers(tmp_path):
@@ -222,3 +230,216 @@ def test_ordered_map_keeps_the_order_and_passes_errors_on():
     assert list(ordered_map(str, [])) == []
     with pytest.raises(ZeroDivisionError):
         list(ordered_map(lambda x: 1 // x, [1, 0], batch=1))
+
+
+@functools.cache
+def samples():
+    """Small files of every format that is read, in many modes."""
+    rng = np.random.default_rng(0)
+    rgb = Image.fromarray(rng.integers(0, 256, (12, 16, 3), np.uint8))
+    grey, turned, palette = rgb.convert("L"), rgb.rotate(90), rgb.quantize(16)
+    wide = Image.fromarray(rng.integers(0, 65536, (12, 16)).astype(np.uint16))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    more = {"save_all": True, "append_images": [turned]}
+    made = [
+        *(encoded(image) for image in (rgb, grey.convert("1"), wide, rgb.convert("RGBA"))),
+        *(encoded(palette, transparency=key) for key in (3, bytes(16))),
+        *(encoded(image, transparency=7) for image in (grey, wide)),
+        *(encoded(rgb, kind, **more) for kind in ("png", "gif", "webp", "tiff", "mpo")),
+        *(encoded(rgb, "jpeg", progressive=step, exif=exif) for step in (False, True)),
+        *(encoded(rgb.convert("CMYK"), kind) for kind in ("jpeg", "tiff")),
+        *(encoded(image, "bmp") for image in (rgb, palette, grey.convert("1"))),
+        *(encoded(rgb.convert("RGBA"), "webp", lossless=exact) for exact in (False, True)),
+        *(encoded(rgb, "tiff", compression=name) for name in (None, "tiff_lzw", "tiff_deflate", "jpeg")),
+        *(encoded(image, "ppm") for image in (rgb, grey, grey.convert("1"))),
+        encoded(wide, "tiff"), encoded(grey.convert("1"), "tiff", compression="group4"), b"P2 3 2 255\n1 2 3 4 5 6\n",
+    ]  # fmt: skip
+    for data in made:
+        assert decode_image(data, 3).size
+    return made
+
+
+@st.composite
+def spoiled(draw):
+    data = bytearray(draw(st.sampled_from(samples())))
+    for _ in range(draw(st.integers(1, 6))):
+        near = draw(st.sampled_from([32, 200, 10**9]))  # headers are where it hurts
+        at = draw(st.integers(0, max(0, min(len(data), near) - 1)))
+        patch = draw(st.binary(min_size=1, max_size=4) | st.sampled_from([b"\0" * 4, b"\xff" * 4, b"\x7f\xff\xff\xff"]))
+        change = draw(st.sampled_from(["overwrite", "overwrite", "insert", "delete", "cut"]))
+        data[at : at + len(patch) if change in ("overwrite", "delete") else at] = b"" if change == "delete" else patch
+        if change == "cut":
+            del data[at:]
+    return bytes(data)
+
+
+def outcome(attempt):
+    """What a call returns, or the BadImage it raises; anything else is raised."""
+    try:
+        return attempt()
+    except BadImage as error:
+        return error
+
+
+@given(data=spoiled() | st.binary(max_size=200), channels=st.sampled_from([1, 3]), size=st.sampled_from([None, 8]))
+@settings(max_examples=400, deadline=None)
+def test_any_bytes_give_an_image_or_a_bad_image(data, channels, size):
+    with mock.patch.object(decode, "MAX_PIXELS", 2**18):  # quick; the claims of the limit itself are tested below
+        for attempt in (lambda: decode_image(data, channels, size), lambda: header_kinds(data)):
+            got = outcome(attempt)
+            if isinstance(got, BadImage):
+                assert got.kind in KINDS["bad"]
+                assert str(got).isprintable()
+            elif isinstance(got, np.ndarray):
+                assert (got.dtype, got.ndim, got.shape[2]) == (np.uint8, 3, channels)
+                assert 0 < got.size <= 3 * 2**18
+    assert decode.QUIET not in warnings.filters
+
+
+def patched(data, *changes):
+    changed = bytearray(data)
+    for at, patch in changes:
+        changed[at : at + len(patch)] = patch
+    return bytes(changed)
+
+
+def giants(side=60_000):
+    """Files of a few hundred bytes that claim side x side pixels: name -> bytes."""
+    rgb = Image.new("RGB", (16, 16))
+    png, jpeg, tiff = encoded(rgb), encoded(rgb, "jpeg"), encoded(rgb, "tiff")
+    header = b"IHDR" + struct.pack(">II", side, side) + png[24:29]
+    frame = jpeg.index(b"\xff\xc0") + 5
+    entries = [tiff.index(struct.pack("<H", tag), 8) for tag in (256, 257)]  # width and height
+    return {
+        "png": patched(png, (12, header), (29, struct.pack(">I", zlib.crc32(header)))),
+        "jpeg": patched(jpeg, (frame, struct.pack(">HH", side, side))),
+        "gif": patched(encoded(rgb, "gif"), (6, struct.pack("<HH", side, side))),
+        "bmp": patched(encoded(rgb, "bmp"), (18, struct.pack("<ii", side, side))),
+        "tiff": patched(tiff, *((at + 2, struct.pack("<HII", 4, 1, side)) for at in entries)),
+        "ppm": f"P6 {side} {side} 255\n".encode() + bytes(100),
+        "webp": patched(
+            encoded(rgb, "webp", lossless=True), (21, struct.pack("<I", 0x0FFFFFFF))
+        ),  # its most: 16,384 x 16,384
+    }
+
+
+@pytest.mark.parametrize("side", [60_000, 9_600])  # the second: more than our limit, where Pillow would only warn
+@pytest.mark.parametrize("kind", ["png", "jpeg", "gif", "bmp", "tiff", "ppm", "webp"])
+def test_giant_claims_are_refused_by_the_header(kind, side):
+    with pytest.raises(BadImage, match="suspiciously large") as error:
+        decode_image(giants(side)[kind], 3, 32)
+    assert error.value.kind == "huge"
+
+
+def test_giant_claims_take_no_memory(tmp_path):
+    for kind, data in giants().items():
+        (tmp_path / kind).write_bytes(data)
+    code = (
+        "import resource, sys, pathlib\nfrom PIL import Image; Image.init()\n"
+        "from jaxcnn.data.decode import decode_image\nfrom jaxcnn.data.dataset import BadImage\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\nbefore, refused = peak(), 0\n"
+        "for path in pathlib.Path(sys.argv[1]).iterdir():\n"
+        "    try: decode_image(path, 3)\n    except BadImage: refused += 1\n"
+        "print(refused, (peak() - before) // 1024)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True)
+    refused, megabytes = map(int, done.stdout.split())
+    assert refused == 7
+    assert megabytes < 32
+
+
+def test_a_claim_that_so_few_bytes_cannot_hold():
+    with pytest.raises(BadImage, match=r"bytes cannot contain the 8,000 x 8,000 pixels") as error:
+        decode_image(giants(8_000)["png"], 3)
+    assert error.value.kind == "damaged"
+    blank = encoded(Image.new("1", (8_000, 1_000)))  # as well compressed as a PNG can be
+    assert len(blank) < 2_000
+    assert decode_image(blank, 1, 8).shape == (8, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "length"), [("png", 120), ("jpeg", 400), ("gif", 400), ("bmp", 400), ("webp", 60), ("ppm", 60)]
+)
+def test_truncated_files_say_so(kind, length):
+    image = Image.fromarray(np.random.default_rng(1).integers(0, 256, (32, 32, 3), np.uint8))
+    with pytest.raises(BadImage, match="cannot be decoded") as error:
+        decode_image(encoded(image, kind)[:length], 3)
+    assert error.value.kind == "truncated"
+
+
+def damaged_png():
+    data = encoded(Image.fromarray(np.random.default_rng(0).integers(0, 256, (12, 16, 3), np.uint8)))
+    return patched(data, (60, bytes(30)))
+
+
+@pytest.mark.parametrize(
+    ("data", "kind", "message"),
+    [
+        (b"", "empty", "0 bytes"),
+        (b"not an image at all", "not_an_image", "not an image in a format that is read: PNG"),
+        (
+            b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
+            "not_an_image",
+            "not an image",
+        ),  # never given to a program
+        (damaged_png(), "damaged", "cannot be decoded"),
+        (b"\x89PNG\r\n\x1a\n", "truncated", "truncated: its header is damaged"),
+        (encoded(Image.new("F", (4, 4)), "tiff"), "unsupported", "floating point"),
+    ],
+)
+def test_bad_images_say_why(data, kind, message):
+    with pytest.raises(BadImage, match=message) as error:
+        decode_image(data, 3)
+    assert error.value.kind == kind
+
+
+def test_paths_that_are_no_files(tmp_path):
+    os.symlink(tmp_path / "none", tmp_path / "dangling.png")
+    os.symlink("circle.png", tmp_path / "circle.png")
+    os.mkfifo(tmp_path / "pipe.png")  # opening it would wait for ever
+    (tmp_path / "folder.png").mkdir()
+    (tmp_path / "empty.png").write_bytes(b"")
+    expected = {"dangling": "dangling", "circle": "dangling", "empty": "empty"}
+    for name in ("dangling", "circle", "pipe", "folder", "empty", "missing"):
+        with pytest.raises(BadImage) as error:
+            decode_image(tmp_path / f"{name}.png", 3)
+        assert error.value.kind == expected.get(name, "unreadable"), name
+        assert str(tmp_path) not in str(error.value)
+
+
+def test_files_that_may_not_be_read_and_disks_that_fail(tmp_path, monkeypatch):
+    (tmp_path / "a.png").write_bytes(encoded(Image.new("L", (4, 4))))
+
+    class Failing(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    def refuse(*_):
+        raise PermissionError(13, "Permission denied", "a.png")
+
+    for opened, message in (
+        (refuse, r"cannot be decoded \(Permission denied\)"),
+        (lambda *_: Failing(b"xx"), "output"),
+    ):
+        monkeypatch.setattr(decode, "open", opened, raising=False)  # the superuser may read everything
+        with pytest.raises(BadImage, match=message) as error:
+            decode_image(tmp_path / "a.png", 3)
+        assert error.value.kind == "unreadable"
+        assert is_grey(tmp_path / "a.png")
+
+
+def test_bad_images_travel_between_processes():
+    again = pickle.loads(pickle.dumps(BadImage("it is torn", "truncated")))
+    assert (str(again), again.kind) == ("it is torn", "truncated")
+
+
+def test_pillow_is_silent_and_other_warnings_stay():
+    torn_exif = encoded(Image.new("L", (4, 4)), "jpeg", exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0\x12\x01\x03\0\x01\0\0\0")
+    with warnings.catch_warnings(record=True) as caught, ThreadPoolExecutor(4) as pool:
+        warnings.simplefilter("always")
+        before = list(warnings.filters)
+        list(pool.map(lambda _: decode_image(torn_exif, 1), range(50)))
+        warnings.warn("ours", stacklevel=1)
+        assert list(warnings.filters) == before
+    assert [str(each.message) for each in caught] == ["ours"]

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from jaxcnn.data.cache import decoded
+from jaxcnn.data.cache import load_or_decode
 from jaxcnn.data.prepare import prepare
 from jaxcnn.data.sources.catalog import find_source, names
 from jaxcnn.errors import InputError
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 
 
 def real_split(name, split):
-    return decoded(find_source(DataConfig(name, data_dir=REAL)), split).split
+    return load_or_decode(find_source(DataConfig(name, data_dir=REAL)), split)[0]
 
 
 def mnist_images(split):
@@ -127,37 +127,37 @@ def valid_sets(folder):
 
 
 @pytest.mark.slow
-def test_mnist_comes_back_pixel_for_pixel(mirror, tmp_path, capsys):
+def test_mnist_comes_back_pixel_for_pixel(mirror, tmp_path):
     address, folder = mirror
     write_mnist(folder)
-    before = patched_names()
     where = prepare("mnist", tmp_path, mirror=address, progress=False)
-    assert capsys.readouterr().out == ""
-    assert patched_names() == before
     assert where == tmp_path / "mnist" / "3.0.1"
     source = find_source(DataConfig("mnist", data_dir=str(tmp_path)))
     for split, count in (("train", 60_000), ("test", 10_000)):
-        got = decoded(source, split).split
+        got = load_or_decode(source, split)[0]
         assert got["images"].shape == (count, 28, 28, 1)
         assert as_set(got) == as_set(mnist_images(split))
-    assert any(known.name == "mnist" and known.state == "prepared" for known in names(str(tmp_path)))
-    written = {path: path.stat().st_mtime_ns for path in where.iterdir()}
-    assert prepare("mnist", tmp_path, mirror="http://127.0.0.1:9/", progress=False) == where  # not fetched again
-    assert written == {path: path.stat().st_mtime_ns for path in where.iterdir()}
 
 
-def test_cifar10_from_its_binary_archive(mirror, tmp_path):
+def test_cifar10_comes_back_from_its_binary_archive_once(mirror, tmp_path, capsys):
     address, folder = mirror
     write_cifar10(folder)
-    prepare("cifar10", tmp_path, mirror=address.rstrip("/"), progress=False)
+    before = patched_names()
+    where = prepare("cifar10", tmp_path, mirror=address.rstrip("/"), progress=False)
+    assert capsys.readouterr().out == ""
+    assert patched_names() == before
+    assert any(entry.name == "cifar10" and entry.state == "prepared" for entry in names(str(tmp_path)))
+    written = {path: path.stat().st_mtime_ns for path in where.iterdir()}
+    assert prepare("cifar10", tmp_path, mirror="http://127.0.0.1:9/", progress=False) == where  # not fetched again
+    assert written == {path: path.stat().st_mtime_ns for path in where.iterdir()}
     source = find_source(DataConfig("cifar10", data_dir=str(tmp_path)))
     assert source.class_names == tuple(NAMES)
     images, labels = cifar_images()
     for split, part in (("train", slice(0, 100)), ("test", slice(100, 120))):
-        assert as_set(decoded(source, split).split) == as_set({"images": images[part], "labels": labels[part]})
+        assert as_set(load_or_decode(source, split)[0]) == as_set({"images": images[part], "labels": labels[part]})
 
 
-def test_a_failed_download_leaves_no_set_and_can_be_repeated(mirror, tmp_path):
+def test_a_failed_download_leaves_no_set_and_can_be_repeated(mirror, tmp_path, caplog):
     address, folder = mirror
     before = patched_names()
     with pytest.raises(InputError, match=r"preparing 'cifar10' from mirror=.*/nowhere' failed \(.*404.*check that it"):
@@ -167,7 +167,9 @@ def test_a_failed_download_leaves_no_set_and_can_be_repeated(mirror, tmp_path):
     with pytest.raises(InputError, match="'cifar10' is not prepared"):
         find_source(DataConfig("cifar10", data_dir=str(tmp_path)))
     write_cifar10(folder)
-    prepare("cifar10", tmp_path, mirror=address, progress=False)
+    with caplog.at_level("WARNING", logger="jaxcnn"):
+        prepare("cifar10", tmp_path, mirror=address, progress=False)
+    assert "cifar-10-binary.tar.gz from http://127.0.0.1" in caplog.text  # it differs from the published file
     assert len(valid_sets(tmp_path)) == 1
 
 
@@ -178,14 +180,6 @@ def test_a_broken_archive_leaves_no_set(mirror, tmp_path):
     with pytest.raises(InputError, match="preparing 'cifar10' from mirror"):
         prepare("cifar10", tmp_path, mirror=f"{address}broken", progress=False)
     assert valid_sets(tmp_path) == []
-
-
-def test_a_mirror_that_differs_from_the_published_files_is_logged(mirror, tmp_path, caplog):
-    address, folder = mirror
-    write_cifar10(folder)
-    with caplog.at_level("WARNING", logger="jaxcnn"):
-        prepare("cifar10", tmp_path, mirror=address, progress=False)
-    assert "cifar-10-binary.tar.gz from http://127.0.0.1" in caplog.text
 
 
 def test_no_network_is_one_sentence(tmp_path, monkeypatch):
@@ -202,14 +196,16 @@ def test_no_network_is_one_sentence(tmp_path, monkeypatch):
     assert valid_sets(tmp_path) == []
 
 
-def test_an_unknown_name(tmp_path):
-    with pytest.raises(InputError, match="name='no_such_set' is no data set of tensorflow-datasets"):
-        prepare("no_such_set", tmp_path, progress=False)
-
-
-def test_an_unknown_version(tmp_path):
-    with pytest.raises(InputError, match=r"'mnist:9\.9\.9' cannot be prepared"):
-        prepare("mnist:9.9.9", tmp_path, progress=False)
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_set", "name='no_such_set' is not a data set of tensorflow-datasets"),
+        ("mnist:9.9.9", r"'mnist:9\.9\.9' cannot be prepared"),
+    ],
+)
+def test_unknown_names_and_versions(tmp_path, name, message):
+    with pytest.raises(InputError, match=message):
+        prepare(name, tmp_path, progress=False)
 
 
 def test_a_folder_that_cannot_be_written(tmp_path):

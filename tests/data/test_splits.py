@@ -53,9 +53,9 @@ def test_train_sizes_are_nested_and_cover_all_classes(labels, data):
 @given(labels=label_lists.filter(lambda x: len(x) >= 20), own=st.sets(st.sampled_from(["test", "validation"])))
 def test_the_splits_are_disjoint_and_together_everything(labels, own):
     parts = division(labels, validation=0.25, own=frozenset(own))
-    assert sorted(np.concatenate(parts)) == list(range(len(labels)))
-    assert (len(parts.test) == 0) == ("test" in own)
-    assert (len(parts.validation) == 0) == ("validation" in own)
+    assert sorted(np.concatenate(list(parts.values()))) == list(range(len(labels)))
+    assert (len(parts["test"]) == 0) == ("test" in own)
+    assert (len(parts["validation"]) == 0) == ("validation" in own)
 
 
 def test_the_choice_depends_on_nothing_but_the_labels():
@@ -63,18 +63,18 @@ def test_the_choice_depends_on_nothing_but_the_labels():
     before = division(labels)
     np.random.default_rng(0).random(7)
     after = division(labels.astype(np.int32))
-    for a, b in zip(before, after, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for split, indices in before.items():
+        np.testing.assert_array_equal(indices, after[split])
     smaller = division(labels, train_size=100)
-    np.testing.assert_array_equal(smaller.validation, before.validation)
-    assert set(smaller.train) <= set(before.train)
+    np.testing.assert_array_equal(smaller["validation"], before["validation"])
+    assert set(smaller["train"]) <= set(before["train"])
 
 
 def test_the_choice_is_the_recorded_one():
     # Recorded when the split was first frozen: a change here invalidates every stored result.
-    parts = division(np.arange(60) % 3)
-    assert parts.validation.tolist() == RECORDED
-    assert validation_hash(np.arange(60)[parts.validation] % 3, parts.validation, 60).startswith(RECORDED_HASH)
+    chosen = division(np.arange(60) % 3)["validation"]
+    assert chosen.tolist() == RECORDED
+    assert validation_hash(np.arange(60)[chosen] % 3, chosen, 60).startswith(RECORDED_HASH)
 
 
 def test_validation_hash_sees_indices_labels_and_total():
@@ -101,23 +101,17 @@ def test_validation_hash_sees_indices_labels_and_total():
 def test_impossible_divisions_are_refused(kwargs, message):
     with pytest.raises(InputError, match=message):
         division(np.arange(60) % 3, **kwargs)
-
-
-def test_too_few_images_for_a_test_split():
     with pytest.raises(InputError, match="too few to take a test split"):
         division(np.array([0, 1]), validation=0.5, own=frozenset({"train"}))
 
 
-def test_channel_statistics_equal_numpys():
+def test_channel_statistics_equal_numpys_and_a_constant_channel_has_unit_std():
     images = np.random.default_rng(0).integers(0, 256, (3000, 5, 4, 3), np.uint8)
     mean, std = channel_statistics(images)
     scaled = images.astype(np.float64) / 255
     np.testing.assert_allclose(mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
-
-
-def test_a_constant_channel_has_unit_std():
     mean, std = channel_statistics(np.full((4, 2, 2, 1), 51, np.uint8))
     np.testing.assert_allclose(mean, [0.2], rtol=1e-6)
     np.testing.assert_array_equal(std, [1.0])

@@ -12,9 +12,9 @@ from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_sealed
 from jaxcnn.study.plan_file import load_plan, store_plan, study_identity
 from jaxcnn.study.result import load_study
+from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule
 from jaxcnn.study.stage_files import store_stages
-from jaxcnn.study.verdict.rule import RULES
 
 ROOT = Path(__file__).parents[2]
 FROZEN = ROOT / "tests" / "fixtures" / "study_format2"

@@ -5,27 +5,26 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from matplotlib.figure import Figure
 
 from jaxcnn.errors import InputError
-from jaxcnn.study.plan_file import identity
+from jaxcnn.records import as_record
+from jaxcnn.study.plan_file import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
 from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
-from jaxcnn.study.report.page import write_page
-from jaxcnn.study.report.repeat import SOLVED
+from jaxcnn.study.report.page import contrast_record, write_page
+from jaxcnn.study.report.repeat import model_settings
 from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import UNKNOWN, effect, percent, plural, text
-from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.verdict.formatting import UNKNOWN, effect, percent, plural, text
 
-FORMAT = "jaxcnn joined studies 1"
+FORMAT = "jaxcnn joined studies 2"
 MOST_BRANCHES = 12
 MOST_DIFFERENCES = 3
 """Most differences that the name of a study shows."""
@@ -34,10 +33,10 @@ LIMITS = (
     "another. If intervals of two studies lie far apart, test that with a study that varies only this one thing.",
     "If studies differ in more than one respect, this page does not show which of them made the difference.",
 )
-IGNORED = ("learning_rate", "weight_decay", "data_dir")
-"""Fields that are tuned per arm or do not influence training."""
-GROUPED = ("model", "data", "optimizer", "seed", "checkpoint_every", "evaluate_test")
-"""Fields of `RunConfig` that are compared on their own or not at all."""
+IGNORED = ("learning_rate", "weight_decay", "data_dir", "model", "seed", "checkpoint_every", "evaluate_test")
+"""Fields of a run that are tuned or chosen for each arm, or do not influence training."""
+UNSET = {"data": "all", "model": "the family's default"}
+"""Meaning of None in a group of settings."""
 
 
 class Member(NamedTuple):
@@ -78,11 +77,11 @@ def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
             {
                 "name": name,
                 "report": report,
-                "plan": identity(result.plan),
+                "plan": study_identity(result.directory),
                 "data": result.data,
                 "environments": result.environments,
                 **{key: getattr(findings, key) for key in ("decision", "scope", "sentence", "change")},
-                "contrasts": findings.contrasts,
+                "contrasts": [contrast_record(each) for each in findings.contrasts],
                 "trends": findings.trends,
             }
             for name, result, findings, report in members
@@ -186,18 +185,13 @@ def error_overlay(members: Sequence[Member], budgets: Sequence[str]) -> Figure:
 
 
 def differences(results: Sequence[StudyResult]) -> list[tuple[str, tuple[str, ...]]]:
-    """List everything declared or recorded that is not the same in all studies.
-
-    Args:
-        results: The studies.
-
-    Returns:
-        (name, one value per study, as text), data and family first.
-    """
+    """List (name, one value per study) of everything declared or recorded that differs, data and family first."""
     described = [_settings(result) for result in results]
-    names = dict.fromkeys(name for each in described for name in each)
-    rows = [(name, tuple(each.get(name, UNKNOWN) for each in described)) for name in names]
-    return [(name, values) for name, values in rows if len(set(values)) > 1]
+    rows = []
+    for name in dict.fromkeys(name for each in described for name in each):
+        values = tuple(each.get(name, UNSET.get(name.partition(": ")[0], UNKNOWN)) for each in described)
+        rows += [(name, values)] if len(set(values)) > 1 else []
+    return rows
 
 
 def names(results: Sequence[StudyResult]) -> list[str]:
@@ -211,19 +205,19 @@ def names(results: Sequence[StudyResult]) -> list[str]:
 
 
 def _settings(result: StudyResult) -> dict[str, str]:
-    """Describe everything that was declared or recorded, by name."""
-    plan, data, spec = result.plan, result.data, result.plan.arms[0].spec
-    base = asdict(plan.base)
-    model = {key: value for key, value in asdict(spec).items() if key not in (*SOLVED, "num_classes")} if spec else {}
-    described: dict[str, Any] = {
-        "data: name": data["name"],
-        **_group("data", base["data"], "all"),
-        "model: family": plan.arms[0].family,
-        **_group("model", model, "the family's default"),
-        "optimizer: name": base["optimizer"]["name"],
-        **_group("optimizer", base["optimizer"], None),
-        **{key.replace("_", " "): value for key, value in base.items() if key not in GROUPED},
-        **{f"{split} images": count for split, count in data["sizes"].items()},
+    """Describe everything that was declared or recorded, by name; a group of settings is named before its fields."""
+    plan, data, base = result.plan, result.data, as_record(result.plan.base)
+    groups = {"data": base.pop("data") | {"name": data["name"]}, "model": model_settings(plan.arms[0])}
+    groups |= {name: base.pop(name) for name in ("optimizer", "task")}
+    settings: dict[str, Any] = {
+        f"{group}: {name.replace('_', ' ')}": UNSET.get(group) if value is None else value
+        for group, fields in groups.items()
+        for name, value in fields.items()
+        if name not in IGNORED
+    }
+    settings |= {name.replace("_", " "): value for name, value in base.items() if name not in IGNORED}
+    settings |= {f"{split} images": count for split, count in data["sizes"].items()}
+    settings |= {
         "classes": len(data["class_names"]),
         "image shape": data["image_shape"],
         "validation split": str(data.get("validation_hash", "not recorded"))[:16],
@@ -233,16 +227,7 @@ def _settings(result: StudyResult) -> dict[str, str]:
         "learning rates": plan.tuning.learning_rates,
         "weight decays": plan.tuning.weight_decays,
         "runs per arm": len(result.pilot.seeds),
-        "rule": rule_named(plan.rule).identifier,
+        "rule": plan.rule,
         "devices": [each.get("devices", "not recorded") for each in result.environments],
     }
-    return {name: text(value) for name, value in described.items()}
-
-
-def _group(name: str, fields: dict[str, Any], unset: str | None) -> dict[str, Any]:
-    """Name the fields of one config after it; None is shown as what it means there."""
-    return {
-        f"{name}: {key.replace('_', ' ')}": unset if value is None else value
-        for key, value in fields.items()
-        if key not in (*IGNORED, "name", "family")
-    }
+    return {name: text(value) for name, value in settings.items()}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import NamedTuple
+from contextlib import contextmanager
 
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
 from jaxcnn.study.report.style import BLACK, BLUE, GREY, SETTINGS, VERMILION, WIDTH, Part, Picture
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import (
+from jaxcnn.study.verdict.formatting import (
     UNKNOWN,
     arm_name,
     decimals,
@@ -23,7 +25,6 @@ from jaxcnn.study.verdict.numbers import (
     setting_name,
     signed_span,
 )
-from jaxcnn.study.verdict.rule import LEVEL, rule_named
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
 MOST_CLASSES = 20
@@ -31,7 +32,7 @@ TABLE_CLASSES = 5
 
 
 def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the contrasts by class."""
+    """Yield the contrasts by class."""
     columns = (
         ("class", lambda each: each.name),
         ("test images", lambda each: f"{each.images:,}"),
@@ -57,7 +58,7 @@ def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
 
 def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write all statistics of the primary contrasts: a row per statistic, a column per budget."""
+    """Yield all statistics of the primary contrasts: a row per statistic, a column per budget."""
 
     def between_seeds(contrast: ContrastFinding) -> str:
         arms = findings.of(contrast.deeper), findings.of(contrast.wider)
@@ -109,33 +110,19 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
     yield Paragraph(f"The rule, declared before the first run: {rule_named(result.plan.rule).text}")
 
 
-class _Bar(NamedTuple):
-    """An interval of a forest plot; only the first of a series has its label."""
-
-    row: float
-    interval: Interval
-    color: str
-    marker: str
-    thick: float
-    label: str | None
-    filled: bool = True
-
-
 def contrast_figure(branches: Sequence[tuple[str, ContrastFinding]], margin: float | None) -> Figure:
-    """Draw the difference of every contrast: population interval (thick) above Welch's (thin), the margin hatched.
-
-    Args:
-        branches: Names and contrasts, the first on top.
-        margin: Smallest difference that matters, a share; None: not the same for all, not drawn.
-    """
-    names = "population: new seeds, new images", "this test set: new seeds (Welch)"
-    bars: list[_Bar] = []
-    for row, (_, contrast) in enumerate(branches):
-        labels = names if row == 0 else (None, None)
-        bars.append(_Bar(row - 0.12, contrast.population, BLUE, "s", 3.2, labels[0]))
-        bars.append(_Bar(row + 0.2, contrast.fixed, VERMILION, "o", 1.2, labels[1]))
+    """Draw named contrasts: population interval (thick) above Welch's (thin), the margin (a share) hatched."""
     rows = [f"{name}\n{contrast.outcome}" for name, contrast in branches]
-    return _forest(rows, bars, 1.6 + 0.55 * len(branches), margin=margin, columns=1)
+    intervals = [each for _, contrast in branches for each in (contrast.population, contrast.fixed)]
+    with _forest(rows, intervals, 1.6 + 0.55 * len(rows), columns=1) as (figure, axes):
+        if margin is not None:
+            look = {"facecolor": "#f3f3f3", "edgecolor": "#b5b5b5", "hatch": "....", "linewidth": 0.0, "zorder": 0}
+            axes.axvspan(-100 * margin, 100 * margin, label="within the margin", **look)
+        labels = "population: new seeds, new images", "this test set: new seeds (Welch)"
+        for row, (_, contrast) in enumerate(branches):
+            _draw_interval(axes, row - 0.12, contrast.population, BLUE, "s", 3.2, labels[0])
+            _draw_interval(axes, row + 0.2, contrast.fixed, VERMILION, "o", 1.2, labels[1])
+    return figure
 
 
 def _ranked(classes: Sequence[ClassFinding]) -> list[ClassFinding]:
@@ -144,49 +131,48 @@ def _ranked(classes: Sequence[ClassFinding]) -> list[ClassFinding]:
 
 
 def class_figure(classes: Sequence[ClassFinding]) -> Figure:
-    """Draw the difference by class, sorted; significant ones after correction are filled squares.
-
-    Args:
-        classes: Classes of one contrast; of more than 20 those with the smallest p-values are shown.
-    """
+    """Draw the difference by class, sorted, of at most 20 classes; those that differ are filled squares."""
     shown = sorted(_ranked(classes)[:MOST_CLASSES], key=lambda each: each.difference.estimate)
-    bars: list[_Bar] = []
-    for row, each in enumerate(shown):
-        differs = each.q < LEVEL
-        name = "differs (q < 0.05)" if differs else "open"
-        label = None if name in [bar.label for bar in bars] else name
-        style = (BLUE, "s") if differs else (GREY, "o")
-        bars.append(_Bar(row, each.difference, *style, 1.4, label, differs))
     rows = [each.name if len(each.name) <= 18 else f"{each.name[:17]}…" for each in shown]
-    return _forest(rows, bars, 1.2 + 0.23 * len(shown), columns=2)
+    intervals = [each.difference for each in shown]
+    with _forest(rows, intervals, 1.2 + 0.23 * len(rows), columns=2) as (figure, axes):
+        for row, each in enumerate(shown):
+            look = (BLUE, "s", 1.4, "differs (q < 0.05)") if each.q < LEVEL else (GREY, "o", 1.4, "open")
+            _draw_interval(axes, row, each.difference, *look, filled=each.q < LEVEL)
+    return figure
 
 
+@contextmanager
 def _forest(
-    rows: Sequence[str], bars: Sequence[_Bar], height: float, *, columns: int, margin: float | None = None
-) -> Figure:
-    """Draw a forest plot with one name per row."""
+    rows: Sequence[str], intervals: Sequence[Interval], height: float, *, columns: int
+) -> Iterator[tuple[Figure, Axes]]:
+    """Make a forest plot with one name per row whose limits fit the intervals; on exit, add the legend."""
     with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, height), layout="constrained")
         axes = figure.add_subplot()
-        if margin is not None:
-            look = {"facecolor": "#f3f3f3", "edgecolor": "#b5b5b5", "hatch": "....", "linewidth": 0.0, "zorder": 0}
-            axes.axvspan(-100 * margin, 100 * margin, label="within the margin", **look)
-        for row, interval, color, marker, thick, label, filled in bars:
-            style = {"color": color, "linewidth": thick, "marker": marker, "markersize": 5, "label": label, "zorder": 3}
-            style["markerfacecolor"] = color if filled and interval.bounded else "white"
-            if interval.bounded:
-                axes.plot([100 * interval.low, 100 * interval.high], [row, row], color=color, linewidth=thick)
-            axes.plot([100 * interval.estimate], [row], **style)
+        yield figure, axes
         axes.axvline(0, color=BLACK, linewidth=1)
         # Names are the user's: a dollar sign is no formula.
         axes.set_yticks(range(len(rows)), rows, parse_math=False)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlim(*_difference_limits([bar.interval for bar in bars]))
+        axes.set_xlim(*_difference_limits(intervals))
         handles, labels = axes.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        once = dict(zip(reversed(labels), reversed(handles), strict=True))  # the first handle of each label
+        names = list(dict.fromkeys(labels))
+        figure.legend([once[name] for name in names], names, loc="outside upper center", ncols=columns)
         figure.supxlabel(DIFFERENCE, fontsize=9)
-    return figure
+
+
+def _draw_interval(
+    axes: Axes, row: float, interval: Interval, color: str, marker: str, thick: float, label: str, *,
+    filled: bool = True,
+) -> None:  # fmt: skip
+    if interval.bounded:
+        axes.plot([100 * interval.low, 100 * interval.high], [row, row], color=color, linewidth=thick)
+    fill = color if filled and interval.bounded else "white"
+    style = {"color": color, "linewidth": thick, "marker": marker, "markersize": 5, "markerfacecolor": fill}
+    axes.plot([100 * interval.estimate], [row], label=label, zorder=3, **style)
 
 
 def _difference_limits(intervals: Sequence[Interval]) -> tuple[float, float]:

@@ -14,7 +14,7 @@ from jaxcnn.study.report.document import Heading, Paragraph, Table, table
 from jaxcnn.study.report.style import BLACK, DEPTH, Part, Picture, depth_axis, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, FrontFinding
-from jaxcnn.study.verdict.numbers import RESOURCES, UNKNOWN, decimals
+from jaxcnn.study.verdict.formatting import RESOURCES, UNKNOWN, decimals
 
 NEAR = (0.15, 0.06)
 """Distance, as shares of a panel's width and height, below which two names would touch."""
@@ -29,7 +29,7 @@ AXES = {
 
 
 def cost_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write all costs of each arm: parameters, MACs, activations, memory, time."""
+    """Yield all costs of each arm: parameters, MACs, activations, memory, time."""
     caption = (
         "Cost of every arm relative to the widest of its budget. The resource that the budget matches lies at 1; the "
         "others show what depth costs in addition."
@@ -104,7 +104,7 @@ def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> F
 
 
 def front_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write test error against each resource, over all budgets."""
+    """Yield test error against each resource, over all budgets."""
     plan = result.plan
     caption = (
         "Test error against cost over all budgets. Filled and named by depth (d): arms on the Pareto front, which no "

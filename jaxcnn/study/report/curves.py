@@ -27,11 +27,11 @@ from jaxcnn.study.report.style import (
 from jaxcnn.study.result import RunRecord, StudyResult
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, TrendFinding
-from jaxcnn.study.verdict.numbers import arm_name, decimals, percent, plural, signed
+from jaxcnn.study.verdict.formatting import arm_name, decimals, percent, plural, signed
 
 
 def error_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write test error against depth and the depth of the lowest fitted error."""
+    """Yield test error against depth and the depth of the lowest fitted error."""
     caption = (
         "Test error of the last epoch: mean of each arm with Student's 95 % interval over seeds (square and bar), and "
         "every seed (open circles, shifted to the right)."
@@ -102,7 +102,7 @@ def _draw_trend(axes: Axes, scale: DepthAxis, fit: DepthFit) -> None:
 
 
 def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write training beside test error, and how each arm learned."""
+    """Yield training beside test error, and how each arm learned."""
     budgets = result.plan.budgets
     caption = (
         "Training and test error of the last epoch, means over seeds. Training error that rises with depth means that "

@@ -87,15 +87,7 @@ Block = Heading | Contents | Paragraph | Bullets | Table | Facts | Checks | Figu
 
 
 def to_markdown(title: str, blocks: Sequence[Block]) -> str:
-    """Convert blocks to Markdown with GitHub's tables.
-
-    Args:
-        title: First-level heading.
-        blocks: Content in order. Texts are plain: characters with a meaning in Markdown or HTML are escaped.
-
-    Returns:
-        The file's text.
-    """
+    """Convert plain texts to Markdown with GitHub's tables; characters with a meaning there are escaped."""
     parts = [f"# {_plain(title)}", *(_markdown(block) for block in blocks)]
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -139,15 +131,7 @@ def _markdown(block: Block) -> str:
 
 
 def to_html(title: str, blocks: Sequence[Block]) -> str:
-    """Convert blocks to one HTML page: no scripts, no links to other files, readable on a phone.
-
-    Args:
-        title: Title and first-level heading.
-        blocks: Content in order. Texts are plain; the SVG of a figure is included as it is.
-
-    Returns:
-        The file's text.
-    """
+    """Convert plain texts and figures to one HTML page: no scripts, no links to other files, readable on a phone."""
     # Consecutive figures stand side by side if there is room.
     numbers = range(len(blocks))
     runs = groupby(numbers, key=lambda number: isinstance(blocks[number], Figure) or -1 - number)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +11,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_json, write_text
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan_file import identity
+from jaxcnn.study.plan_file import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
 from jaxcnn.study.report.costs import cost_section, front_section
 from jaxcnn.study.report.curves import error_section, training_section
@@ -26,12 +25,12 @@ from jaxcnn.study.report.style import Part, Picture, write_figure
 from jaxcnn.study.report.summary import arm_section, stages, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult, load_study
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
-from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import percent, span
-from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.verdict.findings import ContrastFinding, Findings
+from jaxcnn.study.verdict.formatting import percent, span
 
-FORMAT = "jaxcnn study analysis 1"
+FORMAT = "jaxcnn study analysis 2"
 SECTIONS = (
     verdict_section,
     error_section,
@@ -62,14 +61,18 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
     findings = findings or analyse(result)
     record = {
         "format": FORMAT,
-        "plan": identity(result.plan),
+        "plan": study_identity(result.directory),
         "command": result.plan.command,
         "hypothesis": result.plan.hypothesis,
-        "rule": rule_named(result.plan.rule).text,
+        "rule": result.plan.rule,
+        "rule_text": rule_named(result.plan.rule).text,
         "margin": result.plan.margin,
         "data": result.data,
         "environments": result.environments,
         **findings._asdict(),
+        "arms": [each._asdict() | {"arm": _arm_record(each.arm)} for each in findings.arms],
+        "contrasts": [contrast_record(each) for each in findings.contrasts],
+        "shared": [contrast_record(each) for each in findings.shared],
     }
     parts = [part for section in SECTIONS for part in section(result, findings)]
     return write_page(Path(out), "report", title(result), parts, "analysis", record)
@@ -88,23 +91,17 @@ def write_page(
     ]
     write_text(out / f"{name}.md", to_markdown(heading, blocks))
     write_text(out / f"{name}.html", to_html(heading, blocks))
-    write_json(out / f"{record_name}.json", plain(record), allow_nan=False)
+    write_json(out / f"{record_name}.json", as_record(record), allow_nan=False)
     return out / f"{name}.html"
 
 
-def plain(value: Any) -> Any:
-    """Convert records to JSON objects, an arm with its label, and numbers that are not finite to null."""
-    if isinstance(value, Arm):
-        return {"label": value.label, "budget_label": value.budget_label, **plain(value._asdict())}
-    if hasattr(value, "_asdict"):
-        return plain(value._asdict())
-    if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+def contrast_record(contrast: ContrastFinding) -> dict[str, Any]:
+    """Return the record of a contrast, its arms with their labels."""
+    return contrast._asdict() | {"deeper": _arm_record(contrast.deeper), "wider": _arm_record(contrast.wider)}
+
+
+def _arm_record(arm: Arm) -> dict[str, Any]:
+    return {"label": arm.label, "budget_label": arm.budget_label, **arm._asdict()}
 
 
 def rebuild(directory: Path | str) -> Path:

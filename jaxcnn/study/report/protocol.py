@@ -8,13 +8,13 @@ from jaxcnn.study.report.document import Bullets, Checks, Heading, Paragraph
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import RESOURCES
+from jaxcnn.study.verdict.formatting import RESOURCES
 
 MARKS = {"yes": "✓ yes", "partly": "◐ partly", "no": "✗ no"}
 
 
 def protocol_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the checklist."""
+    """Yield the checklist."""
     met = sum(point.met == "yes" for point in findings.protocol)
     yield Heading("Protocol checklist")
     yield Paragraph(f"{met} of {len(findings.protocol)} points are met in full, judged from the study's own records.")
@@ -22,7 +22,7 @@ def protocol_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
 
 def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write what the study does not show."""
+    """Yield what the study does not show."""
     arms = result.plan.arms
     matched = " and ".join(RESOURCES[kind] for kind in dict.fromkeys(arm.kind for arm in arms))
     families = " and ".join(dict.fromkeys(arm.family for arm in arms))
@@ -37,7 +37,7 @@ def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     ]
     if any(finding.edge for finding in findings.arms):
         limits.append("Arms best at the edge of the grid may have been tuned less well than the others.")
-    if not any(result.tuned.trials.values()):
+    if not any(arm.trials for arm in result.tuning.arms.values()):
         limits.append("No arm was tuned: an arm may lose because the shared setting suits it less.")
     if any(contrast.seeds < 2 for contrast in findings.contrasts):
         limits.append("One seed per arm shows no spread, so there is no interval and no test.")

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import Any
 
+from jaxcnn.records import as_record
 from jaxcnn.spec import OptimizerConfig
+from jaxcnn.study.arm import Arm
 from jaxcnn.study.report.document import Code, Facts, Heading, Paragraph
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import percent, plural, text
-
-SOLVED = ("depth", "width", "stage_widths")
-"""Fields of a model's spec that differ between arms."""
+from jaxcnn.study.verdict.formatting import percent, plural, text
 
 
 def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write how to repeat the study and what its files hold."""
+    """Yield how to repeat the study and what its files hold."""
     yield Heading("How to repeat this study")
     yield Paragraph("The first line repeats the study, keeping finished runs; the second rebuilds this page in DIR.")
     yield Code(f"{result.plan.command}\njaxcnn report DIR")
@@ -39,16 +39,15 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
     sizes = ", ".join(f"{count:,} {split}" for split, count in data["sizes"].items())
     shape = " × ".join(map(str, data["image_shape"]))
     total = sum(run.seconds["total"] for run in result.runs)
-    trials = [trial for of_arm in result.tuned.trials.values() for trial in of_arm]
+    trials = [trial for arm in result.tuning.arms.values() for trial in arm.trials]
     rates = sorted({trial.setting.learning_rate for trial in trials} or tuning.learning_rates)
-    spec = plan.arms[0].spec
-    fixed = {k: v for k, v in asdict(spec).items() if v is not None and k not in SOLVED} if spec else {}
     facts = [
-        ("Family", f"{text(fixed) if spec else plan.arms[0].family}; only depth and width differ between arms"),
+        ("Family", f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
         ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
         ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
-        ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}, label smoothing "
-                     f"{base.label_smoothing:g}, augmentation {text(base.data.augment) or 'none'}"),
+        ("Task", text(as_record(base.task))),
+        ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}, augmentation "
+                     f"{text(base.data.augment)}"),
         ("Optimiser", _optimizer(base.optimizer)),
         ("Rates tried", text(rates)),
         ("Weight decays tried", text(tuning.weight_decays)),
@@ -61,6 +60,14 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         known = {key: value for key, value in environment.items() if value and key != "versions"}
         facts += [("Ran on", text(known)), ("Versions", text(environment.get("versions", {})))]
     return facts
+
+
+def model_settings(arm: Arm) -> dict[str, Any]:
+    """Return the settings of a model that all arms share: its family, and fields and options that are set."""
+    if arm.spec is None:
+        return {"family": arm.family}
+    shared = {"family": arm.family, "stage sizes": arm.spec.stage_sizes, **arm.spec.options}
+    return {name: value for name, value in shared.items() if value is not None}
 
 
 def _seeds(values: Sequence[int]) -> str:

@@ -37,7 +37,6 @@ SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": 
 SETTINGS |= {"axes.axisbelow": True, "axes.titlesize": 10, "axes.titlelocation": "left", "hatch.linewidth": 0.6}
 SETTINGS |= {"xtick.labelsize": 9, "ytick.labelsize": 9, "legend.fontsize": 9, "legend.frameon": False}
 
-
 LOOKS = (
     (BLUE, "o", "-"),
     (VERMILION, "s", "--"),
@@ -132,12 +131,7 @@ def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.nd
 
 
 def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:
-    """Return limits of an error axis that show all points, and the ends of intervals unless they would hide the points.
-
-    Args:
-        points: Values that must be visible.
-        ends: Ends of intervals; those far from the points lie outside the limits.
-    """
+    """Return limits of an error axis that show all points, and ends of intervals unless they would hide the points."""
     low, high = min(points), max(points)
     room = max(high - low, 0.02 * abs(high), 0.02)
     low, high = (max(min([low, *ends]), low - room), min(max([high, *ends]), high + room))

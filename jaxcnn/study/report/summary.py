@@ -9,7 +9,7 @@ from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import arm_name, effect, percent, span
+from jaxcnn.study.verdict.formatting import arm_name, effect, percent, span
 
 TITLE = "Deeper or wider?"
 
@@ -22,7 +22,7 @@ def title(result: StudyResult) -> str:
 
 
 def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the verdict, what would change it, and a table with a row per budget."""
+    """Yield the verdict, what would change it, and a table with a row per budget."""
     columns = (
         ("budget", lambda each: each.budget),
         ("decision (holds for)", lambda each: each.outcome),
@@ -43,7 +43,7 @@ def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
 
 def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the numbers of all arms, a table per budget."""
+    """Yield the numbers of all arms, a table per budget."""
     columns = (
         ("depth", lambda each: str(each.arm.depth)),
         ("width (stages)", lambda each: f"{each.arm.width}" + (f" ({stages(each.arm)})" if stages(each.arm) else "")),

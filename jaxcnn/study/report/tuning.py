@@ -15,7 +15,7 @@ from jaxcnn.study.report.style import BLACK, VERMILION, Part, limits, look, pane
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
-from jaxcnn.study.verdict.numbers import arm_name, effect, plural, setting_name
+from jaxcnn.study.verdict.formatting import arm_name, effect, plural, setting_name
 
 MOST_RATES = 5
 LEAST = 0.05
@@ -23,14 +23,14 @@ LEAST = 0.05
 
 
 def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
-    """Write the results of tuning and the verdict at the shared setting."""
-    trials, shared = result.tuned.trials, result.tuned.shared
+    """Yield the results of tuning and the verdict at the shared setting."""
+    trials, shared = next(iter(result.tuning.arms.values())).trials, result.tuning.shared
     yield Heading("Tuning")
-    if not any(trials.values()):
+    if not trials:
         yield Paragraph(f"Nothing was tuned: all arms share one setting ({setting_name(shared)}), chosen beforehand.")
         return
     yield Paragraph(
-        f"Every arm had the same {plural(len(next(iter(trials.values()))), 'trial')}, judged on validation images, "
+        f"Every arm had the same {plural(len(trials), 'trial')}, judged on validation images, "
         "with seeds that no reported run has. The test images were not opened."
     )
     for number, budget in enumerate(result.plan.budgets, start=1):
@@ -77,7 +77,7 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
 def sensitivity_figure(result: StudyResult, arms: Sequence[ArmFinding]) -> Figure:
     """Draw validation error against learning rate: a panel per arm, a line per weight decay, the choice ringed."""
-    scored = [scores(result.tuned.trials[finding.arm.label]) for finding in arms]
+    scored = [scores(result.tuning.arms[finding.arm.label].trials) for finding in arms]
     finite = [100 * error for each in scored for error, loss in each.values() if loss < math.inf]
     lowest, highest = max(min(finite, default=1.0), LEAST), max(finite, default=100.0)
     titles = [arm_name(finding.arm) + (" (edge)" if finding.edge else "") for finding in arms]
@@ -88,7 +88,7 @@ def sensitivity_figure(result: StudyResult, arms: Sequence[ArmFinding]) -> Figur
         # Errors at useless rates lie far above the rest, which they would squeeze into one line.
         axes[0].set_ylim(0.9 * lowest, min(1.3 * max(highest, lowest), 4 * lowest))
         for each, finding, points in zip(axes, arms, scored, strict=True):
-            _draw_sensitivity(each, finding, points, result.tuned.shared)
+            _draw_sensitivity(each, finding, points, result.tuning.shared)
             each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
             each.yaxis.set_major_formatter("{x:g}")
             each.yaxis.set_minor_locator(NullLocator())

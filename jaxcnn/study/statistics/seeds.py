@@ -14,17 +14,11 @@ from scipy import special  # scipy.stats takes 0.7 s to import, which every work
 
 
 class Interval(NamedTuple):
-    """An estimate with its confidence limits.
+    """An estimate with its confidence limits, in the unit of the values."""
 
-    Args:
-        estimate: Mean, or difference of means, in the unit of the values.
-        low: Lower limit; minus infinity with a single seed, whose spread is unknown.
-        high: Upper limit; infinity with a single seed.
-    """
-
-    estimate: float
-    low: float
-    high: float
+    estimate: float  #: Mean, or difference of means.
+    low: float  #: Lower limit; minus infinity with a single seed, whose spread is unknown.
+    high: float  #: Upper limit; infinity with a single seed.
 
     @property
     def bounded(self) -> bool:

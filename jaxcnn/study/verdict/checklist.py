@@ -7,7 +7,7 @@ from typing import Literal
 
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, ProtocolPoint
-from jaxcnn.study.verdict.numbers import RESOURCES, plural
+from jaxcnn.study.verdict.formatting import RESOURCES, plural
 
 Check = tuple[Literal["yes", "partly", "no"], str]
 """Whether a point is met, and the evidence."""
@@ -22,17 +22,9 @@ CONTROLS = (
 def protocol(
     result: StudyResult, arms: Sequence[ArmFinding], contrasts: Sequence[ContrastFinding]
 ) -> tuple[ProtocolPoint, ...]:
-    """Check the twelve points.
-
-    Args:
-        result: The study.
-        arms: Findings of its arms.
-        contrasts: Findings of its contrasts.
-
-    Returns:
-        Twelve points with evidence; a point is met only if the study's records show it.
-    """
-    plan, sizes, trials = result.plan, result.data["sizes"], result.tuned.trials.values()
+    """Check the twelve points; a point is met only if the study's records show it."""
+    plan, sizes = result.plan, result.data["sizes"]
+    trials = [trial for arm in result.tuning.arms.values() for trial in arm.trials]
     worst = max(arms, key=lambda arm: arm.train_error)
     tests: Check = "yes", f"{plural(len(contrasts), 'primary contrast')}, Holm over them; classes are exploratory"
     if any(contrast.seeds < 2 for contrast in contrasts):
@@ -64,7 +56,7 @@ def protocol(
             "Per-example predictions, versions, hardware, wall time, ranges and run count stored",
             ("yes", f"predictions.npz, runs.json, tuning.json: {len(result.runs)} reported runs "
                     f"({sum(run.seconds['total'] for run in result.runs):,.0f} s, compilation included) and "
-                    f"{sum(map(len, trials))} tuning trials"),
+                    f"{len(trials)} tuning trials"),
         ),
     )  # fmt: skip
     return tuple(ProtocolPoint(number, asks, *check) for number, (asks, check) in enumerate(checks, start=1))
@@ -72,7 +64,7 @@ def protocol(
 
 def _family(result: StudyResult) -> Check:
     families = sorted({arm.family for arm in result.plan.arms})
-    skips = {arm.spec.skip for arm in result.plan.arms if arm.spec is not None} - {None}
+    skips = {arm.spec.options["skip"] for arm in result.plan.arms if arm.spec and "skip" in arm.spec.options}
     shown = "the family's default connections only"
     if len(skips) == 1:
         shown = "with skips only" if True in skips else "without skips only"
@@ -101,14 +93,14 @@ def _curve(result: StudyResult) -> Check:
 
 
 def _tuning(result: StudyResult, arms: Sequence[ArmFinding]) -> Check:
-    trials = result.tuned.trials.values()
-    if not any(trials):
+    trials = next(iter(result.tuning.arms.values())).trials
+    if not trials:
         return "no", "one setting for all arms, tuned for none of them"
-    rates = sorted({trial.setting.learning_rate for each in trials for trial in each})
-    decays = sorted({trial.setting.weight_decay for each in trials for trial in each})
+    rates = sorted({trial.setting.learning_rate for trial in trials})
+    decays = sorted({trial.setting.weight_decay for trial in trials})
     edges = [f"depth {arm.arm.depth} at {arm.arm.budget_label}" for arm in arms if arm.edge]
     text = (
-        f"{len(next(iter(trials)))} trials per arm: {len(rates)} learning rates {rates[0]:g} to {rates[-1]:g}, weight "
+        f"{len(trials)} trials per arm: {len(rates)} learning rates {rates[0]:g} to {rates[-1]:g}, weight "
         f"decays {', '.join(f'{decay:g}' for decay in decays)}, seeds {', '.join(map(str, result.plan.tuning.seeds))}"
     )
     enough = len(rates) >= 5 and len(decays) >= 2 and not edges
@@ -116,9 +108,9 @@ def _tuning(result: StudyResult, arms: Sequence[ArmFinding]) -> Check:
 
 
 def _sensitivity(result: StudyResult) -> Check:
-    if not any(result.tuned.trials.values()):
+    if not any(arm.trials for arm in result.tuning.arms.values()):
         return "no", "nothing was tuned"
-    rate, decay = result.tuned.shared
+    rate, decay = result.tuning.shared
     text = f"the shared setting is learning rate {rate:g}, weight decay {decay:g}"
     if not result.plan.tuning.shared:
         return "partly", f"{text}; the contrasts were not run at it"

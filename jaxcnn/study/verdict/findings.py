@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.result import Cost
+from jaxcnn.study.rule import Decision, Scope
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.tuning import Setting
-from jaxcnn.study.verdict.rule import Decision, Scope
 
 
 class ArmFinding(NamedTuple):
@@ -26,7 +26,7 @@ class ArmFinding(NamedTuple):
     test_loss: float  #: Last epoch.
     tuning_error: float  #: Validation error of the tuning trials at this setting; NaN without tuning.
     expected_best: tuple[float, ...]  #: Expected best validation error of 1, 2, ... trials (Dodge et al. 2019).
-    cost: Cost | None  #: Memory and time of a training step; None if not measured.
+    cost: StepCost | None  #: Memory and time of a training step; None if not measured.
     step: float  #: Seconds per step, median over the runs, on a machine that may have been busy.
     diverged: int  #: Number of runs whose loss was not finite at the end.
     diverged_trials: int  #: Number of such tuning trials.

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from jaxcnn.data.sources.catalog import Known, find_source, names
+from jaxcnn.data.sources.catalog import CatalogEntry, find_source, names
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -47,48 +47,41 @@ def test_names_lists_embedded_prepared_and_known_sets(tmp_path):
     make_prepared(tmp_path, "family/member")
     make_prepared(tmp_path, "boxes", label="Text")
     make_prepared(tmp_path, "records", file_format="tfrecord")
-    listed = {known.name: known for known in names(str(tmp_path))}
+    listed = {entry.name: entry for entry in names(str(tmp_path))}
     assert listed["digits"].state == listed["glyphs"].state == "embedded"
-    assert listed["toy"] == Known("toy", "5 train; 8x8x1; 3 classes", "prepared")
+    assert listed["toy"] == CatalogEntry("toy", "5 train; 8x8x1; 3 classes", "prepared")
     assert listed["family/member"].state == "prepared"
     assert listed["mnist"].state == "not prepared"
     assert not {"boxes", "records", "family"} & set(listed)
-    assert all("\n" not in known.description for known in listed.values())
+    assert all("\n" not in entry.description for entry in listed.values())
 
 
 def test_names_without_a_data_dir(tmp_path):
-    assert {known.state for known in names(str(tmp_path / "none"))} == {"embedded", "not prepared"}
+    assert {entry.state for entry in names(str(tmp_path / "none"))} == {"embedded", "not prepared"}
 
 
 def test_the_folder_of_prepared_sets_is_found_by_environment_and_home(tmp_path, monkeypatch):
     make_prepared(tmp_path / "tensorflow_datasets")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    assert any(known.name == "toy" for known in names())
+    assert any(entry.name == "toy" for entry in names())
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "elsewhere"))
-    assert not any(known.name == "toy" for known in names())
+    assert not any(entry.name == "toy" for entry in names())
 
 
-def test_an_unknown_name_suggests_the_nearest(tmp_path):
-    assert "did you mean fashion_mnist" in error_of("fashion-mnist", tmp_path)
-    assert "did you mean digits" in error_of("digts", tmp_path)
-    assert "`jaxcnn data` lists the known ones" in error_of("qqqqqq", tmp_path)
-
-
-def test_a_known_set_that_is_not_prepared(tmp_path):
-    assert f"'kmnist' is not prepared in {str(tmp_path)!r}; run `jaxcnn data prepare kmnist`" in error_of(
-        "kmnist", tmp_path
-    )
-
-
-def test_a_family_needs_a_member(tmp_path):
+def test_names_that_cannot_be_used_come_with_a_hint(tmp_path):
     make_prepared(tmp_path, "family/member")
-    assert "choose one that is prepared: family/member" in error_of("family", tmp_path)
-
-
-def test_a_version_that_is_not_there(tmp_path):
     make_prepared(tmp_path, "mnist")
-    assert "'mnist:9.9.9' is not prepared" in error_of("mnist:9.9.9", tmp_path)
+    for name, hint in {
+        "fashion-mnist": "did you mean fashion_mnist",
+        "digts": "did you mean digits",
+        "qqqqqq": "`jaxcnn data` lists the known ones",
+        "kmnist": f"'kmnist' is not prepared in {str(tmp_path)!r}; run `jaxcnn data prepare kmnist`",
+        "family": "choose one that is prepared: family/member",
+        "mnist:9.9.9": "'mnist:9.9.9' is not prepared",
+    }.items():
+        assert hint in error_of(name, tmp_path)
+    assert "data_dir='" in error_of("mnist", tmp_path / "none")
 
 
 def test_sets_that_cannot_be_used(tmp_path):
@@ -100,10 +93,6 @@ def test_sets_that_cannot_be_used(tmp_path):
     assert "stored as tfrecord, which needs TensorFlow" in error_of("records", tmp_path)
     (make_prepared(tmp_path, "torn") / "features.json").write_text("{")
     assert "is damaged" in error_of("torn", tmp_path)
-
-
-def test_a_data_dir_that_is_no_folder(tmp_path):
-    assert "data_dir='" in error_of("mnist", tmp_path / "none")
 
 
 def test_a_prepared_name_wins_over_a_folder_unless_written_as_a_path(tmp_path, monkeypatch):

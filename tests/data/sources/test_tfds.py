@@ -7,10 +7,10 @@ import shutil
 import numpy as np
 import pytest
 
-from jaxcnn.data.cache import decoded
+from jaxcnn.data.cache import load_or_decode
 from jaxcnn.data.loading import load
 from jaxcnn.data.sources.catalog import find_source, names
-from jaxcnn.data.sources.glyphs import _normalised
+from jaxcnn.data.sources.glyphs import draw_normalised
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -43,13 +43,13 @@ def test_counts_and_shapes_are_the_published_ones(real_data, name):
 
 def test_mnist_has_its_published_mean_and_spread(real_data):
     # 0.1307 and 0.3081 over the 60,000 training images: PyTorch's MNIST example.
-    images = decoded(find_source(config(real_data, "mnist")), "train").split["images"]
+    images = load_or_decode(find_source(config(real_data, "mnist")), "train")[0]["images"]
     assert abs(images.mean() / 255 - 0.1307) < 5e-5
     assert abs(images.std() / 255 - 0.3081) < 5e-5
 
 
 def test_cifar10_test_images(real_data):
-    data = decoded(find_source(config(real_data, "cifar10")), "test").split
+    data = load_or_decode(find_source(config(real_data, "cifar10")), "test")[0]
     assert data["images"].shape == (10_000, 32, 32, 3)
     assert np.bincount(data["labels"]).tolist() == [1000] * 10  # Krizhevsky 2009
 
@@ -74,7 +74,7 @@ def test_emnist_letters_are_upright(real_data):
     images, labels = data.train["images"][:, 2:26, 2:26, 0], data.train["labels"]
 
     def likeness(image, letter):
-        drawn = (_normalised(character) for character in (letter, letter.lower()))
+        drawn = (draw_normalised(character) for character in (letter, letter.lower()))
         return max(np.corrcoef(image.ravel(), character.ravel())[0, 1] for character in drawn)
 
     for label, letter in enumerate(data.class_names):
@@ -111,7 +111,7 @@ def test_validation_and_training_images_are_disjoint_by_index(real_data):
         {hashlib.sha256(image.tobytes()).digest() for image in split["images"]}
         for split in (data.train, data.validation)
     ]
-    stored = decoded(find_source(config(real_data, "smiles")), "train").split["images"]
+    stored = load_or_decode(find_source(config(real_data, "smiles")), "train")[0]["images"]
     repeats = len(stored) - len({hashlib.sha256(image.tobytes()).digest() for image in stored})
     assert len(pixels[0] & pixels[1]) <= repeats  # the source itself holds some images more than once
     assert len(data.train["labels"]) + len(data.validation["labels"]) == len(stored)
@@ -157,7 +157,7 @@ def test_damaged_records_are_named(copied, damage):
         middle = data[:100_000] + bytes(400) + data[100_400:]
         records.write_bytes({"half": data[: len(data) // 2], "empty": b"", "zeros": middle}[damage])
     with pytest.raises(
-        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set anew"
+        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set again"
     ):
         load(DataConfig("cats_vs_dogs", data_dir=str(root), size=16))
 

@@ -8,8 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcnn.data.dataset import BadImage, Example
-from jaxcnn.data.stream.examples import Examples, decode
-from jaxcnn.data.stream.images import StreamedImages, is_streamed, only
+from jaxcnn.data.stream.images import StreamedImages, is_streamed, select
 from jaxcnn.errors import InputError
 
 N, SHAPE = 12, (3, 4, 2)
@@ -31,7 +30,7 @@ class Stored:
 
 def streamed(stored=None, places=None, on_bad="refuse"):
     places = np.arange(N) if places is None else np.asarray(places)
-    return StreamedImages(Examples("set", stored or Stored(), places, LABELS[places], SHAPE, "image 0", on_bad))
+    return StreamedImages("set", stored or Stored(), places, LABELS[places], SHAPE, "image 0", on_bad)
 
 
 numbers = st.integers(-N, N - 1)
@@ -56,9 +55,9 @@ def test_they_index_as_the_array_does(key):
 @given(first=st.lists(st.integers(0, N - 1), min_size=1, unique=True), data=st.data())
 def test_a_part_of_a_part(first, data):
     second = np.array(data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1)))
-    part = only(only(streamed(), np.array(first)), second)
-    np.testing.assert_array_equal(part[:], only(only(ARRAY, np.array(first)), second))
-    np.testing.assert_array_equal(part.examples.labels, LABELS[np.array(first)][second])
+    part = select(select(streamed(), np.array(first)), second)
+    np.testing.assert_array_equal(part[:], select(select(ARRAY, np.array(first)), second))
+    np.testing.assert_array_equal(part.labels, LABELS[np.array(first)][second])
 
 
 def test_it_looks_like_the_array():
@@ -78,33 +77,33 @@ def test_an_index_decodes_its_images_once_each():
 
 
 @pytest.mark.parametrize("key", [N, -N - 1, np.array([0, N]), [-N - 1]])
-def test_what_is_out_of_range(key):
+def test_indices_out_of_range(key):
     with pytest.raises(IndexError, match="out of range for 12 streamed images"):
         streamed()[key]
 
 
 @pytest.mark.parametrize("key", [None, (slice(None), 0), ..., 0.5, "images", np.ones(3, bool), True])
-def test_what_is_no_index_of_examples(key):
+def test_keys_that_are_no_index(key):
     with pytest.raises(IndexError, match="indexed by number"):
         streamed()[key]
 
 
-def test_they_do_not_become_an_array_unawares():
-    with pytest.raises(InputError, match=r"'set' are streamed, and all 12 .* images\[:100\]"):
+def test_they_refuse_to_become_an_array():
+    with pytest.raises(InputError, match=r"'set' are streamed .* one array of 12; .* images\[:100\]"):
         np.asarray(streamed())
 
 
-def test_a_bad_image_is_refused_when_it_is_met():
+def test_a_bad_image_is_refused_when_it_is_indexed():
     images = streamed(Stored(bad={5}))
     images[:5]
     with pytest.raises(InputError, match=r"image 5 in data set 'set' cannot be used: torn; .*on_bad='skip'"):
         images[4:8]
 
 
-def test_the_next_of_its_class_and_split_stands_in_for_a_bad_image():
+def test_the_next_image_of_its_class_and_split_replaces_a_bad_one():
     places = [0, 2, 3, 4, 6, 9]  # 3 is followed by 0; 6 by 4, for 7 belongs to another split
     images = streamed(Stored(bad={2, 3, 6}), places, on_bad="skip")
-    with pytest.warns(UserWarning, match="stands in for it") as told:
+    with pytest.warns(UserWarning, match="replaces it") as told:
         found = images[:]
     np.testing.assert_array_equal(found, ARRAY[[0, 0, 0, 4, 4, 9]])
     messages = sorted(str(warning.message).partition(";")[0] for warning in told)
@@ -114,18 +113,18 @@ def test_the_next_of_its_class_and_split_stands_in_for_a_bad_image():
 
 @settings(deadline=None)
 @given(bad=st.sets(st.integers(0, N - 1)))
-def test_what_stands_in_has_the_label_and_can_be_decoded(bad):
-    examples = streamed(Stored(bad=bad), on_bad="skip").examples
+def test_a_replacement_has_the_label_and_can_be_decoded(bad):
+    images = streamed(Stored(bad=bad), on_bad="skip")
     for position in range(N):
         alike = [i for i in range(N) if LABELS[i] == LABELS[position] and i not in bad]
         if alike:
-            image, reasons = decode(examples, np.array([position]))
+            image, reasons = images.decode(np.array([position]))
             expected = min(alike, key=lambda i: (i - position) % N)
             np.testing.assert_array_equal(image[0], ARRAY[expected])
             assert bool(reasons) == (position in bad)
         else:
             with pytest.raises(InputError, match=f"no image of class {LABELS[position]} that can be decoded"):
-                decode(examples, np.array([position]))
+                images.decode(np.array([position]))
 
 
 @pytest.mark.parametrize("on_bad", ["refuse", "skip"])

@@ -109,7 +109,9 @@ def test_every_family_has_its_evidence():
     assert set(EVIDENCE) == set(FAMILIES)
 
 
-CASES = [(family, kind) for family, case in EVIDENCE.items() for kind, span in zip(KINDS, case[2:], strict=True) if span]
+CASES = [
+    (family, kind) for family, case in EVIDENCE.items() for kind, span in zip(KINDS, case[2:], strict=True) if span
+]
 
 
 @pytest.mark.parametrize("budgets", [1, pytest.param(8, marks=pytest.mark.slow)])

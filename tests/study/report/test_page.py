@@ -12,9 +12,10 @@ from rich.console import Console
 
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, load_study, rebuild, verdict_table, write_report
-from jaxcnn.study.plan_file import identity
+from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
-from jaxcnn.study.verdict.numbers import decimals, effect, percent, plural, probability, signed, span, text
+from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
 from tests.study.planted import ARMS, TEN_SETTINGS, planted_study, rich_study
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
@@ -85,6 +86,12 @@ def single(tmp_path_factory):
     return result
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Reports without their figures, which take most of the time."""
+    monkeypatch.setattr("jaxcnn.study.report.page.write_figure", lambda figure, folder, name: "<svg></svg>")
+
+
 def test_rebuilt_from_disk_it_is_the_same_to_the_byte(tmp_path):
     result = planted_study(tmp_path, ERRORS, images=400)
     page = write_report(result, tmp_path)
@@ -147,8 +154,9 @@ def test_the_machine_form_is_plain_json_of_this_plan(rich, single):
 
     record = json.loads((rich.directory / "analysis.json").read_text(), parse_constant=refuse)
     findings = analyse(rich)
-    assert record["format"] == "jaxcnn study analysis 1"
-    assert record["plan"] == identity(rich.plan)
+    assert record["format"] == "jaxcnn study analysis 2"
+    assert (record["rule"], record["rule_text"]) == ("ends-holm-1", RULES["ends-holm-1"].text)
+    assert record["plan"] == study_identity(rich.directory)
     assert record["command"] == "python study.py --epochs 4"
     assert record["data"]["validation_hash"] == "ab" * 32
     assert record["environments"][0]["versions"]["jax"] == "0.12.0"
@@ -170,7 +178,7 @@ def test_one_seed_without_tuning_costs_or_luck(single, name):
     assert not re.search(r"\b(nan|inf|None)\b", re.sub(r"<svg.*?</svg>", "", content, flags=re.S))
 
 
-def test_three_depths_and_an_end_of_the_range_are_said(tmp_path):
+def test_three_depths_and_an_end_of_the_range_are_said(tmp_path, undrawn):
     content = write_report(planted_study(tmp_path, ERRORS, images=400), tmp_path).read_text()
     assert "passes through every mean" in content
     assert "an end of the studied range" in content
@@ -198,13 +206,13 @@ def test_names_are_escaped(tmp_path, capsys):
     assert name in capsys.readouterr().out
 
 
-def test_a_family_of_the_users_own(tmp_path):
+def test_a_family_of_the_users_own(tmp_path, undrawn):
     arms = [arm._replace(spec=None, family="towers:tower") for arm in ARMS]
     content = write_report(planted_study(tmp_path, ERRORS, arms=arms, images=400), tmp_path).read_text()
     assert "towers:tower; only depth and width differ" in content
 
 
-def test_tuning_that_gave_all_the_same_setting_says_so(tmp_path):
+def test_tuning_that_gave_all_the_same_setting_says_so(tmp_path, undrawn):
     same = planted_study(tmp_path, ERRORS, tuning=TEN_SETTINGS, best_rate=lambda arm: 0.125, images=400)
     assert "there is nothing to compare" in write_report(same, tmp_path).read_text()
 

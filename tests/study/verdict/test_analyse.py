@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from jaxcnn.spec import RunConfig
-from jaxcnn.study.plan import Seeds, Tuning, make_plan
-from jaxcnn.study.result import Cost, RunRecord, StudyResult
-from jaxcnn.study.schedule import Pilot, Tuned
-from jaxcnn.study.tuning import Choice, Setting, Trial
+from jaxcnn.spec import Seeds, StepCost, StudyConfig, Tuning
+from jaxcnn.study.plan import make_plan
+from jaxcnn.study.result import RunRecord, StudyResult
+from jaxcnn.study.schedule import Pilot
+from jaxcnn.study.tuning import ArmTuning, Setting, Trial, TuningResult
 from jaxcnn.study.verdict.analyse import analyse
 from tests.study.planted import ARMS, family_arms, planted_study, rich_study
 
@@ -24,21 +24,21 @@ WIDER = np.array([[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0]])
 def tiny(deeper=DEEPER, wider=WIDER, margin=0.05):
     """A result of two arms with just these errors."""
     arms = (ARMS[0], ARMS[2])
-    plan = make_plan(RunConfig(), arms, margin=margin, tuning=Tuning((0.1, 0.2), (1e-4,)), seeds=Seeds(2, 2))
+    plan = make_plan(StudyConfig(margin=margin, tuning=Tuning((0.1, 0.2), (1e-4,)), seeds=Seeds(2, 2)), arms)
     labels = np.array([0, 0, 0, 1, 1, 1], np.uint8)
     wrong = np.concatenate([wider, deeper])
     metrics = {f"{split}_{kind}": 0.5 for split in ("train", "validation", "test") for kind in ("loss", "accuracy")}
     seconds = {"compile": 1.0, "train": 1.0, "step": 0.01, "total": 2.0}
     runs = [RunRecord(arm.label, OWN, seed, metrics, (), seconds) for arm in arms for seed in (0, 1)]
-    trials = {arm.label: tuple(Trial(each, 1000, 0.5, 1.0, False) for each in (OWN, SHARED)) for arm in arms}
+    trials = tuple(Trial(each, 1000, 0.5, 1.0, False) for each in (OWN, SHARED))
     return StudyResult(
         plan=plan,
-        tuned=Tuned(trials, {arm.label: Choice(OWN, edge=True) for arm in arms}, OWN),
+        tuning=TuningResult(OWN, {arm.label: ArmTuning(OWN, edge=True, trials=trials) for arm in arms}),
         pilot=Pilot(0.01, 2, (0, 1)),
         runs=tuple(runs),
         labels=labels,
         predictions=np.where(wrong == 1, 1 - labels, labels).astype(np.uint8),
-        costs={arm.label: Cost(1000 * arm.depth, 0.001 * arm.depth, 0.0, 1.0) for arm in arms},
+        costs={arm.label: StepCost(1000 * arm.depth, 0.001 * arm.depth, 0.0, 1.0) for arm in arms},
         data={"name": "tiny", "class_names": ["a", "b"], "sizes": {"train": 9, "validation": 3, "test": 6}},
         environments=({},),
         directory=Path("nowhere"),
@@ -131,8 +131,8 @@ def test_the_same_at_the_shared_setting(tmp_path):
     found = analyse(result)
     assert len(found.shared) == len(found.contrasts) == 3
     for own, shared in zip(found.contrasts, found.shared, strict=True):
-        assert set(shared.settings) == {result.tuned.shared}
-        assert own.settings == tuple(result.tuned.choices[arm.label].setting for arm in (own.deeper, own.wider))
+        assert set(shared.settings) == {result.tuning.shared}
+        assert own.settings == tuple(result.tuning.arms[arm.label].setting for arm in (own.deeper, own.wider))
     assert analyse(tiny()).shared == (), "every arm has the shared setting as its own"
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import shortened
-from jaxcnn.study.statistics.seeds import Interval
+
+if TYPE_CHECKING:  # plans import this file, and need no SciPy
+    from jaxcnn.study.statistics.seeds import Interval
 
 Decision = Literal["deeper", "wider", "equivalent", "inconclusive"]
 Scope = Literal["population", "test set", "none"]
@@ -16,18 +18,13 @@ LEVEL = 0.05
 
 
 class Rule(NamedTuple):
-    """How contrasts become a verdict.
+    """How contrasts become a verdict."""
 
-    Args:
-        identifier: Name in `RULES`.
-        text: The rule as the plan and the report print it. Published plans store this text: never change it.
-        decide: Decides one contrast, as `decide_ends_holm`.
-        combine: Decides over all budgets, as `combine_agreeing`.
-    """
-
-    identifier: str
-    text: str
+    identifier: str  #: Name in `RULES`.
+    text: str  #: The rule as the report prints it. Published plans store this text: never change it.
+    #: Decides one contrast, as `decide_ends_holm`.
     decide: Callable[[Interval, Interval, float, Interval, float, float], tuple[Decision, Scope]]
+    #: Decides over all budgets, as `combine_agreeing`.
     combine: Callable[[Sequence[tuple[Decision, Scope]]], tuple[Decision, Scope]]
 
 
@@ -52,6 +49,7 @@ def decide_ends_holm(
     Returns:
         The decision and its scope.
 
+    >>> from jaxcnn.study.statistics.seeds import Interval
     >>> narrow, wide = Interval(0.02, 0.01, 0.03), Interval(0.02, -0.01, 0.05)
     >>> decide_ends_holm(narrow, narrow, 0.001, narrow, 0.001, margin=0.005)
     ('wider', 'population')
@@ -102,7 +100,4 @@ def rule_named(name: str) -> Rule:
     for rule in RULES.values():
         if name in (rule.identifier, rule.text):
             return rule
-    raise InputError(
-        f"rule={shortened(name)}: this version has no such rule ({', '.join(RULES)}); read the study with the version "
-        "of jaxcnn that wrote it"
-    )
+    raise InputError(f"rule={shortened(name)}: unknown; choose one of {', '.join(RULES)}")

@@ -17,10 +17,8 @@ from PIL import Image
 
 from jaxcnn.data import batch_indices, batches, load, steps_per_epoch
 from jaxcnn.data.dataset import BadImage, Example
+from jaxcnn.data.stream import StreamedImages, read_ahead, resident_bytes_bound, workers
 from jaxcnn.data.stream import images as images_module
-from jaxcnn.data.stream import processes, read_ahead, resident_bytes_bound
-from jaxcnn.data.stream.examples import Examples
-from jaxcnn.data.stream.images import StreamedImages
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -39,13 +37,25 @@ def bad_seven(index):
 def streamed(count, at=stored, on_bad="refuse"):
     places = np.arange(count)
     labels = (places % 3).astype(np.int32)
-    return {"images": StreamedImages(Examples("set", at, places, labels, SHAPE, "image 0", on_bad)), "labels": labels}
+    return {"images": StreamedImages("set", at, places, labels, SHAPE, "image 0", on_bad), "labels": labels}
+
+
+class Forbidden:
+    """A context in which images that were not prefetched cannot be decoded."""
+
+    def __init__(self, monkeypatch):
+        self.patch = monkeypatch
+
+    def __enter__(self):
+        self.patch.setattr(images_module, "in_threads", lambda *_: pytest.fail("decoded directly"))
+
+    def __exit__(self, *_):
+        self.patch.undo()
 
 
 @pytest.fixture
-def nothing_directly(monkeypatch):
-    """Whatever was not decoded ahead fails."""
-    monkeypatch.setattr(images_module, "decode", lambda *_: pytest.fail("decoded then and there"))
+def all_prefetched(monkeypatch):
+    return Forbidden(monkeypatch)
 
 
 def assert_same(ours, theirs):
@@ -69,22 +79,20 @@ def plans(draw):
 
 @settings(deadline=None, max_examples=40)
 @given(plan=plans(), threads=st.integers(1, 3))
-def test_a_run_that_goes_on_at_any_step_sees_the_batches_it_would_have_seen(plan, threads):
+def test_a_run_resumed_at_any_step_gets_the_same_batches(plan, threads):
     count, order = plan
     split = streamed(count)
     expected = list(batches(split, **order))
     with read_ahead(split, **order, threads=threads):
         found = list(batches(split, **order))
     assert_same(found, expected)
-    assert split["images"].ahead is None
 
 
-@pytest.mark.usefixtures("nothing_directly")
 @pytest.mark.parametrize(("count", "batch_size"), [(20, 8), (10, 10), (3, 1), (2, 1), (5, 4)])
-def test_all_batches_of_many_epochs_are_decoded_ahead(count, batch_size):
+def test_all_batches_of_many_epochs_are_prefetched(count, batch_size, all_prefetched):
     # Also where the last batch of an epoch happens to be the first of the next, and uses up one of the two.
     split, stop = streamed(count), 30 * steps_per_epoch(count, batch_size)
-    with read_ahead(split, batch_size=batch_size, stop=stop):
+    with read_ahead(split, batch_size=batch_size, stop=stop), all_prefetched:
         for step in range(stop):
             chosen = batch_indices(count, batch_size, seed=0, step=step)[0]
             np.testing.assert_array_equal(split["images"][chosen][:, 0, 0, 0], chosen)
@@ -101,30 +109,29 @@ def test_three_hosts_over_ten_records_see_each_once_an_epoch():
         assert sorted(seen) == list(range(10))
 
 
-@pytest.mark.usefixtures("nothing_directly")
-def test_parts_of_a_batch_come_from_the_one_at_hand():
+def test_parts_of_a_batch_come_from_the_prefetched_one(all_prefetched):
     split = streamed(20)
-    with read_ahead(split, batch_size=8, seed=2):
+    with read_ahead(split, batch_size=8, seed=2), all_prefetched:
         for step in range(2):
             chosen = batch_indices(20, 8, seed=2, step=step)[0]
             for part in (chosen[:3], chosen[3:6], chosen[6:], chosen[::-1], chosen[[0, 0]]):
                 np.testing.assert_array_equal(split["images"][part][:, 0, 0, 0], part)
 
 
-def test_what_is_asked_for_out_of_order_is_decoded_and_uses_up_nothing():
+def test_indexing_out_of_order_decodes_directly_and_uses_up_no_batch(all_prefetched):
     split, rng = streamed(100), np.random.default_rng(0)
     with read_ahead(split, batch_size=10, seed=3):
-        for number, batch in enumerate(batches(split, 10, seed=3)):
-            assert number <= split["images"].ahead.number <= number + 1
+        for step in range(10):
+            chosen = batch_indices(100, 10, seed=3, step=step)[0]
+            padded = np.append(chosen, [0, 0])  # as several devices index it
+            with all_prefetched:
+                np.testing.assert_array_equal(split["images"][chosen][:, 0, 0, 0], chosen)
+            np.testing.assert_array_equal(split["images"][padded][:, 0, 0, 0], padded)
             for asked in (slice(None, None, 7), rng.integers(0, 100, 20), np.zeros(8, np.int32), rng.permutation(100)):
                 np.testing.assert_array_equal(split["images"][asked][:, 0, 0, 0], np.arange(100)[asked])
-            chosen = batch_indices(100, 10, seed=3, step=number)[0]
-            np.testing.assert_array_equal(batch["images"][:, 0, 0, 0], chosen)
-            padded = np.append(chosen, [0, 0])  # as several devices ask for it
-            np.testing.assert_array_equal(split["images"][padded][:, 0, 0, 0], padded)
 
 
-def test_what_is_not_streamed_is_left_alone():
+def test_a_split_in_memory_is_not_affected():
     split = {"images": np.zeros((4, *SHAPE), np.uint8), "labels": np.zeros(4, np.int32)}
     with read_ahead(split, batch_size=2, workers=3):
         assert multiprocessing.active_children() == []
@@ -141,7 +148,7 @@ def test_numbers_out_of_range(name, value):
         pass
 
 
-def test_a_bad_image_is_met_at_its_own_step():
+def test_a_bad_image_raises_at_its_own_step():
     split = streamed(9, bad_seven)
     with read_ahead(split, batch_size=3, shuffle=False):
         for step in range(2):
@@ -150,7 +157,7 @@ def test_a_bad_image_is_met_at_its_own_step():
             split["images"][np.arange(6, 9)]
 
 
-def test_a_bad_image_that_is_skipped_is_told_once():
+def test_a_skipped_image_is_warned_of_once():
     split = streamed(9, bad_seven, on_bad="skip")
     with read_ahead(split, batch_size=3, stop=9), pytest.warns(UserWarning, match="skipped image 7: torn") as told:
         found = list(batches(split, 3, stop=9))
@@ -158,23 +165,24 @@ def test_a_bad_image_that_is_skipped_is_told_once():
     assert {7, 1, 4} & {int(image[0, 0, 0]) for batch in found for image in batch["images"]} == {1, 4}
 
 
-def test_two_at_once_and_one_within_another():
+def test_two_at_once_and_one_within_another(all_prefetched):
     train, validation = streamed(20), streamed(12)
     with read_ahead(train, batch_size=5, stop=8), read_ahead(validation, batch_size=4, shuffle=False, stop=6):
         taken = batches(train, 5, stop=8)
-        for _ in range(2):  # two epochs, each followed by a pass over the validation split
-            for _ in range(4):
-                next(taken)
-            for step in range(3):
-                validation["images"][batch_indices(12, 4, seed=0, step=step, shuffle=False)[0]]
-        assert (train["images"].ahead.number, validation["images"].ahead.number) == (7, 5)
-        with read_ahead(train, batch_size=5, start=30):
-            assert train["images"].ahead.number == -1
-        assert train["images"].ahead.number == 7
+        with all_prefetched:
+            for _ in range(2):  # two epochs, each followed by a pass over the validation split
+                for _ in range(3):
+                    next(taken)
+                for step in range(3):
+                    validation["images"][batch_indices(12, 4, seed=0, step=step, shuffle=False)[0]]
+        with read_ahead(train, batch_size=5, start=30), all_prefetched:
+            next(batches(train, 5, start=30))
+        with all_prefetched:
+            assert len(list(taken)) == 2
 
 
 def test_a_worker_of_a_study_decodes_in_threads(monkeypatch):
-    monkeypatch.setattr(processes.multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr(workers.multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     split = streamed(8)
     ahead = read_ahead(split, batch_size=4, workers=2)
     with pytest.warns(UserWarning, match=r"workers=2: .* threads decode instead"):
@@ -195,20 +203,19 @@ def root(tmp_path):
     return tmp_path / "set"
 
 
-def test_workers_give_the_same_batches_and_leave(root, monkeypatch):
+def test_workers_give_the_same_batches_and_end(root, all_prefetched):
     data = load(DataConfig(str(root), stream=True))
     order = {"batch_size": 8, "seed": 4, "start": 3, "stop": 14}
     expected = list(batches(data.train, **order))
     (root / "b" / "59.png").write_bytes(b"torn")  # which of the splits holds it is found below
     chosen = [batch_indices(len(data.train["labels"]), 8, seed=4, step=step)[0] for step in range(3, 14)]
-    places = data.train["images"].examples.places
+    places = data.train["images"].places
     torn = next((step for step, indices in enumerate(chosen) if 59 in places[indices]), None)
     assert torn is not None, "the torn file is to be one of the training images: choose another"
     with read_ahead(data.train, **order, workers=2):
         assert len(multiprocessing.active_children()) == 2
         taken = batches(data.train, **order)
-        with monkeypatch.context() as patched:
-            patched.setattr(images_module, "decode", lambda *_: pytest.fail("decoded then and there"))
+        with all_prefetched:
             found = [next(taken) for _ in range(torn)]
         with pytest.raises(InputError, match=r"b/59.png in data set .* not an image"):
             next(taken)
@@ -264,7 +271,7 @@ def test_a_script_without_a_guard_and_how_it_ends(root, tmp_path, how):
         assert errors.count("Traceback") == 1
         assert errors.rstrip().endswith("KeyboardInterrupt")
     elif how == "worker killed":
-        assert "InputError: workers=1: the system ended a process that decodes images by signal 9" in errors
+        assert "InputError: workers=1: a process that decodes images was killed by signal 9" in errors
 
 
 MEMORY = """
@@ -272,23 +279,21 @@ import numpy as np
 from pathlib import Path
 from jaxcnn.data import batches
 from jaxcnn.data.dataset import Example
-from jaxcnn.data.stream import read_ahead, resident_bytes_bound
-from jaxcnn.data.stream.examples import Examples
-from jaxcnn.data.stream.images import StreamedImages
+from jaxcnn.data.stream import StreamedImages, read_ahead, resident_bytes_bound
 shape, count = (256, 256, 3), 100_000
 stored = lambda index: Example("", np.full(shape, index % 251, np.uint8), 0)
 places = np.arange(count, dtype=np.int32)
 labels = places * 0
-split = {"images": StreamedImages(Examples("", stored, places, labels, shape, "", "refuse")), "labels": labels}
+split = {"images": StreamedImages("", stored, places, labels, shape, "", "refuse"), "labels": labels}
 def high():
     text = Path("/proc/self/status").read_text()
     return int(text.partition("VmHWM:")[2].split()[0]) * 1024
 with read_ahead(split, batch_size=4, stop=2, threads=2):  # imports grain
     list(batches(split, 4, stop=2))
 before = high()
-split["images"].examples = split["images"].examples._replace(at=abs)  # the bound pickles it
+split["images"].at = abs  # the bound pickles it
 bound = resident_bytes_bound(split, batch_size=128, threads=2)
-split["images"].examples = split["images"].examples._replace(at=stored)
+split["images"].at = stored
 with read_ahead(split, batch_size=128, stop=30, threads=2):
     for batch in batches(split, 128, stop=30):
         pass
