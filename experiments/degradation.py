@@ -40,7 +40,7 @@ SMOKE = Config(SMALL, (8, 14), (0, 1))
 def main(config: Config) -> None:
     jobs, record = {}, {"epochs": config.base.epochs, "seeds": config.seeds, "nets": {}, "deep_minus_shallow": {}}
     for (kind, skip), depth, seed in product((("plain", False), ("residual", True)), config.depths, config.seeds):
-        model = replace(config.base.model, skip=skip, depth=depth)
+        model = replace(config.base.model, options={"skip": skip}, depth=depth)
         jobs[kind, depth, seed] = replace(config.base, model=model, seed=seed), config.out / f"{kind}{depth}/seed{seed}"
     runs = dict(zip(jobs, run_all(list(jobs.values()), workers=config.workers), strict=True))
     for kind in ("plain", "residual"):
@@ -51,7 +51,7 @@ def main(config: Config) -> None:
             record["nets"][f"{kind}{depth}"] = {"test_error": test, "train_error": train}
             print(f"{kind} {depth}: test error {np.mean(test):.2f} %, training error {np.mean(train):.2f} %")
         effect = crossed(np.stack(errors[1]), np.stack(errors[0]))
-        points = record["deep_minus_shallow"][kind] = [100 * value for value in effect[:3]]
+        points = record["deep_minus_shallow"][kind] = [100 * value for value in effect.interval]
         print(f"{kind}: deep minus shallow {points[0]:+.2f} points (95 % {points[1]:+.2f} to {points[2]:+.2f})")
     write_json(config.out / "summary.json", record | {"environment": next(iter(runs.values())).environment})
 

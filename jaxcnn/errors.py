@@ -19,3 +19,12 @@ def require(holds: bool, name: str, value: object, remedy: str) -> None:
     """
     if not holds:
         raise InputError(f"{name}={value}: {remedy}")
+
+
+def printable(text: str) -> str:
+    r"""Return text as one printable line; control characters and undecodable bytes of file names are escaped.
+
+    >>> printable("a\nb.png")
+    'a\\nb.png'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

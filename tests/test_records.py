@@ -67,7 +67,7 @@ def test_classes_inside_records_are_read():
         ({"kind": "round"}, "file: kind='round'"),
         ({"kind": 3}, "file: kind=3"),
         ({"points": 7}, "file: points=7"),
-        ({"points": [7]}, r"file\.points\[0\]: expected an object with the fields of Point, found 7"),
+        ({"points": [7]}, r"file\.points\[0\]: expected an object with the fields of Point, got 7"),
         ({"points": [[1, 2]]}, r"file\.points\[0\]: expected an object"),
         ({"points": [{"x": 1}]}, r"file\.points\[0\]: the field 'y' is missing"),
         ({"points": [{"x": 10**400, "y": 1}]}, r"file\.points\[0\]: x=1000"),

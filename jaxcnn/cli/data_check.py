@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from jaxcnn.cli.flags import UNPREFIXED
 from jaxcnn.cli.output import print_json
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.spec import DataConfig
 
 if TYPE_CHECKING:
@@ -51,7 +51,6 @@ def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None
 def lines(report: Inspection) -> Iterator[str]:
     """Yield a report as lines of text: the content, the problems by weight, the verdict."""
     from jaxcnn.data.check.findings import KINDS
-    from jaxcnn.data.problems import printable
 
     yield f"{printable(report.name)}: {report.images:,} images in {len(report.class_names)} classes"
     if report.decoded < report.images:

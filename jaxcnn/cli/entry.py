@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeVar
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime.backend import (
     SWITCH,
     apply_backend_options,
@@ -192,6 +192,5 @@ def _explain(error: Exception) -> NoReturn:
 
 def _refuse(text: str) -> NoReturn:
     # File names may hold control characters, which would act on the terminal.
-    text = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    print(f"jaxcnn: {text}", file=sys.stderr)
+    print(f"jaxcnn: {printable(text)}", file=sys.stderr)
     sys.exit(BAD_INPUT)

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data.dataset import Split
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 
 CACHED_ORDERS = 3
 """Epochs whose order a process caches: the current, the next, and the validation split's."""
@@ -16,21 +16,21 @@ CACHED_ORDERS = 3
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
     """Return the number of batches for `n` examples; the last one may be padded."""
-    if n < 1:
-        raise InputError(f"n={n}: must be at least 1 example")
-    if batch_size < 1:
-        raise InputError(f"batch_size={batch_size}: must be at least 1")
+    require(n >= 1, "n", n, "must be at least 1 example")
+    require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
     return -(-n // batch_size)
 
 
-@lru_cache(maxsize=CACHED_ORDERS)
 def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarray:
-    """Return the order of the examples in an epoch: a read-only permutation int32 (n,), a function of (seed, epoch)."""
+    """Return the order of the examples in an epoch: a permutation int32 (n,) that depends on (seed, epoch) only."""
+    if not shuffle:
+        return np.arange(n, dtype=np.int32)
     # Philox, not the default generator: a counter-based stream that NumPy promises to keep as it is.
-    generator = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
-    order = (generator.permutation(n) if shuffle else np.arange(n)).astype(np.int32)
-    order.flags.writeable = False
-    return order
+    bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
+    return np.random.Generator(bits).permutation(n).astype(np.int32)
+
+
+_cached_order = lru_cache(maxsize=CACHED_ORDERS)(epoch_order)
 
 
 def batch_indices(
@@ -65,13 +65,13 @@ def batch_indices(
     (array([3, 4, 0], dtype=int32), array([1., 1., 0.], dtype=float32))
     """
     steps, (index, count) = steps_per_epoch(n, batch_size), shard
-    if not 0 <= index < count <= batch_size:
-        raise InputError(f"shard={shard}: must be (index, count) with 0 <= index < count <= batch_size={batch_size}")
-    if step < 0 or seed < 0:
-        raise InputError(f"seed={seed} and step={step}: must not be negative")
+    limits = f"must be (index, count) with 0 <= index < count <= batch_size={batch_size}"
+    require(0 <= index < count <= batch_size, "shard", shard, limits)
+    require(step >= 0, "step", step, "must be at least 0")
+    require(seed >= 0, "seed", seed, "must be at least 0")
     epoch, batch = divmod(step, steps)
     if order is None:
-        order = epoch_order(n, seed, epoch, shuffle)
+        order = _cached_order(n, seed, epoch, shuffle)
     first, last = index * batch_size // count, (index + 1) * batch_size // count
     chosen = order[batch * batch_size + first : min(batch * batch_size + last, n)]
     indices, mask = np.zeros(last - first, np.int32), np.zeros(last - first, np.float32)

@@ -20,9 +20,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.problems import bad_image, no_images, printable, sizes_differ
+from jaxcnn.data.problems import bad_image, no_images, sizes_differ
 from jaxcnn.data.progress import progress_bar
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime.files import atomic_write, cache_dir
 
 FORMAT = 2

@@ -1,6 +1,7 @@
 """`load(config)`: read any source of labelled images as arrays with fixed splits."""
 
 import hashlib
+import math
 import warnings
 from typing import Any
 
@@ -12,17 +13,17 @@ from jaxcnn.data.problems import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
 from jaxcnn.data.stream import StreamedImages, open_split, select
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
 
 LIMITS = {
-    "train_size": (1, None),
+    "train_size": (1, math.inf),
     "size": (1, 4096),
-    "workers": (0, None),
-    "classes": (2, None),
+    "workers": (0, math.inf),
+    "classes": (2, math.inf),
     "images": (20, 2**31),  # ten for each of two classes, and what 32 bits can count
-    "data_seed": (0, None),
+    "data_seed": (0, math.inf),
 }
 """Smallest and largest value of the whole numbers in a DataConfig."""
 
@@ -95,13 +96,11 @@ def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
 def check_fields(config: DataConfig) -> None:
     """Raise InputError if a field has a value that no data set can have."""
     check_choices(config)
-    if not 0 < config.validation < 1:
-        raise InputError(f"validation={config.validation}: must be a share between 0 and 1, such as 0.1")
+    require(0 < config.validation < 1, "validation", config.validation, "must be a share between 0 and 1, such as 0.1")
     for name, (least, most) in LIMITS.items():
         value = getattr(config, name)
-        if value is not None and (value < least or (most is not None and value > most)):
-            limits = f"at least {least}" if most is None else f"from {least} to {most}"
-            raise InputError(f"{name}={value}: must be {limits}")
+        limits = f"must be at least {least}" if most == math.inf else f"must be from {least} to {most}"
+        require(value is None or least <= value <= most, name, value, limits)
 
 
 def _read(

@@ -3,16 +3,7 @@
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.errors import InputError
-
-
-def printable(name: str) -> str:
-    r"""Return a name as one printable line; control characters and undecodable bytes are escaped.
-
-    >>> printable("a\nb.png")
-    'a\\nb.png'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+from jaxcnn.errors import InputError, printable
 
 
 def one_line(error: Exception) -> str:

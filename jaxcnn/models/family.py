@@ -75,11 +75,14 @@ def register_family(name: str, family: Family) -> Family:
         family: The family.
 
     Raises:
-        InputError: Another family has that name.
+        InputError: Another family has that name, or an option has the name of a field of `ModelSpec`.
 
     >>> register_family("resnet", FAMILIES["resnet"]).rule
     '6n+2 weighted layers'
     """
+    taken = {each.name for each in dataclasses.fields(ModelSpec)} & set(family.option_names)
+    if taken:
+        raise InputError(f"family={name!r}: its option {min(taken)} is a field of ModelSpec; rename the option")
     known = FAMILIES.get(name)
     # A script that workers import again defines its family again.
     if known is not None and known is not family and known.backbone.__qualname__ != family.backbone.__qualname__:
@@ -100,7 +103,7 @@ def family_named(name: str) -> Family:
             sys.path.insert(0, "")
         try:
             importlib.import_module(module)
-        except ImportError as error:
+        except (ImportError, TypeError) as error:  # TypeError: a relative name
             raise InputError(f"family={name!r}: cannot import {module} ({error}); check its name and path") from error
     if short not in FAMILIES:
         raise InputError(f"family={name!r}: unknown; {nearest(short, FAMILIES)}")

@@ -7,14 +7,16 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from jaxcnn.errors import InputError
 from jaxcnn.runtime.locks import locked
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -55,6 +57,37 @@ def exit_with_parent(code: int) -> None:
         os._exit(code)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
+    """Call a function in a child process.
+
+    Returns:
+        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
+        interrupt"): exceptions would lose their class on the way to the parent.
+    """
+    try:
+        return "done", task()
+    except InputError as error:
+        return "refused", str(error)
+    except KeyboardInterrupt:
+        return "interrupted", "an interrupt"
+    except Exception:
+        return "failed", traceback.format_exc()
+
+
+def raise_failure(kind: str, value: Any) -> None:
+    """Raise in the parent process what ended a child's `attempt`.
+
+    Raises:
+        InputError: The child refused its input.
+        RuntimeError: It failed; its traceback is on stderr.
+    """
+    if kind == "refused":
+        raise InputError(value)
+    if kind == "failed":
+        sys.stderr.write(value)
+        raise RuntimeError("a worker process failed; see its traceback above")
 
 
 def keep_to_cores(count: int, folder: Path) -> None:

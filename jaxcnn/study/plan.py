@@ -13,18 +13,8 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices, shortened
 from jaxcnn.spec import BUDGETS, StudyConfig
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
+from jaxcnn.study.rule import RULES
 
-RULE_TEXTS = {
-    "ends-holm-1": (
-        "The primary contrast of each budget is the test error of its deepest arm minus that of its shallowest and "
-        "widest arm. (1) Equivalent, where the 90 % population interval (new seeds, new images) lies within the margin "
-        "on both sides of zero (TOST at 5 %). (2) Else deeper or wider for the population, where its p-value, "
-        "corrected by Holm over the budgets, is below 5 %. (3) Else deeper or wider on this test set only, where "
-        "Welch's p-value over seeds, corrected by Holm, is below 5 %. (4) Else inconclusive. Several budgets share a "
-        "verdict where all of them agree, and are inconclusive together where they do not."
-    )
-}
-"""Text of each rule by its identifier."""
 LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
 
 
@@ -102,8 +92,8 @@ def check_plan(plan: Plan) -> None:
     _check_arms(plan)
     _check_tuning(plan)
     seeds, reported = plan.seeds, range(plan.seeds.first, plan.seeds.first + plan.seeds.cap)
-    if plan.rule not in RULE_TEXTS:
-        raise InputError(f"rule={shortened(plan.rule)}: unknown; choose one of {', '.join(RULE_TEXTS)}")
+    if plan.rule not in RULES:
+        raise InputError(f"rule={shortened(plan.rule)}: unknown; choose one of {', '.join(RULES)}")
     if not 0 < plan.margin < 1:
         raise InputError(f"margin={plan.margin}: give a share of the test images between 0 and 1, such as 0.005")
     if not (1 <= seeds.pilot <= seeds.cap <= LARGEST_RUNS and seeds.first >= 0):

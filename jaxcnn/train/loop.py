@@ -231,6 +231,7 @@ class _Trainer:
                 for lane in lanes:
                     run = self.runs[lane]
                     run.state, run.sums = before[lane]
+                    run.sums = run.sums or dict.fromkeys(sums[lane], 0.0)  # it was the first step of an epoch
                     run.diverged = int(run.state.step)
                 self.settled |= set(lanes)
             for lane in self.settled:

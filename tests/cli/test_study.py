@@ -23,13 +23,13 @@ STUDY = [*FLAGS, "--params", "2000"]
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch):
-    """Costs in a moment; how long is no matter here."""
+    """Measure costs for a moment only."""
     monkeypatch.setattr(cost, "TURN_SECONDS", 0.001)
 
 
 @pytest.fixture
 def unreported(monkeypatch):
-    """A study without the seconds that its figures take."""
+    """Leave out the report, whose figures take seconds."""
     import jaxcnn.study
 
     monkeypatch.setattr(jaxcnn.study, "show_report", lambda result, out: print(f"report: {out}"), raising=False)
@@ -57,7 +57,7 @@ def test_study_writes_its_report_and_report_rebuilds_it(study, capsys):
     assert "report.html" in out
 
 
-def test_the_same_command_again_trains_nothing(study, capsys):
+def test_the_same_command_again_trains_nothing(study, capsys, unreported):
     before = {path: path.stat().st_mtime_ns for path in (study / "runs").rglob("*")}
     code, out, _ = call(capsys, *STUDY, "--out", study)
     assert code == 0
@@ -75,14 +75,12 @@ def test_another_study_in_the_same_folder_is_refused(study, capsys):
 def test_a_dry_run_shows_arms_and_time_and_writes_nothing(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "140")
-    code, out, error = call(
-        capsys, *FLAGS, "--params", "2000", "4000", "--macs", "3000", "--dry-run", "--out", tmp_path / "s"
-    )
+    code, out, error = call(capsys, *FLAGS, "--params", "2000", "--macs", "3000", "--dry-run", "--out", tmp_path / "s")
     assert code == 0, error
-    for part in ("2,000 parameters", "4,000 parameters", "3,000 MACs", "ms/step"):
+    for part in ("2,000 parameters", "3,000 MACs", "ms/step"):
         assert part in out
-    # Six arms of 2 trials and 2 seeds, and the three contrasts' arms at the shared setting.
-    assert "6 arms, at most 36 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
+    # Four arms of 2 trials and 2 seeds, and the two contrasts' arms at the shared setting.
+    assert "4 arms, at most 24 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
     assert list(tmp_path.iterdir()) == []
 
 
@@ -148,7 +146,7 @@ def test_status_at_every_stage(study, tmp_path, capsys):
         (["--seeds.pilot", "3", "--seeds.cap", "2"], "pilot <= cap"),
         (["--tuning.learning-rates", "0.2", "0.1"], "tuning.learning_rates=(0.2, 0.1)"),
         (["--tuning.learning-rates", "0", "0.1"], "learning rates must be positive"),
-        (["--tuning.seeds", "0"], "tune with seeds of their own"),
+        (["--tuning.seeds", "0"], "tuning.seeds=(0,)"),
         (["--workers", "0"], "workers=0"),
         (["--depths", "2"], "deeper against wider needs two or more"),
         (["--depths", "2", "2"], "more than once"),

@@ -55,9 +55,6 @@ def test_statistics_are_those_of_the_training_split():
     scaled = data.train["images"] / 255.0
     np.testing.assert_allclose(data.mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(data.std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
-
-
-def test_digits_resized():
     assert load(DataConfig("digits", size=16)).image_shape == (16, 16, 1)
 
 
@@ -84,6 +81,7 @@ def test_info_is_json():
         ({"classes": 1}, "classes=1: must be at least 2"),
         ({"images": -1}, "images=-1: must be from 20 to 2147483648"),
         ({"images": 10**22}, "images=10000000000000000000000: must be from 20"),
+        ({"workers": -1}, "workers=-1: must be at least 0"),
         ({"data_seed": -1}, "data_seed=-1: must be at least 0"),
         ({"on_bad": "ignore"}, "on_bad='ignore': choose refuse or skip"),
     ],

@@ -101,23 +101,17 @@ def test_validation_hash_sees_indices_labels_and_total():
 def test_impossible_divisions_are_refused(kwargs, message):
     with pytest.raises(InputError, match=message):
         division(np.arange(60) % 3, **kwargs)
-
-
-def test_too_few_images_for_a_test_split():
     with pytest.raises(InputError, match="too few to take a test split"):
         division(np.array([0, 1]), validation=0.5, own=frozenset({"train"}))
 
 
-def test_channel_statistics_equal_numpys():
+def test_channel_statistics_equal_numpys_and_a_constant_channel_has_unit_std():
     images = np.random.default_rng(0).integers(0, 256, (3000, 5, 4, 3), np.uint8)
     mean, std = channel_statistics(images)
     scaled = images.astype(np.float64) / 255
     np.testing.assert_allclose(mean, scaled.mean(axis=(0, 1, 2)), rtol=1e-6)
     np.testing.assert_allclose(std, scaled.std(axis=(0, 1, 2)), rtol=1e-6)
     assert mean.dtype == std.dtype == np.float32
-
-
-def test_a_constant_channel_has_unit_std():
     mean, std = channel_statistics(np.full((4, 2, 2, 1), 51, np.uint8))
     np.testing.assert_allclose(mean, [0.2], rtol=1e-6)
     np.testing.assert_array_equal(std, [1.0])

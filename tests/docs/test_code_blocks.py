@@ -13,7 +13,7 @@ import tyro
 
 from jaxcnn.cli import main
 from jaxcnn.models import FAMILIES
-from jaxcnn.study.verdict.rule import RULES
+from jaxcnn.study.rule import RULES
 from tests.docs.pages import ROOT, Block, blocks, commands, name, pages, write_files
 
 PYTHON = [page for page in pages() if blocks(page, "python")]

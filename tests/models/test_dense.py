@@ -8,14 +8,15 @@ import pytest
 from jaxcnn.analysis.complexity import count
 from jaxcnn.errors import InputError
 from jaxcnn.models import build, default_input
+from jaxcnn.nn import synchronised
 from jaxcnn.spec import ModelSpec
 from tests.fixtures.reference import draw_variables
 
 SHAPE, CLASSES = (4, 4, 2), 3
 
 
-def made(**fields):
-    module = build(ModelSpec("dense", **fields), CLASSES)
+def made(depth, width, **options):
+    module = build(ModelSpec("dense", depth, width, options=options), CLASSES)
     images = jax.random.normal(jax.random.key(0), (4, *SHAPE))
     return module, draw_variables(module, images), images
 
@@ -42,7 +43,7 @@ def test_the_network_is_what_it_says():
 
 
 def test_a_stage_is_a_layer_unless_said_otherwise():
-    assert build(ModelSpec("dense", 5, 7), CLASSES).stage_sizes == (1, 1, 1, 1)
+    assert build(ModelSpec("dense", 5, 7), CLASSES).backbone.stage_sizes == (1, 1, 1, 1)
     uneven = build(ModelSpec("dense", 4, 7, stage_widths=(9, 6, 3)), CLASSES)
     assert [layer.output_shape for layer in count(uneven, SHAPE).layers] == [(9,), (6,), (3,), (3,)]
     grouped = build(ModelSpec("dense", 4, 7, stage_sizes=(2, 1), stage_widths=(9, 6)), CLASSES)
@@ -81,7 +82,7 @@ def test_a_masked_batch_trains_as_the_smaller_batch():
 
 def test_synchronised_statistics_equal_one_device():
     module, variables, images = made(depth=3, width=6, norm=True)
-    shared = module.clone(axis_name="batch")
+    shared = synchronised(module, "batch")
     logits, stats = jax.pmap(
         lambda x: shared.apply(variables, x, train=True, mutable=["batch_stats"]), axis_name="batch"
     )(images[:, None])
@@ -94,9 +95,9 @@ def test_synchronised_statistics_equal_one_device():
     ("fields", "message"),
     [
         ({"depth": 1}, r"depth=1: dense needs at least one hidden layer .*nearest is 2"),
-        ({"depth": 3, "kernel": 3}, "kernel=3: the family dense has no such field"),
+        ({"depth": 3, "options": {"kernel": 3}}, r"kernel=3: the family dense has no such option.*it has norm, dropout"),
         ({"depth": 3, "stage_widths": (4,)}, r"stage_widths=\(4,\): give 2 widths"),
-        ({"depth": 3, "dropout": 1.0}, "dropout=1.0"),
+        ({"depth": 3, "options": {"dropout": 1.0}}, "dropout=1.0: must be .* below 1"),
     ],
 )
 def test_errors(fields, message):

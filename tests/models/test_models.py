@@ -1,18 +1,24 @@
 """One table of small models and the properties every model has; LeNet-5 whole against PyTorch (stored)."""
 
+from dataclasses import replace
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from jaxcnn.models import build, named
+from jaxcnn.nn import synchronised
 from jaxcnn.spec import ModelSpec
 from tests.fixtures.reference import assert_close, draw_variables, load_flat
 
 SHAPE, CLASSES = (16, 16, 2), 5
 SPECS = {
     "lenet": ModelSpec("lenet", 5, 2),
-    "lenet_norm": ModelSpec("lenet", 6, 3, options={"norm": True, "dense": 2, "kernel": 3, "padding": "same", "dropout": 0.3}),
+    "lenet_norm": ModelSpec(
+        "lenet", 6, 3, options={"norm": True, "dense": 2, "kernel": 3, "padding": "same", "dropout": 0.3}
+    ),
     "plain": ModelSpec("plain", 5, 3),
     "plain_dropout": ModelSpec("plain", 3, 3, options={"norm": False, "dropout": 0.3}),
     "vgg": ModelSpec("vgg", 5, 1, stage_sizes=(1, 1), options={"norm": True, "dropout": 0.3}),
@@ -23,6 +29,7 @@ SPECS = {
     "airbench": ModelSpec("airbench", 5, 3),
     "resnet_stochastic_depth": ModelSpec("resnet", 8, 3, options={"stochastic_depth": 0.4}),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), options={"dropout": 0.3}),
+    "dense": ModelSpec("dense", 3, 4, options={"norm": True, "dropout": 0.3}),
 }
 
 
@@ -62,10 +69,51 @@ def test_logits_have_the_right_shape_and_dtype(case):
     assert bool(jnp.isfinite(logits).all())
 
 
+@pytest.mark.parametrize("case", ["lenet_norm", "airbench", "resnet_imagenet", "wrn", "dense"], indirect=True)
 def test_eager_equals_jit(case):
-    with jax.disable_jit():
-        eager = case.module.apply(case.variables, case.images)
-    np.testing.assert_allclose(eager, case.eval(case.variables, case.images), rtol=1e-4, atol=1e-5)
+    """One network of each file of `jaxcnn.models`, and of each kind of block but the basic one."""
+    eager = case.module.apply(case.variables, case.images[:2])
+    np.testing.assert_allclose(eager, case.eval(case.variables, case.images)[:2], rtol=1e-4, atol=1e-5)
+
+
+def test_features_are_one_map_per_stride_and_the_head_sees_the_last(case):
+    def features(module, images):
+        return module.features(images)
+
+    def head_on_the_last(module, images):
+        *others, last = module.features(images)
+        return module.head((*[None] * len(others), last))
+
+    maps = jax.eval_shape(lambda v, x: case.module.apply(v, x, method=features), case.variables, case.images)
+    sides = [each.shape[1] for each in maps]
+    assert sides == sorted(set(sides), reverse=True)
+    assert all(each.ndim == 4 and each.shape[:2] == (4, each.shape[2]) for each in maps)
+    assert len(maps) >= len(case.module.backbone.stage_sizes) or case.spec.family == "dense"
+    whole, on_the_last = (
+        jax.make_jaxpr(lambda v, x, m=method: case.module.apply(v, x, method=m))(case.variables, case.images)
+        for method in ("__call__", head_on_the_last)
+    )
+    assert str(whole) == str(on_the_last)
+
+
+def test_features_have_the_parameters_of_the_network(case):
+    """By name and shape, so that weights of a classifier are those of its backbone."""
+    whole, part = (
+        jax.eval_shape(lambda x, m=method: case.module.init(jax.random.key(0), x, method=m), case.images)
+        for method in ("__call__", "features")
+    )
+    named = dict(jax.tree_util.tree_leaves_with_path(whole))
+    shared = dict(jax.tree_util.tree_leaves_with_path(part))
+    assert shared.items() < named.items()
+    heads = {jax.tree_util.keystr(path) for path in named.keys() - shared.keys()}
+    assert all("dense" in name or "head" in name for name in heads)
+    assert len(heads) <= 2 * (len(getattr(case.module.head, "units", ())) + 1)
+
+
+def test_features_begin_with_the_values_of_the_network():
+    module, images = build(SPECS["plain"], CLASSES), jnp.zeros((1, *SHAPE))
+    whole, part = (jax.jit(partial(module.init, method=m))(jax.random.key(0), images) for m in ("__call__", "features"))
+    jax.tree.map(np.testing.assert_array_equal, part["params"], {k: whole["params"][k] for k in part["params"]})
 
 
 def test_examples_do_not_see_each_other_in_inference(case):
@@ -94,16 +142,19 @@ def test_dropout_acts_only_in_training(case):
     def train(seed):
         return case.step(case.variables["params"], case.images, jax.random.key(seed))[0][1][0]
 
-    assert np.array_equal(train(0), train(1)) == (not case.spec.dropout and not case.spec.stochastic_depth)
+    assert np.array_equal(train(0), train(1)) == (not set(case.spec.options) & {"dropout", "stochastic_depth"})
     np.testing.assert_array_equal(train(0), train(0))
     np.testing.assert_array_equal(case.eval(case.variables, case.images), case.eval(case.variables, case.images))
+
+
+NO_DROPOUT = {"wrn": {"dropout": 0.0}}
 
 
 @pytest.mark.parametrize("name", ["plain", "resnet_b", "wrn"])
 def test_a_masked_batch_trains_as_the_smaller_batch(name):
     """Logits of the kept examples and running statistics, through the whole model."""
     case = Case(name)
-    module = case.module.clone(dropout=0.0)
+    module = build(replace(case.spec, options={**case.spec.options, **NO_DROPOUT.get(name, {})}), CLASSES)
 
     @jax.jit
     def forward(images, mask):
@@ -116,9 +167,9 @@ def test_a_masked_batch_trains_as_the_smaller_batch(name):
 
 
 def test_synchronised_statistics_equal_one_device():
-    """`clone(axis_name=...)`: four devices with one example each give what one device gives with four."""
+    """Four devices with one example each give what one device gives with four."""
     case = Case("resnet")
-    shared = case.module.clone(axis_name="batch")
+    shared = synchronised(case.module, "batch")
 
     def device(images):
         return shared.apply(case.variables, images, train=True, mutable=["batch_stats"])

@@ -10,6 +10,7 @@ from flax import linen
 
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES, NAMES, build, default_input, named
+from jaxcnn.nn import synchronised
 from jaxcnn.spec import ModelSpec
 
 
@@ -47,7 +48,7 @@ def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
     shape = (64, 64, 1)
     depths = FAMILIES[family].depths(26)
     assert depths
-    for depth in depths:
+    for depth in (*depths[:6], *depths[6::5]):
         module = build(ModelSpec(family, depth, width=1, num_classes=3))
         # WRN's authors count the three projections, but not the classifier.
         counted = depth_of_modules(module, shape) + (2 if family == "wrn" else 0)
@@ -62,9 +63,9 @@ def test_every_family_accepts_any_width_and_uneven_stages(family):
         total = parameters(build(ModelSpec(family, depth, width), 3), (64, 64, 1))
         assert total > previous
         previous = total
-    stages = len(build(ModelSpec(family, depth, 4), 3).stage_sizes)
+    stages = len(build(ModelSpec(family, depth, 4), 3).backbone.stage_sizes)
     module = build(ModelSpec(family, depth, 4, stage_widths=tuple(5 + 2 * i for i in range(stages))), 3)
-    assert module.stage_widths == tuple(5 + 2 * i for i in range(stages))
+    assert module.backbone.stage_widths == tuple(5 + 2 * i for i in range(stages))
     parameters(module, (64, 64, 1))
 
 
@@ -81,14 +82,14 @@ def test_depths_and_build_agree(family):
 
 
 def test_published_layouts():
-    assert build(named("vgg16"), 10).stage_sizes == (2, 2, 3, 3, 3)
-    assert build(named("vgg19"), 10).stage_sizes == (2, 2, 4, 4, 4)
-    assert build(named("vgg11"), 10).stage_sizes == (1, 1, 2, 2, 2)
-    assert build(named("vgg16"), 10).units == (4096, 4096)
-    assert build(named("resnet152"), 10).stage_sizes == (3, 8, 36, 3)
-    assert build(named("lenet5"), 10).units == (120, 84)
-    assert build(named("wrn_28_10"), 10).stage_widths == (160, 320, 640)
-    assert build(named("resnet1202"), 10).stage_sizes == (200, 200, 200)
+    assert build(named("vgg16"), 10).backbone.stage_sizes == (2, 2, 3, 3, 3)
+    assert build(named("vgg19"), 10).backbone.stage_sizes == (2, 2, 4, 4, 4)
+    assert build(named("vgg11"), 10).backbone.stage_sizes == (1, 1, 2, 2, 2)
+    assert build(named("vgg16"), 10).head.units == (4096, 4096)
+    assert build(named("resnet152"), 10).backbone.stage_sizes == (3, 8, 36, 3)
+    assert build(named("lenet5"), 10).head.units == (120, 84)
+    assert build(named("wrn_28_10"), 10).backbone.stage_widths == (160, 320, 640)
+    assert build(named("resnet1202"), 10).backbone.stage_sizes == (200, 200, 200)
 
 
 def test_patterns_and_inputs():
@@ -105,12 +106,13 @@ def test_a_users_module_comes_back_unchanged():
     assert build(module) is module
 
 
-def test_axis_name_is_set_from_outside_and_changes_no_parameter():
+def test_an_axis_is_set_from_outside_and_changes_no_parameter():
     for name in ("resnet20", "wrn_16_4", "resnet50"):
         module = build(named(name), 10)
-        clone = module.clone(axis_name="batch")
+        shared = synchronised(module, "batch")
+        assert (module.axis_name, shared.axis_name) == (None, "batch")
         x = jnp.zeros((1, 32, 32, 3))
-        shapes = [jax.eval_shape(m.init, jax.random.key(0), x) for m in (module, clone)]
+        shapes = [jax.eval_shape(m.init, jax.random.key(0), x) for m in (module, shared)]
         assert shapes[0] == shapes[1]
 
 
@@ -125,25 +127,26 @@ def test_lists_from_json_become_tuples():
         ({"depth": 21}, "depth=21: resnet needs 6n\\+2 weighted layers; nearest are 20 and 26"),
         ({"depth": 1}, "depth=1: resnet .* nearest is 8"),
         ({"family": "resnets"}, "family='resnets'.*nearest are resnet"),
-        ({"kernel": 3}, "kernel=3: the family resnet has no such field"),
-        ({"dropout": 0.5}, "dropout=0.5: the family resnet has no such field"),
+        ({"options": {"kernel": 3}}, r"kernel=3: the family resnet has no such option; .*has skip, .*shortcut"),
+        ({"family": "airbench", "options": {"dropout": 0.5}}, r"dropout=0.5: .* no such option.*it has none"),
+        ({"options": {"skip": 3}}, "options of resnet: skip=3 is not a value of that field"),
         ({"width": 0}, "width=0"),
         ({"depth": 8.0}, "depth=8.0"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"num_classes": None}, "num_classes=None"),
-        ({"shortcut": "C"}, "shortcut='C': choose among A, B"),
+        ({"options": {"shortcut": "C"}}, "options of resnet: shortcut='C' is not a value of that field"),
         ({"stage_sizes": (1, 1)}, r"depth=8: stage_sizes=\(1, 1\) make 6 .*set depth=6"),
         ({"stage_sizes": (1, 0, 2)}, "at least one block"),
         ({"stage_widths": (4, 8)}, r"stage_widths=\(4, 8\): give 3 widths"),
         ({"stage_widths": (4, 0, 8)}, "at least 1"),
-        ({"zero_init": True, "skip": False}, "zero_init=True"),
-        ({"stochastic_depth": 0.2, "skip": False}, r"stochastic_depth=0\.2: with skip=False"),
-        ({"stochastic_depth": 1.0}, r"stochastic_depth=1\.0: the share"),
-        ({"stochastic_depth": -0.1}, r"stochastic_depth=-0\.1: the share"),
-        ({"family": "vgg", "stochastic_depth": 0.2}, r"stochastic_depth=0\.2: the family vgg has no such field"),
+        ({"options": {"zero_init": True, "skip": False}}, "zero_init=True: without skips"),
+        ({"options": {"stochastic_depth": 0.2, "skip": False}}, r"stochastic_depth=0\.2: without skips"),
+        ({"options": {"stochastic_depth": 1.0}}, r"stochastic_depth=1\.0: must be .* below 1"),
+        ({"options": {"stochastic_depth": -0.1}}, r"stochastic_depth=-0\.1: must be at least 0"),
         ({"family": "lenet", "depth": 3}, "depth=3: lenet needs .*nearest is 4"),
-        ({"family": "lenet", "depth": 5, "dense": 2, "units": (10, 10)}, r"units=\(10, 10\)"),
-        ({"family": "lenet", "depth": 5, "dense": 2, "dropout": 1.0}, "dropout=1.0"),
+        ({"family": "lenet", "depth": 5, "options": {"dense": 2, "units": (10, 10)}}, r"units=\(10, 10\)"),
+        ({"family": "lenet", "depth": 5, "options": {"dense": 2, "dropout": 1.0}}, r"dropout=1\.0"),
+        ({"family": "lenet", "depth": 5, "options": {"kernel": 0}}, "kernel=0"),
         ({"family": "resnet_imagenet", "depth": 51}, "nearest are 50 and 53"),
         ({"family": "wrn", "depth": 20}, "nearest are 16 and 22"),
     ],
@@ -159,7 +162,7 @@ def test_build_errors(changes, message):
         ("resnet21", "depth=21.*20 and 26"),
         ("lenet", "nearest are .*lenet5"),
         ("wrn_17_4", "depth=17.*16 and 22"),
-        ("inception", "choose among|nearest"),
+        ("inception", "choose one of|nearest"),
     ],
 )
 def test_name_errors(name, message):

@@ -1,5 +1,7 @@
 """Stochastic depth: whole examples, in training only, alike on any number of devices, deeper blocks more often."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,7 +78,7 @@ def test_devices_drop_the_examples_that_one_device_would():
 def test_rates_rise_linearly_to_the_last_block(spec):
     """Huang et al. 2016, equation 4: block l of L survives with probability 1 - l / L (1 - p_L)."""
     plain, rates = build(spec, 3), []
-    module = plain.clone(stochastic_depth=0.5)
+    module = build(replace(spec, options={"stochastic_depth": 0.5}), 3)
 
     def watch(call, arguments, keywords, context):
         if isinstance(context.module, StochasticDepth) and context.method_name == "__call__":
@@ -90,6 +92,6 @@ def test_rates_rise_linearly_to_the_last_block(spec):
     images = jnp.zeros((2, 32, 32, 3))
     with linen.intercept_methods(watch):
         shapes = jax.eval_shape(trace, images)
-    blocks = sum(plain.stage_sizes)
+    blocks = sum(plain.backbone.stage_sizes)
     np.testing.assert_allclose(rates, 0.5 * np.arange(1, blocks + 1) / blocks)
     assert shapes == jax.eval_shape(lambda x: plain.init(jax.random.key(0), x), images)

@@ -12,7 +12,7 @@ from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.ops.forms import as_written
 from jaxcnn.run import cost, load_result, predict, run
-from jaxcnn.run.assembly import assemble
+from jaxcnn.run.assemble import assemble, initial_state
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train.parallel import programs
 
@@ -21,7 +21,7 @@ CONFIG = RunConfig(
     optimizer=OptimizerConfig(learning_rate=0.05, warmup_epochs=0.5),
 )  # fmt: skip
 DATA = load(CONFIG.data, progress=False)
-SMALL = replace(CONFIG, model=replace(CONFIG.model, dropout=0.2), batch_size=30)
+SMALL = replace(CONFIG, model=replace(CONFIG.model, options={"dropout": 0.2}), batch_size=30)
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, monkeypa
         assert not (tmp_path / "r").exists()
 
     refused("scan=True: pmap makes one step at a time", scan=True, parallel="pmap")
-    refused("parallel='threads': choose auto, jit, pmap, sharded", parallel="threads")
+    refused("parallel='threads': choose auto or jit or pmap or sharded", parallel="threads")
     refused("compute_dtype='float16': choose float32 or bfloat16", compute_dtype="float16")
     refused("deterministic=True: pmap", deterministic=True, parallel="pmap")
     monkeypatch.setattr(programs, "RESIDENT_BYTES", 1000)
@@ -72,7 +72,7 @@ def test_a_step_is_timed_however_it_is_driven():
 def one_step(config):
     """Types that convolutions compute in, the state before a training step, and after it."""
     parts = assemble(config, DATA)
-    state, key = parts.init(jax.random.key(0)), jax.random.key(0)
+    state, key = initial_state(parts, config, DATA, jax.random.key(0)), jax.random.key(0)
     batch = {**{name: jnp.asarray(values[:50]) for name, values in DATA.train.items()}, "mask": jnp.ones(50)}
     train = parts.make_steps(None)[0]
     with as_written():
@@ -106,4 +106,4 @@ def test_bfloat16_learns_and_predicts(tmp_path):
     assert short.metrics["test_accuracy"] > full.metrics["test_accuracy"] - 0.1
     Image.fromarray(DATA.load_test()["images"][0, :, :, 0]).save(tmp_path / "image.png")
     (found,) = predict(tmp_path / "r", [tmp_path / "image.png"])
-    assert found.probability == pytest.approx(float(short.predictions["probability"][0]), abs=0.02)
+    assert found["probability"] == pytest.approx(float(short.predictions["probability"][0]), abs=0.02)

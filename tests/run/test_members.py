@@ -18,7 +18,8 @@ from jaxcnn.train import Interrupted
 from tests.train.small import difference
 
 BASE = RunConfig(
-    model=ModelSpec("plain", depth=3, width=4, options={"dropout": 0.1}), data=DataConfig(train_size=100, augment=("crop",)),
+    model=ModelSpec("plain", depth=3, width=4, options={"dropout": 0.1}),
+    data=DataConfig(train_size=100, augment=("crop",)),
     optimizer=OptimizerConfig(warmup_epochs=0.5), epochs=3, batch_size=32, checkpoint_every=2,
 )  # fmt: skip
 DATA = load(BASE.data, progress=False)
@@ -70,7 +71,7 @@ def test_folders_end_as_those_of_single_runs(alone, tmp_path):
 
 
 def test_the_states_saved_are_the_members_own(alone, tmp_path):
-    from jaxcnn.run.assembly import assemble
+    from jaxcnn.run.assemble import assemble
     from jaxcnn.train import Checkpoints
 
     together(tmp_path)
@@ -109,7 +110,7 @@ def interrupting(after):
 
 
 def test_an_interrupt_saves_all_and_they_go_on_together_or_alone(alone, tmp_path):
-    with pytest.raises(Interrupted, match="after step 4, saved; the same command goes on"):
+    with pytest.raises(Interrupted, match="after step 4, saved; run the same command again"):
         together(tmp_path, on_epoch=interrupting(4))
     assert not list(tmp_path.glob("*/result.json"))
     for i in range(4):

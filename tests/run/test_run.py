@@ -12,11 +12,12 @@ from flax import linen
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
+from jaxcnn.records import as_record, from_record
 from jaxcnn.run import evaluate_run, load_result, predict, run, run_seeds
-from jaxcnn.run.assembly import module_record
-from jaxcnn.run.folder import RunDirectory
+from jaxcnn.run.assemble import module_record
+from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.files import write_sealed
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, as_record, from_record
+from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 
 CONFIG = RunConfig(model=ModelSpec("plain", depth=3, width=4), epochs=2, batch_size=128)
 
@@ -144,9 +145,9 @@ def test_predict_sees_what_training_saw(finished, tmp_path):
         paths.append(tmp_path / f"{i}.png")
         Image.fromarray(test["images"][i, :, :, 0]).save(paths[-1])
     found = predict(finished.directory, paths)
-    assert [p.name for p in found] == [str(c) for c in finished.predictions["predictions"][:8]]
-    np.testing.assert_allclose([p.probability for p in found], finished.predictions["probability"][:8], rtol=1e-4)
-    assert all(len(p.top) == 5 and p.top[0] == (p.name, p.probability) for p in found)
+    assert [p["name"] for p in found] == [str(c) for c in finished.predictions["predictions"][:8]]
+    np.testing.assert_allclose([p["probability"] for p in found], finished.predictions["probability"][:8], rtol=1e-4)
+    assert all(len(p["top"]) == 5 and p["top"][0] == (p["name"], p["probability"]) for p in found)
     with pytest.raises(InputError, match=r"nothing\.png.*no such file"):
         predict(finished.directory, [tmp_path / "nothing.png"])
 
@@ -195,7 +196,7 @@ def test_unfinished_and_foreign_folders_are_named(tmp_path, finished):
         with pytest.raises(InputError, match="not a JSON object"):
             run(CONFIG, out=tmp_path, progress=False)
     (tmp_path / "config.json").write_text('{"data": 3}')
-    with pytest.raises(InputError, match="another configuration"):
+    with pytest.raises(InputError, match=r"config\.json\.data: expected an object"):
         run(CONFIG, out=tmp_path, progress=False)
     (tmp_path / "config.json").write_text('{"model": 3}')
     with pytest.raises(InputError, match=r"config\.json\.model: expected an object"):
@@ -204,13 +205,13 @@ def test_unfinished_and_foreign_folders_are_named(tmp_path, finished):
 
 def test_leftovers_of_a_killed_write_do_not_block_the_folder(tmp_path):
     (tmp_path / "config.json.partial").write_text('{"mod')
-    RunDirectory(tmp_path).claim(as_record(CONFIG))
-    assert RunDirectory(tmp_path).read_config() == (CONFIG, None)
+    RunFolder(tmp_path).claim(as_record(CONFIG))
+    assert RunFolder(tmp_path).read_config() == (CONFIG, None)
 
 
 def test_a_folder_at_which_another_process_trains_is_refused_until_it_ends(tmp_path, finished):
     out = tmp_path / "run"
-    RunDirectory(out).claim(as_record(CONFIG))
+    RunFolder(out).claim(as_record(CONFIG))
     hold = "import fcntl, os, sys, time; fcntl.flock(os.open(sys.argv[1], 0), fcntl.LOCK_EX); print(1); time.sleep(99)"
     with subprocess.Popen([sys.executable, "-uc", hold, str(out)], stdout=subprocess.PIPE) as other:
         assert other.stdout is not None

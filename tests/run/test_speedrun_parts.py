@@ -9,8 +9,8 @@ import pytest
 from jaxcnn import ops
 from jaxcnn.data import load, normalize
 from jaxcnn.run import evaluate_run, run
-from jaxcnn.run.assembly import assemble
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.run.assemble import assemble, initial_state
+from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train import Checkpoints
 
 CONFIG = RunConfig(
@@ -21,7 +21,7 @@ CONFIG = RunConfig(
         bias_scale=8.0, rest_scale=4.0, frozen=("whiten/kernel", "scale"),
     ),
     epochs=2,
-    test_flips=True,
+    task=Classification(test_flips=True),
 )  # fmt: skip
 
 
@@ -36,12 +36,12 @@ def finished(tmp_path_factory, dataset):
 
 
 def test_the_first_layer_begins_from_the_training_images_and_stays(finished, dataset):
-    begun = assemble(CONFIG, dataset).init(jax.random.key(0))
+    begun = initial_state(assemble(CONFIG, dataset), CONFIG, dataset, jax.random.key(0))
     seen = normalize(dataset.train["images"], dataset.mean, dataset.std)  # fewer than are ever looked at: all of them
     expected = ops.whitening_kernel(seen, 2)
     np.testing.assert_allclose(begun.params["whiten"]["kernel"], expected, rtol=1e-6)
     with Checkpoints(finished.directory / "checkpoints") as checkpoints:
-        trained = checkpoints.restore(jax.device_get(begun)).state
+        trained = checkpoints.restore(begun).state
     np.testing.assert_allclose(trained.params["whiten"]["kernel"], expected, rtol=1e-6)
     for number in (1, 2, 3):
         np.testing.assert_array_equal(trained.params[f"norm{number}"]["scale"], 1.0)
@@ -50,7 +50,7 @@ def test_the_first_layer_begins_from_the_training_images_and_stays(finished, dat
 
 
 def test_learning_rate_and_decay_stay_arrays_behind_frozen_names(dataset):
-    state = assemble(CONFIG, dataset).init(jax.random.key(0))
+    state = initial_state(assemble(CONFIG, dataset), CONFIG, dataset, jax.random.key(0))
     assert float(state.opt_state.hyperparams["learning_rate"]) == pytest.approx(0.1)
     assert float(state.opt_state.hyperparams["weight_decay"]) == pytest.approx(0.1)
 
@@ -58,10 +58,10 @@ def test_learning_rate_and_decay_stay_arrays_behind_frozen_names(dataset):
 def test_flips_are_part_of_the_record_and_of_evaluation(finished, dataset, tmp_path):
     again = evaluate_run(finished.directory)
     assert again == pytest.approx({name: finished.metrics[f"test_{name}"] for name in again}, rel=1e-5)
-    without = run(replace(CONFIG, test_flips=False), out=tmp_path / "plain", dataset=dataset, progress=False)
+    without = run(replace(CONFIG, task=Classification()), out=tmp_path / "plain", dataset=dataset, progress=False)
     assert without.metrics["train_loss"] == pytest.approx(finished.metrics["train_loss"], rel=1e-6)
     assert without.metrics["test_loss"] != pytest.approx(finished.metrics["test_loss"], rel=1e-4)
-    assert finished.config.test_flips
+    assert finished.config.task == Classification(test_flips=True)
 
 
 def test_an_accelerators_form_of_the_run_trains_alike(finished, dataset):

@@ -122,6 +122,13 @@ def wait_until(condition, seconds: float = 120.0, pause: float = 0.005):
     return found
 
 
+def wait_for(process, condition):
+    """Wait until a study that a subprocess runs has come that far; return what the condition gives."""
+    found = wait_until(lambda: condition() or process.poll() is not None)
+    assert process.poll() is None, process.stderr.read()
+    return found
+
+
 def alive(process: int) -> bool:
     """Whether a process exists and is no zombie."""
     try:

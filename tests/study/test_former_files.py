@@ -10,9 +10,9 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_sealed
-from jaxcnn.study.plan import RULE_TEXTS
 from jaxcnn.study.plan_file import load_plan, store_plan, study_identity
 from jaxcnn.study.result import load_study
+from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule
 from jaxcnn.study.stage_files import store_stages
 
@@ -40,7 +40,7 @@ def test_a_former_study_is_read_as_it_was_written(directory):
     assert (plan.hypothesis, plan.margin, plan.command) == (
         written["hypothesis"], written["margin"], written["command"],
     )  # fmt: skip
-    assert (RULE_TEXTS[plan.rule], plan.base.task.kind) == (written["rule"], "classification")
+    assert (RULES[plan.rule].text, plan.base.task.kind) == (written["rule"], "classification")
     assert (plan.base.epochs, plan.base.data.name) == (written["base"]["epochs"], written["base"]["data"]["name"])
     assert plan.params == tuple(dict.fromkeys(arm["budget"] for arm in written["arms"]))
     tuning, runs = read("tuning.json"), read("runs.json")["runs"]

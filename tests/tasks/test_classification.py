@@ -6,6 +6,7 @@ import pytest
 from sklearn.metrics import log_loss
 
 from jaxcnn.errors import InputError
+from jaxcnn.spec import Classification
 from jaxcnn.tasks import classification, cross_entropy
 
 RNG = np.random.default_rng(0)
@@ -55,4 +56,4 @@ def test_decode_gives_classes_and_probabilities():
 
 def test_smoothing_out_of_range_is_refused():
     with pytest.raises(InputError, match=r"label_smoothing=1\.0"):
-        classification(1.0)
+        classification(Classification(label_smoothing=1.0))

@@ -11,7 +11,7 @@ from jax import lax
 from jaxcnn.data.augment import colour
 from jaxcnn.data.augment.examples import WHITE, per_example
 from jaxcnn.data.augment.geometry import affine, rotation, warp
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 
 GREATEST = 30  # the magnitude at which an operation reaches its greatest strength
 
@@ -60,8 +60,7 @@ def randaugment(
     Raises:
         InputError: The magnitude is not within 0 to 30.
     """
-    if not 0 <= magnitude <= GREATEST:
-        raise InputError(f"magnitude={magnitude}: must be from 0 to {GREATEST}")
+    require(0 <= magnitude <= GREATEST, "magnitude", magnitude, f"must be from 0 to {GREATEST}")
     change = partial(augment_one, count=count, strength=magnitude / GREATEST)
     return per_example(change, key, images, start, branches=True)
 

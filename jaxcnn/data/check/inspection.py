@@ -14,12 +14,12 @@ from jaxcnn.data.check.judge import judge
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import Encoded, decode_image, has_16_bits, open_image, ordered_map
 from jaxcnn.data.loading import check_fields
-from jaxcnn.data.problems import one_line, printable
+from jaxcnn.data.problems import one_line
 from jaxcnn.data.progress import progress_bar
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.sources.folder import FORMATS_BY_EXTENSION, list_folder
 from jaxcnn.data.sources.tfds import find_prepared, version_dir
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.spec import DataConfig
 
 

@@ -9,9 +9,9 @@ import numpy as np
 
 from jaxcnn.data.check.findings import KINDS, MAX_NAMES, Finding, Inspection, ScannedImage
 from jaxcnn.data.dataset import Source
-from jaxcnn.data.problems import check_labels, no_images, printable, sizes_differ
+from jaxcnn.data.problems import check_labels, no_images, sizes_differ
 from jaxcnn.data.splits import divide
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, printable
 from jaxcnn.spec import DataConfig
 
 SPLITS = ("train", "validation", "test")

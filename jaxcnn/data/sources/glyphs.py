@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -47,16 +47,13 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
     import PIL
 
     size = DEFAULT_SIZE if size is None else size
-    if size < SMALLEST_SIZE:
-        raise InputError(f"size={size}: must be at least {SMALLEST_SIZE} for characters; leave it out for 28")
-    if seed < 0:
-        raise InputError(f"data_seed={seed}: must not be negative")
+    require(size >= SMALLEST_SIZE, "size", size, f"must be at least {SMALLEST_SIZE} for characters; default: 28")
+    require(seed >= 0, "data_seed", seed, "must be at least 0")
     chosen = alphabet(max(classes, 0))
-    if classes < 2 or classes > len(chosen):
+    if not 2 <= classes <= len(chosen):
         most = len(alphabet(sys.maxunicode))
         raise InputError(f"classes={classes}: must be from 2 to {most}, the number of characters in the fonts")
-    if images < 10 * classes:
-        raise InputError(f"images={images}: must be at least {10 * classes} for {classes} classes")
+    require(images >= 10 * classes, "images", images, f"must be at least {10 * classes} for {classes} classes")
 
     def read() -> Iterator[Example]:
         drawn = draw(chosen, images, seed=seed, size=size)

@@ -12,7 +12,7 @@ import numpy as np
 from jaxcnn.data.batches import CACHED_ORDERS, steps_per_epoch
 from jaxcnn.data.stream.images import StreamedImages, is_streamed
 from jaxcnn.data.stream.workers import WORKER_BUFFER, Steps, decode_steps, default_threads
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 
 PROCESS_BYTES, ALLOWANCE = 250 * 2**20, 32 * 2**20
 """Memory of a worker process without images: Python, NumPy, Pillow, JAX (unused) and grain, measured; and memory that
@@ -50,10 +50,10 @@ def read_ahead(
     Raises:
         InputError: A number is out of range.
     """
-    limits = {"batch_size": (batch_size, 1), "seed": (seed, 0), "start": (start, 0), "workers": (workers, 0)}
-    for name, (value, least) in (limits | {"threads": (threads, 1)}).items():
-        if value is not None and value < least:
-            raise InputError(f"{name}={value}: must be at least {least}")
+    require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
+    require(threads is None or threads >= 1, "threads", threads, "must be at least 1")
+    for name, value in {"seed": seed, "start": start, "workers": workers}.items():
+        require(value >= 0, name, value, "must be at least 0")
     if not is_streamed(split):
         yield
         return

@@ -107,8 +107,8 @@ def decode_steps(steps: Steps, workers: int, threads: int) -> Iterator[Callable[
             if not signals:
                 raise
         raise InputError(
-            f"workers={len(processes)}: the system killed a process that decodes images with signal {signals[0]}, "
-            f"probably for lack of memory or of shared memory (/dev/shm); use fewer workers, or 0 for threads"
+            f"workers={len(processes)}: a process that decodes images was killed by signal {signals[0]}, probably for "
+            f"lack of memory or of shared memory (/dev/shm); use fewer workers, or 0 for threads"
         )
 
     try:

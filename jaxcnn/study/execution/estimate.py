@@ -8,7 +8,8 @@ from typing import NamedTuple
 from jaxcnn.data import Dataset, load, steps_per_epoch
 from jaxcnn.run.cost import measure_costs
 from jaxcnn.spec import StepCost
-from jaxcnn.study.execution.worker import FamilyFunction, module_of, processes
+from jaxcnn.study.budget.costs import Builder
+from jaxcnn.study.execution.worker import module_of, processes
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.schedule import next_runs, total_runs
 
@@ -31,7 +32,7 @@ class Estimate(NamedTuple):
     sentence: str
 
 
-def estimate(plan: Plan, dataset: Dataset, *, family: FamilyFunction | None = None) -> Estimate:
+def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> Estimate:
     """Estimate the time of a study from a measured step of every arm.
 
     Args:
@@ -56,7 +57,7 @@ def estimate(plan: Plan, dataset: Dataset, *, family: FamilyFunction | None = No
     return Estimate(costs, trials // len(plan.arms) + plan.seeds.cap, runs, seconds, sentence)
 
 
-def arm_costs(plan: Plan, dataset: Dataset | None = None, family: FamilyFunction | None = None) -> tuple[StepCost, ...]:
+def arm_costs(plan: Plan, dataset: Dataset | None = None, family: Builder | None = None) -> tuple[StepCost, ...]:
     """Measure memory and step time of every arm, in alternating rounds.
 
     Args:

@@ -14,17 +14,16 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.processes import SIGNALS, exit_with_parent, quiet_start
+from jaxcnn.runtime.processes import SIGNALS, attempt, exit_with_parent, quiet_start, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
-from jaxcnn.study.execution.worker import INTERRUPTED, FamilyFunction, attempt, check_answer, work
+from jaxcnn.study.budget.costs import Builder
+from jaxcnn.study.execution.worker import work
 from jaxcnn.study.plan import Plan
 
 POLL_SECONDS, STOP_SECONDS = 0.5, 30
 
 
-def work_locally(
-    plan: Plan, directory: Path, family: FamilyFunction | None, count: int, refresh: Callable[[], None]
-) -> None:
+def work_locally(plan: Plan, directory: Path, family: Builder | None, count: int, refresh: Callable[[], None]) -> None:
     """Start worker processes and wait until all runs are finished.
 
     Each gets its share of the cores: small networks gain little from a second core, and a study has many runs.
@@ -75,10 +74,10 @@ def judge(answers: Sequence[tuple[str, Any]], codes: Sequence[int | None], *, in
         interrupted: A signal arrived here.
     """
     for answer in answers:
-        check_answer(*answer)
+        raise_failure(*answer)
     killed = [-code for code in codes if code is not None and code < 0]
     if interrupted or (not killed and any(kind == "interrupted" for kind, _ in answers)):
-        raise Interrupted(INTERRUPTED, resumable=True)
+        raise Interrupted(resumable=True)
     if killed:
         raise InputError(
             f"workers={len(codes)}: the system ended one of them by signal {killed[0]}, perhaps for lack of memory; "
@@ -107,7 +106,7 @@ def _stop(workers: Sequence[BaseProcess]) -> None:
             worker.join()
 
 
-def _serve(plan: Plan, directory: Path, family: FamilyFunction | None, number: int, count: int, messages: Any) -> None:
+def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, count: int, messages: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once.
     exit_with_parent(1)
     if hasattr(os, "sched_setaffinity") and (share := sorted(os.sched_getaffinity(0))[number::count]):
@@ -124,7 +123,7 @@ def _serve(plan: Plan, directory: Path, family: FamilyFunction | None, number: i
     sys.exit(kind != "done")
 
 
-def importable(family: FamilyFunction | None) -> bool:
+def importable(family: Builder | None) -> bool:
     """Return whether a worker process can import a family: a function at the top of a module or of a script's file."""
     if family is None:
         return True
@@ -135,7 +134,7 @@ def importable(family: FamilyFunction | None) -> bool:
     return value is family and (family.__module__ != "__main__" or hasattr(module, "__file__"))
 
 
-def check_workers(family: FamilyFunction | None, count: int) -> None:
+def check_workers(family: Builder | None, count: int) -> None:
     """Refuse a family that workers cannot import, and a script that starts a study while a worker imports it.
 
     Raises:

@@ -27,13 +27,14 @@ import jax
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.environment import cores
-from jaxcnn.runtime.processes import keep_to_cores
+from jaxcnn.runtime.processes import attempt, keep_to_cores, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
 from jaxcnn.spec import StepCost, StudyConfig
+from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.execution.estimate import arm_costs
 from jaxcnn.study.execution.local import POLL_SECONDS, STOP_SECONDS
 from jaxcnn.study.execution.locks import FOLDER, claim
-from jaxcnn.study.execution.worker import INTERRUPTED, FamilyFunction, Reader, attempt, check_answer, work
+from jaxcnn.study.execution.worker import Reader, work
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.schedule import next_runs
 
@@ -66,7 +67,7 @@ class Cluster(NamedTuple):
 
 
 def work_on_ray(
-    cluster: Cluster, plan: Plan, directory: Path, family: FamilyFunction | None, refresh: Callable[[], None]
+    cluster: Cluster, plan: Plan, directory: Path, family: Builder | None, refresh: Callable[[], None]
 ) -> None:
     """Start a worker on every slot of a cluster and wait until all runs are finished.
 
@@ -103,7 +104,7 @@ def work_on_ray(
         time.sleep(POLL_SECONDS)
 
 
-def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: FamilyFunction | None) -> tuple[StepCost, ...]:
+def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: Builder | None) -> tuple[StepCost, ...]:
     """Return the cost of a step of every arm, measured by one worker; raise as `work_on_ray`."""
     measure = partial(arm_costs, plan, family=family)
     return _host(cluster, directory, lambda number, count: measure, lambda: ["costs of the steps"])
@@ -152,7 +153,7 @@ def _host(
                                 "for lack of memory; finished runs are kept; run the same command again, with more "
                                 "cores_per_run if nodes are short of memory"
                             )
-            raise Interrupted(INTERRUPTED, resumable=True)
+            raise Interrupted(resumable=True)
         finally:
             # Workers save and stop. None is cancelled: Ray ends a driver that cancels a task which is about to return.
             if tasks:
@@ -168,7 +169,7 @@ def _answer(ray: ModuleType, ended: Any) -> tuple[str, Any]:
         raise
     except ray.exceptions.RayError as error:
         return "died", type(error).__name__
-    check_answer(kind, value)
+    raise_failure(kind, value)
     return kind, value
 
 
@@ -226,7 +227,7 @@ def serve(
     return attempt(watched)
 
 
-def check_ray(config: StudyConfig, family: FamilyFunction | None) -> None:
+def check_ray(config: StudyConfig, family: Builder | None) -> None:
     """Refuse what no cluster can do, before anything is written.
 
     Raises:

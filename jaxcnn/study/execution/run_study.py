@@ -18,6 +18,7 @@ from jaxcnn.run.assemble import assemble
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
+from jaxcnn.study.budget.costs import Builder, family_name
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.execution.estimate import arm_costs
 from jaxcnn.study.execution.journal import complete_journal
@@ -25,7 +26,7 @@ from jaxcnn.study.execution.local import check_workers, importable, work_locally
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
-from jaxcnn.study.execution.worker import WAIT_SECONDS, FamilyFunction, Reader, family_name, module_of, processes, work
+from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, module_of, processes, work
 from jaxcnn.study.plan import Plan, make_plan
 from jaxcnn.study.plan_file import FILE, load_plan, store_plan
 from jaxcnn.study.result import FILES, StudyResult, load_study, store_costs, store_runs
@@ -38,7 +39,7 @@ def run_study(
     arms: Sequence[Arm] | None = None,
     *,
     out: Path | str,
-    family: FamilyFunction | None = None,
+    family: Builder | None = None,
     progress: bool = True,
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
@@ -83,7 +84,7 @@ def run_study(
     return load_study(out)
 
 
-def check_place(config: StudyConfig, family: FamilyFunction | None = None) -> int:
+def check_place(config: StudyConfig, family: Builder | None = None) -> int:
     """Refuse a number of workers, or settings of Ray, that a study cannot have.
 
     Returns:
@@ -106,9 +107,7 @@ def check_place(config: StudyConfig, family: FamilyFunction | None = None) -> in
     return count
 
 
-def _run(
-    plan: Plan, out: Path, family: FamilyFunction | None, cluster: Callable[[], Cluster] | None, bar: StudyBar
-) -> None:
+def _run(plan: Plan, out: Path, family: Builder | None, cluster: Callable[[], Cluster] | None, bar: StudyBar) -> None:
     """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
     read = Reader(plan, out, family)
     now = next_runs(plan, read)
@@ -148,7 +147,7 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
             time.sleep(WAIT_SECONDS)
 
 
-def _check_family(plan: Plan, family: FamilyFunction | None) -> None:
+def _check_family(plan: Plan, family: Builder | None) -> None:
     own = [arm for arm in plan.arms if arm.spec is None]
     if own and family is None:
         raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")

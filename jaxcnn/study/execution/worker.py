@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +19,7 @@ from jaxcnn.run.members import TooMany
 from jaxcnn.run.runner import run_record
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
+from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.execution.journal import note
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.plan import Plan
@@ -29,11 +27,9 @@ from jaxcnn.study.result import check_run
 from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config
 from jaxcnn.study.stage_files import store_stages
 
-FamilyFunction = Callable[[int, int], Any]  # (depth, width) -> Flax module
 WAIT_SECONDS = 0.2
 TOGETHER = 16
 """Largest number of runs in one program on an accelerator; fewer where its memory is short."""
-INTERRUPTED = "interrupted; finished runs are kept; run the same command again to resume"
 
 
 def processes(workers: int | None) -> int:
@@ -49,14 +45,7 @@ def processes(workers: int | None) -> int:
     return workers
 
 
-def family_name(family: FamilyFunction) -> str:
-    """Return a family's name in its arms, "module:qualname": of the function, its class, or what a partial calls."""
-    function = family.func if isinstance(family, partial) else family
-    named = function if hasattr(function, "__qualname__") else type(function)
-    return f"{named.__module__}:{named.__qualname__}"
-
-
-def module_of(arm: Arm, family: FamilyFunction | None) -> Any:
+def module_of(arm: Arm, family: Builder | None) -> Any:
     """Return an arm's module of a user-defined family; None for a family of jaxcnn."""
     return family(arm.depth, arm.width) if arm.spec is None and family is not None else None
 
@@ -70,7 +59,7 @@ class Reader:
         family: The user-defined family; without it the modules of such runs are not compared with it.
     """
 
-    def __init__(self, plan: Plan, directory: Path, family: FamilyFunction | None = None) -> None:
+    def __init__(self, plan: Plan, directory: Path, family: Builder | None = None) -> None:
         self._plan, self._directory, self._family = plan, directory, family
         self._metrics: dict[str, Metrics] = {}
 
@@ -103,7 +92,7 @@ def work(
     plan: Plan,
     directory: Path,
     *,
-    family: FamilyFunction | None = None,
+    family: Builder | None = None,
     dataset: Dataset | None = None,
     worker: tuple[int, int] = (0, 1),
     together: int | None = None,
@@ -143,37 +132,6 @@ def work(
             time.sleep(WAIT_SECONDS)  # All remaining runs of this stage are claimed by other workers.
 
 
-def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
-    """Call a function in a worker process.
-
-    Returns:
-        ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
-        interrupt"): an exception would lose its class on the way to the parent process.
-    """
-    try:
-        return "done", task()
-    except InputError as error:
-        return "refused", str(error)
-    except KeyboardInterrupt:
-        return "interrupted", "an interrupt"
-    except BaseException:
-        return "failed", traceback.format_exc()
-
-
-def check_answer(kind: str, value: Any) -> None:
-    """Raise the error that a worker's answer stands for.
-
-    Raises:
-        InputError: The worker refused its input.
-        RuntimeError: It failed; its traceback is on stderr.
-    """
-    if kind == "refused":
-        raise InputError(value)
-    if kind == "failed":
-        sys.stderr.write(value)
-        raise RuntimeError("a worker of the study failed; see its traceback above")
-
-
 def _claim(
     claims: ExitStack, directory: Path, first: StudyRun, pending: Sequence[StudyRun], read: Reader, most: int
 ) -> list[StudyRun]:
@@ -195,7 +153,7 @@ def _train(
     plan: Plan,
     directory: Path,
     study_runs: Sequence[StudyRun],
-    family: FamilyFunction | None,
+    family: Builder | None,
     dataset: Dataset,
     on_epoch: Callable[[], None],
 ) -> None:

@@ -12,9 +12,10 @@ from matplotlib.figure import Figure
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
 from jaxcnn.study.report.style import BLACK, BLUE, GREY, SETTINGS, VERMILION, WIDTH, Part, Picture
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import (
+from jaxcnn.study.verdict.formatting import (
     UNKNOWN,
     arm_name,
     decimals,
@@ -24,7 +25,6 @@ from jaxcnn.study.verdict.numbers import (
     setting_name,
     signed_span,
 )
-from jaxcnn.study.verdict.rule import LEVEL, rule_named
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
 MOST_CLASSES = 20

@@ -25,12 +25,12 @@ from jaxcnn.study.report.style import Part, Picture, write_figure
 from jaxcnn.study.report.summary import arm_section, stages, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult, load_study
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import percent, span
-from jaxcnn.study.verdict.rule import rule_named
+from jaxcnn.study.verdict.formatting import percent, span
 
-FORMAT = "jaxcnn study analysis 1"
+FORMAT = "jaxcnn study analysis 2"
 SECTIONS = (
     verdict_section,
     error_section,
@@ -64,7 +64,8 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
         "plan": study_identity(result.directory),
         "command": result.plan.command,
         "hypothesis": result.plan.hypothesis,
-        "rule": rule_named(result.plan.rule).text,
+        "rule": result.plan.rule,
+        "rule_text": rule_named(result.plan.rule).text,
         "margin": result.plan.margin,
         "data": result.data,
         "environments": result.environments,

@@ -28,12 +28,9 @@ BLOCK = 4_000_000
 class Contrast(NamedTuple):
     """Difference of two arms' population errors, first minus second, over new seeds and new test examples."""
 
-    estimate: float  #: Difference of the mean errors.
-    low: float  #: Lower limit at the given confidence, from t with `freedom` degrees of freedom.
-    high: float  #: Upper limit.
+    interval: Interval  #: Difference of the mean errors with its limits, from t with `freedom` degrees of freedom.
+    interval90: Interval  #: The same at 90 %, for two one-sided 5 % tests.
     p: float  #: Two-sided p-value of no difference; below 1 - confidence exactly if the interval excludes zero.
-    low90: float  #: Lower limit at 90 %, for two one-sided 5 % tests.
-    high90: float  #: Upper limit at 90 %.
     standard_error: float  #: Square root of V; infinite with a single example or a single seed in an arm.
     freedom: float  #: Satterthwaite degrees of freedom; 0 if the standard error is infinite.
     #: Shares of V: "seeds" (variation of the population error rate between seeds) and "examples" (the finite test set,
@@ -144,9 +141,9 @@ def crossed(
         raise ValueError(f"draws={draws}, confidence={confidence}: give draws of 0 or more and confidence in (0, 1)")
     estimate = float(a.errors.mean() - b.errors.mean())
     if min(count, a.errors.size, b.errors.size) < 2:
-        unbounded = Interval(estimate, -math.inf, math.inf) if draws else None
+        unbounded = Interval(estimate, -math.inf, math.inf)
         parts = {"seeds": float(count > 1), "examples": float(count < 2)}
-        return Contrast(estimate, -math.inf, math.inf, 1.0, -math.inf, math.inf, math.inf, 0.0, parts, unbounded)
+        return Contrast(unbounded, unbounded, 1.0, math.inf, 0.0, parts, unbounded if draws else None)
     from_examples, from_seeds, freedom = _variance(a, b)
     total = from_examples + from_seeds
     error, quantile = math.sqrt(total), float(special.stdtrit(freedom, (1 + confidence) / 2))
@@ -159,12 +156,9 @@ def crossed(
         low, high = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
         limits = Interval(estimate, estimate + float(low), estimate + float(high))
     return Contrast(
-        estimate,
-        estimate - wide,
-        estimate + wide,
+        Interval(estimate, estimate - wide, estimate + wide),
+        Interval(estimate, estimate - narrow, estimate + narrow),
         2 * float(special.stdtr(freedom, -abs(estimate) / error)),
-        estimate - narrow,
-        estimate + narrow,
         error,
         freedom,
         {"seeds": from_seeds / total, "examples": from_examples / total},

@@ -12,6 +12,7 @@ import numpy as np
 from jaxcnn.analysis.agreement import mean_consistency
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm
 from jaxcnn.study.statistics.population import Contrast, crossed, superiority
 from jaxcnn.study.statistics.seeds import Interval, detectable, mean_interval, seeds_needed, tost_p, welch
@@ -26,7 +27,6 @@ from jaxcnn.study.verdict.findings import (
     FrontFinding,
     TrendFinding,
 )
-from jaxcnn.study.verdict.rule import rule_named
 from jaxcnn.study.verdict.sentences import describe, outlook, summarise
 
 
@@ -113,11 +113,9 @@ def _contrast(
 ) -> ContrastFinding:  # fmt: skip
     (deeper, wider), (first, second), margin = pair, errors, result.plan.margin
     (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
-    population = Interval(crossing.estimate, crossing.low, crossing.high)
-    population90 = Interval(crossing.estimate, crossing.low90, crossing.high90)
     population_holm, fixed_holm = map(float, corrected)
     decision, scope = rule_named(result.plan.rule).decide(
-        population, population90, population_holm, fixed[0], fixed_holm, margin
+        crossing.interval, crossing.interval90, population_holm, fixed[0], fixed_holm, margin
     )
     # Pooled over the arms, and at least that of rounding to one image.
     spread = math.inf
@@ -130,8 +128,8 @@ def _contrast(
         wider=wider,
         settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
         seeds=seeds,
-        population=population,
-        population90=population90,
+        population=crossing.interval,
+        population90=crossing.interval90,
         population_p=crossing.p,
         population_holm=population_holm,
         bootstrap=crossing.bootstrap if crossing.freedom else None,
@@ -139,7 +137,7 @@ def _contrast(
         fixed=fixed[0],
         fixed_p=fixed[1],
         fixed_holm=fixed_holm,
-        tost=tost_p(crossing.estimate, crossing.standard_error, crossing.freedom, margin),
+        tost=tost_p(crossing.interval.estimate, crossing.standard_error, crossing.freedom, margin),
         superiority=superiority(*rates),
         consistency=mean_consistency(first == 0, second == 0),
         detectable=detectable(spread, seeds),
@@ -158,8 +156,7 @@ def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tupl
         of_class = result.labels == label
         if of_class.sum() > 1:
             each = crossed(first[:, of_class], second[:, of_class], draws=0)
-            difference = Interval(each.estimate, each.low, each.high)
-            findings.append(ClassFinding(str(name), int(of_class.sum()), difference, each.p, each.p))
+            findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval, each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
 

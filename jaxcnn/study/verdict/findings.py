@@ -6,10 +6,10 @@ from typing import Literal, NamedTuple
 
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
+from jaxcnn.study.rule import Decision, Scope
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.tuning import Setting
-from jaxcnn.study.verdict.rule import Decision, Scope
 
 
 class ArmFinding(NamedTuple):

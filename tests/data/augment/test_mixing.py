@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxcnn.data import normalize
-from jaxcnn.data.augment import MIXES, cutmix, make_mix, mixup
+from jaxcnn.data.augment.mixing import MIXES, cutmix, make_mix, mixup
 from jaxcnn.errors import InputError
 
 COUNT = 8
@@ -103,12 +103,10 @@ def test_the_rectangle_of_cutmix_follows_the_published_distribution():
 
 
 def test_of_two_ways_each_pair_draws_one():
-    batch = {
-        **batch_of(400),
-        "images": jnp.tile(jnp.array([0.0, 1.0]), 200)[:, None, None, None] * jnp.ones((1, 6, 5, 1)),
-    }
-    mixed = np.asarray(JITTED[BOTH](jax.random.key(0), batch, 0)["images"])
-    flat = mixed.reshape(200, 2, -1)
+    images = jnp.tile(jnp.array([0.0, 1.0]), COUNT // 2)[:, None, None, None] * jnp.ones((1, 6, 5, 2))
+    batch = {**batch_of(), "images": images}
+    mixed = [JITTED[BOTH](jax.random.key(seed), batch, 0)["images"] for seed in range(50)]
+    flat = np.stack(mixed).reshape(-1, 2, 60)
     between = ((flat > 0.001) & (flat < 0.999)).any(axis=(1, 2))
     torn = ((flat == 0.0) | (flat == 1.0)).all(axis=(1, 2)) & (flat.std(axis=2) > 0).all(axis=1)
     assert not (between & torn).any()
@@ -123,10 +121,6 @@ def test_parts_of_a_batch_mix_as_the_whole():
         part = mix(key, {name: value[first : first + 4] for name, value in batch.items()}, first)
         for name, value in part.items():
             np.testing.assert_allclose(value, whole[name][first : first + 4], rtol=1e-6)
-    odd = mix(key, {name: value[:5] for name, value in batch.items()}, 0)
-    assert np.asarray(odd["share"])[4] == 1.0
-    np.testing.assert_array_equal(odd["images"][4], batch["images"][4])
-    np.testing.assert_allclose(odd["images"][:4], whole["images"][:4], rtol=1e-6)
 
 
 def test_devices_that_share_a_batch_agree_with_one():
@@ -159,11 +153,8 @@ def test_types():
         np.testing.assert_array_equal(mixed["images"].astype(jnp.float32), exact["images"])  # whole numbers to 256
 
 
-def test_no_names_no_mixing():
+def test_names():
     assert make_mix(()) is None
-
-
-def test_an_unknown_name_is_refused():
     assert set(MIXES) == {"mixup", "cutmix"}
     with pytest.raises(InputError, match="mix='cutout' is unknown; choose from cutmix, mixup"):
         make_mix(("cutout",))

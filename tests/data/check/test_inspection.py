@@ -11,11 +11,12 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data.check import inspection
-from jaxcnn.data.check.inspection import inspect
-from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.check.inspection import inspect, scan_example, scan_file
+from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.loading import load
 from jaxcnn.errors import InputError
-from jaxcnn.spec import DataConfig, as_record
+from jaxcnn.records import as_record
+from jaxcnn.spec import DataConfig
 
 RNG = np.random.default_rng(0)
 
@@ -39,7 +40,7 @@ def check(root, **kwargs):
 
 
 def counted(found):
-    return {kind: each.count for kind, each in found.found.items()}
+    return {kind: each.count for kind, each in found.findings.items()}
 
 
 def digests(split):
@@ -49,7 +50,7 @@ def digests(split):
 def test_a_good_folder(root):
     found = check(root)
     data = load(DataConfig(str(root)))
-    assert (found.verdict, found.problems, found.found) == ("usable", (), {})
+    assert (found.verdict, found.problems, found.findings) == ("usable", (), {})
     assert {split: sum(counts) for split, counts in found.splits.items()} == data.sizes
     assert np.bincount(data.train["labels"]).tolist() == list(found.splits["train"])
     assert json.loads(json.dumps(as_record(found)))["class_names"] == ["a", "b"]
@@ -83,10 +84,10 @@ def test_every_kind_of_bad_file_at_once(root):
     Image.new("F", (8, 8)).save(root / "b" / "unsupported.tif")
     found = check(root)
     expected = {*bad, "dangling", "unreadable", "unsupported"}
-    assert counted(found) == dict.fromkeys(found.found, 1)
-    assert set(found.found) == expected
+    assert counted(found) == dict.fromkeys(found.findings, 1)
+    assert set(found.findings) == expected
     for kind in expected:
-        assert f"{kind}." in found.found[kind].names[0]
+        assert f"{kind}." in found.findings[kind].names[0]
     assert (found.verdict, found.images, found.decoded) == ("flawed", 40 + 8, 40)
     with pytest.warns(UserWarning, match="skipped 8 files"):
         sizes = load(DataConfig(str(root), on_bad="skip")).sizes
@@ -111,14 +112,14 @@ def test_splits_of_its_own(tmp_path):
     shutil.copyfile(root / "train" / "b" / "0.png", root / "train" / "a" / "other.png")
     found = check(root, validation=0.2)
     assert counted(found)["test_in_train"] + counted(found).get("test_in_validation", 0) == 6
-    assert re.fullmatch(r"test/a/leak(\d).png = train/a/\1.png", found.found["test_in_train"].names[0])
-    assert found.found["label_conflict"].names == ("train/b/0.png (b) = train/a/other.png (a)",)
+    assert re.fullmatch(r"test/a/leak(\d).png = train/a/\1.png", found.findings["test_in_train"].names[0])
+    assert found.findings["label_conflict"].names == ("train/b/0.png (b) = train/a/other.png (a)",)
 
 
 @pytest.mark.parametrize(
     "spoil", ["empty class", "unknown class", "beside", "one class", "no class", "too few", "all bad"]
 )
-def test_structure_that_load_refuses_is_said_and_the_rest_is_still_read(tmp_path, spoil):
+def test_a_structure_that_load_refuses_is_reported_and_the_rest_is_read(tmp_path, spoil):
     root = own_splits(tmp_path / "set")
     if spoil == "empty class":
         (root / "train" / "c").mkdir()
@@ -205,7 +206,7 @@ def test_a_file_that_is_no_npz(tmp_path):
     assert check(tmp_path / "set.npz").problems[0].endswith("write it with numpy.savez")
 
 
-def test_records_that_lack_what_they_must_hold(monkeypatch):
+def test_incomplete_records(monkeypatch):
     def read():
         yield Example("train[0]", np.zeros((4, 4, 1), np.uint8), 0)
         raise IndexError("list index out of range")
@@ -214,7 +215,8 @@ def test_records_that_lack_what_they_must_hold(monkeypatch):
     monkeypatch.setattr(inspection, "find_source", lambda _: source)
     found = check("set")
     assert (
-        found.problems[0] == "the train split of data set 'set' cannot be read (list index out of range); make it anew"
+        found.problems[0]
+        == "the train split of data set 'set' cannot be read (list index out of range); create it again"
     )
     assert found.images == 1
 
@@ -229,13 +231,13 @@ def test_embedded_sets():
 @pytest.mark.parametrize(
     ("config", "message"),
     [
-        (DataConfig("no_such_set"), "no known data set"),
+        (DataConfig("no_such_set"), "not a known data set"),
         (DataConfig("./no/such/folder"), "does not exist"),
-        (DataConfig("digits", size=0), "size=0 must lie in"),
+        (DataConfig("digits", size=0), "size=0: must be from"),
         (DataConfig("digits", validation=float("nan")), "validation=nan"),
     ],
 )
-def test_what_is_not_there_is_refused(config, message):
+def test_bad_configs_are_refused(config, message):
     with pytest.raises(InputError, match=message):
         inspect(config)
 
@@ -262,3 +264,46 @@ def test_damaged_records(real_data, tmp_path):
     found = inspect(DataConfig("cats_vs_dogs", data_dir=str(tmp_path), size=32))
     assert found.verdict == "unusable"
     assert "is damaged" in found.problems[0]
+
+
+def save(path, value=100, *, mode="L", **options):
+    Image.fromarray(np.full((6, 6), value, np.uint8)).convert(mode).save(path, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode", "options", "kinds"),
+    [
+        ("plain.png", "RGB", {}, ()),
+        ("jpeg.png", "RGB", {"format": "jpeg"}, ("wrongly_named",)),
+        ("upper.JPG", "RGB", {"format": "jpeg"}, ()),
+        ("several.jpg", "RGB", {"format": "mpo", "save_all": True, "append_images": [Image.new("RGB", (6, 6))]},
+         ("several_frames",)),
+        ("inks.jpeg", "CMYK", {"format": "jpeg"}, ("cmyk",)),
+        ("palette.png", "P", {}, ("palette",)),
+        ("wide.png", "I;16", {}, ("sixteen_bits",)),
+        ("clear.png", "RGBA", {}, ("transparent",)),
+    ],
+)  # fmt: skip
+def test_peculiar_images_are_read_and_described(tmp_path, name, mode, options, kinds):
+    save(tmp_path / name, mode=mode, **options)
+    image = scan_file(tmp_path, "train", name, 1)
+    assert (image.kinds, image.shape, image.reason) == (kinds, (6, 6, 3), "")
+
+
+def test_equal_pixels_have_equal_digests_whatever_the_file(tmp_path):
+    for name in ("a.png", "b.bmp", "c.tiff"):
+        save(tmp_path / name, 77)
+    save(tmp_path / "d.png", 78)
+    digests = [scan_file(tmp_path, "train", name, 0).digest for name in ("a.png", "b.bmp", "c.tiff", "d.png")]
+    assert len(set(digests[:3])) == 1
+    assert digests[3] not in digests[:3]
+    flat, tall = (scan_example("train", Example("x", np.zeros(s, np.uint8), 0)) for s in ((2, 8, 1), (8, 2, 1)))
+    assert flat.digest != tall.digest
+
+
+def test_bad_images_have_a_kind_and_a_reason(tmp_path):
+    (tmp_path / "text.png").write_text("hello")
+    image = scan_file(tmp_path, "test", "text.png", 1)
+    assert (image.kinds, image.shape, image.digest) == (("not_an_image",), (), b"")
+    assert image.reason.startswith("it is not an image")
+    assert scan_example("train", Example("x", BadImage("torn"), 0)).kinds == ("damaged",)

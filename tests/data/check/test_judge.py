@@ -1,26 +1,25 @@
 """The verdict as a function of what was seen, against counts made one pair at a time."""
 
-from collections import Counter
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcnn.data.check.findings import KINDS, NAMED
-from jaxcnn.data.check.judging import Reading, conclude
-from jaxcnn.data.check.survey import Seen
+from jaxcnn.data.check.findings import KINDS, MAX_NAMES, ScannedImage
+from jaxcnn.data.check.judge import is_odd, judge
+from jaxcnn.data.dataset import Pool, Source
+from jaxcnn.errors import printable
 from jaxcnn.spec import DataConfig
 
 
 def seen(index, *, pool="train", label=0, pixels=None, shape=(4, 4, 1), kinds=(), reason=""):
     digest = b"" if reason else str(index if pixels is None else pixels).encode()
-    return Seen(f"{pool}/{index}", pool, label, kinds, reason, () if reason else shape, digest)
+    return ScannedImage(f"{pool}/{index}", pool, label, kinds, reason, () if reason else shape, digest)
 
 
-def judged(images, *, classes=2, noted=None, problems=(), **config):
-    pools = Counter(image.pool for image in images)
-    names = tuple(f"class {i}" for i in range(classes))
-    return conclude(DataConfig("set", **config), Reading("here", names, pools, {}, images, noted or {}, problems))
+def judged(images, *, classes=2, ignored=None, problems=(), **config):
+    pools = dict.fromkeys((image.pool for image in images), Pool(1, lambda: iter(())))
+    source = Source("set", "here", {}, tuple(f"class {i}" for i in range(classes)), pools)
+    return judge(DataConfig("set", **config), source, images, ignored or {}, problems)
 
 
 def balanced(count=20, **kwargs):
@@ -31,17 +30,17 @@ def test_a_good_set():
     found = judged(balanced())
     assert found.verdict == "usable"
     assert {split: sum(counts) for split, counts in found.splits.items()} == {"train": 14, "validation": 2, "test": 4}
-    assert (found.images, found.decoded, found.balance, found.found) == (20, 20, 1.0, {})
+    assert (found.images, found.decoded, found.balance, found.findings) == (20, 20, 1.0, {})
     assert (found.image_sizes, found.distinct_sizes) == ({"4x4": 20}, 1)
 
 
-@pytest.mark.parametrize("kind", [kind for kind, (weight, _) in KINDS.items() if weight == "bad"])
+@pytest.mark.parametrize("kind", list(KINDS["bad"]))
 def test_bad_files_are_a_flaw_unless_they_are_to_be_skipped(kind):
-    images = [*balanced(), seen(99, kinds=("odd_name", kind), reason="it is torn")]
+    images = [*balanced(), seen(" 99", kinds=(kind,), reason="it is torn")]
     found = judged(images)
     assert (found.verdict, found.images, found.decoded) == ("flawed", 21, 20)
-    assert found.found[kind].names == ("train/99: it is torn",)
-    assert found.found["odd_name"].names == ("train/99",)
+    assert found.findings[kind].names == ("train/ 99: it is torn",)
+    assert found.findings["odd_name"].names == ("train/ 99",)
     assert judged(images, on_bad="skip").verdict == "usable"
 
 
@@ -56,7 +55,7 @@ def test_repeats_are_those_of_a_count_by_hand(drawn):
     images += [seen(100 + i, pool=pool, label=label, pixels=f"own {i}") for i, (pool, label) in enumerate(others)]
     found = judged(images, classes=3)
     pixels = {split: [p for pool, _, p in drawn if pool == split] for split in ("train", "validation", "test")}
-    count = {kind: each.count for kind, each in found.found.items()}
+    count = {kind: each.count for kind, each in found.findings.items()}
     for later, earlier in (("test", "train"), ("validation", "train"), ("test", "validation")):
         assert count.get(f"{later}_in_{earlier}", 0) == sum(p in pixels[earlier] for p in pixels[later])
     assert count.get("duplicate", 0) == sum(len(each) - len(set(each)) for each in pixels.values())
@@ -69,8 +68,8 @@ def test_repeats_are_those_of_a_count_by_hand(drawn):
 
 def test_names_are_given_up_to_a_number_and_counted_beyond():
     found = judged([*balanced(), *(seen(100 + i, kinds=("cmyk",), label=i % 2) for i in range(30))])
-    assert found.found["cmyk"].count == 30
-    assert len(found.found["cmyk"].names) == NAMED
+    assert found.findings["cmyk"].count == 30
+    assert len(found.findings["cmyk"].names) == MAX_NAMES
 
 
 @pytest.mark.parametrize(
@@ -107,7 +106,7 @@ def test_classes_that_a_split_lacks_and_the_balance():
         *(seen(70 + i) for i in range(30)),
     ]
     found = judged(images)
-    assert found.found["class_missing"].names == ("test: class 1",)
+    assert found.findings["class_missing"].names == ("test: class 1",)
     assert found.balance == pytest.approx(3, abs=0.3)
     assert found.verdict == "usable"
     assert judged(images, classes=3).balance is None
@@ -119,11 +118,26 @@ def test_train_size_leaves_images_out():
     found = judged(images, train_size=4)
     assert sum(found.splits["train"]) == 4
     assert sum(sum(counts) for counts in found.splits.values()) == 4 + 3 + 8
-    assert "duplicate" not in found.found
+    assert "duplicate" not in found.findings
 
 
 def test_sentences_are_one_printable_line_each():
-    found = judged(balanced(), noted={"hidden": ["a\nb"]}, problems=["torn\x1b[31m\nin two"])
+    found = judged(balanced(), ignored={"hidden": ["a\nb"]}, problems=["torn\x1b[31m\nin two"])
     assert found.problems == ("torn\\x1b[31m\\nin two",)
-    assert found.found["hidden"].names == ("a\\nb",)
-    assert found.found["odd_name"].names == ("a\\nb",)
+    assert found.findings["hidden"].names == ("a\\nb",)
+    assert found.findings["odd_name"].names == ("a\\nb",)
+
+
+@pytest.mark.parametrize(
+    "name", ["-x.png", " x.png", "x ", "a/-x", "a\nb", "a\x1b[31m", "\udcff.png", "a\u00a0b", "\u202eb"]
+)
+def test_odd_names_are_shown_on_one_printable_line(name):
+    assert is_odd(name)
+    assert printable(name).isprintable()
+    printable(name).encode()
+
+
+@pytest.mark.parametrize("name", ["x.png", "a b.png", "ünïcödé", "雪/🐈.png", "train-2/x"])
+def test_ordinary_names_are_shown_as_they_are(name):
+    assert not is_odd(name)
+    assert printable(name) == name

@@ -69,26 +69,19 @@ def test_the_folder_of_prepared_sets_is_found_by_environment_and_home(tmp_path, 
     assert not any(entry.name == "toy" for entry in names())
 
 
-def test_an_unknown_name_suggests_the_nearest(tmp_path):
-    assert "did you mean fashion_mnist" in error_of("fashion-mnist", tmp_path)
-    assert "did you mean digits" in error_of("digts", tmp_path)
-    assert "`jaxcnn data` lists the known ones" in error_of("qqqqqq", tmp_path)
-
-
-def test_a_known_set_that_is_not_prepared(tmp_path):
-    assert f"'kmnist' is not prepared in {str(tmp_path)!r}; run `jaxcnn data prepare kmnist`" in error_of(
-        "kmnist", tmp_path
-    )
-
-
-def test_a_family_needs_a_member(tmp_path):
+def test_names_that_cannot_be_used_come_with_a_hint(tmp_path):
     make_prepared(tmp_path, "family/member")
-    assert "choose one that is prepared: family/member" in error_of("family", tmp_path)
-
-
-def test_a_version_that_is_not_there(tmp_path):
     make_prepared(tmp_path, "mnist")
-    assert "'mnist:9.9.9' is not prepared" in error_of("mnist:9.9.9", tmp_path)
+    for name, hint in {
+        "fashion-mnist": "did you mean fashion_mnist",
+        "digts": "did you mean digits",
+        "qqqqqq": "`jaxcnn data` lists the known ones",
+        "kmnist": f"'kmnist' is not prepared in {str(tmp_path)!r}; run `jaxcnn data prepare kmnist`",
+        "family": "choose one that is prepared: family/member",
+        "mnist:9.9.9": "'mnist:9.9.9' is not prepared",
+    }.items():
+        assert hint in error_of(name, tmp_path)
+    assert "data_dir='" in error_of("mnist", tmp_path / "none")
 
 
 def test_sets_that_cannot_be_used(tmp_path):
@@ -100,10 +93,6 @@ def test_sets_that_cannot_be_used(tmp_path):
     assert "stored as tfrecord, which needs TensorFlow" in error_of("records", tmp_path)
     (make_prepared(tmp_path, "torn") / "features.json").write_text("{")
     assert "is damaged" in error_of("torn", tmp_path)
-
-
-def test_a_data_dir_that_is_no_folder(tmp_path):
-    assert "data_dir='" in error_of("mnist", tmp_path / "none")
 
 
 def test_a_prepared_name_wins_over_a_folder_unless_written_as_a_path(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Image folders: layouts, odd files, and every way in which one can be wrong."""
 
 import os
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from PIL import Image
 
 from jaxcnn.data.cache import entry_path
 from jaxcnn.data.loading import load
-from jaxcnn.data.sources.folder import Names, folder_source
+from jaxcnn.data.sources import folder as module
+from jaxcnn.data.sources.folder import Names, folder_source, list_folder
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
 
@@ -33,6 +35,15 @@ def read(root, **kwargs):
     return load(DataConfig(str(root), **kwargs))
 
 
+def own_splits(root, count=6, **options):
+    """A folder with its own training and test split, and the options of each split's images."""
+    for split in options:
+        for label in "ab":
+            for i in range(count):
+                save(root.parent / "own" / split / label / f"{i}.png", 60 + i, **options[split])
+    return root.parent / "own"
+
+
 def test_classes_are_folders_and_splits_are_made(root):
     data = read(root)
     assert data.class_names == ("dark", "light")
@@ -49,11 +60,7 @@ def test_classes_are_folders_and_splits_are_made(root):
 
 @pytest.mark.parametrize("name", ["val", "valid", "validation"])
 def test_split_folders_are_kept(root, name):
-    for split in ("train", name, "test"):
-        for label in ("a", "b"):
-            for i in range(3):
-                save(root.parent / "own" / split / label / f"{i}.png", 60 + i)
-    data = read(root.parent / "own")
+    data = read(own_splits(root, 3, **{"train": {}, name: {}, "test": {}}))
     assert data.sizes == {"train": 6, "validation": 6, "test": 6}
     assert len(data.load_test()["labels"]) == 6
 
@@ -92,11 +99,7 @@ def test_odd_files_among_good_ones_are_all_read(root):
 
 
 def test_grey_splits_follow_the_training_split(root):
-    for split, mode in (("train", "RGB"), ("test", "L")):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "mixed" / split / label / f"{i}.png", mode=mode)
-    data = read(root.parent / "mixed", validation=0.2)
+    data = read(own_splits(root, train={"mode": "RGB"}, test={"mode": "L"}), validation=0.2)
     assert data.image_shape == (10, 10, 3)
     assert data.load_test()["images"].shape == (12, 10, 10, 3)
 
@@ -140,12 +143,9 @@ def test_bad_images_are_skipped_with_a_warning_each_time(root):
 
 
 def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
-    for split in ("train", "test"):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "own" / split / label / f"{i}.png")
-    (root.parent / "own" / "test" / "b" / "9.png").write_bytes(b"")
-    data = read(root.parent / "own", validation=0.2)
+    own = own_splits(root, train={}, test={})
+    (own / "test" / "b" / "9.png").write_bytes(b"")
+    data = read(own, validation=0.2)
     with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
         data.load_test()
 
@@ -160,52 +160,30 @@ def test_sizes_that_differ_need_size(root):
 
 
 def test_a_test_split_of_another_size_needs_size(root):
-    for split, side in (("train", 10), ("test", 12)):
-        for label in "ab":
-            for i in range(6):
-                save(root.parent / "own" / split / label / f"{i}.png", size=(side, side))
+    own = own_splits(root, train={"size": (10, 10)}, test={"size": (12, 12)})
     with pytest.raises(InputError, match=r"test images .* shape \(12, 12, 1\) .* \(10, 10, 1\); set size"):
-        read(root.parent / "own", validation=0.2).load_test()
+        read(own, validation=0.2).load_test()
 
 
-def test_an_empty_class_folder(root):
-    (root / "middle").mkdir()
-    with pytest.raises(InputError, match=r"class folder '.*middle' has no images"):
-        read(root)
-
-
-def test_no_class_folders(tmp_path):
-    save(tmp_path / "1.png")
-    with pytest.raises(InputError, match="has no class folders"):
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        (["a/1.png", "b/"], r"class folder '.*b' has no images"),
+        (["1.png"], "has no class folders"),
+        ([f"only/{i}.png" for i in range(10)], r"single class .*'only'"),
+        (["train/a/1.png", "train/b/1.png", "test/c/1.png"], "test/c' is not in the training folder"),
+        (["train/a/1.png", "test/a/1.png", "more/a/1.png"], "also 'more'"),
+        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "names one split twice"),
+    ],
+)
+def test_folders_that_are_refused(tmp_path, files, message):
+    for name in files:
+        if name.endswith("/"):
+            (tmp_path / name).mkdir()
+        else:
+            save(tmp_path / name)
+    with pytest.raises(InputError, match=message):
         read(tmp_path)
-
-
-def test_one_class_only(tmp_path):
-    for i in range(10):
-        save(tmp_path / "only" / f"{i}.png")
-    with pytest.raises(InputError, match=r"single class .*'only'"):
-        read(tmp_path)
-
-
-def test_a_test_class_that_training_lacks(root):
-    for split, label in (("train", "a"), ("train", "b"), ("test", "c")):
-        save(root.parent / "own" / split / label / "1.png")
-    with pytest.raises(InputError, match="own/test/c' is not in the training folder"):
-        read(root.parent / "own")
-
-
-def test_split_folders_beside_others_are_ambiguous(root):
-    for split in ("train", "test", "more"):
-        save(root.parent / "own" / split / "a" / "1.png")
-    with pytest.raises(InputError, match="also 'more'"):
-        read(root.parent / "own")
-
-
-def test_one_split_named_twice(root):
-    for split in ("train", "val", "valid"):
-        save(root.parent / "own" / split / "a" / "1.png")
-    with pytest.raises(InputError, match="names one split twice"):
-        read(root.parent / "own")
 
 
 def test_a_folder_that_does_not_exist():
@@ -259,3 +237,93 @@ def test_names_are_kept_as_they_are():
     assert len(kept) == 5
     with pytest.raises(IndexError):
         kept[5]
+
+
+def listed(root):
+    """Class names, (path, split, label) of each file, what is ignored by kind, problems."""
+    ignored = defaultdict(list)
+    classes, listings, problems = list_folder(root, lambda kind, path: ignored[kind].append(path))
+    files = [(path, split, int(label)) for split, each in listings.items() for path, label in zip(*each, strict=True)]
+    return classes, files, {kind: sorted(paths) for kind, paths in ignored.items()}, problems
+
+
+def write_bytes_name(folder, name):
+    """A file with a name that is no UTF-8."""
+    try:
+        with open(os.path.join(os.fsencode(folder), name), "wb") as file:
+            file.write((folder / "0.png").read_bytes())
+    except OSError:
+        pytest.skip("this file system takes only names that are text")
+
+
+def test_odd_names_and_links_are_listed_in_the_order_in_which_they_are_read(root):
+    save(root / "dark" / "sub-x" / "1.png")
+    save(root / "dark" / "sub" / "2.png")
+    save(root / "dark" / "sub.png")
+    save(root / "light" / "ünïcödé 雪.PNG")
+    save(root / "light" / "line\nend.png")
+    write_bytes_name(root / "dark", b"\xff\xfe.png")
+    os.symlink(root / "dark" / "0.png", root / "light" / "link.png")
+    os.symlink(root / "nowhere", root / "light" / "dangling.png")
+    os.symlink(root, root / "light" / "up")
+    classes, files, ignored, problems = listed(root)
+    examples = folder_source("set", root).pools["train"].read()
+    assert [(path, label) for path, _, label in files] == [(each.name, each.label) for each in examples]
+    assert (classes, ignored, problems) == (("dark", "light"), {"link_loop": ["light/up"]}, [])
+
+
+def test_a_folder_is_listed_in_spite_of_problems(root):
+    for split in ("train", "val", "TEST"):
+        for label in ("a", "c") if split == "train" else ("a", "d"):
+            save(root.parent / "own" / split / label / "1.png")
+    save(root.parent / "own" / "more" / "x" / "1.png")
+    classes, files, _, problems = listed(root.parent / "own")
+    assert classes == ("a", "c", "d")
+    assert files == [
+        ("train/a/1.png", "train", 0),
+        ("train/c/1.png", "train", 1),
+        ("TEST/a/1.png", "test", 0),
+        ("TEST/d/1.png", "test", 2),
+        ("val/a/1.png", "validation", 0),
+        ("val/d/1.png", "validation", 2),
+    ]
+    assert len(problems) == 3
+    assert "also 'more'" in problems[0]
+    assert all("is not in the training folder" in problem for problem in problems[1:])
+
+
+def test_what_is_ignored_is_noted(root):
+    save(root / "loose.png")
+    save(root / ".git" / "x.png")
+    save(root / "dark" / ".hidden" / "x.png")
+    (root / "dark" / ".DS_Store").write_text("x")
+    (root / "dark" / "notes.txt").write_text("x")
+    (root / "README").write_text("x")
+    _, files, ignored, problems = listed(root)
+    assert ignored == {
+        "outside": ["loose.png"],
+        "hidden": [".git", "dark/.DS_Store", "dark/.hidden"],
+        "other_file": ["README", "dark/notes.txt"],
+    }
+    assert (len(files), problems) == (24, [])
+
+
+def test_folders_that_may_not_be_listed(root, monkeypatch):
+    (root / "dark" / "closed").mkdir()
+    scandir = os.scandir
+
+    def refuse(path):
+        if str(path).endswith("closed"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)  # the superuser may list everything
+    assert listed(root)[2:] == ({"closed_folder": ["dark/closed"]}, [])
+
+    def refuse_root(_):
+        raise PermissionError(13, "Permission denied", str(root))
+
+    monkeypatch.setattr(module.Path, "iterdir", refuse_root)
+    assert listed(root)[1:3] == ([], {"closed_folder": ["."]})
+    with pytest.raises(InputError, match="cannot be read; check its permissions"):
+        folder_source("set", root)

@@ -77,30 +77,30 @@ def test_an_index_decodes_its_images_once_each():
 
 
 @pytest.mark.parametrize("key", [N, -N - 1, np.array([0, N]), [-N - 1]])
-def test_what_is_out_of_range(key):
+def test_indices_out_of_range(key):
     with pytest.raises(IndexError, match="out of range for 12 streamed images"):
         streamed()[key]
 
 
 @pytest.mark.parametrize("key", [None, (slice(None), 0), ..., 0.5, "images", np.ones(3, bool), True])
-def test_what_is_no_index_of_examples(key):
+def test_keys_that_are_no_index(key):
     with pytest.raises(IndexError, match="indexed by number"):
         streamed()[key]
 
 
-def test_they_do_not_become_an_array_unawares():
+def test_they_refuse_to_become_an_array():
     with pytest.raises(InputError, match=r"'set' are streamed .* one array of 12; .* images\[:100\]"):
         np.asarray(streamed())
 
 
-def test_a_bad_image_is_refused_when_it_is_met():
+def test_a_bad_image_is_refused_when_it_is_indexed():
     images = streamed(Stored(bad={5}))
     images[:5]
     with pytest.raises(InputError, match=r"image 5 in data set 'set' cannot be used: torn; .*on_bad='skip'"):
         images[4:8]
 
 
-def test_the_next_of_its_class_and_split_stands_in_for_a_bad_image():
+def test_the_next_image_of_its_class_and_split_replaces_a_bad_one():
     places = [0, 2, 3, 4, 6, 9]  # 3 is followed by 0; 6 by 4, for 7 belongs to another split
     images = streamed(Stored(bad={2, 3, 6}), places, on_bad="skip")
     with pytest.warns(UserWarning, match="replaces it") as told:
@@ -113,7 +113,7 @@ def test_the_next_of_its_class_and_split_stands_in_for_a_bad_image():
 
 @settings(deadline=None)
 @given(bad=st.sets(st.integers(0, N - 1)))
-def test_what_stands_in_has_the_label_and_can_be_decoded(bad):
+def test_a_replacement_has_the_label_and_can_be_decoded(bad):
     images = streamed(Stored(bad=bad), on_bad="skip")
     for position in range(N):
         alike = [i for i in range(N) if LABELS[i] == LABELS[position] and i not in bad]

@@ -79,7 +79,7 @@ def plans(draw):
 
 @settings(deadline=None, max_examples=40)
 @given(plan=plans(), threads=st.integers(1, 3))
-def test_a_run_that_goes_on_at_any_step_sees_the_batches_it_would_have_seen(plan, threads):
+def test_a_run_resumed_at_any_step_gets_the_same_batches(plan, threads):
     count, order = plan
     split = streamed(count)
     expected = list(batches(split, **order))
@@ -118,7 +118,7 @@ def test_parts_of_a_batch_come_from_the_prefetched_one(all_prefetched):
                 np.testing.assert_array_equal(split["images"][part][:, 0, 0, 0], part)
 
 
-def test_what_is_indexed_out_of_order_is_decoded_and_uses_up_no_batch(all_prefetched):
+def test_indexing_out_of_order_decodes_directly_and_uses_up_no_batch(all_prefetched):
     split, rng = streamed(100), np.random.default_rng(0)
     with read_ahead(split, batch_size=10, seed=3):
         for step in range(10):
@@ -131,7 +131,7 @@ def test_what_is_indexed_out_of_order_is_decoded_and_uses_up_no_batch(all_prefet
                 np.testing.assert_array_equal(split["images"][asked][:, 0, 0, 0], np.arange(100)[asked])
 
 
-def test_what_is_not_streamed_is_left_alone():
+def test_a_split_in_memory_is_not_affected():
     split = {"images": np.zeros((4, *SHAPE), np.uint8), "labels": np.zeros(4, np.int32)}
     with read_ahead(split, batch_size=2, workers=3):
         assert multiprocessing.active_children() == []
@@ -148,7 +148,7 @@ def test_numbers_out_of_range(name, value):
         pass
 
 
-def test_a_bad_image_is_met_at_its_own_step():
+def test_a_bad_image_raises_at_its_own_step():
     split = streamed(9, bad_seven)
     with read_ahead(split, batch_size=3, shuffle=False):
         for step in range(2):
@@ -157,7 +157,7 @@ def test_a_bad_image_is_met_at_its_own_step():
             split["images"][np.arange(6, 9)]
 
 
-def test_a_bad_image_that_is_skipped_is_told_once():
+def test_a_skipped_image_is_warned_of_once():
     split = streamed(9, bad_seven, on_bad="skip")
     with read_ahead(split, batch_size=3, stop=9), pytest.warns(UserWarning, match="skipped image 7: torn") as told:
         found = list(batches(split, 3, stop=9))
@@ -271,7 +271,7 @@ def test_a_script_without_a_guard_and_how_it_ends(root, tmp_path, how):
         assert errors.count("Traceback") == 1
         assert errors.rstrip().endswith("KeyboardInterrupt")
     elif how == "worker killed":
-        assert "InputError: workers=1: the system ended a process that decodes images by signal 9" in errors
+        assert "InputError: workers=1: a process that decodes images was killed by signal 9" in errors
 
 
 MEMORY = """

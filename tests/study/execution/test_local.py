@@ -5,10 +5,10 @@ import multiprocessing
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.processes import attempt
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution.local import judge, work_locally
-from jaxcnn.study.execution.worker import attempt
 from jaxcnn.study.plan import make_plan
 from jaxcnn.study.plan_file import store_plan
 from jaxcnn.study.schedule import next_runs
@@ -26,9 +26,9 @@ def answer(error=None):
 @pytest.mark.parametrize(
     ("errors", "codes", "interrupted", "raised", "message"),
     [
-        ([None, None], [0, 0], False, None, ""),
-        ([None, Interrupted()], [0, None], True, Interrupted, "run the same command again to resume"),
-        ([Interrupted(), None], [1, None], False, Interrupted, "run the same command again to resume"),
+        ([None, None], [0, 0], False, None, None),
+        ([None, Interrupted()], [0, None], True, Interrupted, None),
+        ([Interrupted(), None], [1, None], False, Interrupted, None),
         ([Interrupted()], [-9, None], False, InputError, r"workers=2: .* by signal 9, perhaps for lack of memory"),
         ([ZeroDivisionError("here"), Interrupted()], [1, None], False, RuntimeError, "see its traceback above"),
         ([None, InputError("lr=0: no")], [0, 1], False, InputError, "^lr=0: no$"),

@@ -37,6 +37,7 @@ from tests.study.small import (
     outcome,
     small_study,
     units,
+    wait_for,
     wait_until,
 )  # fmt: skip
 from tests.study.small import environment as shared_environment
@@ -172,14 +173,14 @@ def test_drivers_that_are_killed_and_interrupted_lose_no_run(head, whole, tmp_pa
         return now
 
     with driver(out) as first:
-        wait_until(lambda: units(out) >= 3)
-        workers, below = wait_until(lambda: workers_of(first.pid)), descendants(first.pid)
+        wait_for(first, lambda: units(out) >= 3)
+        workers, below = wait_for(first, lambda: workers_of(first.pid)), descendants(first.pid)
     wait_until(lambda: not any(map(alive, workers)), seconds=30)
     for each in filter(alive, below):  # Agents of Ray, which look for their node twice a minute.
         os.kill(each, signal.SIGKILL)
     results, before = kept(), units(out)
     with driver(out, address) as second:
-        wait_until(lambda: workers_of(process.pid) and units(out) > before)
+        wait_for(second, lambda: workers_of(process.pid) and units(out) > before)
         os.killpg(second.pid, signal.SIGINT)
         _, error = second.communicate(timeout=60)
     assert (second.returncode, error.count("\n")) == (1, 1), error
@@ -201,8 +202,8 @@ def test_drivers_that_are_killed_and_interrupted_lose_no_run(head, whole, tmp_pa
 def test_a_driver_killed_beside_its_cluster_leaves_no_worker(head, tmp_path):
     out = tmp_path / "study"
     with driver(out, head[1]) as process:
-        wait_until(lambda: units(out) >= 3)
-        workers = wait_until(lambda: workers_of(head[0].pid))
+        wait_for(process, lambda: units(out) >= 3)
+        workers = wait_for(process, lambda: workers_of(head[0].pid))
         process.kill()
         wait_until(lambda: not workers_of(head[0].pid) and not any(map(alive, workers)), seconds=30)
     with claim(out, "finish") as free:

@@ -25,6 +25,7 @@ from tests.study.small import (
     outcome,
     small_study,
     units,
+    wait_for,
     wait_until,
 )  # fmt: skip
 
@@ -118,7 +119,7 @@ def test_workers_end_with_their_parent(whole, tmp_path):
     """It is killed while they train; the same study, without workers, goes on and ends the same."""
     out = tmp_path / "study"
     first = start(out)
-    wait_until(lambda: units(out) >= 8)
+    wait_for(first, lambda: units(out) >= 8)
     workers = workers_of(first)
     assert len(workers) == 2
     first.kill()
@@ -141,8 +142,8 @@ def test_interrupted_with_workers(tmp_path, to, moment):
     """Ctrl-C reaches the whole group, kill -INT the parent alone; as workers start, and while they train."""
     out = tmp_path / "study"
     process = start(out)
-    workers = wait_until(lambda: len(found := workers_of(process)) == 2 and found)
-    wait_until(lambda: units(out) >= moment)
+    workers = wait_for(process, lambda: len(found := workers_of(process)) == 2 and found)
+    wait_for(process, lambda: units(out) >= moment)
     (os.killpg if to == "group" else os.kill)(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
@@ -170,7 +171,7 @@ def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
         [sys.executable, "-m", "jaxcnn", "study", *flags, "--out", str(out)],
         cwd=ROOT, env=environment(), stderr=subprocess.PIPE, text=True, start_new_session=True,
     )  # fmt: skip
-    wait_until(lambda: units(out) >= 3)
+    wait_for(process, lambda: units(out) >= 3)
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == RESUMABLE, error

@@ -8,9 +8,10 @@ from jaxcnn.errors import InputError
 from jaxcnn.run import load_result, run_members
 from jaxcnn.run.members import TooMany
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.budget.costs import family_name
 from jaxcnn.study.execution import worker
 from jaxcnn.study.execution.locks import claim
-from jaxcnn.study.execution.worker import Reader, family_name, processes, work
+from jaxcnn.study.execution.worker import Reader, processes, work
 from jaxcnn.study.plan import make_plan
 from jaxcnn.study.plan_file import store_plan
 from jaxcnn.study.schedule import next_runs, run_config

@@ -8,7 +8,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, write_joined
 from jaxcnn.study.report.compare import Member, differences, error_overlay, names
-from jaxcnn.study.verdict.numbers import effect
+from jaxcnn.study.verdict.formatting import effect
 from tests.study.planted import ARMS, family_arms, planted_study, valley, without_skips
 from tests.study.report.test_page import Page
 
@@ -56,7 +56,7 @@ def test_reports_are_named_as_seen_from_the_page(studies, tmp_path):
     record = json.loads((tmp_path / "joined.json").read_text())
     for study, result in zip(record["studies"], studies, strict=True):
         assert os.path.normpath(tmp_path / study["report"]) == str(result.directory / "report.html")
-    assert record["format"] == "jaxcnn joined studies 1"
+    assert record["format"] == "jaxcnn joined studies 2"
     assert [len(study["contrasts"]) for study in record["studies"]] == [2, 2, 1]
     assert record["differences"]["data: train size"] == ["all", "all", "500"]
 

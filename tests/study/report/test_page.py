@@ -13,8 +13,9 @@ from rich.console import Console
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, load_study, rebuild, verdict_table, write_report
 from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
-from jaxcnn.study.verdict.numbers import decimals, effect, percent, plural, probability, signed, span, text
+from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
 from tests.study.planted import ARMS, TEN_SETTINGS, planted_study, rich_study
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
@@ -153,7 +154,8 @@ def test_the_machine_form_is_plain_json_of_this_plan(rich, single):
 
     record = json.loads((rich.directory / "analysis.json").read_text(), parse_constant=refuse)
     findings = analyse(rich)
-    assert record["format"] == "jaxcnn study analysis 1"
+    assert record["format"] == "jaxcnn study analysis 2"
+    assert (record["rule"], record["rule_text"]) == ("ends-holm-1", RULES["ends-holm-1"].text)
     assert record["plan"] == study_identity(rich.directory)
     assert record["command"] == "python study.py --epochs 4"
     assert record["data"]["validation_hash"] == "ab" * 32

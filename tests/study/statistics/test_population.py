@@ -32,7 +32,7 @@ def test_the_variance_is_the_two_way_tables():
     parts = [(*two_way(array), len(array)) for array in (first, second)]
     seeds = sum((square - residual) / (size * 200) for square, residual, size in parts)
     assert seeds > 0
-    assert contrast.estimate == pytest.approx(first.mean() - second.mean())
+    assert contrast.interval.estimate == pytest.approx(first.mean() - second.mean())
     assert contrast.standard_error == pytest.approx(math.sqrt(examples + seeds))
     assert contrast.parts == pytest.approx(
         {"seeds": seeds / (examples + seeds), "examples": examples / (examples + seeds)}
@@ -50,8 +50,8 @@ def test_seeds_that_are_all_the_same_leave_the_paired_t_test():
     contrast, reference = crossed(first, second), stats.ttest_rel(first[0], second[0])
     assert contrast.p == pytest.approx(reference.pvalue)
     assert contrast.freedom == pytest.approx(199)
-    np.testing.assert_allclose((contrast.low, contrast.high), reference.confidence_interval(0.95))
-    np.testing.assert_allclose((contrast.low90, contrast.high90), reference.confidence_interval(0.9))
+    np.testing.assert_allclose(contrast.interval[1:], reference.confidence_interval(0.95))
+    np.testing.assert_allclose(contrast.interval90[1:], reference.confidence_interval(0.9))
 
 
 def test_examples_that_are_all_the_same_leave_welch():
@@ -63,7 +63,8 @@ def test_examples_that_are_all_the_same_leave_welch():
     assert contrast.p == pytest.approx(reference.pvalue, rel=1e-3)
     assert contrast.freedom == pytest.approx(reference.df, rel=1e-3)
     assert contrast.parts["seeds"] == pytest.approx(1, abs=1e-4)
-    assert contrast.bootstrap.low == pytest.approx(contrast.low, abs=0.1 * (contrast.high - contrast.low))
+    _, low, high = contrast.interval
+    assert contrast.bootstrap.low == pytest.approx(low, abs=0.1 * (high - low))
 
 
 @settings(deadline=None, max_examples=25)
@@ -71,7 +72,7 @@ def test_examples_that_are_all_the_same_leave_welch():
 def test_swapping_the_arms_turns_the_sign(seed):
     first, second = errors(seed)
     there, back = crossed(first, second, draws=0), crossed(second, first, draws=0)
-    np.testing.assert_allclose((there.estimate, there.low, there.high), (-back.estimate, -back.high, -back.low))
+    np.testing.assert_allclose(there.interval, (-back.interval.estimate, -back.interval.high, -back.interval.low))
     np.testing.assert_allclose(
         (there.p, there.standard_error, there.freedom), (back.p, back.standard_error, back.freedom)
     )
@@ -84,25 +85,27 @@ def test_the_order_of_examples_and_seeds_does_not_matter(seed):
     rng = np.random.default_rng(seed)
     order = rng.permutation(200)
     shuffled = crossed(rng.permutation(first)[:, order], rng.permutation(second)[:, order], draws=0)
-    np.testing.assert_allclose(shuffled[:8], crossed(first, second, draws=0)[:8], rtol=1e-9, atol=1e-12)
+    expected = crossed(first, second, draws=0)
+    for place in range(5):  # both intervals, p, standard error, freedom
+        np.testing.assert_allclose(shuffled[place], expected[place], rtol=1e-9, atol=1e-12)
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(0, 10_000), st.sampled_from([0.9, 0.95, 0.99]))
 def test_interval_and_p_never_contradict_each_other(seed, confidence):
     contrast = crossed(*errors(seed, spread=0.6), draws=0, confidence=confidence)
-    assert (contrast.p < 1 - confidence) == (not contrast.low <= 0 <= contrast.high)
-    assert contrast.low <= contrast.estimate <= contrast.high
+    assert (contrast.p < 1 - confidence) == (not contrast.interval.low <= 0 <= contrast.interval.high)
+    assert contrast.interval.low <= contrast.interval.estimate <= contrast.interval.high
     if confidence == 0.9:
-        np.testing.assert_allclose((contrast.low90, contrast.high90), (contrast.low, contrast.high))
+        np.testing.assert_allclose(contrast.interval90[1:], contrast.interval[1:])
 
 
 @pytest.mark.parametrize(("seeds", "spread"), [((5, 5), 0.0), ((5, 5), 0.3), ((10, 6), 0.3), ((30, 30), 0.1)])
 def test_the_bootstrap_agrees_with_t(seeds, spread):
     contrast = crossed(*errors(3, seeds, 2000, spread), seed=1)
-    width = contrast.high - contrast.low
-    np.testing.assert_allclose(contrast.bootstrap[1:], (contrast.low, contrast.high), atol=0.05 * width)
-    assert contrast.bootstrap.estimate == contrast.estimate
+    width = contrast.interval.high - contrast.interval.low
+    np.testing.assert_allclose(contrast.bootstrap[1:], contrast.interval[1:], atol=0.05 * width)
+    assert contrast.bootstrap.estimate == contrast.interval.estimate
 
 
 def test_the_bootstrap_is_a_function_of_its_seed():
@@ -114,16 +117,16 @@ def test_the_bootstrap_is_a_function_of_its_seed():
     floats = np.random.default_rng(0).random((2, 3, 20_000))
     contrast = crossed(*floats, draws=300)
     width = contrast.bootstrap.high - contrast.bootstrap.low
-    assert width == pytest.approx(contrast.high - contrast.low, rel=0.2)
+    assert width == pytest.approx(contrast.interval.high - contrast.interval.low, rel=0.2)
 
 
 def test_no_disagreement_is_not_certainty():
     # 100 images, none told apart: the standard error is one image; the rule of three puts the limit near 3 images.
     nothing = np.zeros((5, 100))
     contrast = crossed(nothing, nothing)
-    assert (contrast.estimate, contrast.p) == (0, 1)
+    assert (contrast.interval.estimate, contrast.p) == (0, 1)
     assert contrast.standard_error == 0.01
-    assert contrast.high == pytest.approx(0.0198, abs=1e-4)
+    assert contrast.interval.high == pytest.approx(0.0198, abs=1e-4)
     assert contrast.bootstrap.high == pytest.approx(0.0198, abs=2e-3)
     assert contrast.parts == {"seeds": 0, "examples": 1}
     # All wrong against all right is a difference all the same.
@@ -134,11 +137,11 @@ def test_no_disagreement_is_not_certainty():
 def test_a_single_seed_or_example_says_nothing():
     first, second = errors(5)
     for contrast in (crossed(first[:1], second), crossed(first, second[:1]), crossed(first[:, :1], second[:, :1])):
-        assert (contrast.low, contrast.high, contrast.low90, contrast.high90) == (-math.inf, math.inf) * 2
+        assert contrast.interval[1:] == contrast.interval90[1:] == (-math.inf, math.inf)
         assert (contrast.p, contrast.standard_error, contrast.freedom) == (1, math.inf, 0)
         assert contrast.bootstrap[1:] == (-math.inf, math.inf)
     assert crossed(first[:1], second).parts == {"seeds": 1, "examples": 0}
-    assert crossed(first[:1], second).estimate == pytest.approx(first[0].mean() - second.mean())
+    assert crossed(first[:1], second).interval.estimate == pytest.approx(first[0].mean() - second.mean())
 
 
 def test_booleans_are_errors_too():

@@ -73,7 +73,7 @@ def simulate(seeds: int, truth: World, examples: int = EXAMPLES) -> Outcome:
         contrast = crossed(first, second, draws=0)
         population += contrast.p < 0.05
         fixed += welch(first.mean(1), second.mean(1), resolution=1 / examples)[1] < 0.05
-        covered += contrast.low <= difference <= contrast.high
+        covered += contrast.interval.low <= difference <= contrast.interval.high
     return Outcome(population / STUDIES, fixed / STUDIES, covered / STUDIES)
 
 
@@ -168,6 +168,7 @@ def test_the_bootstrap_interval_covers_and_agrees_with_t():
     for _ in range(STUDIES):
         contrast = crossed(*one_study(rng, truth, (5, 5), 2000), draws=500, seed=int(rng.integers(2**31)))
         inside += contrast.bootstrap.low <= 0 <= contrast.bootstrap.high
-        ratios.append((contrast.bootstrap.high - contrast.bootstrap.low) / (contrast.high - contrast.low))
+        (_, low, high), (_, first, last) = contrast.interval, contrast.bootstrap
+        ratios.append((last - first) / (high - low))
     assert 0.93 <= inside / STUDIES <= 0.97
     assert np.median(ratios) == pytest.approx(1, abs=0.03)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.run.many import run_all
+from jaxcnn.run.several import run_all
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 
 CONFIG = RunConfig(
@@ -23,8 +23,8 @@ LONG = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from jaxcnn.run.many import run_all
-from tests.run.test_many import CONFIG
+from jaxcnn.run.several import run_all
+from tests.run.test_several import CONFIG
 if __name__ == "__main__":
     long = replace(CONFIG, epochs=100_000, checkpoint_every=100_000)
     run_all([(replace(long, seed=s), Path(sys.argv[1]) / str(s)) for s in range(6)], workers=2)
@@ -50,6 +50,7 @@ def test_what_cannot_be_is_refused(tmp_path, workers, count, name):
         run_all(jobs(tmp_path, count), workers=workers)
 
 
+@pytest.mark.slow
 def test_ctrl_c_starts_nothing_more(tmp_path):
     """A signal to the whole group, as a terminal sends it, while two of six long runs are under way."""
     with subprocess.Popen(

@@ -100,7 +100,4 @@ def rule_named(name: str) -> Rule:
     for rule in RULES.values():
         if name in (rule.identifier, rule.text):
             return rule
-    raise InputError(
-        f"rule={shortened(name)}: this version has no such rule ({', '.join(RULES)}); read the study with the version "
-        "of jaxcnn that wrote it"
-    )
+    raise InputError(f"rule={shortened(name)}: unknown; choose one of {', '.join(RULES)}")
