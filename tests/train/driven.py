@@ -64,12 +64,14 @@ def way(name):
     return WAYS[name]()
 
 
-INIT = parts(NET)[2]
+@cache
+def _init(config):
+    return parts(NET, config)[2]
 
 
 def start(seed=0, config: OptimizerConfig | None = None):
     """A fresh host state."""
-    return jax.device_get((INIT if config is None else parts(NET, config)[2])(jax.random.key(seed)))
+    return jax.device_get(_init(config)(jax.random.key(seed)))
 
 
 def begun(seed=0, *, state=None, optimizer=None, epochs=EPOCHS, **options):
