@@ -10,38 +10,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxcnn.cli import launch
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study import Seeds, StudyResult, Tuning, match_widths, run_study, show_report, write_joined
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.study import StudyResult, run_study, show_report, write_joined
+
+BASE = RunConfig(ModelSpec("resnet"), DataConfig("fashion_mnist"), epochs=5)
 
 
 @dataclass(frozen=True)
-class Config:
-    """One study per amount of data, joined in one report. `base.epochs` is that of the largest amount."""
+class Config(StudyConfig):
+    """One study per amount of data, joined in one report. `base.epochs` is that of the largest amount.
 
-    base: RunConfig = field(
-        default_factory=lambda: RunConfig(ModelSpec("resnet"), DataConfig("fashion_mnist"), epochs=5)
-    )
-    sizes: tuple[int, ...] = (500, 2_000, 8_000)
+    Args:
+        sizes: Numbers of training images.
+        out: Folder of the results.
+    """
+
+    base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (8, 14, 20, 32)
     params: tuple[int, ...] = (60_000,)
-    margin: float = 0.005
-    tuning: Tuning = field(default_factory=Tuning)
-    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5))
-    workers: int | None = None
+    sizes: tuple[int, ...] = (500, 2_000, 8_000)
     out: Path = Path("runs/data_size")
 
 
 SMALL = RunConfig(data=DataConfig("digits"), epochs=1, batch_size=64)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
-SMOKE = Config(SMALL, (100, 200), (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
+SMOKE = Config(SMALL, (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1, sizes=(100, 200))
 
 
 def study(config: Config, size: int) -> StudyResult:
     epochs = round(config.base.epochs * max(config.sizes) / size)
     base = replace(config.base, data=replace(config.base.data, train_size=size), epochs=epochs, checkpoint_every=epochs)
-    arms = match_widths(base, config.depths, params=config.params)
-    declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
-    result = run_study(base, arms, out=config.out / f"images{size}", workers=config.workers, **declared)
+    result = run_study(replace(config, base=base), out=config.out / f"images{size}")
     show_report(result, result.directory)
     return result
 

@@ -13,37 +13,37 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from jaxcnn.cli import launch
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study import Seeds, StudyResult, Tuning, match_widths, run_study, show_report, write_joined
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.study import StudyResult, run_study, show_report, write_joined
 
 BASE = RunConfig(ModelSpec("resnet"), DataConfig("digits"), epochs=10, batch_size=64, checkpoint_every=10)
 
 
 @dataclass(frozen=True)
-class Config:
-    """Deeper or wider? Networks of several depths at one parameter budget."""
+class Config(StudyConfig):
+    """Deeper or wider? Networks of several depths at one parameter budget.
+
+    Args:
+        skips: With shortcuts (True), without (False), or both: one study each.
+        out: Folder of the results.
+    """
 
     base: RunConfig = field(default_factory=lambda: BASE)
-    skips: tuple[bool, ...] = (True,)
     depths: tuple[int, ...] = (8, 14, 20, 26)
     params: tuple[int, ...] = (27_000,)
-    margin: float = 0.005
-    tuning: Tuning = field(default_factory=Tuning)
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=8, first=10))
-    workers: int | None = None
+    skips: tuple[bool, ...] = (True,)
     out: Path = Path("runs/deep_vs_wide")
 
 
 SMALL = RunConfig(data=DataConfig("digits", train_size=128), epochs=1, batch_size=64)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
-SMOKE = Config(SMALL, (True, False), (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
+SMOKE = Config(SMALL, (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1, skips=(True, False))
 
 
 def study(config: Config, skip: bool, out: Path) -> StudyResult:
-    base = replace(config.base, model=replace(config.base.model, skip=skip))
-    arms = match_widths(base, config.depths, params=config.params)
-    declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
-    result = run_study(base, arms, out=out, workers=config.workers, **declared)
+    model = replace(config.base.model, options={**config.base.model.options, "skip": skip})
+    result = run_study(replace(config, base=replace(config.base, model=model)), out=out)
     show_report(result, out)
     return result
 

@@ -11,38 +11,30 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from jaxcnn.cli import launch
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
-from jaxcnn.study import Seeds, Tuning, match_widths, run_study, show_report
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.study import run_study, show_report
+
+MODEL = ModelSpec("dense", options={"norm": True})
+BASE = RunConfig(MODEL, DataConfig("emnist/letters"), epochs=15, checkpoint_every=15)
 
 
 @dataclass(frozen=True)
-class Config:
+class Config(StudyConfig):
     """Dense layers at one parameter budget; depth counts them all, the classifier included."""
 
-    base: RunConfig = field(
-        default_factory=lambda: RunConfig(
-            ModelSpec("dense", norm=True), DataConfig("emnist/letters"), epochs=15, checkpoint_every=15
-        )
-    )
+    base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (2, 3, 5, 9)
     params: tuple[int, ...] = (120_000,)
-    margin: float = 0.005
-    tuning: Tuning = field(default_factory=Tuning)
-    seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5))
-    workers: int | None = None
     out: Path = Path("runs/deep_vs_wide_dense")
 
 
-SMALL = RunConfig(ModelSpec("dense", norm=True), DataConfig("glyphs", images=400), epochs=1)
+SMALL = RunConfig(MODEL, DataConfig("glyphs", images=400), epochs=1)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
 SMOKE = Config(SMALL, (2, 4), (40_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1)
 
 
 def main(config: Config) -> None:
-    arms = match_widths(config.base, config.depths, params=config.params)
-    declared = {"margin": config.margin, "tuning": config.tuning, "seeds": config.seeds}
-    result = run_study(config.base, arms, out=config.out, workers=config.workers, **declared)
-    show_report(result, config.out)
+    show_report(run_study(config, out=config.out), config.out)
 
 
 if __name__ == "__main__":

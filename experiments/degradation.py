@@ -40,7 +40,7 @@ SMOKE = Config(SMALL, (8, 14), (0, 1))
 def main(config: Config) -> None:
     jobs, record = {}, {"epochs": config.base.epochs, "seeds": config.seeds, "nets": {}, "deep_minus_shallow": {}}
     for (kind, skip), depth, seed in product((("plain", False), ("residual", True)), config.depths, config.seeds):
-        model = replace(config.base.model, skip=skip, depth=depth)
+        model = replace(config.base.model, options={"skip": skip}, depth=depth)
         jobs[kind, depth, seed] = replace(config.base, model=model, seed=seed), config.out / f"{kind}{depth}/seed{seed}"
     runs = dict(zip(jobs, run_all(list(jobs.values()), workers=config.workers), strict=True))
     for kind in ("plain", "residual"):

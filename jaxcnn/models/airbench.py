@@ -96,7 +96,9 @@ class AirbenchNet(nn.Module):
 class AirbenchHead(Dense):
     """Maximum over the last map and a linear layer, its logits scaled down; the fields are those of `Dense`."""
 
-    def __call__(self, maps: Maps, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
+    def __call__(  # type: ignore[override]
+        self, maps: Maps, train: bool = False, mask: jax.Array | None = None
+    ) -> jax.Array:
         """Map the last map (N, H, W, C) to logits (N, features)."""
         return HEAD_SCALE * super().__call__(ops.global_max_pool(maps[-1]))
 

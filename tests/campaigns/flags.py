@@ -8,8 +8,7 @@ from dataclasses import fields, is_dataclass
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from jaxcnn.cli.entry import COMMANDS
-from jaxcnn.spec import RunConfig
-from jaxcnn.study.plan import Seeds, Tuning
+from jaxcnn.spec import Classification, RunConfig, Seeds, Tuning
 from tests.campaigns.damage import odd_place
 from tests.campaigns.scene import STUDY, TINY, Input, Scene
 
@@ -45,7 +44,8 @@ def leaves(kind: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield prefix + field.name, hint
 
 
-RUN_FIELDS = dict(leaves(RunConfig))
+RUN_FIELDS = dict(leaves(RunConfig)) | {f"task.{name}": hint for name, hint in leaves(Classification)}
+del RUN_FIELDS["model.options"]  # no flag of its own: each option of a family is one
 STUDY_FIELDS: dict[str, Any] = {
     "depths": tuple[int, ...], "params": tuple[int, ...], "macs": tuple[int, ...], "activations": tuple[int, ...],
     "tolerance": float, "margin": float, "workers": int | None,

@@ -19,7 +19,8 @@ from tests.train.small import difference
 
 BASE = RunConfig(
     model=ModelSpec("plain", depth=3, width=4, options={"dropout": 0.1}),
-    data=DataConfig(train_size=100, augment=("crop",)), optimizer=OptimizerConfig(warmup_epochs=0.5), epochs=3, batch_size=32, checkpoint_every=2,
+    data=DataConfig(train_size=100, augment=("crop",)),
+    optimizer=OptimizerConfig(warmup_epochs=0.5), epochs=3, batch_size=32, checkpoint_every=2,
 )  # fmt: skip
 DATA = load(BASE.data, progress=False)
 CONFIGS = [

@@ -5,9 +5,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from jaxcnn.spec import DataConfig
+from jaxcnn.spec import DataConfig, Seeds, Tuning
 from jaxcnn.study.budget.match import match_width
-from jaxcnn.study.plan import Seeds, Tuning
 from jaxcnn.study.verdict.analyse import analyse
 from tests.study.families import twin
 from tests.study.small import BASE, SHAPE, small_study

@@ -7,9 +7,9 @@ from functools import partial
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.spec import Seeds
 from jaxcnn.study import match_width, write_report
 from jaxcnn.study.execution.local import importable
-from jaxcnn.study.plan import Seeds
 from jaxcnn.study.result import load_study
 from tests.study import families
 from tests.study.families import stack

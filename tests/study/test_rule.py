@@ -87,6 +87,7 @@ def test_the_rule_of_the_plan_decides(tmp_path, monkeypatch):
         identifier="never", text="Never decide.", decide=lambda *_: ("inconclusive", "none")
     )
     monkeypatch.setitem(RULES, "never", other)
+    monkeypatch.setattr("jaxcnn.study.report.page.write_figure", lambda figure, folder, name: "<svg></svg>")
     assert analyse(result).decision == "wider"
     changed = replace(result, plan=replace(result.plan, rule="never"))
     assert analyse(changed).decision == "inconclusive"

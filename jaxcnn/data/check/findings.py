@@ -12,7 +12,7 @@ KINDS: dict[str, dict[str, str]] = {
         "damaged": "damaged files, which cannot be decoded",
         "unreadable": "files that cannot be read: no permission, or the disk fails",
         "dangling": "broken symbolic links",
-        "not_an_image": "files that are not images, whatever their names say",
+        "not_an_image": "files that are not images in spite of their extensions",
         "huge": f"images of more than {MAX_PIXELS:,} pixels, refused by their headers",
         "unsupported": "images whose pixels have no range, such as floating point numbers",
     },

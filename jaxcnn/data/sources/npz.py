@@ -87,7 +87,7 @@ class _File:
         except InputError:
             raise
         except Exception as error:
-            raise self.error(key, f"cannot be read ({one_line(error)}); save the file anew") from None
+            raise self.error(key, f"cannot be read ({one_line(error)}); save the file again") from None
 
     def shape(self, key: str) -> tuple[int, ...]:
         """Return an array's shape after checking that its header agrees with the file's contents."""
@@ -99,7 +99,7 @@ class _File:
         if dtype.hasobject:
             raise self.error(key, "is an object array, which is never unpickled; save it as an array of numbers")
         if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size:
-            raise self.error(key, f"claims the shape {shape} of {dtype} but has {size:,} bytes; save the file anew")
+            raise self.error(key, f"claims the shape {shape} of {dtype} but has {size:,} bytes; save the file again")
         packed = entry.compress_size
         if size > max(BOMB_BYTES, BOMB_RATIO * packed):
             raise self.error(key, f"expands from {packed:,} to {size:,} bytes; if that is right, save it uncompressed")

@@ -151,7 +151,7 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
 def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> InputError:
     return InputError(
         f"{part}data set {name!r} in {str(folder)!r} is damaged ({one_line(error)}); remove that folder and prepare "
-        f"the set anew, as with `jaxcnn data prepare {name}`"
+        f"the set again, as with `jaxcnn data prepare {name}`"
     )
 
 

@@ -22,7 +22,7 @@ from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import UNKNOWN, effect, percent, plural, text
+from jaxcnn.study.verdict.formatting import UNKNOWN, effect, percent, plural, text
 
 FORMAT = "jaxcnn joined studies 2"
 MOST_BRANCHES = 12

@@ -15,7 +15,7 @@ from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import (
+from jaxcnn.study.verdict.formatting import (
     UNKNOWN,
     arm_name,
     decimals,

@@ -14,7 +14,7 @@ from jaxcnn.study.report.document import Heading, Paragraph, Table, table
 from jaxcnn.study.report.style import BLACK, DEPTH, Part, Picture, depth_axis, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, FrontFinding
-from jaxcnn.study.verdict.numbers import RESOURCES, UNKNOWN, decimals
+from jaxcnn.study.verdict.formatting import RESOURCES, UNKNOWN, decimals
 
 NEAR = (0.15, 0.06)
 """Distance, as shares of a panel's width and height, below which two names would touch."""

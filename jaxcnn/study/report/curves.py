@@ -27,7 +27,7 @@ from jaxcnn.study.report.style import (
 from jaxcnn.study.result import RunRecord, StudyResult
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, TrendFinding
-from jaxcnn.study.verdict.numbers import arm_name, decimals, percent, plural, signed
+from jaxcnn.study.verdict.formatting import arm_name, decimals, percent, plural, signed
 
 
 def error_section(result: StudyResult, findings: Findings) -> Iterator[Part]:

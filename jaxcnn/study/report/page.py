@@ -28,7 +28,7 @@ from jaxcnn.study.result import StudyResult, load_study
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
-from jaxcnn.study.verdict.numbers import percent, span
+from jaxcnn.study.verdict.formatting import percent, span
 
 FORMAT = "jaxcnn study analysis 2"
 SECTIONS = (

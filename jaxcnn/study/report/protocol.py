@@ -8,7 +8,7 @@ from jaxcnn.study.report.document import Bullets, Checks, Heading, Paragraph
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import RESOURCES
+from jaxcnn.study.verdict.formatting import RESOURCES
 
 MARKS = {"yes": "✓ yes", "partly": "◐ partly", "no": "✗ no"}
 

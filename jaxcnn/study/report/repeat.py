@@ -13,7 +13,7 @@ from jaxcnn.study.report.document import Code, Facts, Heading, Paragraph
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import percent, plural, text
+from jaxcnn.study.verdict.formatting import percent, plural, text
 
 
 def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:

@@ -9,7 +9,7 @@ from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.numbers import arm_name, effect, percent, span
+from jaxcnn.study.verdict.formatting import arm_name, effect, percent, span
 
 TITLE = "Deeper or wider?"
 

@@ -15,7 +15,7 @@ from jaxcnn.study.report.style import BLACK, VERMILION, Part, limits, look, pane
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
-from jaxcnn.study.verdict.numbers import arm_name, effect, plural, setting_name
+from jaxcnn.study.verdict.formatting import arm_name, effect, plural, setting_name
 
 MOST_RATES = 5
 LEAST = 0.05

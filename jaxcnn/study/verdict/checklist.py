@@ -7,7 +7,7 @@ from typing import Literal
 
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, ProtocolPoint
-from jaxcnn.study.verdict.numbers import RESOURCES, plural
+from jaxcnn.study.verdict.formatting import RESOURCES, plural
 
 Check = tuple[Literal["yes", "partly", "no"], str]
 """Whether a point is met, and the evidence."""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.rule import Decision, Scope
 from jaxcnn.study.verdict.findings import ContrastFinding, TrendFinding
-from jaxcnn.study.verdict.numbers import percent, signed, signed_span
+from jaxcnn.study.verdict.formatting import percent, signed, signed_span
 
 
 def _name(arm: Arm) -> str:

@@ -157,7 +157,7 @@ def test_damaged_records_are_named(copied, damage):
         middle = data[:100_000] + bytes(400) + data[100_400:]
         records.write_bytes({"half": data[: len(data) // 2], "empty": b"", "zeros": middle}[damage])
     with pytest.raises(
-        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set anew"
+        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set again"
     ):
         load(DataConfig("cats_vs_dogs", data_dir=str(root), size=16))
 

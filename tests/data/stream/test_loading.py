@@ -177,7 +177,7 @@ def test_damaged_records_are_named(real_data, tmp_path):
         data = path.read_bytes()
         (folder / path.name).write_bytes(data[: len(data) // 2] if "train" in path.name else data)
     with pytest.raises(
-        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set anew"
+        InputError, match=r"split train of data set 'cats_vs_dogs' .* is damaged .*prepare the set again"
     ):
         load(DataConfig("cats_vs_dogs", data_dir=str(tmp_path), size=16, stream=True))
     assert source.pools["train"].length == 800

@@ -8,7 +8,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, write_joined
 from jaxcnn.study.report.compare import Member, differences, error_overlay, names
-from jaxcnn.study.verdict.numbers import effect
+from jaxcnn.study.verdict.formatting import effect
 from tests.study.planted import ARMS, family_arms, planted_study, valley, without_skips
 from tests.study.report.test_page import Page
 

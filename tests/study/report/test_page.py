@@ -15,7 +15,7 @@ from jaxcnn.study import analyse, load_study, rebuild, verdict_table, write_repo
 from jaxcnn.study.plan_file import study_identity
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
-from jaxcnn.study.verdict.numbers import decimals, effect, percent, plural, probability, signed, span, text
+from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
 from tests.study.planted import ARMS, TEN_SETTINGS, planted_study, rich_study
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
