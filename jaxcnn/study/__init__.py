@@ -18,52 +18,28 @@ if TYPE_CHECKING:
     from jaxcnn.study.verdict.findings import Findings
 
 __all__ = [
-    "Arm",
-    "Findings",
-    "Plan",
-    "Seeds",
-    "StudyConfig",
-    "StudyResult",
-    "Tuning",
-    "analyse",
-    "load_study",
-    "make_plan",
-    "match_depth",
-    "match_width",
-    "match_widths",
-    "rebuild",
-    "run_study",
-    "show_report",
-    "verdict_table",
-    "write_joined",
-    "write_report",
-]
+    "Arm", "Findings", "Plan", "Seeds", "StudyConfig", "StudyResult", "Tuning", "analyse", "load_study", "make_plan",
+    "match_depth", "match_width", "match_widths", "rebuild", "run_study", "show_report", "verdict_table",
+    "write_joined", "write_report",
+]  # fmt: skip
 
 _HOMES = {
-    "Arm": "study.arm",
-    "Findings": "study.verdict.findings",
-    "Plan": "study.plan",
-    "Seeds": "spec",
-    "StudyConfig": "spec",
-    "StudyResult": "study.result",
-    "Tuning": "spec",
-    "analyse": "study.verdict.analyse",
-    "load_study": "study.result",
-    "make_plan": "study.plan",
-    "match_depth": "study.budget.match",
-    "match_width": "study.budget.match",
-    "match_widths": "study.budget.match",
-    "rebuild": "study.report.page",
-    "run_study": "study.execution.run_study",
-    "show_report": "study.report.page",
-    "verdict_table": "study.report.page",
-    "write_joined": "study.report.compare",
-    "write_report": "study.report.page",
+    "spec": ("Seeds", "StudyConfig", "Tuning"),
+    "study.arm": ("Arm",),
+    "study.budget.match": ("match_depth", "match_width", "match_widths"),
+    "study.execution.run_study": ("run_study",),
+    "study.plan": ("Plan", "make_plan"),
+    "study.report.compare": ("write_joined",),
+    "study.report.page": ("rebuild", "show_report", "verdict_table", "write_report"),
+    "study.result": ("StudyResult", "load_study"),
+    "study.verdict.analyse": ("analyse",),
+    "study.verdict.findings": ("Findings",),
 }
 
 
 def __getattr__(name: str) -> Any:
     """Import a name on first use: rebuilding a report needs neither JAX nor Flax."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"jaxcnn.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"jaxcnn.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

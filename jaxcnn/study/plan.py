@@ -13,7 +13,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices, shortened
 from jaxcnn.spec import BUDGETS, StudyConfig
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.rule import RULES
+from jaxcnn.study.rule import rule_named
 
 LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
 
@@ -24,7 +24,7 @@ class Plan(StudyConfig):
 
     Args:
         arms: The networks compared, budget by budget.
-        rule: Identifier of the rule that turns contrasts into the verdict.
+        rule: Identifier of the rule that turns contrasts into the verdict (`jaxcnn.study.verdict.rule.RULES`).
         command: Command line that started the study; not part of its identity.
     """
 
@@ -89,11 +89,10 @@ def check_plan(plan: Plan) -> None:
         InputError: The message names the field and its value.
     """
     check_choices(plan)
+    rule_named(plan.rule)
     _check_arms(plan)
     _check_tuning(plan)
     seeds, reported = plan.seeds, range(plan.seeds.first, plan.seeds.first + plan.seeds.cap)
-    if plan.rule not in RULES:
-        raise InputError(f"rule={shortened(plan.rule)}: unknown; choose one of {', '.join(RULES)}")
     if not 0 < plan.margin < 1:
         raise InputError(f"margin={plan.margin}: give a share of the test images between 0 and 1, such as 0.005")
     if not (1 <= seeds.pilot <= seeds.cap <= LARGEST_RUNS and seeds.first >= 0):

@@ -14,7 +14,7 @@ from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan, check_plan, with_arms
-from jaxcnn.study.rule import RULES, rule_named
+from jaxcnn.study.rule import rule_named
 
 FORMAT, FORMER_FORMAT = "jaxcnn study plan 3", "jaxcnn study plan 2"
 FILE = "plan.json"
@@ -110,7 +110,7 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
         "format": FORMAT,
         "command": plan.command,
         "rule": plan.rule,
-        "rule_text": RULES[plan.rule].text,
+        "rule_text": rule_named(plan.rule).text,
         "measure": "test error of the last epoch, deeper minus wider",
         "contrasts": {
             budget: {"deeper": deeper.label, "wider": wider.label}
@@ -139,8 +139,7 @@ def _plan_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     present = {name: record[name] for name in PlanFields._fields if name in record}
     if record["format"] == FORMER_FORMAT:
         present["study"] = {k: record[k] for k in ("base", "hypothesis", "margin", "tuning", "seeds") if k in record}
-        if "rule" in present:
-            present["rule"] = rule_named(present["rule"]).identifier
+        present["rule"] = rule_named(record["rule"]).identifier if "rule" in record else ""
     if isinstance(study := present.get("study"), Mapping):
         present["study"] = {name: value for name, value in study.items() if name not in ("depths", *BUDGETS)}
     return present

@@ -17,7 +17,7 @@ from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.statistics.seeds import seeds_needed
-from jaxcnn.study.tuning import ArmTuning, Setting, Trial, TuningResult, choose, growth, rates, settings, shared_setting
+from jaxcnn.study.tuning import ArmTuning, Setting, Trial, TuningResult, choose, grid, growth, shared_setting
 
 Metrics = Mapping[str, float]
 
@@ -109,29 +109,25 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
         done.update((each, read(each)) for each in runs if each not in done)
         return tuple(each for each in runs if done[each] is None)
 
-    below = above = 0
-    while True:
-        grid = _grid(plan, below, above)
-        if pending := unfinished(grid):
-            return Schedule("tuning", grid, pending)
-        trials = {arm.label: tuple(_trial(each, done[each]) for each in grid if each.arm == arm) for arm in plan.arms}
-        extended = growth(plan.tuning, trials, below, above) if grid else (below, above)
-        if extended == (below, above):
-            break
-        below, above = extended
-    if grid:
+    points, reach = grid(plan.tuning), (0, 0)
+    trial_runs: tuple[StudyRun, ...] = ()
+    tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
+    searching = len(points) > 1
+    while searching:
+        trial_runs = _trial_runs(plan, *reach)
+        if pending := unfinished(trial_runs):
+            return Schedule("tuning", trial_runs, pending)
+        trials = {a.label: tuple(_trial(each, done[each]) for each in trial_runs if each.arm == a) for a in plan.arms}
         tuning = TuningResult(shared_setting(trials), {label: choose(own) for label, own in trials.items()})
-    else:
-        (only,) = settings(plan.tuning, plan.tuning.learning_rates)
-        tuning = TuningResult(only, {label: ArmTuning(only, edge=False) for label in trials})
-    first = plan.seeds.first
-    pilot_runs = _runs(plan, tuning, range(first, first + plan.seeds.pilot))
+        extended = growth(plan.tuning, trials, *reach)
+        searching, reach = extended != reach, extended
+    pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
-        return Schedule("pilot", grid + pilot_runs, pending, tuning)
+        return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
     pilot = _pilot(plan, [[_error(done[each]) for each in pilot_runs if each.arm == arm] for arm in plan.arms])
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
-    return Schedule("runs" if pending else "done", grid + runs, pending, tuning, pilot)
+    return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
 
 
 def total_runs(plan: Plan, now: Schedule) -> int:
@@ -139,23 +135,15 @@ def total_runs(plan: Plan, now: Schedule) -> int:
     if now.pilot:
         return len(now.runs)
     trials = sum(each.stage == "tuning" for each in now.runs)
-    shared = 2 * len(plan.budgets) * plan.seeds.cap if plan.tuning.shared and _has_grid(plan) else 0
+    shared = 2 * len(plan.budgets) * plan.seeds.cap if plan.tuning.shared and trials else 0
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
     return trials + len(plan.arms) * plan.seeds.cap + shared
 
 
-def _has_grid(plan: Plan) -> bool:
-    return len(plan.tuning.learning_rates) * len(plan.tuning.weight_decays) > 1
-
-
-def _grid(plan: Plan, below: int, above: int) -> tuple[StudyRun, ...]:
-    if not _has_grid(plan):  # One point needs no search.
-        return ()
-    points = settings(plan.tuning, rates(plan.tuning, below, above))
-    return tuple(
-        StudyRun("tuning", arm, setting, seed) for arm in plan.arms for setting in points for seed in plan.tuning.seeds
-    )
+def _trial_runs(plan: Plan, below: int, above: int) -> tuple[StudyRun, ...]:
+    points, seeds = grid(plan.tuning, below, above), plan.tuning.seeds
+    return tuple(StudyRun("tuning", arm, setting, seed) for arm in plan.arms for setting in points for seed in seeds)
 
 
 def _error(metrics: Metrics | None) -> float:

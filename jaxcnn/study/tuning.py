@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from jaxcnn.spec import Tuning
@@ -57,18 +57,14 @@ class TuningResult(NamedTuple):
     arms: dict[str, ArmTuning]
 
 
-def rates(tuning: Tuning, below: int, above: int) -> tuple[float, ...]:
-    """Return the grid's learning rates with some added at either end, by the ratio of the two at that end."""
-    grid = list(tuning.learning_rates)
-    if len(grid) > 1:
-        down, up = grid[0] / grid[1], grid[-1] / grid[-2]
-        grid = [grid[0] * down**n for n in range(below, 0, -1)] + grid + [grid[-1] * up**n for n in range(1, above + 1)]
-    return tuple(float(f"{rate:.6g}") for rate in grid)
-
-
-def settings(tuning: Tuning, learning_rates: Sequence[float]) -> tuple[Setting, ...]:
-    """Return every point of the grid."""
-    return tuple(Setting(rate, decay) for rate in learning_rates for decay in tuning.weight_decays)
+def grid(tuning: Tuning, below: int = 0, above: int = 0) -> tuple[Setting, ...]:
+    """Return all settings, with learning rates added at either end by the ratio of the two at that end."""
+    rates = list(tuning.learning_rates)
+    if len(rates) > 1:
+        down, up = rates[0] / rates[1], rates[-1] / rates[-2]
+        added = [rates[0] * down**n for n in range(below, 0, -1)], [rates[-1] * up**n for n in range(1, above + 1)]
+        rates = [*added[0], *rates, *added[1]]
+    return tuple(Setting(float(f"{rate:.6g}"), decay) for rate in rates for decay in tuning.weight_decays)
 
 
 def scores(trials: Sequence[Trial]) -> dict[Setting, tuple[float, float]]:
@@ -76,20 +72,15 @@ def scores(trials: Sequence[Trial]) -> dict[Setting, tuple[float, float]]:
     means = {}
     for setting in dict.fromkeys(trial.setting for trial in trials):
         own = [trial for trial in trials if trial.setting == setting]
-        error, loss = (sum(t.validation_error for t in own) / len(own), sum(t.validation_loss for t in own) / len(own))
-        means[setting] = (1.0, math.inf) if any(trial.diverged for trial in own) else (error, loss)
+        if any(trial.diverged for trial in own):
+            means[setting] = 1.0, math.inf
+        else:
+            means[setting] = _mean(t.validation_error for t in own), _mean(t.validation_loss for t in own)
     return means
 
 
 def choose(trials: Sequence[Trial]) -> ArmTuning:
-    """Choose the setting of one arm.
-
-    Args:
-        trials: All of that arm's.
-
-    Returns:
-        The best setting, and whether its rate is at an edge of those tried (never where only one rate was).
-    """
+    """Choose the setting of one arm from all of its trials; a single rate has no edge."""
     scored = scores(trials)
     best = min(scored, key=lambda setting: (*scored[setting], setting))
     tried = sorted({setting.learning_rate for setting in scored})
@@ -110,13 +101,11 @@ def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, abov
     Returns:
         The new (below, above), equal to the old where the grid is wide enough or must not grow further.
     """
-    grid = rates(tuning, below, above)
-    if len(grid) < 2:
-        return below, above
-    best = {choose(trials).setting.learning_rate for trials in arms.values()}
+    rates = [setting.learning_rate for setting in grid(tuning, below, above)]
+    best = {arm.setting.learning_rate for arm in map(choose, arms.values()) if arm.edge}
     return (
-        below + (grid[0] in best and below < tuning.extensions),
-        above + (grid[-1] in best and above < tuning.extensions),
+        below + (rates[0] in best and below < tuning.extensions),
+        above + (rates[-1] in best and above < tuning.extensions),
     )
 
 
@@ -125,8 +114,11 @@ def shared_setting(arms: Mapping[str, Sequence[Trial]]) -> Setting:
     scored = [scores(trials) for trials in arms.values()]
     common = set.intersection(*(set(each) for each in scored))
 
-    def mean(setting: Setting) -> tuple[float, float]:
-        error, loss = (sum(each[setting][part] for each in scored) / len(scored) for part in (0, 1))
-        return error, loss
+    return min(
+        common, key=lambda setting: (*(_mean(each[setting][part] for each in scored) for part in (0, 1)), setting)
+    )
 
-    return min(common, key=lambda setting: (*mean(setting), setting))
+
+def _mean(values: Iterable[float]) -> float:
+    values = list(values)
+    return sum(values) / len(values)

@@ -133,7 +133,7 @@ def resealed(change):
         (resealed(lambda record: record["study"].update(base=3)), "not a complete study plan"),
         (resealed(lambda record: record["study"]["base"].update(temperature=3)), "temperature"),
         (resealed(lambda record: record.update(arms=7)), "not a complete study plan"),
-        (resealed(lambda record: record.update(rule="coin")), "rule='coin': unknown"),
+        (resealed(lambda record: record.update(rule="coin")), "rule='coin': this version has no such rule"),
     ],
 )
 def test_damaged_plans(tmp_path, spoil, message):

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from jaxcnn.spec import Tuning
-from jaxcnn.study.tuning import Setting, Trial, choose, growth, rates, scores, settings, shared_setting
+from jaxcnn.study.tuning import Setting, Trial, choose, grid, growth, scores, shared_setting
 
 GRID = Tuning(learning_rates=(0.1, 0.2, 0.4), weight_decays=(1e-4,), extensions=2)
 LOST = math.nan
@@ -21,15 +21,18 @@ def trials(errors, *, losses=None, decay=1e-4, seed=1000):
 
 
 def test_the_grid_grows_by_its_own_ratio():
+    def rates(tuning, below, above):
+        return tuple(setting.learning_rate for setting in grid(tuning, below, above))
+
     assert rates(GRID, 0, 0) == (0.1, 0.2, 0.4)
     assert rates(GRID, 2, 1) == (0.025, 0.05, 0.1, 0.2, 0.4, 0.8)
-    uneven = Tuning((0.01, 0.1, 0.2))
+    uneven = Tuning((0.01, 0.1, 0.2), (1e-4,))
     assert rates(uneven, 1, 1) == (0.001, 0.01, 0.1, 0.2, 0.4)
-    assert rates(Tuning((0.1,)), 1, 1) == (0.1,)
+    assert rates(Tuning((0.1,), (1e-4,)), 1, 1) == (0.1,)
 
 
 def test_settings_are_the_whole_grid():
-    assert len(settings(Tuning(), rates(Tuning(), 1, 0))) == 12
+    assert len(set(grid(Tuning(), 1, 0))) == 12
     assert Setting(0.05, 1e-4).label == "lr0.05_wd0.0001"
 
 

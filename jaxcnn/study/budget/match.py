@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
@@ -11,15 +11,12 @@ from flax import linen
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.models import build
 from jaxcnn.models.family import family_named
 from jaxcnn.records import shortened
 from jaxcnn.spec import BUDGETS, ModelSpec, StudyConfig
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.budget.costs import Budget, Builder, Costs, Measure
+from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
-
-__all__ = ["Arm", "match_depth", "match_width", "match_widths"]
 
 REPEATS, SEARCHES = 5, 4
 
@@ -73,10 +70,10 @@ def match_width(
     >>> match_width("resnet", 20, params=270_000, input_shape=(32, 32, 3), num_classes=10).width
     16
     """
-    budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    costs = _costs(base, input_shape, num_classes, budget, batch_size, measure)
+    budgets = {"params": params, "macs": macs, "activations": activations, "seconds": seconds}
+    costs = _costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
     if costs.builder or seconds is not None:
-        costs.counts(costs.network(depth, START))  # refuses a depth or a function that builds nothing
+        costs.check(costs.network(depth, START))
     if seconds is not None:
         return _timed(costs, lambda: whole_widths(costs, depth), "depth")
     return _arm(costs, nearest_width(costs, depth), "depth")
@@ -133,17 +130,9 @@ def match_depth(
     gives a module that can be traced), and so has a budget in seconds.
 
     Args:
-        base: As for `match_width`.
+        base, input_shape, num_classes, params, macs, activations, seconds, tolerance, batch_size, measure: As for
+            `match_width`.
         width: Width, as the family counts it.
-        input_shape: (H, W, C) of one image.
-        num_classes: Length of the logits.
-        params: Budget in trainable parameters. Give exactly one of the four budgets.
-        macs: Budget in multiply-accumulates of convolutions and dense layers for one image.
-        activations: Budget in elements that convolutions put out for one image.
-        seconds: Budget in seconds of one training step.
-        tolerance: Largest |cost - budget| / budget accepted.
-        batch_size: Examples of the step that is timed.
-        measure: As for `match_width`.
 
     Returns:
         The arm, with exact counts and its signed mismatch; its width is that of its first stage.
@@ -154,8 +143,8 @@ def match_depth(
     >>> match_depth("resnet", 16, params=270_000, input_shape=(32, 32, 3), num_classes=10).depth
     20
     """
-    budget = _budget(tolerance, params=params, macs=macs, activations=activations, seconds=seconds)
-    costs = _costs(base, input_shape, num_classes, budget, batch_size, measure)
+    budgets = {"params": params, "macs": macs, "activations": activations, "seconds": seconds}
+    costs = _costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
     if costs.base.stage_sizes is not None:
         raise InputError(f"stage_sizes={costs.base.stage_sizes}: the depth is what is solved for; leave it out")
     if not isinstance(width, int) or width < 1:
@@ -165,28 +154,26 @@ def match_depth(
     return _arm(costs, nearest_depth(costs, width), "width")
 
 
-def _budget(tolerance: float, **given: float | None) -> Budget:
-    named = [(kind, given[kind]) for kind in BUDGETS if given[kind] is not None]
-    if len(named) != 1:
-        raise InputError(f"budget={dict(named)}: give exactly one of {', '.join(BUDGETS)}")
-    kind, amount = named[0]
+def _costs(
+    base: ModelSpec | str | Builder,
+    input_shape: Sequence[int],
+    classes: int,
+    budgets: Mapping[str, float | None],
+    tolerance: float,
+    batch_size: int,
+    measure: Measure | None,
+) -> Costs:
+    """Check the arguments of a search and return the costs that it compares."""
+    given = {kind: amount for kind, amount in budgets.items() if amount is not None}
+    if len(given) != 1:
+        raise InputError(f"budget={given}: give exactly one of {', '.join(BUDGETS)}")
+    ((kind, amount),) = given.items()
     # Integers may be longer than any float.
     if not isinstance(amount, int | float) or not 0 < amount < LARGEST_BUDGET or not tolerance > 0:
         raise InputError(
             f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
             f"{LARGEST_BUDGET:g}"
         )
-    return Budget(kind, amount, tolerance)
-
-
-def _costs(
-    base: ModelSpec | str | Builder,
-    input_shape: Sequence[int],
-    classes: int,
-    budget: Budget,
-    batch_size: int,
-    measure: Measure | None,
-) -> Costs:
     if isinstance(base, linen.Module):
         raise InputError(
             f"base={type(base).__name__}(...): a module has one size; give a function (depth, width) -> module"
@@ -198,11 +185,11 @@ def _costs(
             raise InputError(f"stage_widths={base.stage_widths}: the width is what is solved for; leave it out")
     elif not callable(base):
         raise InputError(f"base={base!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
-    if budget.kind == "seconds" and measure is None:
+    if kind == "seconds" and measure is None:
         from jaxcnn.run.cost import make_stopwatch
 
-        measure = make_stopwatch(tuple(input_shape), classes, batch_size)
-    return Costs(base, tuple(input_shape), classes, budget, measure)
+        measure = make_stopwatch(input_shape, classes, batch_size)
+    return Costs(base, tuple(input_shape), classes, kind, amount, tolerance, measure)
 
 
 def _timed(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> Arm:
@@ -217,64 +204,44 @@ def _timed(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> A
     networks = search()
     for _ in range(SEARCHES):
         for spec in networks:
-            costs.counts(spec)
+            costs.check(spec)
         turns = [[costs.measured(spec) for spec in networks] for _ in range(REPEATS)]
-        for spec, measured in zip(networks, zip(*turns, strict=True), strict=True):
-            times[spec] = list(measured)
-            costs.correct(spec, median(measured))
+        for index, spec in enumerate(networks):
+            times[spec] = [turn[index] for turn in turns]
+            costs.known[spec] = median(times[spec])
         if (again := search()) == networks:
             break
         networks = again
     best = costs.nearest(times)
-    seconds = costs.cost(best)
-    spread = 100 * (max(times[best]) - min(times[best])) / seconds
-    return _arm(costs, best, given, f"takes {seconds:.4g}, its {REPEATS} measurements {spread:,.1f} % apart")
+    spread = 100 * (max(times[best]) - min(times[best])) / costs.cost(best)
+    return _arm(costs, best, given, f"takes {costs.cost(best):.4g}, its {REPEATS} measurements {spread:,.1f} % apart")
 
 
 def _arm(costs: Costs, spec: ModelSpec, given: str, words: str = "") -> Arm:
-    """Return a network as an arm.
-
-    Args:
-        costs: Of its family.
-        spec: The network nearest to the budget.
-        given: Which of depth and width was given.
-        words: Its cost in words. Default: the count.
+    """Return the network nearest to the budget as an arm.
 
     Raises:
-        InputError: It is not within the tolerance, or its logits have another length.
+        InputError: It is not within the tolerance; `given` (depth or width) was given, `words` say what it costs.
     """
+    costs.check(spec)
     counts, cost = costs.counts(spec), costs.cost(spec)
-    kind, amount, tolerance = costs.budget
     if not costs.meets(spec):
         where = f"width {spec.width}" if given == "depth" else f"depth {spec.depth}"
         if spec.stage_widths is not None:
             where = f"stage widths {', '.join(map(str, spec.stage_widths))}"
         raise InputError(
-            f"{kind}={amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within {100 * tolerance:g} "
-            f"%; the nearest {words or f'has {cost:,}'} ({where}), {100 * (cost / amount - 1):+.3g} %; change the "
-            f"budget, the {given} or the tolerance"
+            f"{costs.kind}={costs.amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within "
+            f"{100 * costs.tolerance:g} %; the nearest {words or f'has {cost:,}'} ({where}), {100 * (cost / costs.amount - 1):+.3g} %; "
+            f"change the budget, the {given} or the tolerance"
         )
-    spec = _renamed(costs, spec)
+    if spec.stage_widths is not None:
+        # The spec is shown under the width of its first stage, in families where width means just that.
+        first = spec.stage_widths[0]
+        renamed, plain = replace(spec, width=first), channels(costs.network(spec.depth, first))[0]
+        if plain[0] == first and costs.module(renamed) == costs.module(spec):
+            spec = renamed
     return Arm(
-        spec=None if costs.builder else spec,
-        family=spec.family,
-        depth=spec.depth,
-        width=spec.width,
-        kind=kind,
-        budget=amount,
-        params=counts.params,
-        macs=counts.macs,
-        activations=counts.activations,
-        mismatch=(cost - amount) / amount,
-        seconds=cost if kind == "seconds" else None,
-    )
-
-
-def _renamed(costs: Costs, spec: ModelSpec) -> ModelSpec:
-    """Return the spec under the width of its first stage, in families where width means just that."""
-    if spec.stage_widths is None:
-        return spec
-    first = spec.stage_widths[0]
-    renamed = replace(spec, width=first)
-    plain, _ = costs.channels(costs.network(spec.depth, first))
-    return renamed if plain[0] == first and build(renamed, costs.classes) == build(spec, costs.classes) else spec
+        None if costs.builder else spec, spec.family, spec.depth, spec.width, costs.kind, costs.amount, counts.params,
+        counts.macs, counts.activations, (cost - costs.amount) / costs.amount,
+        cost if costs.kind == "seconds" else None,
+    )  # fmt: skip

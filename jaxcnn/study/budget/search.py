@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec
-from jaxcnn.study.budget.costs import Costs, with_channels
+from jaxcnn.study.budget.costs import Costs, channels, with_channels
 
 START = 8
 STEPS = (-2, -1, 0, 1, 2)
-# Stages moved at once: all combinations up to that many stages, pairs beyond.
+# Stages moved at once: all of them up to that many, pairs beyond.
 FREE_STAGES, PAIR = 4, 2
-# Neighbours are counted whose predicted costs are this near to the budget, and no more than so many of them.
-NEAR, TRIES = 0.05, 40
+# Networks with moved stages are counted if their predicted costs are this near, and no more than so many of them.
+NEAR, TRIES = 0.03, 40
 WIDEST, WIDEST_TIMED, DEEPEST = 2**20, 2**11, 2**11
 FIRST_DEPTHS = 64
 
@@ -32,7 +32,7 @@ def nearest_width(costs: Costs, depth: int) -> ModelSpec:
 
 
 def nearest_depth(costs: Costs, width: int) -> ModelSpec:
-    """Return the network of a width whose depth meets the budget, with moved stages where depth alone does not."""
+    """Return the network of a width whose depth meets the budget, with moved stages if depth alone does not."""
     networks = whole_depths(costs, width)
     best = costs.nearest(networks)
     return best if costs.meets(best) or costs.builder else _moved(costs, networks, keep=True)
@@ -40,14 +40,14 @@ def nearest_depth(costs: Costs, width: int) -> ModelSpec:
 
 def whole_widths(costs: Costs, depth: int) -> list[ModelSpec]:
     """Return the widths on either side of the budget: the widest inside it, and the next."""
-    timed = costs.budget.kind == "seconds"
+    timed = costs.kind == "seconds"
     widest = WIDEST_TIMED if timed else WIDEST
 
     def fits(width: int) -> bool:
         if width > widest:
             raise InputError(
-                f"{costs.budget.kind}={costs.budget.amount:,}: no {costs.base.family} of depth {depth} up to width "
-                f"{widest:,} costs that much; choose a smaller budget, or a family whose cost grows with its width"
+                f"{costs.kind}={costs.amount:,}: no {costs.base.family} of depth {depth} up to width {widest:,} costs "
+                "that much; choose a smaller budget, or a family whose cost grows with its width"
             )
         return costs.fits(costs.network(depth, width))
 
@@ -91,14 +91,14 @@ def whole_depths(costs: Costs, width: int) -> list[ModelSpec]:
 
 def _first_width(costs: Costs, depth: int) -> int:
     """Guess a width: parameters and MACs grow about with the square of the width, activations with the width."""
-    kind, cost = costs.budget.kind, costs.cost(costs.network(depth, START))
+    cost = costs.cost(costs.network(depth, START))
     if cost == 0:
         raise InputError(
-            f"{kind}={costs.budget.amount:,}: {costs.base.family} of depth {depth} has no {kind} (activations are what "
-            "convolutions put out); choose another resource"
+            f"{costs.kind}={costs.amount:,}: {costs.base.family} of depth {depth} has no {costs.kind} (activations are "
+            "what convolutions put out); choose another resource"
         )
-    ratio = costs.budget.amount / cost
-    return min(WIDEST, max(1, round(START * (ratio if kind == "activations" else math.sqrt(ratio)))))
+    ratio = costs.amount / cost
+    return min(WIDEST, max(1, round(START * (ratio if costs.kind == "activations" else math.sqrt(ratio)))))
 
 
 def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
@@ -111,9 +111,8 @@ def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
 
 def _between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Return the same proportions at widths between two whole ones, each stage rounded to whole channels."""
-    first = networks[0]
-    ends = [sum(costs.channels(spec), ()) for spec in networks]
-    length = len(costs.channels(first)[0])
+    first, ends = networks[0], [sum(channels(spec), ()) for spec in networks]
+    length = len(channels(first)[0])
     if len(ends) < 2:
         # Below width 1 there are proportions left only where that means several channels, as in wrn.
         if ends[0][0] == 1 or costs.fits(first):
@@ -123,71 +122,71 @@ def _between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     steps = max(high - low for low, high in zip(below, above, strict=True))
 
     def at(step: int) -> ModelSpec:
-        share = step / steps
-        # Half a channel rounds up.
-        values = [math.floor(low + share * (high - low) + 0.5) for low, high in zip(below, above, strict=True)]
-        channels = tuple(max(1, value) for value in values)
-        return with_channels(first, channels[:length], channels[length:])
+        values = [low + step / steps * (high - low) for low, high in zip(below, above, strict=True)]
+        widths = tuple(max(1, math.floor(value + 0.5)) for value in values)  # half a channel rounds up
+        return with_channels(first, widths[:length], widths[length:])
 
     step = _last_within(lambda step: costs.fits(at(step)), 0, steps)
     return [at(number) for number in (step, step + 1) if 0 < number < steps]
 
 
 def _moved(costs: Costs, networks: Sequence[ModelSpec], *, keep: bool = False) -> ModelSpec:
-    """Return the first neighbour within the tolerance, else the nearest network of all."""
+    """Return the plainest network within the tolerance whose stages differ by one or two channels, else the nearest.
+
+    Counting takes time, so costs are predicted from counts with single stages moved: networks predicted to be
+    about within the tolerance come first, the truest proportions before others, and distant ones are left out.
+
+    Args:
+        costs: Of the family.
+        networks: Where to start: from the two nearest.
+        keep: Put networks whose first stage, known as the width, stays before all others.
+    """
+    options = []
+    for start in sorted(networks, key=costs.miss)[:2]:
+        stages, units = channels(start)
+        effects = [_effect(costs, start, index) for index in range(len(stages))]
+        for moves in _moves(len(stages)):
+            widths = tuple(width + move for width, move in zip(stages, moves, strict=True))
+            change = sum(a * move + b * move**2 for (a, b), move in zip(effects, moves, strict=True))
+            miss = abs((costs.cost(start) + change) / costs.amount - 1)
+            if miss < NEAR and _possible(stages, widths):
+                strain = sum(abs(move) / width for move, width in zip(moves, stages, strict=True))
+                rank = (keep and moves[0] != 0, miss > 1.2 * costs.tolerance, strain, miss)
+                options.append((rank, with_channels(start, widths, units)))
     tried = list(networks)
-    for spec in _neighbours(costs, networks, keep):
+    for _, spec in sorted(options, key=lambda option: option[0])[:TRIES]:
         if costs.meets(spec):
             return spec
         tried.append(spec)
     return costs.nearest(tried)
 
 
-def _neighbours(costs: Costs, networks: Sequence[ModelSpec], keep: bool) -> list[ModelSpec]:
-    """Return networks whose stages differ by one or two channels from the two nearest, the truest proportions first.
+def _effect(costs: Costs, start: ModelSpec, index: int) -> tuple[float, float]:
+    """Return (a, b) so that m channels more in a stage change the cost by a m + b m^2, from two counts.
 
-    Counting takes time, so costs are predicted from those of one channel more in each stage: neighbours predicted to be
-    within the tolerance come first, and distant ones are left out.
-
-    Args:
-        costs: Of the family.
-        networks: The nearest so far.
-        keep: Put those whose first stage, known as the width, stays before all others.
+    Costs of convolutions and dense layers are quadratic in the channels of a stage.
     """
-    options = []
-    for start in sorted(networks, key=costs.miss)[:2]:
-        stages, _ = costs.channels(start)
-        changes = [_change(costs, start, stages, index) for index in range(len(stages))]
-        for moves in _moves(len(stages)):
-            widths = tuple(width + move for width, move in zip(stages, moves, strict=True))
-            guess = costs.cost(start) + sum(a * b for a, b in zip(changes, moves, strict=True))
-            miss = abs(guess / costs.budget.amount - 1)
-            if miss < NEAR and _possible(stages, widths):
-                strain = sum(abs(move) / width for move, width in zip(moves, stages, strict=True))
-                rank = (keep and moves[0] != 0, miss > 1.5 * costs.budget.tolerance, strain, miss)
-                options.append((rank, with_channels(start, widths)))
-    return [spec for _, spec in sorted(options, key=lambda option: option[0])][:TRIES]
+    stages, units = channels(start)
+    moves = {
+        move: tuple(width + move * (place == index) for place, width in enumerate(stages)) for move in (1, -1, 2, -2)
+    }
+    possible = [move for move, widths in moves.items() if _possible(stages, widths)][:2]
+    rates = [(costs.cost(with_channels(start, moves[move], units)) - costs.cost(start)) / move for move in possible]
+    if len(rates) < 2:
+        return (rates or [0.0])[0], 0.0
+    curve = (rates[1] - rates[0]) / (possible[1] - possible[0])
+    return rates[0] - curve * possible[0], curve
 
 
-def _change(costs: Costs, start: ModelSpec, stages: tuple[int, ...], index: int) -> float:
-    """Return the change of the cost with one channel more in a stage (one less where more is not possible)."""
-    for move in (1, -1):
-        widths = tuple(width + move * (place == index) for place, width in enumerate(stages))
-        if _possible(stages, widths):
-            return move * (costs.cost(with_channels(start, widths)) - costs.cost(start))
-    return 0.0
-
-
-def _moves(stages: int) -> Iterator[tuple[int, ...]]:
-    """Yield by how many channels each stage is moved together with the others."""
-    if stages <= FREE_STAGES:
-        yield from itertools.product(STEPS, repeat=stages)
-        return
-    for together in range(1, PAIR + 1):
-        for chosen in itertools.combinations(range(stages), together):
-            for moves in itertools.product([step for step in STEPS if step], repeat=together):
-                by_stage = dict(zip(chosen, moves, strict=True))
-                yield tuple(by_stage.get(stage, 0) for stage in range(stages))
+def _moves(stages: int) -> Iterable[tuple[int, ...]]:
+    """Return by how many channels each stage is moved together with the others."""
+    together = stages if stages <= FREE_STAGES else PAIR
+    moves = (
+        tuple(steps[chosen.index(stage)] if stage in chosen else 0 for stage in range(stages))
+        for chosen in itertools.combinations(range(stages), together)
+        for steps in itertools.product(STEPS, repeat=together)
+    )
+    return dict.fromkeys(each for each in moves if any(each))
 
 
 def _possible(stages: Sequence[int], widths: Sequence[int]) -> bool:
