@@ -20,8 +20,8 @@ from tests.train.small import Net, parts, split
 
 BATCH, EPOCHS = 30, 13
 STEPS = EPOCHS * 4
-# 97 examples in batches of 30: four devices are given 8 rows each, 2 of them padding; the last batch holds 7. `noise` is
-# added to the images, so that a test can make one example NaN without a program of its own.
+# 97 examples in batches of 30: four devices are given 8 rows each, 2 of them padding; the last batch holds 7. `noise`
+# is added to the images, so that a test can make one example NaN without a program of its own.
 TRAIN = {**split(97), "noise": np.zeros(97, np.float32)}
 VALIDATION = split(21, seed=1)
 NET = Net(dropout=0.2)

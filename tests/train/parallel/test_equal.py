@@ -207,10 +207,10 @@ def test_two_processes_train_as_one(two_processes):
     one = alone()
     for file in (two_processes / "0.npz", two_processes / "1.npz"):
         found = np.load(file)
-        for way in ("stepwise", "scanned"):
+        for driven in ("stepwise", "scanned"):
             leaves = jax.tree.leaves((one.state.params, one.state.batch_stats))
-            assert difference([found[f"{way} {i}"] for i in range(len(leaves))], leaves) < TOLERANCE["params"]
-            told = np.stack([found[f"{way} losses"], found[f"{way} validation"]], axis=1)
+            assert difference([found[f"{driven} {i}"] for i in range(len(leaves))], leaves) < TOLERANCE["params"]
+            told = np.stack([found[f"{driven} losses"], found[f"{driven} validation"]], axis=1)
             assert difference(told, losses(one)) < TOLERANCE["losses"]
 
 

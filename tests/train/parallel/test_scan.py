@@ -10,7 +10,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.train import Checkpoints, Interrupted, make_programs, member_programs, sharded
 from jaxcnn.train.parallel import advance, choose_scan, programs, stretch_length, warm_up
-from tests.train.driven import BATCH, TRAIN, begun, start, steps, train, trained, way
+from tests.train.driven import TRAIN, begun, start, steps, train, trained, way
 from tests.train.small import difference, same, timeless
 
 KEY = jax.random.key(100)
