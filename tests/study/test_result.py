@@ -82,7 +82,7 @@ def test_a_whole_file_under_another_name_is_refused(copied, name):
         if other != name:
             kept = (copied / name).read_bytes()
             shutil.copy(copied / other, copied / name)
-            with pytest.raises(InputError, match=rf"{name} is another kind of file"):
+            with pytest.raises(InputError, match=rf"{name}: unknown field"):
                 load_study(copied)
             (copied / name).write_bytes(kept)
 

@@ -101,10 +101,11 @@ def match_widths(config: StudyConfig, *, family: Builder | None = None, known: S
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
     measured = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
+    budgets: list[tuple[str, Any]] = [*config.budget_values]
     return [
         (measured.get((amount, depth)) if kind == "seconds" else None)
         or match_width(family or config.base.model, depth, **options, **{kind: amount})
-        for kind, amount in config.budget_values
+        for kind, amount in budgets
         for depth in config.depths
     ]
 
@@ -229,10 +230,11 @@ def _arm(costs: Costs, spec: ModelSpec, given: str, words: str = "") -> Arm:
         where = f"width {spec.width}" if given == "depth" else f"depth {spec.depth}"
         if spec.stage_widths is not None:
             where = f"stage widths {', '.join(map(str, spec.stage_widths))}"
+        change = f"change the budget, the {given} or the tolerance"
         raise InputError(
             f"{costs.kind}={costs.amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within "
-            f"{100 * costs.tolerance:g} %; the nearest {words or f'has {cost:,}'} ({where}), {100 * (cost / costs.amount - 1):+.3g} %; "
-            f"change the budget, the {given} or the tolerance"
+            f"{100 * costs.tolerance:g} %; the nearest {words or f'has {cost:,}'} ({where}), "
+            f"{100 * (cost / costs.amount - 1):+.3g} %; {change}"
         )
     if spec.stage_widths is not None:
         # The spec is shown under the width of its first stage, in families where width means just that.
