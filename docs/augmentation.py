@@ -22,12 +22,12 @@ from matplotlib.figure import Figure
 
 STATIC = Path(__file__).parent / "_static"
 SIDE, TILES = 96, 7
-KEYS = {"flip": 2, "mixup": 2, "cutmix": 2}  # chosen so that a few examples show what there is to see; others take 0
-BLOCKS, DROP = 9, 0.5  # of ResNet-20
+KEYS = {"flip": 2, "mixup": 2, "cutmix": 2}  # seeds whose few examples differ visibly; others take 0
+BLOCKS, DROP = 9, 0.5  # residual blocks of ResNet-20, share dropped in the last one
 
 
 def photographs() -> jax.Array:
-    """A temple and a flower of scikit-learn, their middles, (2, 96, 96, 3) uint8."""
+    """Return a temple and a flower of scikit-learn, cropped to squares, (2, 96, 96, 3) uint8."""
     from sklearn.datasets import load_sample_image
 
     pictures = []
@@ -40,7 +40,7 @@ def photographs() -> jax.Array:
 
 
 def varied(name: str) -> Figure:
-    """A photograph and six of its variations."""
+    """Draw a photograph and six of its variations."""
     picture = photographs()[:1]
     examples = jnp.broadcast_to(picture, (TILES - 1, *picture.shape[1:]))
     changed = AUGMENTATIONS[name](jax.random.key(KEYS.get(name, 0)), examples)
@@ -51,7 +51,7 @@ def varied(name: str) -> Figure:
 
 
 def mixed(name: str) -> Figure:
-    """Two photographs, and what pairs of them become, with the shares of their labels."""
+    """Draw two photographs and mixtures of them, with the shares of their labels."""
     pictures = photographs()
     count = 2 * (TILES - 2)
     batch = {
@@ -72,7 +72,7 @@ def mixed(name: str) -> Figure:
 
 
 def operations() -> Figure:
-    """Each operation of RandAugment alone, at magnitude 9 of 30."""
+    """Draw each operation of RandAugment alone, at magnitude 9 of 30."""
     picture = photographs()[0].astype(jnp.float32)
     apply = jax.jit(operate, static_argnums=3)
     figure, axes = tiles(rows=2)
@@ -82,7 +82,7 @@ def operations() -> Figure:
 
 
 def stochastic() -> Figure:
-    """Which residual branches a batch of sixteen examples passes in one step."""
+    """Draw which residual branches the sixteen examples of a batch pass in one step."""
     rates = DROP * np.arange(1, BLOCKS + 1) / BLOCKS
     keys = jax.random.split(jax.random.key(0), BLOCKS)
     passed = [stochastic_depth(key, jnp.ones((16, 1)), float(p))[:, 0] > 0 for key, p in zip(keys, rates, strict=True)]
@@ -97,13 +97,13 @@ def stochastic() -> Figure:
 
 
 def tiles(rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A row or more of places for photographs, about one pixel of paper for each of theirs."""
+    """Return axes for rows of photographs, shown at about their own resolution."""
     figure, axes = plt.subplots(rows, TILES, figsize=(7.3, 1.18 * rows), layout="constrained", squeeze=False)
     return figure, list(axes.ravel())
 
 
 def show(axis: Axes, image: jax.Array, title: str) -> None:
-    """A photograph without ticks."""
+    """Show a photograph without ticks."""
     axis.imshow(np.asarray(jnp.round(image.astype(jnp.float32))).astype(np.uint8), interpolation="nearest")
     axis.axis("off")
     axis.set_title(title or " ", fontsize=8)

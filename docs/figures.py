@@ -1,4 +1,7 @@
-"""Draw the tutorial's pictures into docs/_static: `python docs/figures.py`. The same picture every time."""
+"""Draw the pictures of the tutorial and of the start page into docs/_static: `python docs/figures.py`.
+
+Every call draws the same pictures.
+"""
 
 import sys
 from pathlib import Path
@@ -7,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import matplotlib
 import numpy as np
+from PIL import Image
 
 from jaxcnn import ops
 from jaxcnn.data import Dataset, batch_indices, load, normalize
@@ -23,24 +27,25 @@ from matplotlib.patches import Rectangle
 
 STATIC = Path(__file__).parent / "_static"
 DIGIT = 0  # index in scikit-learn's set, a zero: its edges run in every direction
+SEVENS = {"seven": 8, "seven_unclear": 5}  # indices in the test split
 BLUE, GREY = "#2166ac", "#dddddd"
 
 
 def digit() -> jax.Array:
-    """One handwritten digit of scikit-learn, (1, 8, 8, 1), ink 0 to 1."""
+    """Return one handwritten digit of scikit-learn, (1, 8, 8, 1), ink 0 to 1."""
     from sklearn.datasets import load_digits
 
     return jnp.asarray(load_digits().images[DIGIT][None, :, :, None] / 16, jnp.float32)
 
 
 def sobel() -> jax.Array:
-    """Sobel's two filters as a bank of kernels, (3, 3, 1, 2): change to the right, change downwards."""
+    """Return Sobel's two filters as kernels (3, 3, 1, 2): change to the right, change downwards."""
     right = np.outer([1, 2, 1], [-1, 0, 1])
     return jnp.asarray(np.stack([right, right.T], axis=-1)[:, :, None, :], jnp.float32)
 
 
 def edges() -> Figure:
-    """A digit, what Sobel's filters answer, and what ReLU leaves of one answer."""
+    """Draw a digit, its response to Sobel's filters, and one response after ReLU."""
     image = digit()
     maps = ops.conv2d(image, sobel(), padding=1)
     figure, axes = plt.subplots(1, 5, figsize=(9, 2.05), layout="constrained")
@@ -53,7 +58,7 @@ def edges() -> Figure:
 
 
 def windows() -> Figure:
-    """2 × 2 windows with stride 2 on a 5 × 5 map: VALID stops, CEIL goes on."""
+    """Draw 2 × 2 windows with stride 2 on a 5 × 5 map, for VALID and for CEIL."""
     figure, axes = plt.subplots(1, 2, figsize=(6, 2.9), layout="constrained")
     for axis, padding in zip(axes, ("VALID", "CEIL"), strict=True):
         size = ops.output_size(5, 2, stride=2, padding=padding)
@@ -72,7 +77,7 @@ def windows() -> Figure:
 
 
 def pooling() -> Figure:
-    """A digit under max and average pooling."""
+    """Draw a digit under max and average pooling."""
     image = digit()
     figure, axes = plt.subplots(1, 3, figsize=(5.8, 2.15), layout="constrained")
     grey(axes[0], image[0, :, :, 0], "digit, 8 × 8", limit=1)
@@ -82,7 +87,7 @@ def pooling() -> Figure:
 
 
 def feature_maps() -> Figure:
-    """What LeNet-5's first convolution answers to one test digit, before and after training."""
+    """Draw the maps of LeNet-5's first convolution for one test digit, before and after training."""
     data = load(DataConfig("digits", size=28))
     module, task, steps = build(named("lenet5"), 10), classification(), 72
     tx = make_optimizer(OptimizerConfig(learning_rate=0.05), total_steps=steps, steps_per_epoch=9)
@@ -105,31 +110,37 @@ def feature_maps() -> Figure:
 
 
 def standardise(batch: dict, data: Dataset) -> dict:
-    """The same scaling of pixels that `run` applies."""
+    """Normalise the images as `run` does."""
     return {**batch, "images": normalize(batch["images"], data.mean, data.std)}
 
 
 def first_maps(params: dict, image: jax.Array) -> jax.Array:
-    """The feature maps behind LeNet-5's first convolution and its ReLU, (1, 28, 28, 6)."""
+    """Return the maps after LeNet-5's first convolution and its ReLU, (1, 28, 28, 6)."""
     layer = params["conv1"]
     return jax.nn.relu(ops.conv2d(image, layer["kernel"], layer["bias"], padding="SAME"))
 
 
+def test_digit(number: int) -> Image.Image:
+    """Return a digit of the test split, 8 × 8 pixels enlarged to 112 × 112."""
+    pixels = load(DataConfig("digits")).load_test()["images"][number, :, :, 0]
+    return Image.fromarray(pixels).resize((112, 112), Image.Resampling.NEAREST)
+
+
 def grey(axis: Axes, values: jax.Array, title: str, limit: float | None = None) -> None:
-    """An image or a map, dark for large; black is `limit`, or the largest value in it."""
+    """Show an image or a map, dark for large values; black is `limit`, by default the largest value."""
     axis.imshow(np.asarray(values), cmap="Greys", vmax=limit, interpolation="nearest")
     frame(axis, title)
 
 
 def signed(axis: Axes, values: jax.Array, title: str) -> None:
-    """A map of signed values: blue below zero, white at zero, red above."""
+    """Show a map of signed values: blue below zero, white at zero, red above."""
     limit = float(jnp.abs(values).max())
     axis.imshow(np.asarray(values), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
     frame(axis, title)
 
 
 def frame(axis: Axes, title: str) -> None:
-    """A title and no ticks."""
+    """Set a title and remove the ticks."""
     axis.set(xticks=[], yticks=[])
     axis.set_title(title, fontsize=9)
 
@@ -137,12 +148,16 @@ def frame(axis: Axes, title: str) -> None:
 def main() -> None:
     """Write every picture, or those named on the command line."""
     pictures = {"edges": edges, "windows": windows, "pooling": pooling, "feature_maps": feature_maps}
-    for name in sys.argv[1:] or pictures:
-        figure = pictures[name]()
-        # Without a software line the file depends on the picture alone.
-        figure.savefig(STATIC / f"{name}.png", dpi=110, metadata={"Software": None})
-        plt.close(figure)
-        print(f"{STATIC / name}.png")
+    for name in sys.argv[1:] or [*pictures, *SEVENS]:
+        file = STATIC / f"{name}.png"
+        if name in SEVENS:
+            test_digit(SEVENS[name]).save(file)
+        else:
+            figure = pictures[name]()
+            # Without a software line the file depends on the picture alone.
+            figure.savefig(file, dpi=110, metadata={"Software": None})
+            plt.close(figure)
+        print(file)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from PIL import Image
 from jaxcnn.cli import launch
 from jaxcnn.data import Dataset, epoch_order, load, make_augment, take
 from jaxcnn.models import named
-from jaxcnn.run.cost import measure_steps
+from jaxcnn.run.cost import compile_all, time_steps
 from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import DataConfig, RunConfig
 from table import Watch, summarise, write
@@ -126,13 +126,13 @@ def main(config: Config) -> None:
         rounds = alternate(stages(dataset, config.batch_size), rounds=config.rounds, seconds=config.seconds)
         run = RunConfig(named(config.model), DataConfig(dataset.name), batch_size=config.batch_size, parallel="jit")
         augmented = replace(run, data=replace(run.data, augment=("flip", "crop")))
-        plain, varied = measure_steps([(run, None), (augmented, None)], dataset, rounds=config.rounds)
-    taken = config.batch_size / plain.median
+        plain, varied = time_steps(compile_all([(run, None), (augmented, None)], dataset), rounds=config.rounds)
+    taken = config.batch_size / float(np.median(plain))
     for name, times in rounds.items():
         rates = summarise([config.batch_size / seconds for seconds in times])
         rows.append([name, rates.median, rates.iqr, None, "every step"])
     for name, step in (("the step", plain), ("the step with flip and crop", varied)):
-        rates = summarise([config.batch_size / seconds for seconds in step.rounds])
+        rates = summarise([config.batch_size / seconds for seconds in step])
         rows.append([name, rates.median, rates.iqr, None, "every step"])
     rows = [[name, rate, iqr, rate / taken, often] for name, rate, iqr, _, often in rows]
     record = {
@@ -145,7 +145,7 @@ def main(config: Config) -> None:
             f"Folders of {config.images:,} files made for the measurement, read from the page cache.",
         ],
         "environment": environment() | watch.read(),
-        "rounds": {**rounds, "the step": plain.rounds, "the step with flip and crop": varied.rounds},
+        "rounds": {**rounds, "the step": plain, "the step with flip and crop": varied},
     }
     write(config.out, "input", record)
 

@@ -38,7 +38,7 @@ def main():
     import numpy as np
     from jaxcnn.data import Dataset
     from jaxcnn.models import named
-    from jaxcnn.run.assembly import assemble
+    from jaxcnn.run.assemble import assemble, initial_state
     from jaxcnn.spec import RunConfig
     lap("imports")
     shape = (size, size, 1 if network == "lenet5" else 3)
@@ -47,9 +47,10 @@ def main():
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.25, np.float32)
     names = tuple(map(str, range(10)))
     data = Dataset("random", split, split, lambda: split, names, shape, mean, std, "", {"train": batch_size})
-    parts = assemble(RunConfig(model=named(network), batch_size=batch_size, epochs=1), data)
+    config = RunConfig(model=named(network), batch_size=batch_size, epochs=1)
+    parts = assemble(config, data)
     lap("assembly")
-    state = jax.device_get(parts.init(jax.random.key(0)))
+    state = initial_state(parts, config, data, jax.random.key(0))
     lap("initial values")
     programs = parts.programs
     batch = programs.feed(split)(np.arange(batch_size), np.ones(batch_size, np.float32))

@@ -26,7 +26,7 @@ from jaxcnn.cli import launch
 from jaxcnn.data import Dataset, batches, load
 from jaxcnn.data.stream import read_ahead, resident_bytes_bound
 from jaxcnn.models import named
-from jaxcnn.run.cost import measure_steps
+from jaxcnn.run.cost import compile_all, time_steps
 from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import DataConfig, RunConfig
 from table import Watch, summarise, write
@@ -128,8 +128,8 @@ def step_rate(config: Config, data: Dataset) -> tuple[float, tuple[float, ...]]:
     few = {name: array[: 4 * config.batch_size] for name, array in data.train.items()}
     small = data._replace(train=few, sizes={**data.sizes, "train": len(few["labels"])})
     run = RunConfig(named(config.model), DataConfig(data.name), batch_size=config.batch_size, parallel="jit")
-    (step,) = measure_steps([(run, None)], small, rounds=config.rounds)
-    return config.batch_size / step.median, step.rounds
+    (seconds,) = time_steps(compile_all([(run, None)], small), rounds=config.rounds)
+    return config.batch_size / float(np.median(seconds)), tuple(seconds)
 
 
 def measure(config: Config, data: Dataset) -> tuple[list[list[Any]], dict[str, list[float]]]:
@@ -170,7 +170,7 @@ def main(config: Config) -> None:
         os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that opening is measured
         _, first = timed_load(files)
         data, again = timed_load(files)
-        index = len(pickle.dumps(data.train["images"].examples))  # type: ignore[attr-defined]
+        index = len(pickle.dumps(data.train["images"]))  # type: ignore[attr-defined]
         rows, rates = measure(config, data)
         taken, rounds = step_rate(config, data)
     step = summarise([config.batch_size / seconds for seconds in rounds])

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, batch_indices
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
@@ -64,10 +64,7 @@ def measure_costs(
     pairs: Sequence[Pair], dataset: Dataset, *, rounds: int = 5, steps: int | None = None, warmup: int = 2,
     compiled: Sequence[Compiled] | None = None,
 ) -> tuple[StepCost, ...]:  # fmt: skip
-    """Measure memory and time of the training steps of several networks.
-
-    A step is what `fit` does where it dispatches steps one by one: gather the batch, train. The networks take turns,
-    each round beginning with another one, so that drift of the machine affects all alike.
+    """Measure memory and time of the training steps of several networks (`time_steps`).
 
     Args:
         pairs: (config, module) of each network; module None takes `config.model`.
@@ -85,10 +82,24 @@ def measure_costs(
     """
     if not pairs:
         raise InputError("pairs=(): give at least one (config, module)")
-    for name, value in (("rounds", rounds), ("steps", 1 if steps is None else steps), ("warmup", warmup)):
-        if value < 1:
-            raise InputError(f"{name}={value}: must be at least 1")
     networks = compile_all(pairs, dataset) if compiled is None else compiled
+    quartiles = [np.quantile(times, (0.25, 0.5, 0.75)) for times in time_steps(networks, rounds, steps, warmup)]
+    return tuple(
+        StepCost(network.memory, float(middle), float(high - low), network.seconds)
+        for network, (low, middle, high) in zip(networks, quartiles, strict=True)
+    )
+
+
+def time_steps(
+    networks: Sequence[Compiled], rounds: int = 5, steps: int | None = None, warmup: int = 2
+) -> list[list[float]]:
+    """Time the training steps of several networks in turns: seconds per step, one list per network.
+
+    A step is what `fit` does where it dispatches steps one by one: gather the batch, train. Each round begins with
+    another network, so that drift of the machine affects all alike. Arguments as for `measure_costs`.
+    """
+    for name, value in (("rounds", rounds), ("steps", 1 if steps is None else steps), ("warmup", warmup)):
+        require(value >= 1, name, value, "must be at least 1")
     for network in networks:
         _turn(network, warmup)
     counts = [_steps_per_turn(network) if steps is None else steps for network in networks]
@@ -97,11 +108,7 @@ def measure_costs(
         for offset in range(len(networks)):
             index = (turn + offset) % len(networks)
             times[index].append(_turn(networks[index], counts[index]))
-    quartiles = [np.quantile(values, (0.25, 0.5, 0.75)) for values in times]
-    return tuple(
-        StepCost(network.memory, float(middle), float(high - low), network.seconds)
-        for network, (low, middle, high) in zip(networks, quartiles, strict=True)
-    )
+    return times
 
 
 def compile_all(pairs: Sequence[Pair], dataset: Dataset, go_on: Callable[[], bool] = lambda: True) -> list[Compiled]:

@@ -1,9 +1,10 @@
-"""The tasks that docs/architecture.md describes, as small as they can be: what they prove is that `Task` carries them.
+"""The tasks that docs/architecture.md describes, as small as possible: they show that `Task` fits them.
 
-Each is a pair (module, task) for images of 16x16 pixels. The real ones belong to `jaxcnn.tasks` and `jaxcnn.models`.
+Each is a pair (module, task) for images of 16x16 pixels.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,7 @@ from flax import linen
 
 from jaxcnn import nn
 from jaxcnn.data.augment import example_keys
-from jaxcnn.tasks import Batch, Sums, Task, cross_entropy
+from jaxcnn.tasks import Batch, Sums, Task, cross_entropy, images_only
 
 CLASSES = 3
 CELLS = 4  # the backbone's map is 4x4
@@ -30,7 +31,7 @@ class Backbone(linen.Module):
 
 
 def iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Intersection over union of boxes (..., P, 4) and (..., Q, 4) as (ymin, xmin, ymax, xmax): (..., P, Q)."""
+    """Compute the IoU of boxes (..., P, 4) and (..., Q, 4), each (ymin, xmin, ymax, xmax): (..., P, Q)."""
     a, b = a[..., :, None, :], b[..., None, :, :]
     inner = jnp.prod(jnp.maximum(jnp.minimum(a[..., 2:], b[..., 2:]) - jnp.maximum(a[..., :2], b[..., :2]), 0), axis=-1)
     whole = jnp.prod(a[..., 2:] - a[..., :2], axis=-1) + jnp.prod(b[..., 2:] - b[..., :2], axis=-1) - inner
@@ -38,14 +39,24 @@ def iou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def smooth_l1(difference: jax.Array) -> jax.Array:
-    """Sum over the last axis of the smooth L1 distance (Girshick 2015)."""
+    """Sum the smooth L1 distance over the last axis (Girshick 2015)."""
     size = jnp.abs(difference)
     return jnp.where(size < 1, 0.5 * size**2, size - 0.5).sum(axis=-1)
 
 
 def average(sums: Mapping[str, float]) -> dict[str, float]:
-    """Every sum over the examples that were counted."""
+    """Divide every sum by the count."""
     return {name: value / max(sums["count"], 1.0) for name, value in sums.items() if name != "count"}
+
+
+def save(predictions: Mapping[str, np.ndarray], split: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keep the predictions and the labels."""
+    return {**predictions, "labels": split["labels"]}
+
+
+def describe(prediction: Mapping[str, np.ndarray], class_names: Sequence[str], top: int) -> dict[str, Any]:
+    """Name the arrays of a prediction."""
+    return {"text": ", ".join(prediction)}
 
 
 class Localizer(linen.Module):
@@ -58,7 +69,7 @@ class Localizer(linen.Module):
 
 
 def localization(box_weight: float = 1.0) -> Task:
-    """One object an image: labels (N,), boxes (N, 4)."""
+    """Make the task of finding one object per image: labels (N,), boxes (N, 4)."""
 
     def per_example(outputs: dict, batch: Batch) -> jax.Array:
         distance = smooth_l1(outputs["boxes"] - batch["boxes"])
@@ -78,7 +89,7 @@ def localization(box_weight: float = 1.0) -> Task:
     def decode(outputs: dict) -> dict[str, jax.Array]:
         return {"probabilities": jax.nn.softmax(outputs["logits"]), "boxes": outputs["boxes"]}
 
-    return Task("localization", lambda batch: (batch["images"],), loss, sums, decode, average)
+    return Task("localization", ("labels", "boxes"), images_only, loss, sums, decode, average, save, describe)
 
 
 class OneStage(linen.Module):
@@ -92,7 +103,7 @@ class OneStage(linen.Module):
 
 
 def match(anchors: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
-    """Class (N, A) and box (N, A, 4) that each anchor should find; boxes with the label -1 are padding."""
+    """Return the class (N, A) and the box (N, A, 4) of each anchor; boxes with the label -1 are padding."""
     overlap = jnp.where(batch["labels"][:, None, :] >= 0, iou(anchors, batch["boxes"]), 0.0)
     best = overlap.argmax(axis=-1)
     labels = jnp.take_along_axis(batch["labels"], best, axis=1) + 1
@@ -101,7 +112,7 @@ def match(anchors: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 
 def one_stage_detection(anchors: np.ndarray) -> Task:
-    """Any number of objects: labels (N, M) with -1 for padding, boxes (N, M, 4). Liu et al. 2016 (SSD)."""
+    """Make the task of finding all objects (Liu et al. 2016): labels (N, M), -1 is padding, boxes (N, M, 4)."""
     fixed = jnp.asarray(anchors)[None]
 
     def parts(outputs: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:
@@ -125,7 +136,7 @@ def one_stage_detection(anchors: np.ndarray) -> Task:
         boxes = jnp.take_along_axis(fixed + outputs["offsets"], kept[:, :, None], axis=1)
         return {"scores": scores, "boxes": boxes}
 
-    return Task("detection", lambda batch: (batch["images"],), loss, sums, decode, average)
+    return Task("detection", ("labels", "boxes"), images_only, loss, sums, decode, average, save, describe)
 
 
 class TwoStage(linen.Module):
@@ -158,14 +169,14 @@ class TwoStage(linen.Module):
 
 
 def two_stage_detection() -> Task:
-    """As for one stage, and draw (N, A). Ren et al. 2015: a fixed number of samples an image, weighed by images."""
+    """Make the same task with draw (N, A) in the batch: a fixed number of samples per image. Ren et al. 2015."""
 
     def per_example(outputs: dict, batch: Batch) -> jax.Array:
         anchors = jnp.asarray(ANCHORS)[None]
         wanted, boxes = match(anchors, batch)
-        found = (wanted > 0).astype(jnp.float32)
-        objectness = jnp.logaddexp(0.0, outputs["objectness"]) - found * outputs["objectness"]
-        distance = smooth_l1(anchors + outputs["offsets"] - boxes) * found
+        positive = (wanted > 0).astype(jnp.float32)
+        objectness = jnp.logaddexp(0.0, outputs["objectness"]) - positive * outputs["objectness"]
+        distance = smooth_l1(anchors + outputs["offsets"] - boxes) * positive
         labels, _ = match(outputs["proposals"], batch)
         classes = cross_entropy(outputs["scores"].reshape(-1, outputs["scores"].shape[-1]), labels.reshape(-1))
         return (objectness + distance).mean(axis=1) + classes.reshape(labels.shape).mean(axis=1)
@@ -183,11 +194,11 @@ def two_stage_detection() -> Task:
     def inputs(batch: Batch) -> tuple:
         return batch["images"], batch["boxes"], batch.get("draw")
 
-    return Task("detection", inputs, loss, sums, decode, average)
+    return Task("detection", ("labels", "boxes"), inputs, loss, sums, decode, average, save, describe)
 
 
 def draw_samples(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
-    """`prepare` of a two-stage detector: the randomness of its sampling, as an array of the batch."""
+    """Add the random numbers of the sampling to a batch: the `prepare` of a two-stage detector."""
     if key is None:
         return batch
     draws = jax.vmap(lambda one: jax.random.uniform(one, (len(ANCHORS),)))
@@ -195,7 +206,7 @@ def draw_samples(key: jax.Array | None, batch: Batch, start: int | jax.Array) ->
 
 
 class Segmenter(linen.Module):
-    """images (N, H, W, C) -> logits (N, H, W, K), by resizing (the decoder of FCN, the smallest there is)."""
+    """images (N, H, W, C) -> logits (N, H, W, K), by resizing, as the decoder of FCN."""
 
     @linen.compact
     def __call__(self, images, train=False, mask=None):
@@ -204,7 +215,7 @@ class Segmenter(linen.Module):
 
 
 def segmentation(classes: int) -> Task:
-    """A class for every pixel: labels (N, H, W), -1 where nobody labelled."""
+    """Make the task of classifying every pixel: labels (N, H, W), -1 for pixels without a label."""
 
     def loss(logits: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         labelled = (batch["labels"] >= 0).astype(jnp.float32) * batch["mask"][:, None, None]
@@ -228,7 +239,7 @@ def segmentation(classes: int) -> Task:
     def decode(logits: jax.Array) -> dict[str, jax.Array]:
         return {"classes": logits.argmax(axis=-1).astype(jnp.int32)}
 
-    return Task("segmentation", lambda batch: (batch["images"],), loss, sums, decode, metrics)
+    return Task("segmentation", ("labels",), images_only, loss, sums, decode, metrics, save, describe)
 
 
 class Embedder(linen.Module):
@@ -241,7 +252,7 @@ class Embedder(linen.Module):
 
 
 def triplet(margin: float = 0.2) -> Task:
-    """Labels (N,); triplets are found inside the batch, the hardest for each anchor. Hermans et al. 2017."""
+    """Make the task of the hardest triplets inside a batch: labels (N,). Hermans et al. 2017."""
 
     def loss(vectors: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
         distances = jnp.sum((vectors[:, None] - vectors[None]) ** 2, axis=-1)
@@ -261,11 +272,11 @@ def triplet(margin: float = 0.2) -> Task:
     def decode(vectors: jax.Array) -> dict[str, jax.Array]:
         return {"vectors": vectors}
 
-    return Task("embedding", lambda batch: (batch["images"],), loss, sums, decode, average)
+    return Task("embedding", ("labels",), images_only, loss, sums, decode, average, save, describe)
 
 
 class Siamese(linen.Module):
-    """Pairs (N, 2, H, W, C) -> vectors (N, 2, D): one network sees both, so the mask goes along twice."""
+    """Pairs (N, 2, H, W, C) -> vectors (N, 2, D): one network gets both images, so the mask is repeated."""
 
     @linen.compact
     def __call__(self, pairs, train=False, mask=None):
@@ -275,7 +286,7 @@ class Siamese(linen.Module):
 
 
 def siamese(margin: float = 1.0) -> Task:
-    """Labels (N,): 1 where the pair belongs together. Contrastive loss, Hadsell et al. 2006."""
+    """Make the task of pairs with a contrastive loss: labels (N,), 1 for equal. Hadsell et al. 2006."""
 
     def per_example(vectors: jax.Array, batch: Batch) -> jax.Array:
         distance = jnp.sqrt(jnp.sum((vectors[:, 0] - vectors[:, 1]) ** 2, axis=-1) + 1e-6)
@@ -292,4 +303,4 @@ def siamese(margin: float = 1.0) -> Task:
     def decode(vectors: jax.Array) -> dict[str, jax.Array]:
         return {"vectors": vectors}
 
-    return Task("embedding", lambda batch: (batch["images"],), loss, sums, decode, average)
+    return Task("embedding", ("labels",), images_only, loss, sums, decode, average, save, describe)

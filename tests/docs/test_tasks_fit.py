@@ -1,12 +1,12 @@
-"""What docs/architecture.md promises: the tasks train through `jaxcnn.train` as it is, padding changes nothing."""
+"""The tasks of docs/architecture.md train through `jaxcnn.train` as it is, and padding changes nothing."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.spec import OptimizerConfig
-from jaxcnn.train import Plan, fit, make_eval_step, make_init, make_optimizer, make_train_step, single_device
+from jaxcnn.spec import OptimizerConfig, RunConfig
+from jaxcnn.train import Run, fit, make_eval_step, make_init, make_optimizer, make_train_step, single_device
 from tests.docs import task_sketches as sketches
 
 N = 6
@@ -51,7 +51,7 @@ CASES = {
 
 @pytest.mark.parametrize("case", CASES)
 def test_a_task_trains_without_a_change_to_train(case: str) -> None:
-    """Through the one loop, over batches of which the last is padded; what the padding holds changes nothing."""
+    """The last batch is padded; the content of the padding changes nothing."""
     module, task, data, prepare = CASES[case]
     tx = make_optimizer(OPTIMIZER, 8, 2)
     programs = single_device(
@@ -64,12 +64,13 @@ def test_a_task_trains_without_a_change_to_train(case: str) -> None:
     for a, b in zip(jax.tree.leaves(zero), jax.tree.leaves(seven), strict=True):
         assert jnp.allclose(a, b, rtol=1e-5, atol=1e-5)
 
-    final, records = fit(state, programs, task, data, data, Plan(epochs=4, batch_size=4, seed=0), key)
-    assert int(final.step) == 8
-    values = [value for name, value in records[-1].items() if name.startswith(("train_", "validation_"))]
+    run = Run(RunConfig(epochs=4, batch_size=4), state, key)
+    fit([run], programs, task, data, data)
+    assert int(run.state.step) == 8
+    values = [value for name, value in run.history[-1].items() if name.startswith(("train_", "validation_"))]
     assert len(values) >= 2
     assert np.isfinite(values).all()
-    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), state.params, final.params)
+    moved = jax.tree.map(lambda a, b: bool(np.any(a != b)), state.params, run.state.params)
     assert all(jax.tree.leaves(moved))
 
 

@@ -14,7 +14,7 @@ from ours import jax, random_images  # first: the import prepares the backend as
 from jaxcnn.errors import InputError
 from jaxcnn.models import named
 from jaxcnn.run import run
-from jaxcnn.run.cost import measure_steps
+from jaxcnn.run.cost import compile_all, time_steps
 from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import OptimizerConfig, RunConfig
 
@@ -37,9 +37,9 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
         else:
             losses[mode] = [record["train_loss"] for record in done.history]
     pairs = [(replace(base, parallel=mode), None) for mode in losses]
-    timed = measure_steps(pairs, dataset, rounds=request["rounds"])
+    timed = time_steps(compile_all(pairs, dataset), rounds=request["rounds"])
     return {
-        "rounds": {mode: each.rounds for mode, each in zip(losses, timed, strict=True)},
+        "rounds": dict(zip(losses, timed, strict=True)),
         "losses": losses,
         "refused": refused,
         "devices": jax.device_count(),

@@ -13,7 +13,7 @@ from networks import CLASSES, LEARNING_RATE, MEAN, MOMENTUM, SPECS, STD, WEIGHT_
 
 from jaxcnn.data import Dataset  # noqa: E402
 from jaxcnn.models import named  # noqa: E402
-from jaxcnn.run.assembly import assemble  # noqa: E402
+from jaxcnn.run.assemble import assemble, initial_state  # noqa: E402
 from jaxcnn.runtime.environment import environment  # noqa: E402
 from jaxcnn.spec import OptimizerConfig, RunConfig  # noqa: E402
 
@@ -29,7 +29,7 @@ def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[
     )
     parts = assemble(config, dataset)
     programs = parts.programs
-    state = programs.place(jax.device_get(parts.init(jax.random.key(0))))
+    state = programs.place(initial_state(parts, config, dataset, jax.random.key(0)))
     batch = programs.feed(dataset.train)(np.arange(batch_size, dtype=np.int32), np.ones(batch_size, np.float32))
     key = jax.random.key(1)
 
@@ -41,7 +41,7 @@ def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[
         jax.block_until_ready(state)
         return float(sums["loss"]) / batch_size
 
-    return parts.cost.params, run
+    return parts.complexity.params, run
 
 
 def random_images(network: str, size: int) -> Dataset:

@@ -12,7 +12,7 @@ import ours  # noqa: F401  the import prepares the backend as our entry points d
 from jaxcnn.data import Dataset
 from jaxcnn.models import named
 from jaxcnn.run import run
-from jaxcnn.run.assembly import assemble
+from jaxcnn.run.assemble import assemble
 from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import OptimizerConfig, RunConfig
 
@@ -49,7 +49,7 @@ def main(request: dict[str, Any]) -> dict[str, Any]:
     evaluation = records[1]["at"] - records[0]["at"] - records[1]["seconds"] if len(records) > 1 else 0.0
     compiled = records[0]["at"] - records[0]["seconds"] - evaluation
     found = {"epochs": len(records), "accuracy": records[-1]["validation_accuracy"], "compile": compiled}
-    params = assemble(config, dataset).cost.params
+    params = assemble(config, dataset).complexity.params
     return {**found, "seconds": records[-1]["at"] - compiled, "params": params, "environment": environment()}
 
 

@@ -230,11 +230,11 @@ def _arm(costs: Costs, spec: ModelSpec, given: str, words: str = "") -> Arm:
         where = f"width {spec.width}" if given == "depth" else f"depth {spec.depth}"
         if spec.stage_widths is not None:
             where = f"stage widths {', '.join(map(str, spec.stage_widths))}"
-        change = f"change the budget, the {given} or the tolerance"
+        words, off = words or f"has {cost:,}", 100 * (cost / costs.amount - 1)
         raise InputError(
             f"{costs.kind}={costs.amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within "
-            f"{100 * costs.tolerance:g} %; the nearest {words or f'has {cost:,}'} ({where}), "
-            f"{100 * (cost / costs.amount - 1):+.3g} %; {change}"
+            f"{100 * costs.tolerance:g} %; the nearest {words} ({where}), {off:+.3g} %; "
+            f"change the budget, the {given} or the tolerance"
         )
     if spec.stage_widths is not None:
         # The spec is shown under the width of its first stage, in families where width means just that.
