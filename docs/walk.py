@@ -44,7 +44,11 @@ def holds(content: Any, value: float, depth: int = 0) -> bool:
         items = content.values() if isinstance(content, dict) else content
         return len(items) < LONGEST and any(holds(item, value, depth + 1) for item in items)
     if dataclasses.is_dataclass(content) or type(content).__module__.startswith("jaxcnn"):
-        return any(holds(item, value, depth + 1) for item in vars(content).values()) if hasattr(content, "__dict__") else False
+        return (
+            any(holds(item, value, depth + 1) for item in vars(content).values())
+            if hasattr(content, "__dict__")
+            else False
+        )
     with contextlib.suppress(Exception):  # a traced array has no value
         return content.size < 5 and any(abs(float(number) - value) < 1e-6 for number in content.ravel())
     return False

@@ -170,7 +170,7 @@ def main(config: Config) -> None:
         os.environ["JAXCNN_CACHE"] = str(Path(folder) / "cache")  # empty, so that opening is measured
         _, first = timed_load(files)
         data, again = timed_load(files)
-        index = len(pickle.dumps(data.train["images"].examples))  # type: ignore[attr-defined]
+        index = len(pickle.dumps(data.train["images"]))  # type: ignore[attr-defined]
         rows, rates = measure(config, data)
         taken, rounds = step_rate(config, data)
     step = summarise([config.batch_size / seconds for seconds in rounds])

@@ -121,6 +121,7 @@ class Branching(linen.Module):
 
 def test_modules_of_others():
     plain = count(Plain(), (4,))
+    assert plain.output_shape == (3,)
     assert plain[:3] == (20 + 15, 16 + 16 + 12, 0)
     assert [(layer.path, layer.params, layer.macs) for layer in plain.layers] == [("body", 20, 32), ("head", 15, 12)]
     deterministic = count(Deterministic(), (4,))

@@ -112,7 +112,7 @@ def match(anchors: jax.Array, batch: Batch) -> tuple[jax.Array, jax.Array]:
 
 
 def one_stage_detection(anchors: np.ndarray) -> Task:
-    """Make the task of finding any number of objects: labels (N, M), -1 is padding, boxes (N, M, 4). Liu et al. 2016."""
+    """Make the task of finding all objects (Liu et al. 2016): labels (N, M), -1 is padding, boxes (N, M, 4)."""
     fixed = jnp.asarray(anchors)[None]
 
     def parts(outputs: dict, batch: Batch) -> tuple[jax.Array, jax.Array]:

@@ -10,7 +10,20 @@ import pytest
 
 from tests.docs.pages import DOCS, blocks
 
-PACKAGES = ("spec", "ops", "nn", "models", "tasks", "data", "train", "analysis", "run", "study", "cli", "backend")
+PACKAGES = (
+    "spec",
+    "ops",
+    "nn",
+    "models",
+    "tasks",
+    "data",
+    "train",
+    "analysis",
+    "run",
+    "study",
+    "cli",
+    "runtime.backend",
+)
 DIRECTIVE = re.compile(
     r"^\.\. (?:py:)?(auto\w+|currentmodule|data):: (\S+)\n(?:(?=\n)|((?:   .*\n|\n(?=   ))*))", re.MULTILINE
 )
@@ -19,7 +32,7 @@ DIRECTIVE = re.compile(
 def documented(package: str) -> dict[tuple[str, str], str | None]:
     """(module, name) -> the text on the page where it is data, None where autodoc takes the docstring."""
     found, module = {}, f"jaxcnn.{package}"
-    for block in blocks(DOCS / "api" / f"{package}.md", "{eval-rst}"):
+    for block in blocks(DOCS / "api" / f"{package.rpartition('.')[2]}.md", "{eval-rst}"):
         for kind, name, body in DIRECTIVE.findall(block.text):
             if kind == "currentmodule":
                 module = name

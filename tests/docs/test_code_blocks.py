@@ -28,7 +28,7 @@ class Parsed(Exception):
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Work in an empty folder with docs/ in it, from which modules are imported; what these register is removed again."""
+    """Work in an empty folder with docs/ in it, from which modules are imported; what they register is removed."""
     modules, tables = set(sys.modules), [(table, dict(table)) for table in (FAMILIES, RULES)]
     (tmp_path / "docs").symlink_to(ROOT / "docs")
     monkeypatch.chdir(tmp_path)

@@ -95,7 +95,10 @@ def test_synchronised_statistics_equal_one_device():
     ("fields", "message"),
     [
         ({"depth": 1}, r"depth=1: dense needs at least one hidden layer .*nearest is 2"),
-        ({"depth": 3, "options": {"kernel": 3}}, r"kernel=3: the family dense has no such option.*it has norm, dropout"),
+        (
+            {"depth": 3, "options": {"kernel": 3}},
+            r"kernel=3: the family dense has no such option.*has norm, dropout",
+        ),
         ({"depth": 3, "stage_widths": (4,)}, r"stage_widths=\(4,\): give 2 widths"),
         ({"depth": 3, "options": {"dropout": 1.0}}, "dropout=1.0: must be .* below 1"),
     ],

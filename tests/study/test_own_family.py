@@ -95,8 +95,7 @@ def test_what_is_importable():
 
 SCRIPT = """
 from pathlib import Path
-from jaxcnn.study import match_width
-from jaxcnn.study.plan import Tuning
+from jaxcnn.study import Tuning, match_width
 from tests.study.families import Stack
 from tests.study.small import SHAPE, small_study
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.nn import BatchNorm, Conv, Dense, Dropout, GlobalAvgPool
+from jaxcnn.nn import BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, synchronised
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.tasks import classification
 from jaxcnn.train import make_eval_step, make_init, make_optimizer, make_train_step
@@ -28,13 +28,13 @@ class Net(linen.Module):
         return Dense(3, name="head")(x)
 
 
-def parts(module=None, config=None, axis_name=None, synchronised=True, prepare=None):
-    """(train step, eval step, init) of a module."""
+def parts(module=None, config=None, axis_name=None, shared=True, prepare=None, **options):
+    """(train step, eval step, init) of a module; `shared`: its batch norm knows of the mapped axis."""
     module = Net() if module is None else module
     config = OptimizerConfig(schedule="constant", warmup_epochs=0.0) if config is None else config
     tx, task = make_optimizer(config, 100, 10), classification()
-    spread = module.clone(axis_name=axis_name) if synchronised else module
-    train = make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name)
+    spread = synchronised(module, axis_name) if shared and axis_name else module
+    train = make_train_step(spread, tx, task, prepare=prepare, axis_name=axis_name, **options)
     return train, make_eval_step(module, task, axis_name=axis_name), make_init(module, tx, SHAPE)
 
 
@@ -60,3 +60,13 @@ def difference(a, b):
         float(np.linalg.norm(np.asarray(x, np.float64) - np.asarray(y, np.float64)) / max(np.linalg.norm(y), 1e-12))
         for x, y in leaves
     )
+
+
+def same(a, b):
+    """Whether all leaves are equal to the bit."""
+    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
+
+
+def timeless(records):
+    """Records of epochs without what a clock measured."""
+    return [{k: v for k, v in record.items() if k not in ("seconds", "steps_timed")} for record in records]

@@ -4,7 +4,11 @@ import jax
 import numpy as np
 import pytest
 
+from jaxcnn.spec import Classification, OptimizerConfig
+from jaxcnn.tasks import classification
+from jaxcnn.train import make_eval_step
 from jaxcnn.train.state import apply
+from jaxcnn.train.step import make_forward
 from tests.train.small import Net, batch, difference, parts
 
 KEY = jax.random.key(7)
@@ -55,9 +59,6 @@ def test_statistics_and_dropout_act_only_in_training():
 
 
 def test_flips_are_the_mean_over_image_and_mirror_image():
-    from jaxcnn.tasks import classification
-    from jaxcnn.train import make_eval_step
-
     # Its logits are its outputs for known images: the mean can be taken by hand.
     module = Net()
     state, data = parts(module)[2](jax.random.key(0)), batch(10, padding=2)
@@ -65,13 +66,15 @@ def test_flips_are_the_mean_over_image_and_mirror_image():
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = [np.asarray(apply(module, variables, (d["images"],), train=False)[0]) for d in (data, mirrored)]
     assert not np.allclose(*logits)
-    task = classification()
-    sums, decoded = make_eval_step(module, task, flips=True)(state, data)
+    task = classification(Classification(test_flips=True))
+    sums, decoded = make_eval_step(module, task)(state, data)
     mean = (logits[0] + logits[1]) / 2
     np.testing.assert_allclose(decoded["probabilities"], task.decode(mean)["probabilities"], rtol=1e-5)
     np.testing.assert_allclose(sums["loss"], task.sums(mean, data)["loss"], rtol=1e-5)
-    again, _ = make_eval_step(module, task, flips=True)(state, mirrored)
+    again, _ = make_eval_step(module, task)(state, mirrored)
     np.testing.assert_allclose(again["loss"], sums["loss"], rtol=1e-6)
+    without_targets = {name: values for name, values in data.items() if name != "labels"}
+    np.testing.assert_allclose(make_forward(module, task)(state, without_targets), mean, rtol=1e-5)
 
 
 def test_loss_falls():
@@ -87,9 +90,6 @@ def test_loss_falls():
 
 def test_gradient_equals_finite_differences():
     """One SGD step without momentum is -lr times the gradient; central differences say what that should be."""
-    from jaxcnn.spec import OptimizerConfig
-    from jaxcnn.tasks import classification
-
     rate = 1e-2
     config = OptimizerConfig(
         learning_rate=rate, momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant", warmup_epochs=0.0

@@ -103,7 +103,7 @@ def match_widths(config: StudyConfig, *, family: Builder | None = None, known: S
     measured = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
     return [
         (measured.get((amount, depth)) if kind == "seconds" else None)
-        or match_width(family or config.base.model, depth, **options, **{kind: amount})
+        or match_width(family or config.base.model, depth, **(options | {kind: amount}))
         for kind, amount in config.budget_values
         for depth in config.depths
     ]
@@ -229,9 +229,10 @@ def _arm(costs: Costs, spec: ModelSpec, given: str, words: str = "") -> Arm:
         where = f"width {spec.width}" if given == "depth" else f"depth {spec.depth}"
         if spec.stage_widths is not None:
             where = f"stage widths {', '.join(map(str, spec.stage_widths))}"
+        words, off = words or f"has {cost:,}", 100 * (cost / costs.amount - 1)
         raise InputError(
             f"{costs.kind}={costs.amount:,}: no {spec.family} of {given} {getattr(spec, given)} comes within "
-            f"{100 * costs.tolerance:g} %; the nearest {words or f'has {cost:,}'} ({where}), {100 * (cost / costs.amount - 1):+.3g} %; "
+            f"{100 * costs.tolerance:g} %; the nearest {words} ({where}), {off:+.3g} %; "
             f"change the budget, the {given} or the tolerance"
         )
     if spec.stage_widths is not None:

@@ -111,7 +111,8 @@ def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
 
 def _between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Return the same proportions at widths between two whole ones, each stage rounded to whole channels."""
-    first, ends = networks[0], [sum(channels(spec), ()) for spec in networks]
+    first = networks[0]
+    ends: list[tuple[int, ...]] = [(*stages, *units) for stages, units in map(channels, networks)]
     length = len(channels(first)[0])
     if len(ends) < 2:
         # Below width 1 there are proportions left only where that means several channels, as in wrn.

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from functools import cache, partial
 from pathlib import Path
 
-from jaxcnn.data import Dataset, load
+from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
@@ -62,8 +62,7 @@ def run_study(
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
         Interrupted: Ctrl-C; the same call resumes.
     """
-    out = Path(out)
-    check_place(config, family)
+    out, count = Path(out), check_place(config, family)
     if arms is None:
         arms = match_widths(config, family=family, known=load_plan(out).arms if (out / FILE).exists() else ())
     plan = make_plan(config, arms, command=_command())
@@ -78,7 +77,7 @@ def run_study(
         plan = store_plan(plan, out)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
-                _run(plan, out, family, cluster, bar)
+                _run(plan, out, family, count, cluster, bar)
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
@@ -107,16 +106,17 @@ def check_place(config: StudyConfig, family: Builder | None = None) -> int:
     return count
 
 
-def _run(plan: Plan, out: Path, family: Builder | None, cluster: Callable[[], Cluster] | None, bar: StudyBar) -> None:
+def _run(
+    plan: Plan, out: Path, family: Builder | None, count: int, cluster: Callable[[], Cluster] | None, bar: StudyBar
+) -> None:
     """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
     read = Reader(plan, out, family)
     now = next_runs(plan, read)
     if not now.pending and all((out / name).exists() for name in FILES):
         store_stages(out, now)
         return
-    dataset: Dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
+    dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     bar.refresh()
-    count = check_place(plan, family)
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, family, bar.refresh)
     elif now.pending and count > 1:
@@ -124,10 +124,8 @@ def _run(plan: Plan, out: Path, family: Builder | None, cluster: Callable[[], Cl
     elif now.pending:
         work(plan, out, family=family, dataset=dataset, on_epoch=bar.refresh)
     bar.refresh(last=True)
-    if cluster:
-        _finish(plan, out, read, lambda: costs_on_ray(cluster(), plan, out, family))
-    else:
-        _finish(plan, out, read, partial(arm_costs, plan, dataset, family))
+    local = partial(arm_costs, plan, dataset, family)
+    _finish(plan, out, read, (lambda: costs_on_ray(cluster(), plan, out, family)) if cluster else local)
 
 
 def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[StepCost, ...]]) -> None:

@@ -7,7 +7,6 @@ import pytest
 from flax import linen
 
 from jaxcnn import ops
-from jaxcnn.data import make_augment
 from jaxcnn.errors import InputError
 from jaxcnn.train import data_parallel, make_programs, sharded, single_device
 from jaxcnn.train.parallel import AXIS, choose
@@ -30,18 +29,17 @@ def run(programs, init, arrays, batch, steps):
     return state, sums
 
 
-def programs(synchronised=True, prepare=None):
-    train, evaluate, init = parts(prepare=prepare)
-    mapped_train, mapped_evaluate, _ = parts(axis_name=AXIS, synchronised=synchronised, prepare=prepare)
+def programs(shared=True):
+    train, evaluate, init = parts()
+    mapped_train, mapped_evaluate, _ = parts(axis_name=AXIS, shared=shared)
     return single_device(train, evaluate), data_parallel(mapped_train, mapped_evaluate), init
 
 
-@pytest.mark.parametrize("batch", [32, 30])
-def test_four_devices_equal_one_after_twenty_steps(batch):
-    assert len(jax.devices()) == 4
+def test_four_devices_equal_one_after_twenty_steps():
+    """Batches of eight rows a device, the last device's partly padding."""
     one, four, init = programs()
     arrays = split(97)
-    (a, sums_a), (b, sums_b) = (run(p, init, arrays, batch, 20) for p in (one, four))
+    (a, sums_a), (b, sums_b) = (run(p, init, arrays, 32, 20) for p in (one, four))
     a, b = one.fetch(a), four.fetch(b)
     assert difference(b.params, a.params) < 1e-5
     assert difference(b.batch_stats, a.batch_stats) < 1e-5
@@ -49,22 +47,9 @@ def test_four_devices_equal_one_after_twenty_steps(batch):
     assert difference(sums_b, sums_a) < 1e-4
 
 
-def test_augmentation_does_not_depend_on_the_devices():
-    change = make_augment(("crop", "flip"))
-
-    def prepare(key, batch, start):
-        return batch if key is None else {**batch, "images": change(key, batch["images"], start)}
-
-    one, four, init = programs(prepare=prepare)
-    (a, _), (b, _) = (run(p, init, split(97), 32, 5) for p in (one, four))
-    assert difference(four.fetch(b).params, one.fetch(a).params) < 1e-5
-    plain, _ = run(programs()[0], init, split(97), 32, 5)
-    assert difference(one.fetch(a).params, one.fetch(plain).params) > 1e-3
-
-
 def test_local_statistics_differ():
     """The scope of batch norm matters: without an axis name the same data give another net."""
-    one, four, init = programs(synchronised=False)
+    one, four, init = programs(shared=False)
     (a, _), (b, _) = (run(p, init, split(97), 32, 5) for p in (one, four))
     assert difference(four.fetch(b).params, one.fetch(a).params) > 1e-4
 
@@ -140,7 +125,7 @@ class Own(linen.Module):
 
 def test_modules_without_an_axis_draw_differently_on_every_device():
     """Four devices with the same two rows: were all their masks alike, the loss would be four times that of one."""
-    one, four = (parts(Own(), axis_name=axis, synchronised=False) for axis in (None, AXIS))
+    one, four = (parts(Own(), axis_name=axis, shared=False) for axis in (None, AXIS))
     rows = {name: np.concatenate([values] * 4) for name, values in split(2).items()}
     losses = []
     for programs, count in ((single_device(*one[:2]), 2), (data_parallel(*four[:2]), 8)):

@@ -8,34 +8,14 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.tasks import classification
-from jaxcnn.train import (
-    Checkpoints,
-    Interrupted,
-    Member,
-    Plan,
-    fit,
-    fit_together,
-    make_programs,
-    member_programs,
-    sharded,
-    single_device,
-)  # fmt: skip
+from jaxcnn.train import Checkpoints, Interrupted, make_programs, member_programs, sharded
 from jaxcnn.train.parallel import advance, choose_scan, programs, stretch_length, warm_up
-from tests.train.driven import BATCH, TRAIN, VALIDATION, start, steps, trained
-from tests.train.small import difference
+from tests.train.driven import TRAIN, begun, start, steps, train, trained, way
+from tests.train.small import difference, same, timeless
 
 KEY = jax.random.key(100)
-STEPWISE = single_device(*steps())
-SCANNED = single_device(*steps(), scan=True)
-
-
-def same(a, b):
-    return all(np.array_equal(x, y) for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True))
-
-
-def go_on(state, driven, sums=None, **options):
-    return fit(state, driven, classification(), TRAIN, VALIDATION, Plan(2, BATCH, 0), KEY, sums=sums, **options)
+STEPWISE, SCANNED = way("jit"), way("scanned")
+TWO = member_programs(*steps(), 2, scan=True)
 
 
 def interrupting(driven, after):
@@ -65,23 +45,22 @@ def test_stretches_are_bounded_and_even(per_epoch, length):
 def test_a_signal_is_answered_at_the_end_of_a_stretch(tmp_path, monkeypatch):
     """And the run goes on from there, scanned to the bit, or step by step."""
     monkeypatch.setattr(programs, "STRETCH_STEPS", 3)  # two stretches of two steps an epoch
-    whole, records = go_on(start(), SCANNED)
+    whole = trained(SCANNED, epochs=2)
     with Checkpoints(tmp_path / "c") as checkpoints:
         with pytest.raises(Interrupted, match="after step 6, saved"):
-            go_on(start(), interrupting(SCANNED, after=3), checkpoints=checkpoints)
+            trained(interrupting(SCANNED, after=3), epochs=2, checkpoints=checkpoints)
         state, sums = checkpoints.restore(start())
     assert (int(state.step), sums["count"]) == (6, 60)
-    resumed, later = go_on(state, SCANNED, sums)
-    assert same(resumed, whole)
-    assert later[-1]["train_loss"] == records[-1]["train_loss"]
-    other, _ = go_on(state, STEPWISE, sums)
-    assert difference(other.params, whole.params) < 1e-5
+    resumed = train(SCANNED, begun(state=state, sums=sums, epochs=2))
+    assert same(resumed.state, whole.state)
+    assert timeless(resumed.history) == timeless(whole.history[1:])
+    other = train(STEPWISE, begun(state=state, sums=sums, epochs=2))
+    assert difference(other.state.params, whole.state.params) < 1e-5
 
 
 def test_scanning_goes_on_from_any_step(tmp_path):
     """A run interrupted step by step in the middle of an epoch."""
-    whole, records = go_on(start(), STEPWISE)
-    calls = []
+    whole, calls = trained(STEPWISE, epochs=2), []
 
     def feed(arrays):
         def batch(indices, mask):
@@ -94,56 +73,44 @@ def test_scanning_goes_on_from_any_step(tmp_path):
 
     with Checkpoints(tmp_path / "c") as checkpoints:
         with pytest.raises(Interrupted, match="after step 3, saved"):
-            go_on(start(), STEPWISE._replace(feed=feed), checkpoints=checkpoints)
+            trained(STEPWISE._replace(feed=feed), epochs=2, checkpoints=checkpoints)
         state, sums = checkpoints.restore(start())
-    found, later = go_on(state, SCANNED, sums)
-    assert difference(found.params, whole.params) < 1e-5
-    assert [record["train_accuracy"] for record in later] == [record["train_accuracy"] for record in records]
+    found = train(SCANNED, begun(state=state, sums=sums, epochs=2))
+    assert difference(found.state.params, whole.state.params) < 1e-5
+    accuracies = [[record["train_accuracy"] for record in one.history] for one in (found, whole)]
+    assert accuracies[0] == accuracies[1]
 
 
 def test_all_members_are_saved_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "STRETCH_STEPS", 3)
-    driven = member_programs(*steps(), 2, scan=True)
-
-    def members(states, sums, checkpoints):
-        return [
-            Member(state, Plan(2, BATCH, seed), jax.random.key(100 + seed), part, saver)
-            for seed, (state, part, saver) in enumerate(zip(states, sums, checkpoints, strict=True))
-        ]
-
-    def together(driven, *arguments):
-        return fit_together(members(*arguments), driven, classification(), TRAIN, VALIDATION)
-
-    fresh = start(0), start(1)
-    whole = together(driven, fresh, ({}, {}), (None, None))
+    whole = [begun(0, epochs=2), begun(1, epochs=2)]
+    train(TWO, *whole)
     with Checkpoints(tmp_path / "a") as first, Checkpoints(tmp_path / "b") as second:
         with pytest.raises(Interrupted, match="after step 6, saved"):
-            together(interrupting(driven, after=3), fresh, ({}, {}), (first, second))
+            train(interrupting(TWO, after=3), *(
+                begun(seed, epochs=2, checkpoints=saver) for seed, saver in enumerate((first, second))
+            ))  # fmt: skip
         restored = [checkpoints.restore(start()) for checkpoints in (first, second)]
-    states, sums = zip(*restored, strict=True)
-    for (state, records), (wanted, wanted_records) in zip(
-        together(driven, states, sums, (None, None)), whole, strict=True
-    ):
-        assert same(state, wanted)
-        assert records[-1]["train_loss"] == wanted_records[-1]["train_loss"]
-    alone, _ = fit(
-        states[1], STEPWISE, classification(), TRAIN, VALIDATION, Plan(2, BATCH, 1), jax.random.key(101), sums=sums[1]
-    )
-    assert difference(alone.params, whole[1][0].params) < 1e-5
+    resumed = [begun(seed, state=state, sums=sums, epochs=2) for seed, (state, sums) in enumerate(restored)]
+    train(TWO, *resumed)
+    for found, wanted in zip(resumed, whole, strict=True):
+        assert same(found.state, wanted.state)
+        assert timeless(found.history) == timeless(wanted.history[1:])
+    state, sums = restored[1]
+    alone = train(STEPWISE, begun(1, state=state, sums=sums, epochs=2))
+    assert difference(alone.state.params, whole[1].state.params) < 1e-5
 
 
-def test_members_that_are_not_side_by_side_are_refused():
-    driven = member_programs(*steps(), 2)
-
-    def refused(second, match, first=None):
+def test_runs_that_cannot_be_side_by_side_are_refused():
+    def refused(match, *runs):
         with pytest.raises(InputError, match=match):
-            fit_together([first or Member(start(), Plan(2, BATCH, 0), KEY), second], driven, classification(), TRAIN,
-                         VALIDATION)  # fmt: skip
+            train(TWO, *runs)
 
-    refused(Member(start(), Plan(3, BATCH, 0), KEY), "plans differ in more than the seed")
-    refused(Member(start()._replace(step=np.int32(4)), Plan(2, BATCH, 1), KEY), r"at steps \[0, 4\]")
-    with pytest.raises(InputError, match="1 given, and the programs were made for 2"):
-        fit_together([Member(start(), Plan(2, BATCH, 0), KEY)], driven, classification(), TRAIN, VALIDATION)
+    refused("configs differ in more than seed and rates", begun(epochs=2), begun(epochs=3))
+    refused("configs differ in more", begun(), begun(ema=0.9))
+    refused(r"at steps \[0, 4\]", begun(), begun(1, state=start()._replace(step=np.int32(4))))
+    refused("1 given, but the programs were made for 2", begun())
+    refused("patience=1: runs in one program end together", begun(patience=1), begun(1, patience=1))
 
 
 def test_who_scans(monkeypatch):
@@ -157,19 +124,20 @@ def test_who_scans(monkeypatch):
     assert [choose_scan(None, mode, TRAIN) for mode in ("jit", "sharded", "pmap")] == [True, True, False]
     monkeypatch.setattr(programs, "RESIDENT_BYTES", 1000)
     assert choose_scan(None, "jit", TRAIN) is False
-    with pytest.raises(InputError, match=r"scan=True: the training split of 25,220 bytes does not fit into the 1,000"):
+    with pytest.raises(InputError, match=r"scan=True: the training split of 25,608 bytes does not fit into the 1,000"):
         choose_scan(True, "jit", TRAIN)
 
 
 def test_data_that_do_not_fit_are_gathered_on_the_host(monkeypatch):
-    wanted = [trained(driven, epochs=1)[0] for driven in (STEPWISE, sharded(*steps()))]
+    ways = [STEPWISE, sharded(*steps())]
+    wanted = [trained(driven, epochs=1).state for driven in ways]
     monkeypatch.setattr(programs, "RESIDENT_BYTES", 1000)
-    found = [trained(driven, epochs=1)[0] for driven in (STEPWISE, sharded(*steps()))]
+    found = [trained(driven, epochs=1).state for driven in ways]
     for state, resident in zip(found, wanted, strict=True):
         assert difference(state.params, resident.params) < 1e-6
 
 
-@pytest.mark.parametrize("driven", [SCANNED, STEPWISE, member_programs(*steps(), 2, scan=True)])
+@pytest.mark.parametrize("driven", [SCANNED, STEPWISE, TWO])
 def test_warming_up_compiles_all_and_leaves_the_state(monkeypatch, driven):
     """Five steps an epoch, in stretches of three and two."""
     monkeypatch.setattr(programs, "STRETCH_STEPS", 3)
