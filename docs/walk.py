@@ -89,7 +89,12 @@ def walk(kind: str) -> list[tuple[str, str]]:
 
         file, name = code.co_filename.removeprefix(ROOT), code.co_qualname
         named = "<" not in name.rpartition(".")[2]  # no lambdas, no comprehensions
-        if named and not (kind == "batch" and _evaluates(frame)) and (file, name) not in passed and is_passed(kind, file, event, given, result):
+        if (
+            named
+            and not (kind == "batch" and _evaluates(frame))
+            and (file, name) not in passed
+            and is_passed(kind, file, event, given, result)
+        ):
             passed[file, name] = None
         if event == "return" and name == end:
             left -= 1
