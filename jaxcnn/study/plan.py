@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, fields, replace
 from itertools import pairwise
-from typing import Any
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices, shortened
@@ -31,6 +30,13 @@ class Plan(StudyConfig):
     arms: tuple[Arm, ...] = ()
     rule: str = "ends-holm-1"
     command: str = ""
+
+    def __post_init__(self) -> None:
+        """Take depths and budgets from the arms."""
+        object.__setattr__(self, "depths", tuple(dict.fromkeys(arm.depth for arm in self.arms)))
+        for kind in BUDGETS:
+            amounts = dict.fromkeys(arm.budget for arm in self.arms if arm.kind == kind)
+            object.__setattr__(self, kind, tuple(amounts))
 
     @property
     def budgets(self) -> tuple[str, ...]:
@@ -63,7 +69,7 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") ->
         InputError: A setting or an arm that no study can have.
     """
     settings = {each.name: getattr(config, each.name) for each in fields(StudyConfig)}
-    plan = with_arms(Plan(**settings, command=command), tuple(arms))
+    plan = Plan(**settings, arms=tuple(arms), command=command)
     check_plan(plan)
     if plan.hypothesis:
         return plan
@@ -72,14 +78,6 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") ->
         "the widest differ in test error."
     )
     return replace(plan, hypothesis=question)
-
-
-def with_arms(plan: Plan, arms: Sequence[Arm]) -> Plan:
-    """Return a plan of other arms: its depths and budgets are theirs."""
-    budgets: dict[str, Any] = {
-        kind: tuple(dict.fromkeys(arm.budget for arm in arms if arm.kind == kind)) for kind in BUDGETS
-    }
-    return replace(plan, arms=tuple(arms), depths=tuple(dict.fromkeys(arm.depth for arm in arms)), **budgets)
 
 
 def check_plan(plan: Plan) -> None:

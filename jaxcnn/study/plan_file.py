@@ -6,28 +6,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from jaxcnn.errors import InputError
-from jaxcnn.records import as_record, from_record
+from jaxcnn.records import as_record, from_record, shortened
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
-from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import Plan, check_plan, with_arms
+from jaxcnn.study.plan import Plan, check_plan
 from jaxcnn.study.rule import rule_named
 
 FORMAT, FORMER_FORMAT = "jaxcnn study plan 3", "jaxcnn study plan 2"
 FILE = "plan.json"
 REMEDY = "restore it, or begin a new study in a new folder: a plan is never changed"
-
-
-class PlanFields(NamedTuple):
-    """Fields of plan.json that make the plan; the others, like depths and budgets in `study`, follow from them."""
-
-    study: StudyConfig
-    arms: tuple[Arm, ...]
-    rule: str
-    command: str
 
 
 def study_identity(directory: Path) -> str:
@@ -57,9 +47,7 @@ def load_plan(directory: Path) -> Plan:
     """
     record = _read(directory)
     try:
-        study, arms, rule, command = from_record(PlanFields, _plan_fields(record), "its record", REMEDY)
-        settings = {each.name: getattr(study, each.name) for each in fields(StudyConfig)}
-        plan = with_arms(Plan(**settings, rule=rule, command=command), arms)
+        plan = from_record(Plan, _plan_fields(record), "its record", REMEDY)
         check_plan(plan)
     except InputError as error:
         text = str(error).removesuffix(REMEDY).rstrip("; ")
@@ -135,11 +123,12 @@ def _read(directory: Path) -> dict[str, Any]:
 
 
 def _plan_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of `PlanFields`; the former format had no `study` and spelled the rule out."""
-    present = {name: record[name] for name in PlanFields._fields if name in record}
+    """Return the fields of a `Plan`; the former format had no `study` and spelled the rule out."""
+    study, rule = record.get("study"), record.get("rule", "")
     if record["format"] == FORMER_FORMAT:
-        present["study"] = {k: record[k] for k in ("base", "hypothesis", "margin", "tuning", "seeds") if k in record}
-        present["rule"] = rule_named(record["rule"]).identifier if "rule" in record else ""
-    if isinstance(study := present.get("study"), Mapping):
-        present["study"] = {name: value for name, value in study.items() if name not in ("depths", *BUDGETS)}
-    return present
+        study = {name: record[name] for name in ("base", "hypothesis", "margin", "tuning", "seeds") if name in record}
+        rule = rule_named(rule).identifier
+    if not isinstance(study, Mapping):
+        raise InputError(f"study={shortened(study)}: expected an object")
+    settings = {name: value for name, value in study.items() if name not in ("depths", *BUDGETS)}  # those of the arms
+    return settings | {"arms": record.get("arms", ()), "rule": rule, "command": record.get("command", "")}

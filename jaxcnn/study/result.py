@@ -1,29 +1,34 @@
-"""A finished study: runs.json, predictions.npz and costs.json, and all of its files as one result."""
+"""A finished study and its files: each is sealed, bound to plan.json, and checked when it is read."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 from zipfile import BadZipFile
 
 import numpy as np
 
 from jaxcnn.errors import InputError
-from jaxcnn.records import from_record
-from jaxcnn.runtime.files import atomic_write, sha256
+from jaxcnn.records import as_record, from_record
+from jaxcnn.runtime.files import atomic_write, read_sealed, sha256, write_sealed
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.plan_file import load_plan
-from jaxcnn.study.schedule import Pilot, StudyRun, has_diverged
-from jaxcnn.study.stage_files import LARGEST, REMEDY, load_stages, read_stage, require, within, write_stage
+from jaxcnn.study.plan_file import load_plan, study_identity
+from jaxcnn.study.schedule import Pilot, Schedule, StudyRun, has_diverged
 from jaxcnn.study.tuning import Setting, TuningResult
 
+FORMAT, FORMER_FORMAT = "jaxcnn study 3", "jaxcnn study 2"
 FILES = ("costs.json", "runs.json", "predictions.npz")
+REMEDY = "delete it and run the study again, which rebuilds it from the runs"
 METRICS = tuple(f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy"))
+LARGEST = 3.5e38  # no float32 is larger
 LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -134,7 +139,7 @@ def load_study(directory: Path | str) -> StudyResult:
     """
     directory = Path(directory)
     plan = load_plan(directory)
-    tuning, pilot = load_stages(directory, plan)
+    tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory)
     labels, predictions = _read_predictions(directory, stored.predictions_sha256)
     costs = _read_costs(directory) if (directory / "costs.json").exists() else {}
@@ -150,13 +155,28 @@ def load_study(directory: Path | str) -> StudyResult:
             )
     shape, classes = (len(result.runs), result.data["sizes"]["test"]), len(result.data["class_names"])
     fits = predictions.shape == shape and labels.shape == shape[1:] and bool((labels < classes).all())
-    require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
+    _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
     return result
+
+
+def store_stages(directory: Path, now: Schedule) -> None:
+    """Write tuning.json and pilot.json once they are known; a file that exists is checked and never replaced.
+
+    Raises:
+        InputError: One exists and is damaged, of another study, or not what the runs beside it give.
+    """
+    for name, result in (("tuning.json", now.tuning), ("pilot.json", now.pilot)):
+        if result is None:
+            continue
+        if not (directory / name).exists():
+            write_file(directory, name, result)
+        elif as_record(read_file(directory, name, type(result))) != as_record(result):
+            raise InputError(f"{directory / name} does not say what the runs beside it give: {REMEDY}")
 
 
 def store_costs(directory: Path, costs: Mapping[str, StepCost]) -> None:
     """Write costs.json."""
-    write_stage(directory, "costs.json", CostsFile(dict(costs)))
+    write_file(directory, "costs.json", CostsFile(dict(costs)))
 
 
 def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
@@ -171,7 +191,7 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
     """
     if (directory / "runs.json").exists():
-        read_stage(directory, "runs.json", RunsFile)
+        read_file(directory, "runs.json", RunsFile)
     results = [read(directory / each.path) for each in runs]
     data = _distinct(result.data for result in results)
     labels = _distinct(result.predictions["labels"].tolist() for result in results)
@@ -196,26 +216,43 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         RunRecord(each.arm.label, each.setting, each.seed, result.metrics, history, result.seconds)
         for each, result, history in zip(runs, results, histories, strict=True)
     )
-    write_stage(directory, "runs.json", RunsFile(sha256(directory / "predictions.npz"), data[0], environments, records))
+    write_file(directory, "runs.json", RunsFile(sha256(directory / "predictions.npz"), data[0], environments, records))
 
 
-def check_run(
-    metrics: Mapping[str, float],
-    history: Sequence[Mapping[str, float]],
-    seconds: Mapping[str, float],
-    path: Path,
-    name: str,
-    remedy: str = REMEDY,
-    *,
-    tested: bool = True,
-) -> None:
+def write_file(directory: Path, name: str, content: NamedTuple) -> None:
+    """Write a file of a study, sealed and bound to its plan."""
+    write_sealed(directory / name, {"format": FORMAT, "plan": study_identity(directory), **as_record(content)})
+
+
+def read_file(directory: Path, name: str, form: type[T]) -> T:
+    """Read a file of a study.
+
+    Args:
+        directory: The study's folder.
+        name: Name of the file.
+        form: Named tuple with the fields of the file besides format, plan and seal.
+
+    Raises:
+        InputError: It is missing, truncated, edited, of another study, or does not have these fields.
+    """
+    path = directory / name
+    if not path.exists():
+        raise InputError(f"{directory} holds no {name}: the study is not finished; run it to its end first")
+    record: dict[str, Any] = read_sealed(path, REMEDY)
+    if record.get("format") not in (FORMAT, FORMER_FORMAT):
+        raise InputError(f"{path} is not a {FORMAT!r} file: {REMEDY}")
+    if record.get("plan") != study_identity(directory):
+        raise InputError(f"{path} belongs to another study than plan.json beside it: {REMEDY}")
+    content = {key: value for key, value in record.items() if key not in ("format", "plan", "seal")}
+    return from_record(form, content, str(path), REMEDY)
+
+
+def check_run(run: Any, path: Path, name: str, remedy: str = REMEDY, *, tested: bool = True) -> None:
     """Refuse a run without the numbers that a study needs, or with one out of range.
 
     Args:
-        metrics: Of its last epoch.
-        history: Of each epoch.
-        seconds: By part of the run.
-        path: The file that holds them.
+        run: Its metrics, history and seconds: a `RunRecord` or a `jaxcnn.run.RunResult`.
+        path: File that holds them.
         name: Name of the run in error messages.
         remedy: End of the error message.
         tested: Whether it opened the test split.
@@ -224,33 +261,51 @@ def check_run(
         InputError: There is such a number.
     """
     needed = METRICS if tested else tuple(each for each in METRICS if not each.startswith("test_"))
-    for kind, held, names in (("metrics", metrics, needed), ("seconds", seconds, ("step", "total"))):
-        missing = [each for each in names if each not in held]
-        require(not missing, path, f"{name} has no {', '.join(missing)} in its {kind}", remedy)
-    require(len(history) > 0, path, f"{name} has no epochs", remedy)
-    for row in (metrics, *history):
+    for kind, names in (("metrics", needed), ("seconds", ("step", "total"))):
+        missing = [each for each in names if each not in getattr(run, kind)]
+        _require(not missing, path, f"{name} has no {', '.join(missing)} in its {kind}", remedy)
+    _require(len(run.history) > 0, path, f"{name} has no epochs", remedy)
+    for row in (run.metrics, *run.history):
         for metric, value in row.items():
             low, high = (0, 1) if metric.endswith("_accuracy") else (-LARGEST, LARGEST)
-            require(within([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
-    require(within(seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
+            _require(_within([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
+    _require(_within(run.seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
+
+
+def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
+    path, tuning = directory / "tuning.json", read_file(directory, "tuning.json", TuningResult)
+    _require(
+        set(tuning.arms) == {arm.label for arm in plan.arms}, path, "its arms are not those of plan.json beside it"
+    )
+    grids = {tuple((trial.setting, trial.seed) for trial in arm.trials) for arm in tuning.arms.values()}
+    _require(len(grids) == 1, path, "its arms were not tuned alike")
+    tried = {setting for setting, _ in grids.pop()}
+    chosen = {tuning.shared, *(arm.setting for arm in tuning.arms.values())}
+    _require(not tried or chosen <= tried, path, "a setting was chosen that was not tried")
+    for rate, decay in tried | chosen:
+        _require(0 < rate <= LARGEST and 0 <= decay <= LARGEST, path, f"lr {rate:g}, wd {decay:g} is no setting")
+    trials = [trial for arm in tuning.arms.values() for trial in arm.trials]
+    _require(_within((t.validation_error for t in trials), 0, 1), path, "an error is not between 0 and 1")
+    _require(_within((t.validation_loss for t in trials), -LARGEST, LARGEST), path, "a loss is no float32")
+    return tuning
 
 
 def _read_costs(directory: Path) -> dict[str, StepCost]:
-    costs = read_stage(directory, "costs.json", CostsFile).arms
+    costs = read_file(directory, "costs.json", CostsFile).arms
     for label, cost in costs.items():
-        right = within([cost.memory or 0], 0, LARGEST_BYTES) and within(cost[1:], 0, LARGEST_SECONDS)
-        require(right, directory / "costs.json", f"a cost of {label} is out of range")
+        right = _within([cost.memory or 0], 0, LARGEST_BYTES) and _within(cost[1:], 0, LARGEST_SECONDS)
+        _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     return costs
 
 
 def _read_runs(directory: Path) -> RunsFile:
-    path, stored = directory / "runs.json", read_stage(directory, "runs.json", RunsFile)
+    path, stored = directory / "runs.json", read_file(directory, "runs.json", RunsFile)
     known = {name: value for name, value in stored.data.items() if name in DataFields._fields}
     data = from_record(DataFields, known, f"{path}.data", REMEDY)
-    require({"train", "validation", "test"} <= set(data.sizes), path, "data.sizes does not name all splits")
-    require(min(data.sizes.values()) > 0 and len(data.class_names) > 1, path, "its data have no images or classes")
+    _require({"train", "validation", "test"} <= set(data.sizes), path, "data.sizes does not name all splits")
+    _require(min(data.sizes.values()) > 0 and len(data.class_names) > 1, path, "its data have no images or classes")
     for run in stored.runs:
-        check_run(run.metrics, run.history, run.seconds, path, f"a run of {run.arm}")
+        check_run(run, path, f"a run of {run.arm}")
     return stored._replace(data=_escaped(stored.data), environments=_escaped(stored.environments))
 
 
@@ -265,6 +320,21 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
             return arrays["labels"], arrays["predictions"]
     except (KeyError, ValueError, OSError, BadZipFile):
         raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
+
+
+def _require(holds: bool, path: Path, problem: str, remedy: str = REMEDY) -> None:
+    """Refuse a file that has the right fields and types and yet cannot be what a study wrote.
+
+    Raises:
+        InputError: `holds` is False.
+    """
+    if not holds:
+        raise InputError(f"{path} cannot be right, because {problem}: {remedy}")
+
+
+def _within(values: Iterable[float], low: float, high: float) -> bool:
+    """Return whether all numbers lie between two others or were not finite, which is NaN."""
+    return all(math.isnan(value) or low <= value <= high for value in values)
 
 
 def _escaped(value: Any) -> Any:

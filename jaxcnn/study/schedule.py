@@ -103,11 +103,13 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     Returns:
         The current stage and its runs.
     """
-    done: dict[StudyRun, Metrics | None] = {}
+    done: dict[StudyRun, Metrics] = {}
 
     def unfinished(runs: Sequence[StudyRun]) -> tuple[StudyRun, ...]:
-        done.update((each, read(each)) for each in runs if each not in done)
-        return tuple(each for each in runs if done[each] is None)
+        for each in runs:
+            if each not in done and (metrics := read(each)) is not None:
+                done[each] = metrics
+        return tuple(each for each in runs if each not in done)
 
     points, reach = grid(plan.tuning), (0, 0)
     trial_runs: tuple[StudyRun, ...] = ()
@@ -124,7 +126,8 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
-    pilot = _pilot(plan, [[_error(done[each]) for each in pilot_runs if each.arm == arm] for arm in plan.arms])
+    accuracies = [[done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
+    pilot = _pilot(plan, [[1 - accuracy for accuracy in own] for own in accuracies])
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
@@ -146,15 +149,9 @@ def _trial_runs(plan: Plan, below: int, above: int) -> tuple[StudyRun, ...]:
     return tuple(StudyRun("tuning", arm, setting, seed) for arm in plan.arms for setting in points for seed in seeds)
 
 
-def _error(metrics: Metrics | None) -> float:
-    assert metrics is not None
-    return 1 - metrics["validation_accuracy"]
-
-
-def _trial(study_run: StudyRun, metrics: Metrics | None) -> Trial:
-    assert metrics is not None
-    loss = metrics["validation_loss"]
-    return Trial(study_run.setting, study_run.seed, _error(metrics), loss, has_diverged(metrics))
+def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:
+    error, loss = 1 - metrics["validation_accuracy"], metrics["validation_loss"]
+    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics))
 
 
 def _runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tuple[StudyRun, ...]:

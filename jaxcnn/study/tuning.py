@@ -94,12 +94,12 @@ def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, abov
 
     Args:
         tuning: The plan's.
-        arms: Trials by arm, complete for the present grid.
+        arms: Trials by arm, on the whole grid.
         below: Rates added below so far.
         above: Rates added above so far.
 
     Returns:
-        The new (below, above), equal to the old where the grid is wide enough or must not grow further.
+        The new (below, above); the old where the grid is wide enough or must not grow further.
     """
     rates = [setting.learning_rate for setting in grid(tuning, below, above)]
     best = {arm.setting.learning_rate for arm in map(choose, arms.values()) if arm.edge}

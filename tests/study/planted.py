@@ -15,9 +15,8 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StepCost, Study
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import make_plan
 from jaxcnn.study.plan_file import store_plan
-from jaxcnn.study.result import StudyResult, load_study, store_costs, store_runs
+from jaxcnn.study.result import StudyResult, load_study, store_costs, store_runs, store_stages
 from jaxcnn.study.schedule import StudyRun, next_runs
-from jaxcnn.study.stage_files import store_stages
 
 Errors = Callable[[Arm, int], float]
 

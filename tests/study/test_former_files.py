@@ -11,10 +11,9 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_sealed
 from jaxcnn.study.plan_file import load_plan, store_plan, study_identity
-from jaxcnn.study.result import load_study
+from jaxcnn.study.result import load_study, store_stages
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule
-from jaxcnn.study.stage_files import store_stages
 
 ROOT = Path(__file__).parents[2]
 FROZEN = ROOT / "tests" / "fixtures" / "study_format2"
@@ -79,5 +78,5 @@ def test_a_former_study_is_gone_on_with_and_never_rewritten(tmp_path):
 def test_a_former_plan_with_an_unknown_rule_is_refused(tmp_path):
     copy = shutil.copytree(FROZEN, tmp_path / "copy")
     write_sealed(copy / "plan.json", json.loads((copy / "plan.json").read_text()) | {"rule": "Toss a coin."})
-    with pytest.raises(InputError, match=r"rule='Toss a coin\.': this version has no such rule"):
+    with pytest.raises(InputError, match=r"rule='Toss a coin\.': unknown; choose one of"):
         load_plan(copy)

@@ -24,18 +24,22 @@ def solved(family):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """With two workers, which import the function."""
+    """Folder of a finished study, trained in this process."""
     out = tmp_path_factory.mktemp("own") / "study"
-    small_study(out, workers=2, among=solved(stack), family=stack, **ONE)
+    small_study(out, among=solved(stack), family=stack, **ONE)
     return out
 
 
-def test_it_runs_whole_with_workers_and_as_without(study, tmp_path):
-    result = load_study(study)
-    assert {arm.family for arm in result.plan.arms} == {"tests.study.families:stack"}
+def test_its_arms_name_the_function(study):
+    assert {arm.family for arm in load_study(study).plan.arms} == {"tests.study.families:stack"}
     assert sorted(journal(study)) == sorted(finished_runs(study))
-    alone = small_study(tmp_path / "alone", among=solved(stack), family=stack, **ONE)
-    assert outcome(alone.directory) == outcome(study)
+
+
+@pytest.mark.slow
+def test_workers_import_it_and_give_the_same_results(study, tmp_path):
+    shared = small_study(tmp_path / "shared", workers=2, among=solved(stack), family=stack, **ONE)
+    assert sorted(journal(shared.directory)) == sorted(finished_runs(shared.directory))
+    assert outcome(shared.directory) == outcome(study)
 
 
 def test_it_is_reported(study, tmp_path):
@@ -119,6 +123,7 @@ def script(tmp_path, family, guard):
     )
 
 
+@pytest.mark.slow
 def test_a_family_in_a_script_needs_a_guard(tmp_path):
     """Workers import the script; without a guard, they would begin the study again."""
     done = script(tmp_path, "mine", "if True:")
@@ -126,6 +131,7 @@ def test_a_family_in_a_script_needs_a_guard(tmp_path):
     assert 'put the study under if __name__ == "__main__"' in done.stderr
 
 
+@pytest.mark.slow
 def test_a_script_without_a_family_needs_none(tmp_path):
     """Beginners' scripts have no `if __name__ == "__main__"`: the workers do not import them."""
     done = script(tmp_path, None, "if True:")

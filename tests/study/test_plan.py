@@ -134,5 +134,5 @@ def test_a_value_that_its_field_does_not_list_is_refused():
 
 
 def test_an_unknown_rule_is_refused():
-    with pytest.raises(InputError, match="rule='coin': this version has no such rule"):
+    with pytest.raises(InputError, match="rule='coin': unknown; choose one of"):
         check_plan(replace(make_plan(CONFIG, ARMS), rule="coin"))

@@ -58,7 +58,7 @@ def test_command_workers_and_the_place_of_the_data_are_no_part_of_it(tmp_path):
         (replace(PLAN, seeds=Seeds(3, 6)), "seeds"),
         (replace(PLAN, tuning=Tuning(extensions=1)), "tuning"),
         (replace(PLAN, base=replace(BASE, epochs=9)), "base"),
-        (replace(PLAN, arms=ARMS[:2]), "arms"),
+        (replace(PLAN, arms=ARMS[:2]), "depths, arms"),
         (replace(PLAN, hypothesis="another"), "hypothesis"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -133,7 +133,7 @@ def resealed(change):
         (resealed(lambda record: record["study"].update(base=3)), "not a complete study plan"),
         (resealed(lambda record: record["study"]["base"].update(temperature=3)), "temperature"),
         (resealed(lambda record: record.update(arms=7)), "not a complete study plan"),
-        (resealed(lambda record: record.update(rule="coin")), "rule='coin': this version has no such rule"),
+        (resealed(lambda record: record.update(rule="coin")), "rule='coin': unknown; choose one of"),
     ],
 )
 def test_damaged_plans(tmp_path, spoil, message):

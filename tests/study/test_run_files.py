@@ -89,7 +89,7 @@ ARM = ("arms", "params30000_depth8_width10")
         ("pilot.json", ("spread",), {}, r"spread=\{\}"),
         ("pilot.json", ("needed",), "3", "needed='3'"),
         ("pilot.json", ("seeds",), [0, "1"], r"seeds\[1\]='1'"),
-        ("pilot.json", ("seeds",), GONE, "another kind of file"),
+        ("pilot.json", ("seeds",), GONE, "'seeds' is missing"),
         ("runs.json", ("data", "class_names"), GONE, "'class_names' is missing"),
         ("runs.json", ("data", "class_names"), ["a", "b"], "does not hold"),
         ("runs.json", ("data", "sizes", "test"), 7, "does not hold"),

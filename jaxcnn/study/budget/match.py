@@ -101,10 +101,11 @@ def match_widths(config: StudyConfig, *, family: Builder | None = None, known: S
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
     measured = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
+    budgets: list[tuple[str, Any]] = [*config.budget_values]
     return [
         (measured.get((amount, depth)) if kind == "seconds" else None)
-        or match_width(family or config.base.model, depth, **(options | {kind: amount}))
-        for kind, amount in config.budget_values
+        or match_width(family or config.base.model, depth, **options, **{kind: amount})
+        for kind, amount in budgets
         for depth in config.depths
     ]
 

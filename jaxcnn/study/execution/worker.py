@@ -23,9 +23,8 @@ from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.execution.journal import note
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.result import check_run
+from jaxcnn.study.result import check_run, store_stages
 from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config
-from jaxcnn.study.stage_files import store_stages
 
 WAIT_SECONDS = 0.2
 TOGETHER = 16
@@ -83,7 +82,7 @@ class Reader:
                     "delete that folder and run the study again, which trains it anew"
                 )
             result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
-            check_run(result.metrics, result.history, result.seconds, path, "its run", REMEDY, tested=tested)
+            check_run(result, path, "its run", REMEDY, tested=tested)
             self._metrics[study_run.path] = result.metrics
         return self._metrics[study_run.path]
 

@@ -30,7 +30,6 @@ KINDS = ("params", "macs", "activations")
     [
         (270_000, 14, 20, 268_910),
         (270_000, 20, 16, 269_722),
-        (270_000, 56, 9, 271_171),
         (850_000, 8, 54, 845_056),
         (850_000, 56, 16, 853_018),
     ],
@@ -51,7 +50,7 @@ def test_published_macs_are_found():
 
 def test_counts_are_those_of_the_module():
     for kind, budget in zip(KINDS, (30_000, 300_000, 6_000), strict=True):
-        arm = match_width("resnet", 20, **{kind: budget}, **SMALL)
+        arm = match_width("resnet", 8, **{kind: budget}, **SMALL)
         cost = count(build(arm.spec, 10), (8, 8, 1))
         assert (arm.params, arm.macs, arm.activations) == cost[:3]
         assert arm.mismatch == (getattr(arm, kind) - budget) / budget
@@ -154,7 +153,7 @@ def attempt(*args, **kwargs):
 def test_published_studies_have_the_same_arms():
     """The arms of the main job, and of one whose stages were moved: 27,000 and 6,000 parameters on 8x8 images."""
     published = Path(__file__).parents[3] / "docs" / "results"
-    for name, few in (("deep_vs_wide", 4), ("fashion_8x8/plain", 2), ("emnist_dense", 2), ("cifar10_12x12", 2)):
+    for name, few in (("deep_vs_wide", 4), ("fashion_8x8/plain", 1), ("emnist_dense", 1), ("cifar10_12x12", 1)):
         result = load_study(published / name)
         shape = {"input_shape": result.data["image_shape"], "num_classes": len(result.data["class_names"])}
         for arm in result.plan.arms[:few]:
@@ -163,12 +162,12 @@ def test_published_studies_have_the_same_arms():
 
 def test_equal_questions_have_equal_answers():
     for kind, budget in zip(KINDS, (11_111, 555_555, 7_777), strict=True):
-        first, second = (match_width("plain", 6, **{kind: budget}, **SMALL) for _ in range(2))
+        first, second = (match_width("plain", 4, **{kind: budget}, **SMALL) for _ in range(2))
         assert first == second
 
 
 @pytest.mark.parametrize(
-    ("width", "kind", "budget"), [(4, "params", 20_000), (6, "macs", 300_000), (3, "params", 7_400)]
+    ("width", "kind", "budget"), [(4, "params", 10_000), (6, "macs", 180_000), (3, "params", 3_700)]
 )
 def test_depth_is_solved_too(width, kind, budget):
     arm = match_depth("resnet", width, **{kind: budget}, **SMALL)
