@@ -84,6 +84,11 @@ def test_costs_are_records(digits):
     assert costs[0].memory == step_memory(TINY, digits)
 
 
+def test_the_images_lie_on_the_device_once(digits):
+    first, second = compile_all([(TINY, None), (TINY, Own())], digits)
+    assert first.feed is second.feed
+
+
 def test_compiling_can_be_stopped_between_networks(digits):
     turns = iter([True, False])
     assert len(compile_all([(TINY, None), (TINY, Own())], digits, lambda: next(turns))) == 1
