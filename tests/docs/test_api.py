@@ -1,4 +1,4 @@
-"""Every public name has a docstring and stands on an API page, and every name on a page exists."""
+"""Every public name has a docstring and is on an API page, and every name on a page exists."""
 
 import importlib
 import inspect
@@ -30,37 +30,37 @@ DIRECTIVE = re.compile(
 
 
 def documented(package: str) -> dict[tuple[str, str], str | None]:
-    """(module, name) -> the text on the page where it is data, None where autodoc takes the docstring."""
-    found, module = {}, f"jaxcnn.{package}"
+    """Return (module, name) -> text on the page for data, None for what autodoc takes from a docstring."""
+    entries, module = {}, f"jaxcnn.{package}"
     for block in blocks(DOCS / "api" / f"{package.rpartition('.')[2]}.md", "{eval-rst}"):
         for kind, name, body in DIRECTIVE.findall(block.text):
             if kind == "currentmodule":
                 module = name
             else:
-                found[module, name] = re.sub(r"\n +:.*", "", body).strip() if kind == "data" else None
-    return found
+                entries[module, name] = re.sub(r"\n +:.*", "", body).strip() if kind == "data" else None
+    return entries
 
 
 def public(module: ModuleType) -> list[str]:
-    """`__all__`, or what the module defines itself under a name without an underscore."""
+    """Return `__all__`, or the classes and functions that the module defines without an underscore."""
     if hasattr(module, "__all__"):
         return list(module.__all__)
     return [name for name, value in vars(module).items() if name[0] != "_" and defined_in(value, module)]
 
 
 def defined_in(value: Any, module: ModuleType) -> bool:
-    """A class or function of this very module."""
+    """Return whether a value is a class or function of this module."""
     return (inspect.isclass(value) or inspect.isfunction(value)) and value.__module__ == module.__name__
 
 
-def wanted() -> list[tuple[str, str]]:
-    """Every package's public names."""
+def public_names() -> list[tuple[str, str]]:
+    """Return the public names of every package."""
     return [(package, name) for package in PACKAGES for name in public(importlib.import_module(f"jaxcnn.{package}"))]
 
 
-@pytest.mark.parametrize(("package", "name"), wanted(), ids=[".".join(pair) for pair in wanted()])
+@pytest.mark.parametrize(("package", "name"), public_names(), ids=[".".join(pair) for pair in public_names()])
 def test_public_names_are_documented(package: str, name: str) -> None:
-    """On the package's page; classes and functions with a docstring, data with text on the page."""
+    """A name is on its package's page; a class or function has a docstring."""
     pages = {known for _, known in documented(package)}
     assert name in pages, f"docs/api/{package}.md lacks jaxcnn.{package}.{name}; add it under a heading that fits"
     value = getattr(importlib.import_module(f"jaxcnn.{package}"), name)
@@ -69,14 +69,14 @@ def test_public_names_are_documented(package: str, name: str) -> None:
 
 
 def own_docstring(value: Any) -> str:
-    """The docstring, unless it is the one that a dataclass or NamedTuple gets for want of its own."""
+    """Return the docstring, unless it is the one that Python writes for a dataclass or NamedTuple."""
     text = value.__doc__ or ""
     return "" if re.match(rf"{value.__name__}\(", text) else text.strip()
 
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_documented_names_exist(package: str) -> None:
-    """No page names what is gone; data carry their own text, because autodoc finds none."""
+    """No page names what does not exist; data have text on the page, because autodoc has none."""
     entries = documented(package)
     assert entries
     for (module, name), text in entries.items():
@@ -88,7 +88,7 @@ def test_documented_names_exist(package: str) -> None:
 
 
 def test_top_level_names_are_documented() -> None:
-    """What `jaxcnn` itself exports is documented where it comes from."""
+    """The names that `jaxcnn` exports are documented in their packages."""
     pages = {name for package in PACKAGES for _, name in documented(package)}
     assert not set(getattr(importlib.import_module("jaxcnn"), "__all__", ())) - pages
 
@@ -97,4 +97,4 @@ def test_api_index_lists_every_page() -> None:
     """The table of contents and the folder agree."""
     index = blocks(DOCS / "api" / "index.md", "{toctree}")[0].text.split()
     assert sorted(index[2:]) == sorted(page.stem for page in (DOCS / "api").glob("*.md") if page.stem != "index")
-    assert set(PACKAGES) == set(index[2:])
+    assert {package.rpartition(".")[2] for package in PACKAGES} == set(index[2:])
