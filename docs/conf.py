@@ -1,4 +1,4 @@
-"""Sphinx configuration: MyST pages, the API from docstrings, warnings as errors, nothing fetched from anywhere."""
+"""Sphinx configuration: MyST pages, the API from docstrings, no files from elsewhere."""
 
 import dataclasses
 import os
@@ -6,7 +6,7 @@ import re
 from importlib.metadata import version as installed
 from typing import Any
 
-# The API pages import jaxcnn; on a machine with an accelerator they need not wake it.
+# The API pages import jaxcnn, which needs no accelerator for that.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
 project = "jaxcnn"
@@ -40,14 +40,14 @@ napoleon_custom_sections = ["Reference"]
 
 
 def plain_docstring(app: Any, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """Docstrings here are plain text with `code` in single backticks; make that valid reStructuredText.
+    """Turn docstrings, plain text with `code` in single backticks, into valid reStructuredText.
 
     Runs before napoleon. Interactive examples (from >>> to the next blank line) stay as they are.
     """
     example = False
     for i, line in enumerate(lines):
         if i and lines[i - 1].strip() in ("Returns:", "Yields:"):
-            # An empty type: else napoleon takes all before the first colon of the sentence for one.
+            # An empty type: else napoleon takes the text before the first colon for one.
             line = re.sub(r"^( *)", r"\1: ", line)
         example = line.lstrip().startswith(">>>") or (example and bool(line.strip()))
         if not example:
@@ -56,14 +56,14 @@ def plain_docstring(app: Any, what: str, name: str, obj: Any, options: Any, line
 
 
 def escape(text: str) -> str:
-    """Characters that reStructuredText would take for markup."""
+    """Escape characters that reStructuredText takes for markup."""
     return re.sub(r"([*|]|(?<=\w)_(?=\W|$))", r"\\\1", text)
 
 
 def module_signature(
     app: Any, what: str, name: str, obj: Any, options: Any, signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    """Of a Flax module: its own fields, without the `parent` and `name` that every module has."""
+    """Return the signature of a Flax module: its own fields, without the `parent` and `name` of every module."""
     fields = dataclasses.fields(obj) if what == "class" and dataclasses.is_dataclass(obj) else ()
     if "parent" not in {field.name for field in fields}:
         # `<factory>` is no Python, and without Python Sphinx cannot lay a signature out.
@@ -78,6 +78,6 @@ def _field(field: Any) -> str:
 
 
 def setup(app: Any) -> None:
-    """Hook the two functions in; napoleon's own hook has priority 500."""
+    """Connect both functions; napoleon's own hook has priority 500."""
     app.connect("autodoc-process-docstring", plain_docstring, priority=400)
     app.connect("autodoc-process-signature", module_signature)

@@ -2,7 +2,8 @@
 
 Question: how long does one step take, and how many times as fast is ours?
 Runtime: about 6 minutes on two cores, most of it WRN-16-4 and compiling; `--networks lenet5 resnet20` takes half.
-Expected: docs/benchmarks.md. Rivals that are not installed (`pip install -e ".[benchmarks]"`) are named and left out.
+Expected: docs/benchmarks.md. Rivals that are not installed are named and left out
+(`pip install -c constraints.txt -e '.[benchmarks]'` installs them).
 """
 
 import math

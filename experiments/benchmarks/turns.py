@@ -128,6 +128,6 @@ def ask(script: str, request: Mapping[str, Any], *, python: str = sys.executable
         last = (done.stderr.strip().splitlines() or ["no message"])[-1]
         if "ModuleNotFoundError" in last:
             package = last.split("'")[1] if "'" in last else "a package"
-            raise Missing(f'{package} is not installed; pip install -e ".[benchmarks]" installs the rivals')
+            raise Missing(f'{package} is not installed; pip install -c constraints.txt -e ".[benchmarks]"')
         raise InputError(f"{script} failed ({last[:300]}); run it by hand: {' '.join(command[:2])} '{command[2]}'")
     return json.loads(done.stdout.splitlines()[-1])

@@ -42,7 +42,7 @@ def main() -> None:
         rival = importlib.import_module(module)
         parameters, run = rival.make(network, int(batch_size), dtype, variant)
     except ModuleNotFoundError as error:
-        answer(missing=f'{error.name} is not installed; pip install -e ".[benchmarks]" installs the rivals')
+        answer(missing=f'{error.name} is not installed; pip install -c constraints.txt -e ".[benchmarks]"')
         return
     except Absent as error:
         answer(missing=str(error))
