@@ -1,17 +1,21 @@
 """Records held to the types of their fields, whatever JSON puts there: read, or one sentence that names the field."""
 
 import json
+import math
 import typing
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
 
+import jax.numpy as jnp
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from jaxcnn.errors import InputError
-from jaxcnn.records import as_record, from_record, shortened
-from jaxcnn.spec import RunConfig
+from jaxcnn.records import as_record, check_choices, from_record, shortened
+from jaxcnn.spec import Classification, RunConfig, StudyConfig, TaskConfig
 
 
 class Point(typing.NamedTuple):
@@ -102,6 +106,107 @@ def test_whatever_json_holds_is_read_or_refused(name, value):
         assert isinstance(found.count, int)
         assert all(isinstance(point, Point) for point in found.points)
         assert all(size is None or isinstance(size, int | float) for size in found.sizes.values())
+
+
+class Measured(typing.NamedTuple):
+    """Numbers that may not be finite."""
+
+    loss: float
+    best: float | None = None
+    curve: tuple[float, ...] = ()
+    by_class: dict[str, float] = {}  # noqa: RUF012
+
+
+@given(st.floats(), st.none() | st.floats(allow_nan=False, allow_infinity=False), st.lists(st.floats(), max_size=3))
+def test_numbers_that_are_not_finite_become_null_and_nan(loss, best, curve):
+    """And what is written is JSON as everybody reads it: without NaN and Infinity."""
+    record = as_record(Measured(loss, best, tuple(curve), {"a": loss}))
+    found = from_record(Measured, json.loads(json.dumps(record, allow_nan=False)))
+    wanted = [value if math.isfinite(value) else math.nan for value in (loss, *curve, loss)]
+    np.testing.assert_array_equal([found.loss, *found.curve, found.by_class["a"]], wanted)
+    assert found.best == best
+
+
+def test_arrays_paths_and_nested_records_become_plain_values():
+    content = {
+        "numpy": np.float32(1.5), "array": np.array([1.0, np.nan]), "jax": jnp.arange(2), "path": Path("a/b"),
+        "point": Point(1.0, math.inf), "shape": Shape((), 2), 3: (None, True, "text"),
+    }  # fmt: skip
+    record = as_record(content)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+    assert record["numpy"] == 1.5
+    assert (record["array"], record["jax"], record["path"]) == ([1.0, None], [0, 1], "a/b")
+    assert record["point"] == {"x": 1.0, "y": None, "name": ""}
+    assert (record["3"], record["shape"]["count"]) == ([None, True, "text"], 2)
+
+
+@dataclass(frozen=True)
+class Ranking(TaskConfig):
+    """A task of a user."""
+
+    kind: typing.ClassVar[str] = "ranking"
+    margin: float = 0.2
+    mode: typing.Literal["hard", "soft"] = "hard"
+
+
+def test_a_task_is_read_back_as_its_own_kind():
+    for task in (Ranking(0.3), Classification(0.1, (1.0, 2.0)), Classification(class_weights="balanced")):
+        record = json.loads(json.dumps(as_record(RunConfig(task=task))))
+        assert record["task"]["kind"] == task.kind
+        assert from_record(RunConfig, record).task == task
+
+
+@pytest.mark.parametrize(
+    ("task", "message"),
+    [
+        (
+            {"kind": "guessing"},
+            r"config\.task: task 'guessing' is unknown; choose .*classification.*or import the module",
+        ),
+        ({"margin": 0.1}, "task None is unknown"),
+        ({"kind": "ranking", "label_smoothing": 0.1}, r"config\.task: unknown field 'label_smoothing'"),
+        ({"kind": "ranking", "mode": "easy"}, "mode='easy' is not a value of that field"),
+        ({"kind": "classification", "class_weights": "equal"}, "class_weights='equal'"),
+        ({"kind": "classification", "class_weights": [1, "a"]}, r"class_weights\[1\]='a'"),
+        (3, "expected an object"),
+    ],
+)
+def test_wrong_tasks_are_named(task, message):
+    with pytest.raises(InputError, match=message):
+        from_record(RunConfig, {"task": task})
+
+
+def literals(config, prefix=""):
+    """Paths of all fields that take one of a few words, in a dataclass and in those inside it."""
+    for name, hint in typing.get_type_hints(type(config)).items():
+        if is_dataclass(value := getattr(config, name, None)):
+            yield from literals(value, f"{prefix}{name}.")
+        elif "Literal" in str(hint):
+            yield prefix + name
+
+
+def with_value(config, path, value):
+    name, _, rest = path.partition(".")
+    return replace(config, **{name: with_value(getattr(config, name), rest, value) if rest else value})
+
+
+CONFIGS = [RunConfig(), StudyConfig(), RunConfig(task=Ranking())]
+
+
+@pytest.mark.parametrize(("config", "path"), [(each, path) for each in CONFIGS for path in literals(each)])
+def test_every_choice_is_held_to_its_type(config, path):
+    check_choices(config)
+    with pytest.raises(InputError, match=rf"^{path}='nonsense': choose "):
+        check_choices(with_value(config, path, "nonsense"))
+
+
+def test_the_choices_are_those_that_were_written_by_hand():
+    paths = {path for each in CONFIGS for path in literals(each)}
+    assert paths >= {
+        "data.on_bad", "optimizer.name", "optimizer.decay", "optimizer.schedule", "task.class_weights", "on_nonfinite",
+        "parallel", "compute_dtype", "place", "base.parallel", "task.mode",
+    }  # fmt: skip
+    check_choices(RunConfig(task=Classification(class_weights=(1.0, 2.0))))
 
 
 def test_long_values_are_cut():

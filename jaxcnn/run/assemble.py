@@ -97,8 +97,8 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
         (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
     )
     try:
-        hash(module)
-    except TypeError:  # A module with list fields cannot be cached: compile anew.
+        hash(arguments)
+    except TypeError:  # A module or task with list fields cannot be cached: compile anew.
         return _assemble.__wrapped__(*arguments)
     return _assemble(*arguments)
 

@@ -61,9 +61,8 @@ def step_memory(config: RunConfig, dataset: Dataset, module: linen.Module | None
 
 
 def measure_costs(
-    pairs: Sequence[Pair], dataset: Dataset, *, rounds: int = 5, steps: int | None = None, warmup: int = 2,
-    compiled: Sequence[Compiled] | None = None,
-) -> tuple[StepCost, ...]:  # fmt: skip
+    pairs: Sequence[Pair], dataset: Dataset, *, rounds: int = 5, steps: int | None = None, warmup: int = 2
+) -> tuple[StepCost, ...]:
     """Measure memory and time of the training steps of several networks (`time_steps`).
 
     Args:
@@ -72,7 +71,6 @@ def measure_costs(
         rounds: Times that every network is measured.
         steps: Steps per turn. Default: as many as fill a quarter of a second.
         warmup: Steps before the first round, not timed.
-        compiled: The same pairs, compiled before (`compile_all`).
 
     Returns:
         One cost per network, in order.
@@ -82,7 +80,7 @@ def measure_costs(
     """
     if not pairs:
         raise InputError("pairs=(): give at least one (config, module)")
-    networks = compile_all(pairs, dataset) if compiled is None else compiled
+    networks = compile_all(pairs, dataset)
     quartiles = [np.quantile(times, (0.25, 0.5, 0.75)) for times in time_steps(networks, rounds, steps, warmup)]
     return tuple(
         StepCost(network.memory, float(middle), float(high - low), network.seconds)
@@ -111,16 +109,10 @@ def time_steps(
     return times
 
 
-def compile_all(pairs: Sequence[Pair], dataset: Dataset, go_on: Callable[[], bool] = lambda: True) -> list[Compiled]:
-    """Compile the training step of every network, which `measure_costs` else does itself.
-
-    Args:
-        pairs: (config, module) of each network.
-        dataset: The images.
-        go_on: Called before each network; where it returns False, the networks so far are returned.
-    """
+def compile_all(pairs: Sequence[Pair], dataset: Dataset) -> list[Compiled]:
+    """Compile the training step of every network; one copy of the images on the device serves all."""
     feeds: dict[str, Any] = {}
-    return [_prepare(config, module, dataset, feeds) for config, module in pairs if go_on()]
+    return [_prepare(config, module, dataset, feeds) for config, module in pairs]
 
 
 def make_stopwatch(

@@ -86,7 +86,7 @@ class RunFolder:
 
     def difference(self, config: Mapping[str, Any]) -> str:
         """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
-        have, want = _flat(identity(self._canonical(self.read("config.json")))), _flat(identity(config))
+        have, want = flat(identity(self._canonical(self.read("config.json")))), flat(identity(config))
         names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
         shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
         return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
@@ -212,8 +212,9 @@ class RunFolder:
         return as_record(config) | ({} if own is None else {"model": record["model"]})
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a record without nesting: each value by its path, such as model.width."""
+    values: dict[str, Any] = {}
     for name, value in tree.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values

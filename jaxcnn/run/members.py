@@ -18,7 +18,7 @@ from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import MakeSteps, Parts, assemble
-from jaxcnn.run.folder import RunFolder
+from jaxcnn.run.folder import RunFolder, flat
 from jaxcnn.run.result import RunResult, load_result
 from jaxcnn.run.runner import begin, finish, open_folder, run
 from jaxcnn.spec import RunConfig
@@ -98,21 +98,15 @@ def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], togethe
             f"parallel={configs[0].parallel!r}: runs in one program share one device; leave it at auto, or give "
             "together=1"
         )
-    first = _flat(as_record(configs[0]))
+    first = flat(as_record(configs[0]))
     for number, config in enumerate(configs):
-        for name, value in _flat(as_record(config)).items():
-            if name not in FREE and value != first[name]:
+        record = flat(as_record(config))
+        for name in {**first, **record}:
+            if name not in FREE and record.get(name) != first.get(name):
                 raise InputError(
-                    f"configs[{number}]: its {name} is {value!r}, that of the first {first[name]!r}; runs in one "
-                    f"program may differ in {', '.join(FREE)} only"
+                    f"configs[{number}]: its {name} is {record.get(name)!r}, that of the first {first.get(name)!r}; "
+                    f"runs in one program may differ in {', '.join(FREE)} only"
                 )
-
-
-def _flat(record: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in record.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return flat
 
 
 def _train(

@@ -193,8 +193,8 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     if (directory / "runs.json").exists():
         read_file(directory, "runs.json", RunsFile)
     results = [read(directory / each.path) for each in runs]
-    data = _distinct(result.data for result in results)
-    labels = _distinct(result.predictions["labels"].tolist() for result in results)
+    data = _unique(result.data for result in results)
+    labels = _unique(result.predictions["labels"].tolist() for result in results)
     if len(data) > 1 or len(labels) > 1:
         raise InputError(
             f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
@@ -206,7 +206,7 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     }
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
-    environments = tuple(_distinct(result.environment for result in results))
+    environments = tuple(_unique(result.environment for result in results))
     # The test split enters a study once per run, as the last epoch's metrics; no curve of it is kept.
     histories = [
         tuple({k: v for k, v in epoch.items() if not k.startswith("test_")} for epoch in result.history)
@@ -268,8 +268,8 @@ def check_run(run: Any, path: Path, name: str, remedy: str = REMEDY, *, tested: 
     for row in (run.metrics, *run.history):
         for metric, value in row.items():
             low, high = (0, 1) if metric.endswith("_accuracy") else (-LARGEST, LARGEST)
-            _require(_within([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
-    _require(_within(run.seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
+            _require(_in_range([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
+    _require(_in_range(run.seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
 
 
 def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
@@ -285,15 +285,15 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     for rate, decay in tried | chosen:
         _require(0 < rate <= LARGEST and 0 <= decay <= LARGEST, path, f"lr {rate:g}, wd {decay:g} is no setting")
     trials = [trial for arm in tuning.arms.values() for trial in arm.trials]
-    _require(_within((t.validation_error for t in trials), 0, 1), path, "an error is not between 0 and 1")
-    _require(_within((t.validation_loss for t in trials), -LARGEST, LARGEST), path, "a loss is no float32")
+    _require(_in_range((t.validation_error for t in trials), 0, 1), path, "an error is not between 0 and 1")
+    _require(_in_range((t.validation_loss for t in trials), -LARGEST, LARGEST), path, "a loss is no float32")
     return tuning
 
 
 def _read_costs(directory: Path) -> dict[str, StepCost]:
     costs = read_file(directory, "costs.json", CostsFile).arms
     for label, cost in costs.items():
-        right = _within([cost.memory or 0], 0, LARGEST_BYTES) and _within(cost[1:], 0, LARGEST_SECONDS)
+        right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
         _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     return costs
 
@@ -306,7 +306,7 @@ def _read_runs(directory: Path) -> RunsFile:
     _require(min(data.sizes.values()) > 0 and len(data.class_names) > 1, path, "its data have no images or classes")
     for run in stored.runs:
         check_run(run, path, f"a run of {run.arm}")
-    return stored._replace(data=_escaped(stored.data), environments=_escaped(stored.environments))
+    return stored._replace(data=_escape(stored.data), environments=_escape(stored.environments))
 
 
 def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
@@ -332,21 +332,21 @@ def _require(holds: bool, path: Path, problem: str, remedy: str = REMEDY) -> Non
         raise InputError(f"{path} cannot be right, because {problem}: {remedy}")
 
 
-def _within(values: Iterable[float], low: float, high: float) -> bool:
+def _in_range(values: Iterable[float], low: float, high: float) -> bool:
     """Return whether all numbers lie between two others or were not finite, which is NaN."""
     return all(math.isnan(value) or low <= value <= high for value in values)
 
 
-def _escaped(value: Any) -> Any:
+def _escape(value: Any) -> Any:
     """Return a record whose texts any file and figure can hold: names of files may have bytes that are no text."""
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {_escaped(key): _escaped(item) for key, item in value.items()}
-    return type(value)(map(_escaped, value)) if isinstance(value, list | tuple) else value
+        return {_escape(key): _escape(item) for key, item in value.items()}
+    return type(value)(map(_escape, value)) if isinstance(value, list | tuple) else value
 
 
-def _distinct(items: Iterable[Any]) -> list[Any]:
+def _unique(items: Iterable[Any]) -> list[Any]:
     distinct: list[Any] = []
     for item in items:
         if item not in distinct:

@@ -60,9 +60,13 @@ class Run:
     @property
     def out_of_patience(self) -> bool:
         """Whether the validation loss has not become lower for `patience` epochs."""
-        losses = [record["validation_loss"] for record in self.history]
         patience = self.config.patience
-        return patience is not None and bool(losses) and len(losses) - 1 - int(np.argmin(losses)) >= patience
+        if patience is None or not self.history:
+            return False
+        if "validation_loss" not in self.history[0]:
+            raise InputError(f"patience={patience}: the task's metrics have no loss; leave patience out")
+        losses = [record["validation_loss"] for record in self.history]
+        return len(losses) - 1 - int(np.argmin(losses)) >= patience
 
 
 def fit(
@@ -111,8 +115,9 @@ def fit(
     # Several hosts stop after the same epoch: one that stopped a step earlier would leave the others waiting forever.
     within = jax.process_count() == 1
     ahead = read_ahead(
-        train if len(runs) == 1 else {}, batch_size=config.batch_size, seed=config.seed, start=step,
-        stop=config.epochs * per_epoch, shard=(jax.process_index(), jax.process_count()), workers=config.data.workers,
+        train if len(runs) == 1 and order is epoch_order else {},
+        batch_size=config.batch_size, seed=config.seed, start=step, stop=config.epochs * per_epoch,
+        shard=(jax.process_index(), jax.process_count()), workers=config.data.workers,
     )  # fmt: skip
     with graceful() as stop_requested, Bar(config.epochs * per_epoch, step, name, progress) as bar, ahead:
         for epoch in range(step // per_epoch, config.epochs):

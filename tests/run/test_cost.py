@@ -11,7 +11,7 @@ from flax import linen
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record, from_record
-from jaxcnn.run.cost import compile_all, make_stopwatch, measure_costs, step_memory
+from jaxcnn.run.cost import compile_all, make_stopwatch, measure_costs, step_memory, time_steps
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, StepCost
 from jaxcnn.train.parallel.programs import memory_bytes
 
@@ -71,10 +71,12 @@ def test_networks_take_turns_each_round_beginning_with_another(digits):
         return call
 
     networks = [each._replace(step=recording(number, each.step)) for number, each in enumerate(networks)]
-    costs = measure_costs(pairs, digits, rounds=4, steps=1, warmup=1, compiled=networks)
+    times = time_steps(networks, rounds=4, steps=1, warmup=1)
     assert calls == [0, 1, 2, *(0, 1, 2), *(1, 2, 0), *(2, 0, 1), *(0, 1, 2)]
     assert [int(each.states[0].step) for each in networks] == [5, 5, 5]  # states are passed on and trained
-    assert all(each.step > 0 and each.spread >= 0 and each.compile > 0 for each in costs)
+    assert [len(each) for each in times] == [4, 4, 4]
+    assert all(seconds > 0 for each in times for seconds in each)
+    assert all(each.seconds > 0 for each in networks)
 
 
 def test_costs_are_records(digits):
@@ -84,9 +86,9 @@ def test_costs_are_records(digits):
     assert costs[0].memory == step_memory(TINY, digits)
 
 
-def test_compiling_can_be_stopped_between_networks(digits):
-    turns = iter([True, False])
-    assert len(compile_all([(TINY, None), (TINY, Own())], digits, lambda: next(turns))) == 1
+def test_the_images_lie_on_the_device_once(digits):
+    first, second = compile_all([(TINY, None), (TINY, Own())], digits)
+    assert first.feed is second.feed
 
 
 def test_several_devices(digits):

@@ -13,7 +13,7 @@ import pytest
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result, members, run, run_members
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train import Interrupted
 from tests.train.small import difference
 
@@ -151,6 +151,8 @@ def test_one_after_another_on_a_cpu(alone):
     [
         ({"model": replace(BASE.model, width=5)}, r"configs\[1\]: its model.width is 5, that of the first 4"),
         ({"epochs": 4}, r"configs\[1\]: its epochs is 4"),
+        ({"model": replace(BASE.model, options={})}, r"its model.options.dropout is None, that of the first 0.1"),
+        ({"task": Classification(0.1)}, r"its task.label_smoothing is 0.1, that of the first 0.0"),
         ({"optimizer": replace(BASE.optimizer, momentum=0.5)}, r"its optimizer.momentum is 0.5"),
         ({"data": DataConfig()}, r"its data.train_size is None"),
     ],

@@ -8,11 +8,15 @@ import pytest
 from orbax.checkpoint import v1 as ocp
 
 from jaxcnn.errors import InputError
-from jaxcnn.train import Checkpoints
-from tests.train.small import Net, parts
+from jaxcnn.spec import OptimizerConfig
+from jaxcnn.train import Checkpoints, make_init, make_optimizer
+from tests.train.small import SHAPE, Net, parts, same
 
 INIT = parts(Net())[2]
 STATE = jax.device_get(INIT(jax.random.key(0)))
+
+
+WIDER = {"kernel": jax.ShapeDtypeStruct((8, 4), np.float32), "bias": jax.ShapeDtypeStruct((4,), np.float32)}
 
 
 def at(step):
@@ -82,7 +86,7 @@ DAMAGE = [truncate, flip_bits, remove_files, remove_leaf, change_leaf]
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(saved, damage):
     damage(saved / "14")
     with Checkpoints(saved) as checkpoints:
-        with pytest.warns(UserWarning, match=r"checkpoints/14'?: it is damaged \(.*the one before it is taken"):
+        with pytest.warns(UserWarning, match=r"checkpoints/14'?: it is damaged \(.*using the one before it"):
             state, sums = checkpoints.restore(STATE)
         assert (int(state.step), sums) == (7, {"count": 7.0})
         for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(at(7)), strict=True):
@@ -112,6 +116,37 @@ def test_nothing_whole_is_refused_by_name(saved):
             pytest.raises(InputError, match=r"checkpoints/14'?: it is damaged .*none before it is whole; restore it"),
         ):
             checkpoints.restore(STATE, repair=True)
+
+
+SHAPES = jax.eval_shape(lambda: {"params": STATE.params, "batch_stats": STATE.batch_stats})
+
+
+@pytest.mark.parametrize("ema", [False, True])
+def test_weights_are_restored_without_the_optimizer(tmp_path, ema):
+    """Of a run with any optimizer: only the shapes of the network are given."""
+    module = Net()
+    for name in ("muon", "adam"):
+        init = make_init(module, make_optimizer(OptimizerConfig(name), 10, 5), SHAPE, ema=ema)
+        saved = jax.device_get(init(jax.random.key(1)))._replace(step=np.int32(3))
+        with Checkpoints(tmp_path / name) as checkpoints:
+            checkpoints.save(saved, {"count": 1.0})
+            found = checkpoints.restore_weights(SHAPES)
+        assert same(found.trained, saved.trained)
+        assert found.opt_state == {}
+        assert bool(found.ema) == ema
+
+
+def test_weights_of_another_network_are_refused_and_damaged_ones_passed_over(saved):
+    with Checkpoints(saved) as checkpoints:
+        with pytest.raises(
+            InputError, match=r"another model.*- params/head/kernel \(8, 3\).*\+ params/head/kernel \(8, 4\)"
+        ):
+            checkpoints.restore_weights({**SHAPES, "params": {**SHAPES["params"], "head": WIDER}})
+        assert same(checkpoints.restore_weights(SHAPES).params, at(14).params)
+        assert same(checkpoints.restore_weights(SHAPES, step=7).params, at(7).params)
+    change_leaf(saved / "14")
+    with Checkpoints(saved) as checkpoints, pytest.warns(UserWarning, match="damaged"):
+        assert same(checkpoints.restore_weights(SHAPES).params, at(7).params)
 
 
 def test_without_its_files_digest_the_arrays_checksum_tells(saved):
@@ -148,7 +183,7 @@ def test_a_write_that_fails_names_the_folder_and_keeps_what_is_there(saved, monk
         def full(*arguments, **options):
             raise ValueError("NOT_FOUND: error writing: No space left on device [source locations=...]")
 
-        monkeypatch.setattr(checkpoints._orbax, "save", full)
+        monkeypatch.setattr(ocp.training.Checkpointer, "save", full)
         with pytest.raises(InputError, match=r"step 21 cannot be written \(No space left on device\); free some space"):
             checkpoints.save(at(21), {})
     with Checkpoints(saved) as checkpoints:

@@ -42,7 +42,7 @@ class Costs:
         self.base = base if isinstance(base, ModelSpec) else ModelSpec(family_name(base))
         self.shape, self.classes, self.measure = shape, classes, measure
         self.kind, self.amount, self.tolerance = kind, amount, tolerance
-        self.known: dict[ModelSpec, float] = {}
+        self.cache: dict[ModelSpec, float] = {}
         self.trouble = ""
         self._counts: dict[ModelSpec, Complexity] = {}
 
@@ -105,16 +105,16 @@ class Costs:
 
     def cost(self, spec: ModelSpec) -> float:
         """Return the cost in the resource of the budget."""
-        if spec not in self.known:
+        if spec not in self.cache:
             if self.kind == "seconds":
-                self.known[spec] = self.measured(spec)
+                self.cache[spec] = self.seconds(spec)
             elif self.kind == "params" and self.builder is None:  # in half the time of `counts`
-                self.known[spec] = count_params(self.module(spec), self.shape)
+                self.cache[spec] = count_params(self.module(spec), self.shape)
             else:
-                self.known[spec] = getattr(self.counts(spec), self.kind)
-        return self.known[spec]
+                self.cache[spec] = getattr(self.counts(spec), self.kind)
+        return self.cache[spec]
 
-    def measured(self, spec: ModelSpec) -> float:
+    def seconds(self, spec: ModelSpec) -> float:
         """Measure the seconds of a training step anew."""
         assert self.measure
         return self.measure(spec if self.builder is None else self.module(spec))

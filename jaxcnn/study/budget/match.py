@@ -75,7 +75,7 @@ def match_width(
     if costs.builder or seconds is not None:
         costs.check(costs.network(depth, START))
     if seconds is not None:
-        return _timed(costs, lambda: whole_widths(costs, depth), "depth")
+        return _match_seconds(costs, lambda: whole_widths(costs, depth), "depth")
     return _arm(costs, nearest_width(costs, depth), "depth")
 
 
@@ -151,7 +151,7 @@ def match_depth(
     if not isinstance(width, int) or width < 1:
         raise InputError(f"width={width!r}: give an integer of at least 1")
     if seconds is not None:
-        return _timed(costs, lambda: whole_depths(costs, width), "width")
+        return _match_seconds(costs, lambda: whole_depths(costs, width), "width")
     return _arm(costs, nearest_depth(costs, width), "width")
 
 
@@ -193,7 +193,7 @@ def _costs(
     return Costs(base, tuple(input_shape), classes, kind, amount, tolerance, measure)
 
 
-def _timed(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> Arm:
+def _match_seconds(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> Arm:
     """Measure the nearest networks anew, in turns, and return the nearest: drift of the machine affects all alike.
 
     If the new measurements show that an outlier misled the search, it is repeated with them.
@@ -206,10 +206,10 @@ def _timed(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> A
     for _ in range(SEARCHES):
         for spec in networks:
             costs.check(spec)
-        turns = [[costs.measured(spec) for spec in networks] for _ in range(REPEATS)]
+        turns = [[costs.seconds(spec) for spec in networks] for _ in range(REPEATS)]
         for index, spec in enumerate(networks):
             times[spec] = [turn[index] for turn in turns]
-            costs.known[spec] = median(times[spec])
+            costs.cache[spec] = median(times[spec])
         if (again := search()) == networks:
             break
         networks = again

@@ -26,16 +26,16 @@ def nearest_width(costs: Costs, depth: int) -> ModelSpec:
     best = costs.nearest(networks)
     if costs.meets(best) or costs.builder:  # a user-defined family has whole widths only
         return best
-    networks += _between(costs, networks)
+    networks += _proportions_between(costs, networks)
     best = costs.nearest(networks)
-    return best if costs.meets(best) else _moved(costs, networks)
+    return best if costs.meets(best) else _move_stages(costs, networks)
 
 
 def nearest_depth(costs: Costs, width: int) -> ModelSpec:
     """Return the network of a width whose depth meets the budget, with moved stages if depth alone does not."""
     networks = whole_depths(costs, width)
     best = costs.nearest(networks)
-    return best if costs.meets(best) or costs.builder else _moved(costs, networks, keep=True)
+    return best if costs.meets(best) or costs.builder else _move_stages(costs, networks, keep=True)
 
 
 def whole_widths(costs: Costs, depth: int) -> list[ModelSpec]:
@@ -109,7 +109,7 @@ def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
     return low
 
 
-def _between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
+def _proportions_between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Return the same proportions at widths between two whole ones, each stage rounded to whole channels."""
     first = networks[0]
     ends: list[tuple[int, ...]] = [(*stages, *units) for stages, units in map(channels, networks)]
@@ -131,7 +131,7 @@ def _between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     return [at(number) for number in (step, step + 1) if 0 < number < steps]
 
 
-def _moved(costs: Costs, networks: Sequence[ModelSpec], *, keep: bool = False) -> ModelSpec:
+def _move_stages(costs: Costs, networks: Sequence[ModelSpec], *, keep: bool = False) -> ModelSpec:
     """Return the plainest network within the tolerance whose stages differ by one or two channels, else the nearest.
 
     Counting takes time, so costs are predicted from counts with single stages moved: networks predicted to be
@@ -145,12 +145,12 @@ def _moved(costs: Costs, networks: Sequence[ModelSpec], *, keep: bool = False) -
     options = []
     for start in sorted(networks, key=costs.miss)[:2]:
         stages, units = channels(start)
-        effects = [_effect(costs, start, index) for index in range(len(stages))]
+        effects = [_count_effect(costs, start, index) for index in range(len(stages))]
         for moves in _moves(len(stages)):
             widths = tuple(width + move for width, move in zip(stages, moves, strict=True))
             change = sum(a * move + b * move**2 for (a, b), move in zip(effects, moves, strict=True))
             miss = abs((costs.cost(start) + change) / costs.amount - 1)
-            if miss < NEAR and _possible(stages, widths):
+            if miss < NEAR and _is_possible(stages, widths):
                 strain = sum(abs(move) / width for move, width in zip(moves, stages, strict=True))
                 rank = (keep and moves[0] != 0, miss > 1.2 * costs.tolerance, strain, miss)
                 options.append((rank, with_channels(start, widths, units)))
@@ -162,7 +162,7 @@ def _moved(costs: Costs, networks: Sequence[ModelSpec], *, keep: bool = False) -
     return costs.nearest(tried)
 
 
-def _effect(costs: Costs, start: ModelSpec, index: int) -> tuple[float, float]:
+def _count_effect(costs: Costs, start: ModelSpec, index: int) -> tuple[float, float]:
     """Return (a, b) so that m channels more in a stage change the cost by a m + b m^2, from two counts.
 
     Costs of convolutions and dense layers are quadratic in the channels of a stage.
@@ -171,7 +171,7 @@ def _effect(costs: Costs, start: ModelSpec, index: int) -> tuple[float, float]:
     moves = {
         move: tuple(width + move * (place == index) for place, width in enumerate(stages)) for move in (1, -1, 2, -2)
     }
-    possible = [move for move, widths in moves.items() if _possible(stages, widths)][:2]
+    possible = [move for move, widths in moves.items() if _is_possible(stages, widths)][:2]
     rates = [(costs.cost(with_channels(start, moves[move], units)) - costs.cost(start)) / move for move in possible]
     if len(rates) < 2:
         return (rates or [0.0])[0], 0.0
@@ -190,6 +190,6 @@ def _moves(stages: int) -> Iterable[tuple[int, ...]]:
     return dict.fromkeys(each for each in moves if any(each))
 
 
-def _possible(stages: Sequence[int], widths: Sequence[int]) -> bool:
+def _is_possible(stages: Sequence[int], widths: Sequence[int]) -> bool:
     """Return whether stages may be moved to these widths: a parameter-free shortcut cannot drop channels."""
     return min(widths) >= 1 and (list(widths) == sorted(widths)) == (list(stages) == sorted(stages))
