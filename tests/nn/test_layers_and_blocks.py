@@ -115,8 +115,12 @@ def value_and_gradients(module, variables, x, *call):
     def apply(params, x):
         return module.apply({"params": params, **stats}, x, *call, mutable=["batch_stats"])
 
-    y, pull, moved = jax.vjp(apply, variables["params"], x, has_aux=True)
-    return (y, pull(jax.random.normal(jax.random.key(2), y.shape))), moved
+    @jax.jit  # one program instead of dozens
+    def everything(params, x):
+        y, pull, moved = jax.vjp(apply, params, x, has_aux=True)
+        return (y, pull(jax.random.normal(jax.random.key(2), y.shape))), moved
+
+    return everything(variables["params"], x)
 
 
 @jax.numpy_dtype_promotion("standard")  # linen.avg_pool divides by an integer

@@ -11,9 +11,9 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from tests.cli.calls import refused
 
 CONFIG = RunConfig(
-    model=ModelSpec("plain", depth=3, width=8), data=DataConfig(train_size=200), epochs=4, batch_size=50, keep=3
+    model=ModelSpec("dense", depth=3, width=64), data=DataConfig(train_size=200), epochs=4, batch_size=50, keep=3
 )
-FLAGS = ["--model.family", "plain", "--model.depth", "3", "--model.width", "8", "--data.train-size", "200",
+FLAGS = ["--model.family", "dense", "--model.depth", "3", "--model.width", "64", "--data.train-size", "200",
          "--batch-size", "50", "--epochs", "4", "--quiet"]  # fmt: skip
 
 

@@ -13,7 +13,9 @@ from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call
 
 DATA = DataConfig(train_size=200)
-CONFIG = RunConfig(model=ModelSpec("plain", depth=3, width=4), data=DATA, epochs=4, batch_size=50)
+CONFIG = RunConfig(
+    model=ModelSpec("dense", depth=3, width=8, options={"norm": True}), data=DATA, epochs=4, batch_size=50
+)
 WILD = replace(CONFIG, optimizer=OptimizerConfig(learning_rate=1e25, warmup_epochs=0.0, schedule="constant"))
 
 
@@ -83,7 +85,7 @@ def test_skipping_goes_on_and_counts(tmp_path):
 
 
 def test_the_command_ends_with_its_own_code(capsys, tmp_path):
-    flags = ["--model.family", "plain", "--model.depth", "3", "--model.width", "4", "--data.train-size", "200",
+    flags = ["--model.family", "dense", "--model.depth", "3", "--model.width", "8", "--data.train-size", "200",
              "--epochs", "2", "--batch-size", "50", "--optimizer.learning-rate", "1e25",
              "--optimizer.warmup-epochs", "0", "--quiet", "--out", tmp_path / "run"]  # fmt: skip
     code, _, error = call(capsys, "train", *flags)

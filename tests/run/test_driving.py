@@ -21,7 +21,7 @@ CONFIG = RunConfig(
     optimizer=OptimizerConfig(learning_rate=0.05, warmup_epochs=0.5),
 )  # fmt: skip
 DATA = load(CONFIG.data, progress=False)
-SMALL = replace(CONFIG, model=replace(CONFIG.model, options={"dropout": 0.2}), batch_size=30)
+SMALL = replace(CONFIG, model=ModelSpec("dense", 3, 8, options={"norm": True, "dropout": 0.2}), batch_size=30)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +32,7 @@ def one(tmp_path_factory):
 @pytest.mark.parametrize(
     ("changes", "record"),
     [
+        ({"parallel": "pmap"}, {"mode": "pmap", "devices": 4, "scan": False, "members": 1}),
         ({"parallel": "sharded"}, {"mode": "sharded", "devices": 4, "scan": False, "members": 1}),
         ({"parallel": "sharded", "scan": True}, {"mode": "sharded", "devices": 4, "scan": True, "members": 1}),
         ({"scan": True, "deterministic": True}, {"mode": "jit", "devices": 1, "scan": True, "members": 1}),
@@ -99,7 +100,7 @@ def test_bfloat16_is_for_activations_alone():
 
 
 def test_bfloat16_learns_and_predicts(tmp_path):
-    longer = replace(CONFIG, epochs=15, optimizer=replace(CONFIG.optimizer, learning_rate=0.5))
+    longer = replace(CONFIG, model=SMALL.model, epochs=15, optimizer=replace(CONFIG.optimizer, learning_rate=0.5))
     short = run(replace(longer, compute_dtype="bfloat16"), out=tmp_path / "r", dataset=DATA, progress=False)
     full = run(longer, dataset=DATA, progress=False)
     assert short.history[-1]["train_loss"] < 0.5 * short.history[0]["train_loss"]

@@ -18,7 +18,7 @@ from jaxcnn.train import Interrupted
 from tests.train.small import difference
 
 BASE = RunConfig(
-    model=ModelSpec("plain", depth=3, width=4, options={"dropout": 0.1}),
+    model=ModelSpec("dense", depth=3, width=8, options={"norm": True, "dropout": 0.1}),
     data=DataConfig(train_size=100, augment=("crop",)),
     optimizer=OptimizerConfig(warmup_epochs=0.5), epochs=3, batch_size=32, checkpoint_every=2,
 )  # fmt: skip
@@ -149,9 +149,9 @@ def test_one_after_another_on_a_cpu(alone):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model": replace(BASE.model, width=5)}, r"configs\[1\]: its model.width is 5, that of the first 4"),
+        ({"model": replace(BASE.model, width=5)}, r"configs\[1\]: its model.width is 5, that of the first 8"),
         ({"epochs": 4}, r"configs\[1\]: its epochs is 4"),
-        ({"model": replace(BASE.model, options={})}, r"its model.options.dropout is None, that of the first 0.1"),
+        ({"model": replace(BASE.model, options={"norm": True})}, r"its model.options.dropout is None, that of the first 0.1"),
         ({"task": Classification(0.1)}, r"its task.label_smoothing is 0.1, that of the first 0.0"),
         ({"optimizer": replace(BASE.optimizer, momentum=0.5)}, r"its optimizer.momentum is 0.5"),
         ({"data": DataConfig()}, r"its data.train_size is None"),

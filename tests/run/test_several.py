@@ -35,6 +35,7 @@ def jobs(folder, count=3):
     return [(replace(CONFIG, seed=seed), folder / str(seed)) for seed in range(count)]
 
 
+@pytest.mark.slow
 def test_two_workers_give_what_one_gives_in_order(tmp_path):
     alone = run_all(jobs(tmp_path / "one"), progress=False)
     shared = run_all(jobs(tmp_path / "two"), workers=2, progress=False)

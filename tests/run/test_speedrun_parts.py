@@ -14,7 +14,7 @@ from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, 
 from jaxcnn.train import Checkpoints
 
 CONFIG = RunConfig(
-    ModelSpec("airbench", 5, 2),
+    ModelSpec("airbench", 4, 2),
     DataConfig("digits", size=9, augment=("translate",)),
     OptimizerConfig(
         "muon", 0.1, momentum=0.6, weight_decay=0.1, decay="decoupled", schedule="linear", warmup_epochs=0.0,
@@ -43,7 +43,7 @@ def test_the_first_layer_begins_from_the_training_images_and_stays(finished, dat
     with Checkpoints(finished.directory / "checkpoints") as checkpoints:
         trained = checkpoints.restore(begun).state
     np.testing.assert_allclose(trained.params["whiten"]["kernel"], expected, rtol=1e-6)
-    for number in (1, 2, 3):
+    for number in (1, 2):
         np.testing.assert_array_equal(trained.params[f"norm{number}"]["scale"], 1.0)
         assert np.any(trained.params[f"norm{number}"]["bias"])
         assert not np.allclose(trained.params[f"conv{number}"]["kernel"], begun.params[f"conv{number}"]["kernel"])

@@ -26,8 +26,8 @@ def folder(tmp_path_factory):
 
 def config_of(folder, **data):
     return RunConfig(
-        model=ModelSpec("plain", depth=3, width=4), data=DataConfig(str(folder), augment=("crop",), **data),
-        epochs=3, batch_size=50,
+        model=ModelSpec("dense", depth=3, width=8, options={"norm": True}),
+        data=DataConfig(str(folder), augment=("crop",), **data), epochs=3, batch_size=50,
     )  # fmt: skip
 
 

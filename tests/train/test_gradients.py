@@ -30,13 +30,13 @@ def state_of(module, tx=None, ema=False):
     return make_init(module, optax.sgd(0.1) if tx is None else tx, (8, 8, 1), ema=ema)(jax.random.key(0))
 
 
-@pytest.mark.parametrize("parts", [2, 3, 7])
+@pytest.mark.parametrize("parts", [2, 7])
 def test_gradients_in_parts_are_those_of_the_batch(parts):
     """Weights differ from part to part: 13 examples, 3 of the rows are padding."""
     module, task, some = Plain(), classification(), batch(13, 3)
     state = state_of(module)
-    whole = make_gradients(module, task)(state, some, KEY)
-    split = make_gradients(module, task, accumulate=parts)(state, some, KEY)
+    whole = jax.jit(make_gradients(module, task))(state, some, KEY)
+    split = jax.jit(make_gradients(module, task, accumulate=parts))(state, some, KEY)
     assert difference(split.grads, whole.grads) < 1e-6
     np.testing.assert_allclose(split.loss, whole.loss, rtol=1e-6)
     assert all(float(split.sums[name]) == pytest.approx(float(whole.sums[name]), rel=1e-6) for name in whole.sums)
@@ -45,10 +45,11 @@ def test_gradients_in_parts_are_those_of_the_batch(parts):
 def test_batch_norm_sees_a_part_at_a_time():
     module, task, some = Net(), classification(), batch(16, 0)
     state = state_of(module)
-    split = make_gradients(module, task, accumulate=2)(state, some, KEY)
-    first = make_gradients(module, task)(state, {name: values[0::2] for name, values in some.items()}, KEY)
+    split = jax.jit(make_gradients(module, task, accumulate=2))(state, some, KEY)
+    gradients = jax.jit(make_gradients(module, task))
+    first = gradients(state, {name: values[0::2] for name, values in some.items()}, KEY)
     after = state._replace(batch_stats=first.batch_stats)
-    second = make_gradients(module, task)(after, {name: values[1::2] for name, values in some.items()}, KEY)
+    second = gradients(after, {name: values[1::2] for name, values in some.items()}, KEY)
     assert difference(split.batch_stats, second.batch_stats) < 1e-6
 
 

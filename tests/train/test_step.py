@@ -26,14 +26,14 @@ def test_step_is_a_function_of_its_arguments():
 
 def test_the_step_number_changes_the_dropout():
     train, _, init = parts(Net(dropout=0.5))
-    state = init(jax.random.key(0))
+    train, state = jax.jit(train), init(jax.random.key(0))
     later = state._replace(step=state.step + 1)
     assert difference(train(state, batch(12), KEY)[0].params, train(later, batch(12), KEY)[0].params) > 1e-4
 
 
 def test_padding_changes_nothing():
     train, evaluate, init = parts()
-    state = init(jax.random.key(0))
+    train, evaluate, state = jax.jit(train), jax.jit(evaluate), init(jax.random.key(0))
     padded = {**batch(10), **{}}
     rubbish = batch(10, padding=6)
     rubbish = {k: v.at[:10].set(padded[k]) if k != "mask" else v for k, v in rubbish.items()}
