@@ -151,7 +151,10 @@ def test_one_after_another_on_a_cpu(alone):
     [
         ({"model": replace(BASE.model, width=5)}, r"configs\[1\]: its model.width is 5, that of the first 8"),
         ({"epochs": 4}, r"configs\[1\]: its epochs is 4"),
-        ({"model": replace(BASE.model, options={"norm": True})}, r"its model.options.dropout is None, that of the first 0.1"),
+        (
+            {"model": replace(BASE.model, options={"norm": True})},
+            r"its model.options.dropout is None, that of the first 0.1",
+        ),
         ({"task": Classification(0.1)}, r"its task.label_smoothing is 0.1, that of the first 0.0"),
         ({"optimizer": replace(BASE.optimizer, momentum=0.5)}, r"its optimizer.momentum is 0.5"),
         ({"data": DataConfig()}, r"its data.train_size is None"),
