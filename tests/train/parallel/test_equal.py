@@ -229,14 +229,13 @@ def test_two_processes_share_a_folder_and_stop_together(two_processes):
         assert stored.metrics[name] == pytest.approx(value, rel=1e-4), name
 
 
-@pytest.mark.parametrize("way", ["pmap", "sharded", "shard_map"])
+@pytest.mark.parametrize("way", ["pmap", "shard_map"])
 def test_gradients_are_not_multiplied_by_the_devices(way):
     """Under shard_map with its default check, summed gradients are four times too large. A step of plain SGD shows it;
     optimisers that normalise would hide it, and so would a loss that only goes down.
     """
     make = {
         "pmap": lambda: data_parallel(*steps(AXIS, config=PLAIN)),
-        "sharded": lambda: sharded(*steps(config=PLAIN)),
         "shard_map": lambda: sharded(*steps(AXIS, config=PLAIN), axis_name=AXIS),
     }[way]
     indices, mask = np.arange(BATCH, dtype=np.int32), np.ones(BATCH, np.float32)
@@ -256,7 +255,6 @@ def test_batches_smaller_than_the_devices_are_padded():
         single_device(*steps(module=module)),
         data_parallel(*steps(AXIS, module=module)),
         sharded(*steps(module=module)),
-        sharded(*steps(AXIS, module=module), axis_name=AXIS),
     ):
         state, feed = programs.place(start()), programs.feed(TRAIN)
         for step in range(5):
