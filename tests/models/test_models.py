@@ -15,7 +15,6 @@ from tests.fixtures.reference import assert_close, draw_variables, load_flat
 
 SHAPE, CLASSES = (16, 16, 2), 5
 SPECS = {
-    "lenet": ModelSpec("lenet", 5, 2),
     "lenet_norm": ModelSpec(
         "lenet", 6, 3, options={"norm": True, "dense": 2, "kernel": 3, "padding": "same", "dropout": 0.3}
     ),
@@ -23,11 +22,10 @@ SPECS = {
     "plain_dropout": ModelSpec("plain", 3, 3, options={"norm": False, "dropout": 0.3}),
     "vgg": ModelSpec("vgg", 5, 1, stage_sizes=(1, 1), options={"norm": True, "dropout": 0.3}),
     "resnet": ModelSpec("resnet", 8, 3),
-    "resnet_b": ModelSpec("resnet", 8, 3, options={"shortcut": "B", "zero_init": True}),
+    "resnet_b": ModelSpec("resnet", 8, 3, options={"shortcut": "B", "zero_init": True, "stochastic_depth": 0.4}),
     "resnet_without_skip": ModelSpec("resnet", 8, 3, options={"skip": False}),
     "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, stage_sizes=(1, 1), options={"block": "bottleneck"}),
     "airbench": ModelSpec("airbench", 5, 3),
-    "resnet_stochastic_depth": ModelSpec("resnet", 8, 3, options={"stochastic_depth": 0.4}),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), options={"dropout": 0.3}),
     "dense": ModelSpec("dense", 3, 4, options={"norm": True, "dropout": 0.3}),
 }
@@ -147,7 +145,7 @@ def test_dropout_acts_only_in_training(case):
     np.testing.assert_array_equal(case.eval(case.variables, case.images), case.eval(case.variables, case.images))
 
 
-NO_DROPOUT = {"wrn": {"dropout": 0.0}}
+NO_DROPOUT = {"wrn": {"dropout": 0.0}, "resnet_b": {"stochastic_depth": 0.0}}
 
 
 @pytest.mark.parametrize("name", ["plain", "resnet_b", "wrn"])
