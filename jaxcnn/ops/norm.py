@@ -6,6 +6,8 @@ framework, and in the running average, as in Flax. PyTorch keeps the unbiased on
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -13,6 +15,8 @@ from jax import lax
 from jaxcnn.errors import InputError
 
 
+# Traced once per shape, not once per layer; `inline` leaves the program as it was (see `forms`).
+@partial(jax.jit, static_argnames=("axis_name", "epsilon"), inline=True)
 def batch_norm_train(
     x: jax.Array,
     scale: jax.Array,
@@ -60,6 +64,7 @@ def batch_norm_train(
     return y.astype(x.dtype), mean, var
 
 
+@partial(jax.jit, static_argnames=("epsilon",), inline=True)
 def batch_norm_inference(
     x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, var: jax.Array, *, epsilon: float = 1e-5
 ) -> jax.Array:

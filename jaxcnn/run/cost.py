@@ -19,7 +19,7 @@ from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
 from jaxcnn.train.parallel.programs import memory_bytes
 
-TURN_SECONDS, MOST_STEPS = 0.25, 200
+TURN_SECONDS, MOST_STEPS = 0.1, 200
 """A turn of this length is long beside the clock's resolution and short beside the machine's drift."""
 Pair = tuple[RunConfig, linen.Module | None]
 
@@ -69,7 +69,7 @@ def measure_costs(
         pairs: (config, module) of each network; module None takes `config.model`.
         dataset: The images, for all networks.
         rounds: Times that every network is measured.
-        steps: Steps per turn. Default: as many as fill a quarter of a second.
+        steps: Steps per turn. Default: as many as fill a tenth of a second.
         warmup: Steps before the first round, not timed.
 
     Returns:

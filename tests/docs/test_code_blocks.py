@@ -86,6 +86,7 @@ def test_command_lines_parse(
         return
     if words[:2] == ["python", "-m"] and words[2].startswith("tests."):
         monkeypatch.setattr(sys, "argv", words[2:])
+        monkeypatch.delitem(sys.modules, words[2], raising=False)  # runpy warns of a module that another test imported
         with pytest.raises(Parsed):
             runpy.run_module(words[2], run_name="__main__")
         return
