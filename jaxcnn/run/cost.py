@@ -14,7 +14,7 @@ from flax import linen
 
 from jaxcnn.data import Dataset, batch_indices
 from jaxcnn.errors import InputError, require
-from jaxcnn.run.assemble import Parts, assemble, initial_state
+from jaxcnn.run.assemble import Parts, assemble
 from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
 from jaxcnn.train.parallel.programs import memory_bytes
@@ -158,8 +158,8 @@ def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, f
     # One copy of the images on the device serves all networks.
     if programs.mode not in feeds:
         feeds[programs.mode] = programs.feed(dataset.train)
-    init_key, key = jax.random.split(jax.random.key(config.seed))
-    state = programs.place(initial_state(parts, config, dataset, init_key))
+    key = jax.random.key(config.seed)
+    state = programs.place(_drawn(jax.eval_shape(parts.init, key)))
     count = dataset.sizes["train"]
     batches = tuple(
         batch_indices(count, config.batch_size, seed=config.seed, step=step)
@@ -194,6 +194,16 @@ def _compile(
 def _shape(array: Any, length: int | None = None) -> jax.ShapeDtypeStruct:
     shape = tuple(array.shape) if length is None else (length, *array.shape[1:])
     return jax.ShapeDtypeStruct(shape, array.dtype)
+
+
+def _drawn(shapes: TrainState) -> TrainState:
+    """Return a state to time steps with, without compiling the network's own: weights drawn, everything else zero.
+
+    The learning rate too is zero, so the weights stay as they are however many steps are timed.
+    """
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(0, 0.05, leaf.shape).astype(leaf.dtype), shapes.params)
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)._replace(params=params)
 
 
 def _steps_per_turn(network: Compiled) -> int:
