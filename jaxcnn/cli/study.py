@@ -1,7 +1,9 @@
-"""`jaxcnn study` and `jaxcnn study status`."""
+"""`jaxcnn study`, `jaxcnn study status` and `jaxcnn study rerun`."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -35,6 +37,9 @@ def study(arguments: Sequence[str]) -> None:
     """Run a study and print its verdict, or show how far one is."""
     if arguments and arguments[0] == "status":
         tyro.cli(status, args=arguments[1:], prog="jaxcnn study status")
+        return
+    if arguments and arguments[0] == "rerun":
+        tyro.cli(rerun, args=arguments[1:], prog="jaxcnn study rerun")
         return
     start, rest = starting_point(arguments)
     flags = parse(StudyFlags(start), rest, "jaxcnn study")
@@ -95,3 +100,33 @@ def status(study: tyro.conf.Positional[Path]) -> None:
         print(f"report: jaxcnn report {study}")
     elif now.stage == "costs":
         print("all runs are finished; run the study's command again to measure the cost of a step and write the report")
+
+
+def rerun(
+    study: tyro.conf.Positional[Path], arm: str, seed: int, shared: bool = False, data_dir: str | None = None
+) -> None:
+    """Train one run of a finished study again and compare its predictions; exit code 1 if one differs.
+
+    Args:
+        study: Folder of the study, which stays as it is.
+        arm: Label of the arm, or its end, such as depth8_width10.
+        seed: Seed of the run.
+        shared: The run at the setting that all arms share.
+        data_dir: Folder of TFDS sets, if they have moved.
+    """
+    from jaxcnn.study.result import load_study
+
+    recorded = load_study(study).environments[0]
+    os.environ["XLA_FLAGS"] = recorded.get("xla_flags", "")  # JAX reads it when it starts, which is later
+    from jaxcnn.runtime.environment import environment
+    from jaxcnn.study.rerun import rerun as train
+
+    equal, count = train(study, arm, seed, shared=shared, data_dir=data_dir)
+    print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
+    now = environment()
+    packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}
+    for name, (old, new) in {**packages, "processor": (recorded["processor"], now["processor"])}.items():
+        if old != new:
+            print(f"  {name}: {old} then, {new} now")
+    if equal < count:
+        sys.exit(1)
