@@ -19,17 +19,12 @@ LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
 
 @dataclass(frozen=True)
 class Plan(StudyConfig):
-    """A study as declared; its depths and budgets are those of its arms.
+    """A study as declared; its depths and budgets are those of its arms."""
 
-    Args:
-        arms: The networks compared, budget by budget.
-        rule: Identifier of the rule that turns contrasts into the verdict (`jaxcnn.study.verdict.rule.RULES`).
-        command: Command line that started the study; not part of its identity.
-    """
-
-    arms: tuple[Arm, ...] = ()
+    arms: tuple[Arm, ...] = ()  #: The networks compared, budget by budget.
+    #: Identifier of the rule that turns contrasts into the verdict (`jaxcnn.study.rule.RULES`).
     rule: str = "ends-holm-1"
-    command: str = ""
+    command: str = ""  #: Command line that started the study; not part of its identity.
 
     def __post_init__(self) -> None:
         """Take depths and budgets from the arms."""

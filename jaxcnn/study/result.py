@@ -33,23 +33,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as a study keeps it; the run's own folder holds the rest.
+    """One run as a study keeps it; the run's own folder holds the rest."""
 
-    Args:
-        arm: Label of the arm.
-        setting: Learning rate and weight decay.
-        seed: Its seed.
-        metrics: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
-        history: One dict per epoch, without the test split. Values that were not finite are NaN.
-        seconds: compile, train, step (median of a step) and total.
-    """
-
-    arm: str
-    setting: Setting
-    seed: int
-    metrics: dict[str, float]
+    arm: str  #: Label of the arm.
+    setting: Setting  #: Learning rate and weight decay.
+    seed: int  #: Its seed.
+    metrics: dict[str, float]  #: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
+    #: One dict per epoch, without the test split. Values that were not finite are NaN.
     history: tuple[dict[str, float], ...]
-    seconds: dict[str, float]
+    seconds: dict[str, float]  #: compile, train, step (median of a step) and total.
 
     @property
     def diverged(self) -> bool:
@@ -59,31 +51,20 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
-    """A finished study.
+    """A finished study."""
 
-    Args:
-        plan: As declared before the first run.
-        tuning: Trials and chosen settings.
-        pilot: How the number of runs was chosen.
-        runs: One record per arm and seed, then those of the contrasts' arms at the shared setting.
-        labels: (N,) classes of the test images.
-        predictions: (runs, N) predicted classes, one row per run.
-        costs: Memory and time of a training step by arm; empty where they were not measured.
-        data: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
-        environments: Every distinct set of versions and hardware that took part, usually one.
-        directory: The study's folder.
-    """
-
-    plan: Plan
-    tuning: TuningResult
-    pilot: Pilot
+    plan: Plan  #: As declared before the first run.
+    tuning: TuningResult  #: Trials and chosen settings.
+    pilot: Pilot  #: How the number of runs was chosen.
+    #: One record per arm and seed, then those of the contrasts' arms at the shared setting.
     runs: tuple[RunRecord, ...]
-    labels: np.ndarray
-    predictions: np.ndarray
-    costs: dict[str, StepCost]
-    data: dict[str, Any]
+    labels: np.ndarray  #: (N,) classes of the test images.
+    predictions: np.ndarray  #: (runs, N) predicted classes, one row per run.
+    costs: dict[str, StepCost]  #: Memory and time of a training step by arm; empty where they were not measured.
+    data: dict[str, Any]  #: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
+    #: Every distinct set of versions and hardware that took part, usually one.
     environments: tuple[dict[str, Any], ...]
-    directory: Path
+    directory: Path  #: The study's folder.
 
     def of(self, arm: Arm, *, shared: bool = False) -> tuple[RunRecord, ...]:
         """Return the runs of one arm in the order of the seeds, at its own setting or at the shared one."""

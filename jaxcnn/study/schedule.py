@@ -23,19 +23,12 @@ Metrics = Mapping[str, float]
 
 
 class StudyRun(NamedTuple):
-    """One run of a study.
+    """One run of a study."""
 
-    Args:
-        stage: tuning (validation only) or runs (reads the test split at its end).
-        arm: The network.
-        setting: Learning rate and weight decay.
-        seed: Seed of initialisation, order, dropout and augmentation together.
-    """
-
-    stage: str
-    arm: Arm
-    setting: Setting
-    seed: int
+    stage: str  #: tuning (validation only) or runs (reads the test split at its end).
+    arm: Arm  #: The network.
+    setting: Setting  #: Learning rate and weight decay.
+    seed: int  #: Seed of initialisation, order, dropout and augmentation together.
 
     @property
     def path(self) -> str:
@@ -44,35 +37,23 @@ class StudyRun(NamedTuple):
 
 
 class Pilot(NamedTuple):
-    """How the number of runs was chosen.
+    """How the number of runs was chosen."""
 
-    Args:
-        spread: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run.
-        needed: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
-        seeds: Seeds of every arm's runs.
-    """
-
+    #: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run.
     spread: float | None
+    #: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
     needed: int | None
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  #: Seeds of every arm's runs.
 
 
 class Schedule(NamedTuple):
-    """State of a study.
+    """State of a study."""
 
-    Args:
-        stage: tuning, pilot, runs or done.
-        runs: All runs of the stages so far, in order.
-        pending: Those of the current stage that are not finished.
-        tuning: Known after tuning.
-        pilot: Known after the pilot runs.
-    """
-
-    stage: str
-    runs: tuple[StudyRun, ...]
-    pending: tuple[StudyRun, ...]
-    tuning: TuningResult | None = None
-    pilot: Pilot | None = None
+    stage: str  #: tuning, pilot, runs or done.
+    runs: tuple[StudyRun, ...]  #: All runs of the stages so far, in order.
+    pending: tuple[StudyRun, ...]  #: Those of the current stage that are not finished.
+    tuning: TuningResult | None = None  #: Known after tuning.
+    pilot: Pilot | None = None  #: Known after the pilot runs.
 
 
 def has_diverged(metrics: Metrics) -> bool:

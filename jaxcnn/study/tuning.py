@@ -32,29 +32,18 @@ class Trial(NamedTuple):
 
 
 class ArmTuning(NamedTuple):
-    """Tuning of one arm.
+    """Tuning of one arm."""
 
-    Args:
-        setting: The best on validation error, ties broken by validation loss.
-        edge: Whether the best learning rate is the lowest or the highest tried: a better one may lie beyond.
-        trials: All trials, on the whole grid; empty where the grid has one point.
-    """
-
-    setting: Setting
-    edge: bool
-    trials: tuple[Trial, ...] = ()
+    setting: Setting  #: The best on validation error, ties broken by validation loss.
+    edge: bool  #: Whether the best learning rate is the lowest or the highest tried: a better one may lie beyond.
+    trials: tuple[Trial, ...] = ()  #: All trials, on the whole grid; empty where the grid has one point.
 
 
 class TuningResult(NamedTuple):
-    """Tuning of all arms.
+    """Tuning of all arms."""
 
-    Args:
-        shared: The setting that is best on average over the arms.
-        arms: By label.
-    """
-
-    shared: Setting
-    arms: dict[str, ArmTuning]
+    shared: Setting  #: The setting that is best on average over the arms.
+    arms: dict[str, ArmTuning]  #: By label.
 
 
 def grid(tuning: Tuning, below: int = 0, above: int = 0) -> tuple[Setting, ...]:

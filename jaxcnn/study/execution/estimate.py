@@ -15,21 +15,13 @@ from jaxcnn.study.schedule import next_runs, total_runs
 
 
 class Estimate(NamedTuple):
-    """What a study would take.
+    """What a study would take."""
 
-    Args:
-        costs: Cost of a step of each arm, in the plan's order.
-        runs_per_arm: Largest number of tuning trials and reported runs per arm.
-        runs: Number of all runs, those at the shared setting included.
-        seconds: Estimated time on this machine.
-        sentence: The same in words.
-    """
-
-    costs: tuple[StepCost, ...]
-    runs_per_arm: int
-    runs: int
-    seconds: float
-    sentence: str
+    costs: tuple[StepCost, ...]  #: Cost of a step of each arm, in the plan's order.
+    runs_per_arm: int  #: Largest number of tuning trials and reported runs per arm.
+    runs: int  #: Number of all runs, those at the shared setting included.
+    seconds: float  #: Estimated time on this machine.
+    sentence: str  #: The same in words.
 
 
 def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> Estimate:

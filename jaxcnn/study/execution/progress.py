@@ -26,23 +26,15 @@ STAGES = {
 
 
 class Standing(NamedTuple):
-    """Progress of a study.
+    """Progress of a study."""
 
-    Args:
-        stage: tuning, pilot, runs, costs (a step of every arm is measured), done, reported.
-        finished: Number of finished runs, tuning trials included.
-        total: Number of runs at the end, as far as it is known.
-        under_way: Path and number of epochs of every run that has begun and is not finished.
-        diverged: Number of finished runs whose loss was not finite.
-        share: Share of the training done: epochs, weighted by the MACs of their arm.
-    """
-
-    stage: str
-    finished: int
-    total: int
+    stage: str  #: tuning, pilot, runs, costs (a step of every arm is measured), done, reported.
+    finished: int  #: Number of finished runs, tuning trials included.
+    total: int  #: Number of runs at the end, as far as it is known.
+    #: Path and number of epochs of every run that has begun and is not finished.
     under_way: tuple[tuple[str, int], ...]
-    diverged: int
-    share: float
+    diverged: int  #: Number of finished runs whose loss was not finite.
+    share: float  #: Share of the training done: epochs, weighted by the MACs of their arm.
 
 
 def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
