@@ -161,12 +161,7 @@ def store_costs(directory: Path, costs: Mapping[str, StepCost]) -> None:
 
 
 def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
-    """Gather the finished runs into runs.json and predictions.npz.
-
-    Args:
-        directory: The study's folder.
-        runs: Its runs that opened the test split.
-        read: Returns the `RunResult` of a run's folder.
+    """Gather the runs that opened the test split into runs.json and predictions.npz; `read` reads a run's folder.
 
     Raises:
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
@@ -206,12 +201,7 @@ def write_file(directory: Path, name: str, content: NamedTuple) -> None:
 
 
 def read_file(directory: Path, name: str, form: type[T]) -> T:
-    """Read a file of a study.
-
-    Args:
-        directory: The study's folder.
-        name: Name of the file.
-        form: Named tuple with the fields of the file besides format, plan and seal.
+    """Read a file of a study; `form` is a named tuple with its fields besides format, plan and seal.
 
     Raises:
         InputError: It is missing, truncated, edited, of another study, or does not have these fields.
@@ -233,9 +223,7 @@ def check_run(run: Any, path: Path, name: str, remedy: str = REMEDY, *, tested: 
 
     Args:
         run: Its metrics, history and seconds: a `RunRecord` or a `jaxcnn.run.RunResult`.
-        path: File that holds them.
-        name: Name of the run in error messages.
-        remedy: End of the error message.
+        path, name, remedy: File that holds them, name of the run, and end of the error message.
         tested: Whether it opened the test split.
 
     Raises:

@@ -92,12 +92,13 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
                 done[each] = metrics
         return tuple(each for each in runs if each not in done)
 
-    points, reach = grid(plan.tuning), (0, 0)
+    points, reach, seeds = grid(plan.tuning), (0, 0), plan.tuning.seeds
     trial_runs: tuple[StudyRun, ...] = ()
     tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
     searching = len(points) > 1
     while searching:
-        trial_runs = _trial_runs(plan, *reach)
+        settings = grid(plan.tuning, *reach)
+        trial_runs = tuple(StudyRun("tuning", a, setting, s) for a in plan.arms for setting in settings for s in seeds)
         if pending := unfinished(trial_runs):
             return Schedule("tuning", trial_runs, pending)
         trials = {a.label: tuple(_trial(each, done[each]) for each in trial_runs if each.arm == a) for a in plan.arms}
@@ -107,8 +108,8 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
-    accuracies = [[done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
-    pilot = _pilot(plan, [[1 - accuracy for accuracy in own] for own in accuracies])
+    errors = [[1 - done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
+    pilot = _pilot(plan, errors)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
@@ -123,11 +124,6 @@ def total_runs(plan: Plan, now: Schedule) -> int:
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
     return trials + len(plan.arms) * plan.seeds.cap + shared
-
-
-def _trial_runs(plan: Plan, below: int, above: int) -> tuple[StudyRun, ...]:
-    points, seeds = grid(plan.tuning, below, above), plan.tuning.seeds
-    return tuple(StudyRun("tuning", arm, setting, seed) for arm in plan.arms for setting in points for seed in seeds)
 
 
 def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:

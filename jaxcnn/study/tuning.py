@@ -79,16 +79,9 @@ def choose(trials: Sequence[Trial]) -> ArmTuning:
 def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, above: int) -> tuple[int, int]:
     """Return how far the grid must reach: one rate further where some arm is best at an edge.
 
-    All arms get the same grid, so that none is tuned with more effort than another.
-
-    Args:
-        tuning: The plan's.
-        arms: Trials by arm, on the whole grid.
-        below: Rates added below so far.
-        above: Rates added above so far.
-
-    Returns:
-        The new (below, above); the old where the grid is wide enough or must not grow further.
+    All arms get the same grid, so that none is tuned with more effort than another. `arms` holds the trials by arm, on
+    the whole grid, (below, above) how many rates were added at either end; the new pair is the old one where the grid
+    is wide enough or must not grow further.
     """
     rates = [setting.learning_rate for setting in grid(tuning, below, above)]
     best = {arm.setting.learning_rate for arm in map(choose, arms.values()) if arm.edge}
@@ -102,7 +95,6 @@ def shared_setting(arms: Mapping[str, Sequence[Trial]]) -> Setting:
     """Return the setting with the lowest validation error on average over arms: the best if all had to share one."""
     scored = [scores(trials) for trials in arms.values()]
     common = set.intersection(*(set(each) for each in scored))
-
     return min(
         common, key=lambda setting: (*(_mean(each[setting][part] for each in scored) for part in (0, 1)), setting)
     )

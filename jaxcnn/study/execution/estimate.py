@@ -27,14 +27,8 @@ class Estimate(NamedTuple):
 def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> Estimate:
     """Estimate the time of a study from a measured step of every arm.
 
-    Args:
-        plan: The study. Several workers on one CPU are taken to share its cores fully.
-        dataset: Its images.
-        family: The user-defined family of the arms.
-
-    Returns:
-        The estimate. It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a
-        training step per batch.
+    It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a training step per batch.
+    Several workers on one CPU are taken to share its cores fully.
     """
     count, costs = processes(plan.workers), arm_costs(plan, dataset, family)
     now = next_runs(plan, lambda study_run: None)
@@ -50,16 +44,7 @@ def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> 
 
 
 def arm_costs(plan: Plan, dataset: Dataset | None = None, family: Builder | None = None) -> tuple[StepCost, ...]:
-    """Measure memory and step time of every arm, in alternating rounds.
-
-    Args:
-        plan: The study.
-        dataset: Its images. Default: load them.
-        family: The user-defined family of the arms.
-
-    Returns:
-        One cost per arm, in the plan's order.
-    """
+    """Measure memory and step time of every arm, in the plan's order, in alternating rounds."""
     pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
     return measure_costs(pairs, load(plan.base.data) if dataset is None else dataset)
 

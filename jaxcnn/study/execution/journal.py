@@ -34,12 +34,7 @@ def entries(directory: Path) -> list[dict[str, Any]]:
 
 
 def complete_journal(directory: Path, paths: Sequence[str]) -> None:
-    """Add the runs whose process was killed after the run's end and before its line: process null, time of the result.
-
-    Args:
-        directory: The study's folder.
-        paths: Paths of all its finished runs.
-    """
+    """Add finished runs whose process was killed before it wrote their line: process null, time of the result."""
     known = {entry["finished"] for entry in entries(directory)}
     for path in paths:
         while path not in known:

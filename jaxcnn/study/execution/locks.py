@@ -18,11 +18,7 @@ def claim(directory: Path, name: str) -> Iterator[bool]:
     """Hold the claim of a name while the block lasts.
 
     It is an advisory lock on a file (flock), which the system releases when the process ends, however it ends: nothing
-    has to be cleaned up after a killed worker.
-
-    Args:
-        directory: The study's folder.
-        name: What is claimed, such as a run's path within the study.
+    has to be cleaned up after a killed worker. The name is, for example, a run's path within the study.
 
     Yields:
         False if another process holds it; nothing is held then.

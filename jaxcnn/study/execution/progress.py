@@ -38,13 +38,7 @@ class Standing(NamedTuple):
 
 
 def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
-    """Return the progress of a study, from the files in its folder.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        read: Reads runs; if it is kept between calls, each finished run is read once.
-    """
+    """Return the progress of a study, from the files in its folder; a `read` that is kept reads each run once."""
     now = next_runs(plan, read)
     finished = [metrics for each in now.runs if (metrics := read(each)) is not None]
     stage, total = now.stage, max(total_runs(plan, now), len(now.runs))
@@ -68,14 +62,7 @@ def _epochs(file: Path) -> int:
 
 
 class StudyBar:
-    """A progress bar over a study; where stderr is no terminal, one line per stage instead.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        shown: False: show nothing.
-        console: Where to show it. Default: stderr.
-    """
+    """A progress bar over a study; where the console (default: stderr) is no terminal, one line per stage instead."""
 
     def __init__(self, plan: Plan, directory: Path, *, shown: bool, console: Console | None = None) -> None:
         self._plan, self._directory, self.shown = plan, directory, shown

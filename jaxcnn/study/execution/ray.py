@@ -71,12 +71,8 @@ def work_on_ray(
 ) -> None:
     """Start a worker on every slot of a cluster and wait until all runs are finished.
 
-    Args:
-        cluster: The cluster.
-        plan: The study.
-        directory: Its folder, which every node sees under the same name.
-        family: The user-defined family; Ray carries it to the workers.
-        refresh: Called about twice a second.
+    Every node must see the directory under the same name. Ray carries a user-defined family to the workers. `refresh`
+    is called about twice a second.
 
     Raises:
         InputError: A worker refused its input, with its message; or workers died again and again.
@@ -119,8 +115,7 @@ def _host(
     """Run a task on every slot, replace workers that die, and return the first value that a task returns.
 
     Args:
-        cluster: The cluster.
-        directory: The study's folder.
+        cluster, directory: The cluster, and the study's folder.
         task: Number of a worker and number of workers -> a function without arguments.
         pending: Returns names of what is unfinished, those begun first. There are no more workers than names.
     """
@@ -184,7 +179,7 @@ def serve(
         home: The driver's working directory: paths of data may be relative to it.
         cores: Number of cores to keep to if there are no GPUs.
         gpus: Number of GPUs.
-        task: The task.
+        task: Function to call.
 
     Returns:
         The answer (see `attempt`). A node that does not see the study, or its GPU, refuses.
@@ -254,11 +249,7 @@ def check_ray(config: StudyConfig, family: Builder | None) -> None:
 
 
 def share(config: StudyConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[int, float]:
-    """Return the cores and GPUs of one run: as given, else as the nodes suggest.
-
-    Args:
-        config: The study.
-        nodes: Resources of each node by Ray's names, CPU and GPU.
+    """Return the cores and GPUs of one run: as given, else as the nodes' resources (CPU, GPU) suggest.
 
     Raises:
         InputError: No node has room for one run.

@@ -50,13 +50,7 @@ def module_of(arm: Arm, family: Builder | None) -> Any:
 
 
 class Reader:
-    """Metrics of finished runs, each read from its folder once.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        family: The user-defined family; without it the modules of such runs are not compared with it.
-    """
+    """Metrics of finished runs, each read from its folder once; without `family` its modules are not compared."""
 
     def __init__(self, plan: Plan, directory: Path, family: Builder | None = None) -> None:
         self._plan, self._directory, self._family = plan, directory, family
@@ -100,9 +94,7 @@ def work(
     """Train the runs of a study that no other worker has claimed, until all runs are finished.
 
     Args:
-        plan: The study.
-        directory: Its folder.
-        family: The user-defined family of the arms.
+        plan, directory, family: The study, its folder and the user-defined family of its arms.
         dataset: Its images. Default: loaded before the first run.
         worker: Number of this worker and number of workers: they start at different arms and share a stage's runs.
         together: Largest number of runs of one arm and stage in one program. Default: 1 on a CPU, where that is

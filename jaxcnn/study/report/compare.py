@@ -16,7 +16,7 @@ from jaxcnn.study.plan_file import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
 from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
 from jaxcnn.study.report.page import contrast_record, write_page
-from jaxcnn.study.report.repeat import model_settings
+from jaxcnn.study.report.protocol import model_settings
 from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, BLUE, GREY, SETTINGS, VERMILION, WIDTH, Part, Picture
+from jaxcnn.study.report.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, panels
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
@@ -146,10 +145,8 @@ def class_figure(classes: Sequence[ClassFinding]) -> Figure:
 def _forest(
     rows: Sequence[str], intervals: Sequence[Interval], height: float, *, columns: int
 ) -> Iterator[tuple[Figure, Axes]]:
-    """Make a forest plot with one name per row whose limits fit the intervals; on exit, add the legend."""
-    with rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.add_subplot()
+    """Make a forest plot with one name per row whose limits fit the intervals."""
+    with panels([""], "", "", single=height, columns=columns) as (figure, (axes,)):
         yield figure, axes
         axes.axvline(0, color=BLACK, linewidth=1)
         # Names are the user's: a dollar sign is no formula.
@@ -157,10 +154,6 @@ def _forest(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(*_difference_limits(intervals))
-        handles, labels = axes.get_legend_handles_labels()
-        once = dict(zip(reversed(labels), reversed(handles), strict=True))  # the first handle of each label
-        names = list(dict.fromkeys(labels))
-        figure.legend([once[name] for name in names], names, loc="outside upper center", ncols=columns)
         figure.supxlabel(DIFFERENCE, fontsize=9)
 
 

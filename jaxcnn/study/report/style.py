@@ -66,8 +66,7 @@ def panels(
 
     Args:
         titles: Titles of the panels, 1 to about 8.
-        x: Label below all panels; empty if each has its own.
-        y: Label beside all panels.
+        x, y: Labels below and beside all panels; empty if each has its own, or none.
         height: Inches per row of panels.
         single: Height in inches of a figure with one panel.
         share: Give all panels the same scales.
@@ -87,11 +86,13 @@ def panels(
             each.set_title(title)
         if x:
             figure.supxlabel(x, fontsize=10)
-        figure.supylabel(y, fontsize=10)
+        if y:
+            figure.supylabel(y, fontsize=10)
         yield figure, axes
         handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda each: len(each[0]))
-        if handles:
-            figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        first = dict(zip(labels[::-1], handles[::-1], strict=True))  # the first handle of each label
+        if names := list(dict.fromkeys(labels)):
+            figure.legend([first[name] for name in names], names, loc="outside upper center", ncols=columns)
 
 
 class DepthAxis:

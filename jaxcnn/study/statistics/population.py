@@ -166,16 +166,15 @@ def crossed(
     )
 
 
-def superiority(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def superiority(first: ArrayLike, second: ArrayLike) -> Interval:
     """Estimate the probability that a random run of the first arm has a lower error than one of the second.
 
     Args:
         first: Error of each run of arm A.
         second: Error of each run of arm B; the counts may differ.
-        confidence: Nominal coverage, between 0 and 1.
 
     Returns:
-        P(A better) with Newcombe's score interval, which has a width at 0 and 1 too. Ties count half.
+        P(A better) with Newcombe's 95 % score interval, which has a width at 0 and 1 too. Ties count half.
 
     Raises:
         ValueError: An arm has no runs, or an error is not finite.
@@ -189,7 +188,7 @@ def superiority(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95
         if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
             raise ValueError(f"{name}={values.tolist()!r}: give one or more finite numbers, one per run")
     chance = float(np.mean(a[:, None] < b[None, :]) + np.mean(a[:, None] == b[None, :]) / 2)
-    others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri((1 + confidence) / 2)) ** 2
+    others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri(0.975)) ** 2
 
     def excess(value: float) -> float:
         # Hanley & McNeil's variance at the limit, not at the estimate, makes it a score interval.

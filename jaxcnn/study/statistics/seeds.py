@@ -44,12 +44,11 @@ def _interval(estimate: float, squared_error: float, freedom: float, confidence:
     return Interval(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resolution: float = 0.0) -> Interval:
-    """Return the mean of one arm's seeds with Student's t interval.
+def mean_interval(values: ArrayLike, *, resolution: float = 0.0) -> Interval:
+    """Return the mean of one arm's seeds with Student's 95 % t interval.
 
     Args:
         values: One number per seed.
-        confidence: Nominal coverage, between 0 and 1.
         resolution: Step of the measurement (1 / test images for an error rate). The standard deviation is at least
             that of rounding to this step, resolution / sqrt(12).
 
@@ -60,7 +59,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resolution: fl
         ValueError: There are no values, or one is not finite.
     """
     mean, variance, count = _mean_and_variance(values, resolution)
-    return _interval(mean, variance / count, count - 1, confidence)
+    return _interval(mean, variance / count, count - 1, 0.95)
 
 
 def welch(
@@ -121,52 +120,49 @@ def tost_p(estimate: float, standard_error: float, freedom: float, margin: float
     return float(special.stdtr(freedom, -room / standard_error))
 
 
-def power(effect: float, spread: float, seeds: Any, *, confidence: float = 0.95) -> Any:
-    """Return the power of a two-sided t test with `seeds` runs per arm.
+def power(effect: float, spread: float, seeds: Any) -> Any:
+    """Return the power of a two-sided t test at 5 % with `seeds` runs per arm.
 
     Args:
         effect: True difference of the means.
         spread: Standard deviation over seeds, the same in both arms and in the unit of effect.
         seeds: Runs per arm, 2 or more; a number or an array of numbers.
-        confidence: One minus the significance level.
 
     Returns:
         The probability of detecting the difference, in the shape of `seeds`.
     """
     freedom = 2 * seeds - 2
-    limit = special.stdtrit(freedom, (1 + confidence) / 2)
+    limit = special.stdtrit(freedom, 0.975)
     # The square of a noncentral t is a noncentral F. SciPy's noncentral t returns NaN far out in its tails, and its
     # noncentral F above 1e16, where the power is 1 as it is at 1e9.
     noncentrality = np.minimum((effect / spread) ** 2 * seeds / 2, 1e9)
     return 1 - special.ncfdtr(1, freedom, noncentrality, limit**2)
 
 
-def seeds_needed(effect: float, spread: float, *, target: float = 0.8, most: int = 1000) -> int | None:
+def seeds_needed(effect: float, spread: float, *, target: float = 0.8) -> int | None:
     """Return the smallest number of seeds per arm that detects `effect` with the target power (two-sided, 5 %).
 
     Args:
         effect: Difference of the means to be detected.
         spread: Standard deviation over seeds, in the unit of effect.
         target: Required power.
-        most: Largest number of seeds to consider.
 
     Returns:
-        2 or more, or None if `most` seeds are not enough.
+        2 to 1000, or None if a thousand are not enough.
     """
     if spread == 0:
         return 2 if effect else None
-    counts = np.arange(2, most + 1)
+    counts = np.arange(2, 1001)
     enough = counts[power(effect, spread, counts) >= target]
     return int(enough[0]) if enough.size else None
 
 
-def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
-    """Return the smallest true difference that `seeds` runs per arm detect with the target power (two-sided, 5 %).
+def detectable(spread: float, seeds: int) -> float:
+    """Return the smallest true difference that `seeds` runs per arm detect with a power of 80 % (two-sided, 5 %).
 
     Args:
         spread: Standard deviation over seeds.
         seeds: Runs per arm.
-        target: Required power, above 0.05.
 
     Returns:
         A difference in the unit of spread; infinity with a single run.
@@ -175,5 +171,5 @@ def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
 
     if seeds < 2:
         return math.inf
-    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds) - target, bracket=(0.0, 100.0))
+    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds) - 0.8, bracket=(0.0, 100.0))
     return spread * float(solution.root)
