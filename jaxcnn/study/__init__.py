@@ -1,7 +1,5 @@
 """Studies: arms solved for one budget, tuned alike, run over seeds, judged by a rule declared first, and reported."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 

@@ -1,7 +1,5 @@
 """An arm: one network of a study, with the budget that it meets and its exact costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple

@@ -1,7 +1,5 @@
 """The plan of a study, declared before its first run: settings, arms, contrasts and the rule of the verdict."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable

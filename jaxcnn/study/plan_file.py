@@ -1,7 +1,5 @@
 """plan.json: a study's plan, sealed, written once and never changed; its hash is the identity of the study."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import fields, replace

@@ -1,7 +1,5 @@
 """A finished study and its files: each is sealed, bound to plan.json, and checked when it is read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass

@@ -4,8 +4,6 @@ plan -> tuning (a grid, extended while an arm is best at an edge) -> pilot runs 
 is stored, so a study resumes after any interruption.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace

@@ -1,7 +1,5 @@
 """Tuning as pure functions of the trials: the grid, when it grows, which setting an arm gets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Costs of the networks of one family against a budget: counted exactly, or measured in seconds per training step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial

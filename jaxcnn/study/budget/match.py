@@ -1,7 +1,5 @@
 """Networks of different depth at one budget: the width, or the depth, that meets it, found by exact counting."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median

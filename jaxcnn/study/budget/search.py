@@ -1,7 +1,5 @@
 """The search for the network that meets a budget: whole widths, proportions between two of them, single channels."""
 
-from __future__ import annotations
-
 import itertools
 import math
 from bisect import bisect_left

@@ -1,7 +1,5 @@
 """How long a study would take: every arm's step is measured, its runs are counted, nothing is trained."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 

@@ -1,7 +1,5 @@
 """journal.jsonl: one line per finished run of a study, with process and time. It records; nothing depends on it."""
 
-from __future__ import annotations
-
 import json
 import os
 import time

@@ -1,7 +1,5 @@
 """Local worker processes; they share nothing but the study's folder."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal

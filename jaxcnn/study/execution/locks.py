@@ -1,7 +1,5 @@
 """Claims on a study's work, so that no two processes train the same run; the system drops them when a process dies."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager

@@ -1,10 +1,8 @@
 """Progress of a study, from its folder alone: so the bar, `jaxcnn study status` and a second process agree."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -82,7 +80,7 @@ class StudyBar:
         self._task = self._progress.add_task("", total=1, runs="")
         self._stage, self._refreshed = "", 0.0
 
-    def __enter__(self) -> StudyBar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

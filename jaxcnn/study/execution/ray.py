@@ -1,7 +1,5 @@
 """Workers on a Ray cluster: one per slot, the same that run locally, replaced when they die. Ray is an extra."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os

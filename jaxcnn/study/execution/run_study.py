@@ -1,7 +1,5 @@
 """Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time

@@ -1,7 +1,5 @@
 """A worker: claims and trains runs of a study until none is left; any number of workers may share a study."""
 
-from __future__ import annotations
-
 import os
 import time
 from collections.abc import Callable, Sequence

@@ -1,7 +1,5 @@
 """Several studies on one page: their verdicts, curves and contrasts, and the settings in which they differ."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence

@@ -1,7 +1,5 @@
 """Contrasts in detail: their statistics and intervals, and each contrast by class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 

@@ -1,7 +1,5 @@
 """Error and learning curves: test error against depth, training beside test error, loss by epoch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 

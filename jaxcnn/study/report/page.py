@@ -1,7 +1,5 @@
 """The report of a study: report.html, report.md, analysis.json and the figures, rebuilt from its files without JAX."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any

@@ -1,7 +1,5 @@
 """Reliability of a study: the protocol as a checklist, the limits of its verdict, and how to repeat it."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any

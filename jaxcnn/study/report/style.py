@@ -4,8 +4,6 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart. E
 style or a hatch, so that figures work in black and white. Figures are narrow enough for a phone.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence

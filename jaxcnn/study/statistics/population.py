@@ -9,8 +9,6 @@ with d_i the difference of the per-example means over seeds. var_i(d_i) / N alre
 seeds add only what exceeds it. A plain bootstrap over both margins would count the interaction three times.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NamedTuple

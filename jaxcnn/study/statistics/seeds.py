@@ -3,8 +3,6 @@
 All of them hold for the one test set that was used; `population` extends them to new images.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 

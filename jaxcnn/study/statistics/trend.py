@@ -1,7 +1,5 @@
 """Curves of a study: error against depth with its best depth, the Pareto front, and expected best validation error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 

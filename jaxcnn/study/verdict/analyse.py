@@ -1,7 +1,5 @@
 """Analyse a finished study: contrasts on per-example errors, trends, Pareto fronts, protocol. Needs no JAX."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
 from itertools import starmap

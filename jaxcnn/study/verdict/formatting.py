@@ -1,7 +1,5 @@
 """Format numbers and settings of a verdict and its report as text."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any
