@@ -14,8 +14,7 @@ from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, read_sealed, sha256, write_sealed
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import Plan
-from jaxcnn.study.plan_file import load_plan, study_identity
+from jaxcnn.study.plan import Plan, load_plan, study_identity
 from jaxcnn.study.schedule import Pilot, Schedule, StudyRun, has_diverged
 from jaxcnn.study.tuning import Setting, TuningResult
 

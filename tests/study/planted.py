@@ -13,8 +13,7 @@ import numpy as np
 
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StepCost, StudyConfig, Tuning
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.result import StudyResult, load_study, store_costs, store_runs, store_stages
 from jaxcnn.study.schedule import StudyRun, next_runs
 

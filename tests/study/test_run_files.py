@@ -12,7 +12,7 @@ from jaxcnn.runtime.files import seal
 from jaxcnn.spec import Tuning
 from jaxcnn.study.execution.progress import standing
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan_file import load_plan
+from jaxcnn.study.plan import load_plan
 from jaxcnn.study.report.page import write_report
 from jaxcnn.study.result import load_study
 from tests.study.planted import planted_study

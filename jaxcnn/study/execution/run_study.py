@@ -25,8 +25,7 @@ from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
 from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, module_of, processes, work
-from jaxcnn.study.plan import Plan, make_plan
-from jaxcnn.study.plan_file import FILE, load_plan, store_plan
+from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, StudyResult, load_study, store_costs, store_runs, store_stages
 from jaxcnn.study.schedule import next_runs, run_config
 

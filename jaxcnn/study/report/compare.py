@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
 from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
 from jaxcnn.study.report.page import contrast_record, write_page

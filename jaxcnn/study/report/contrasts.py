@@ -12,16 +12,7 @@ from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.formatting import (
-    UNKNOWN,
-    arm_name,
-    decimals,
-    effect,
-    percent,
-    probability,
-    setting_name,
-    signed_span,
-)
+from jaxcnn.study.verdict.formatting import arm_name, decimals, effect, percent, probability, setting_name, signed_span
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
 MOST_CLASSES = 20
@@ -69,9 +60,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         return f"{probability(p)}; {probability(corrected)}"
 
     def needed(contrast: ContrastFinding) -> str:
-        if contrast.needed is None:
-            return "more than 1,000" if contrast.seeds > 1 else UNKNOWN
-        return f"{contrast.needed:,}"
+        return decimals(contrast.needed, 0) if contrast.needed or contrast.seeds < 2 else "more than 1,000"
 
     margin = result.plan.margin
     statistics: list[tuple[str, Callable[[ContrastFinding], str]]] = [
@@ -84,7 +73,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("population: difference (95 % interval)", lambda each: effect(each.population)),
         ("population: 90 % interval", lambda each: signed_span(each.population90)),
         ("population: p; after Holm", lambda each: p_values(each.population_p, each.population_holm)),
-        ("crossed bootstrap: 95 % interval", lambda each: signed_span(each.bootstrap) if each.bootstrap else UNKNOWN),
+        ("crossed bootstrap: 95 % interval", lambda each: signed_span(each.bootstrap)),
         ("share of variance from test images", lambda each: f"{100 * each.parts['examples']:.0f} %"),
         ("this test set: Welch (95 % interval)", lambda each: effect(each.fixed)),
         ("this test set: p; after Holm", lambda each: p_values(each.fixed_p, each.fixed_holm)),

@@ -12,7 +12,7 @@ from rich.text import Text
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_json, write_text
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
 from jaxcnn.study.report.costs import cost_section, front_section
 from jaxcnn.study.report.curves import error_section, training_section

@@ -168,8 +168,7 @@ def superiority(first: ArrayLike, second: ArrayLike) -> Interval:
     """Estimate the probability that a random run of the first arm has a lower error than one of the second.
 
     Args:
-        first: Error of each run of arm A.
-        second: Error of each run of arm B; the counts may differ.
+        first, second: Error of each run of arm A and of arm B; the counts may differ.
 
     Returns:
         P(A better) with Newcombe's 95 % score interval, which has a width at 0 and 1 too. Ties count half.

@@ -66,8 +66,7 @@ def welch(
     """Compare two arms' means, first minus second, by Welch's t test (variances may differ).
 
     Args:
-        first: One number per seed.
-        second: One number per seed; the counts may differ.
+        first, second: One number per seed; the counts may differ.
         confidence: Nominal coverage, between 0 and 1.
         resolution: As for `mean_interval`.
 

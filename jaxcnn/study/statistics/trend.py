@@ -130,8 +130,7 @@ def pareto(cost: Sequence[float], error: Sequence[float]) -> tuple[bool, ...]:
     """Return which arms are on the Pareto front: no other arm is at least as good in both and better in one.
 
     Args:
-        cost: One number per arm, in any unit.
-        error: One number per arm.
+        cost, error: One number per arm; costs in any unit.
 
     Returns:
         True for each arm on the front. Arms that are equal in both are kept together.

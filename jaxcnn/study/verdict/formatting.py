@@ -38,9 +38,9 @@ def span(interval: Interval, *, lowest: float = -math.inf) -> str:
     return f"{percent(max(interval.low, lowest))} to {percent(interval.high)}" if interval.bounded else UNKNOWN
 
 
-def signed_span(interval: Interval) -> str:
+def signed_span(interval: Interval | None) -> str:
     """Format the limits of a difference: +0.30 to +1.04."""
-    return f"{signed(interval.low)} to {signed(interval.high)}" if interval.bounded else UNKNOWN
+    return f"{signed(interval.low)} to {signed(interval.high)}" if interval and interval.bounded else UNKNOWN
 
 
 def effect(interval: Interval) -> str:

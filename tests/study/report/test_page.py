@@ -12,7 +12,7 @@ from rich.console import Console
 
 from jaxcnn.errors import InputError
 from jaxcnn.study import analyse, load_study, verdict_table, write_report
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
