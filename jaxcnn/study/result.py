@@ -152,11 +152,6 @@ def store_stages(directory: Path, now: Schedule) -> None:
             raise InputError(f"{directory / name} does not say what the runs beside it give: {REMEDY}")
 
 
-def store_costs(directory: Path, costs: Mapping[str, StepCost]) -> None:
-    """Write costs.json."""
-    write_file(directory, "costs.json", CostsFile(dict(costs)))
-
-
 def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
     """Gather the runs that opened the test split into runs.json and predictions.npz; `read` reads a run's folder.
 

@@ -175,8 +175,7 @@ def serve(
         directory: The study's folder, as the driver names it.
         driver: Name of the claim that the driver holds while there is work.
         home: The driver's working directory: paths of data may be relative to it.
-        cores: Number of cores to keep to if there are no GPUs.
-        gpus: Number of GPUs.
+        cores, gpus: Number of cores to keep to if there are no GPUs, and number of GPUs.
         task: Function to call.
 
     Returns:

@@ -18,8 +18,7 @@ from jaxcnn.run.runner import run_record
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder
-from jaxcnn.study.execution.journal import note
-from jaxcnn.study.execution.locks import claim
+from jaxcnn.study.execution.locks import claim, note
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import check_run, store_stages
 from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config

@@ -111,12 +111,7 @@ def show_report(result: StudyResult, out: Path | str) -> Path:
 
 
 def verdict_table(result: StudyResult, findings: Findings | None = None) -> Table:
-    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below.
-
-    Args:
-        result: A finished study.
-        findings: The study's analysis; None: computed.
-    """
+    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below."""
     findings = findings or analyse(result)
     note = "\n! best at an edge of the learning rates tried" * any(each.edge for each in findings.arms)
     table = Table(

@@ -65,8 +65,7 @@ def panels(
     Args:
         titles: Titles of the panels, 1 to about 8.
         x, y: Labels below and beside all panels; empty if each has its own, or none.
-        height: Inches per row of panels.
-        single: Height in inches of a figure with one panel.
+        height, single: Inches per row of panels, and of a figure with one panel.
         share: Give all panels the same scales.
         columns: Columns of the legend, which names the series of the panel with most of them.
     """

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from jaxcnn.study.statistics.seeds import Interval
+from jaxcnn.study.statistics.seeds import Interval, finite
 
 BLOCK = 4_000_000
 """Numbers in one block of bootstrap draws (32 MB)."""
@@ -180,10 +180,7 @@ def superiority(first: ArrayLike, second: ArrayLike) -> Interval:
         Newcombe 2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2",
         method 5; Bouthillier et al. 2021, "Accounting for variance in machine learning benchmarks".
     """
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    for name, values in (("first", a), ("second", b)):
-        if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-            raise ValueError(f"{name}={values.tolist()!r}: give one or more finite numbers, one per run")
+    a, b = finite(first, "first", "run"), finite(second, "second", "run")
     chance = float(np.mean(a[:, None] < b[None, :]) + np.mean(a[:, None] == b[None, :]) / 2)
     others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri(0.975)) ** 2
 

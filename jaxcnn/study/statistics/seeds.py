@@ -24,10 +24,16 @@ class Interval(NamedTuple):
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def _mean_and_variance(values: ArrayLike, resolution: float) -> tuple[float, float, int]:
+def finite(values: ArrayLike, name: str, each: str) -> np.ndarray:
+    """Return values as a float64 vector; refuse an empty one, and numbers that are not finite, with a ValueError."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"values={array.tolist()!r}: give one or more finite numbers, one per seed")
+        raise ValueError(f"{name}={array.tolist()!r}: give one or more finite numbers, one per {each}")
+    return array
+
+
+def _mean_and_variance(values: ArrayLike, resolution: float) -> tuple[float, float, int]:
+    array = finite(values, "values", "seed")
     if array.size == 1:
         return float(array[0]), math.inf, 1
     # An error rate is a count over n images, so equal rates are equal only up to rounding to 1/n. The variance of that

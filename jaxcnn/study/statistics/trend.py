@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
 
+from jaxcnn.study.statistics.seeds import finite
+
 GRID = 41
 FLAT = 1e-12
 """Curvature below which a curve is flat: errors are shares, so less is rounding."""
@@ -28,15 +30,13 @@ class DepthFit(NamedTuple):
 
 
 def _checked(depths: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[np.ndarray, list[np.ndarray]]:
-    places, groups = np.asarray(depths, np.float64), [np.asarray(group, np.float64) for group in errors]
+    places = np.asarray(depths, np.float64)
     if places.ndim != 1 or np.unique(places).size != places.size or places.size < 3 or not (places > 0).all():
         raise ValueError(f"depths={list(depths)!r}: give three or more different depths above 0")
-    if len(groups) != places.size:
-        raise ValueError(f"errors has {len(groups)} groups for {places.size} depths: give one array of seeds per depth")
-    for depth, group in zip(depths, groups, strict=True):
-        if group.ndim != 1 or group.size == 0 or not np.isfinite(group).all():
-            raise ValueError(f"errors at depth {depth} are {group.tolist()!r}: give finite numbers, one per seed")
-    return places, groups
+    if len(errors) != places.size:
+        raise ValueError(f"errors has {len(errors)} groups for {places.size} depths: give one array of seeds per depth")
+    named = zip(depths, errors, strict=True)
+    return places, [finite(group, f"errors at depth {depth}", "seed") for depth, group in named]
 
 
 def _minimum(coefficients: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
@@ -164,9 +164,7 @@ def expected_best(values: Sequence[float], budgets: Sequence[int]) -> tuple[floa
     Reference:
         Dodge et al. 2019, "Show your work: improved reporting of experimental results".
     """
-    scores, trials = np.sort(np.asarray(values, np.float64)), np.asarray(budgets)
-    if scores.ndim != 1 or scores.size == 0 or not np.isfinite(scores).all():
-        raise ValueError(f"values={list(values)!r}: give one or more finite numbers, one per trial")
+    scores, trials = np.sort(finite(values, "values", "trial")), np.asarray(budgets)
     if trials.ndim != 1 or not (trials >= 1).all():
         raise ValueError(f"budgets={list(budgets)!r}: give numbers of trials, 1 or more")
     reached = np.linspace(0, 1, scores.size + 1) ** trials[:, None]

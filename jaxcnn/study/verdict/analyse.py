@@ -28,13 +28,7 @@ from jaxcnn.study.verdict.sentences import describe, outlook, summarise
 
 
 def analyse(result: StudyResult) -> Findings:
-    """Compute all results of a study from its stored per-example predictions.
-
-    Args:
-        result: A finished study.
-
-    Returns:
-        The findings; equal for equal records.
+    """Compute all results of a finished study from its stored per-example predictions; equal for equal records.
 
     Raises:
         InputError: The plan's rule is unknown to this version.

@@ -4,15 +4,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcnn.study.arm import Arm
+from jaxcnn.study.arm import WORDS, Arm
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.tuning import Setting
 
 UNKNOWN = "–"
 RESOURCES = {
-    "params": "parameters",
-    "macs": "MACs",
-    "activations": "activations",
+    **WORDS,
     "memory": "memory",
     "seconds": "time per step",
     "time": "time per step",
