@@ -45,7 +45,8 @@ def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
     elif stage == "done" and (directory / "report.html").exists():
         stage = "reported"
     begun = [each for each in now.pending if (directory / each.path / "config.json").exists()]
-    epochs = [_epochs(directory / each.path / "metrics.jsonl") for each in begun]
+    logs = [directory / each.path / "metrics.jsonl" for each in begun]
+    epochs = [log.read_bytes().count(b"\n") if log.exists() else 0 for log in logs]
     pending, mean = set(now.pending), sum(arm.macs for arm in plan.arms) / len(plan.arms)
     work = sum(each.arm.macs for each in now.runs) + (total - len(now.runs)) * mean
     done = sum(each.arm.macs for each in now.runs if each not in pending) + sum(
@@ -53,10 +54,6 @@ def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
     )
     under_way = tuple((each.path, count) for each, count in zip(begun, epochs, strict=True))
     return Standing(stage, len(finished), total, under_way, sum(map(has_diverged, finished)), done / max(work, 1))
-
-
-def _epochs(file: Path) -> int:
-    return file.read_bytes().count(b"\n") if file.exists() else 0
 
 
 class StudyBar:

@@ -54,6 +54,8 @@ try:
 except Exception as error:
     sys.exit(print(error) or 1)
 """
+Task = Callable[[int, int], Callable[[], Any]]
+"""Number of a worker and number of workers -> a function without arguments."""
 
 
 class Cluster(NamedTuple):
@@ -104,17 +106,11 @@ def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: Builder 
     return _host(cluster, directory, lambda number, count: measure, lambda: ["costs of the steps"])
 
 
-def _host(
-    cluster: Cluster,
-    directory: Path,
-    task: Callable[[int, int], Callable[[], Any]],
-    pending: Callable[[], Sequence[str]],
-) -> Any:
+def _host(cluster: Cluster, directory: Path, task: Task, pending: Callable[[], Sequence[str]]) -> Any:
     """Run a task on every slot, replace workers that die, and return the first value that a task returns.
 
     Args:
-        cluster, directory: The cluster, and the study's folder.
-        task: Number of a worker and number of workers -> a function without arguments.
+        cluster, directory, task: The cluster, the study's folder, and the work.
         pending: Returns names of what is unfinished, those begun first. There are no more workers than names.
     """
     ray, driver = cluster.ray, f"driver-{uuid.uuid4().hex[:12]}"

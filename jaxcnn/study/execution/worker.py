@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -113,7 +113,8 @@ def work(
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, claimed, family, dataset, on_epoch)
+                    options = {"model": module_of(first.arm, family), "dataset": dataset, "progress": False}
+                    _train(plan, directory, claimed, options | {"on_epoch": lambda record: on_epoch()})
                     compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
         else:
@@ -137,20 +138,7 @@ def _claim(
     return claimed
 
 
-def _train(
-    plan: Plan,
-    directory: Path,
-    study_runs: Sequence[StudyRun],
-    family: Builder | None,
-    dataset: Dataset,
-    on_epoch: Callable[[], None],
-) -> None:
-    options: dict[str, Any] = {
-        "model": module_of(study_runs[0].arm, family),
-        "dataset": dataset,
-        "progress": False,
-        "on_epoch": lambda record: on_epoch(),
-    }
+def _train(plan: Plan, directory: Path, study_runs: Sequence[StudyRun], options: Mapping[str, Any]) -> None:
     configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
     if len(study_runs) == 1:
         run(configs[0], out=outs[0], **options)

@@ -29,16 +29,6 @@ class DepthFit(NamedTuple):
     grid: tuple[tuple[float, float], ...]  #: 41 (depth, fitted error) pairs, evenly spaced in log depth, for a figure.
 
 
-def _checked(depths: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[np.ndarray, list[np.ndarray]]:
-    places = np.asarray(depths, np.float64)
-    if places.ndim != 1 or np.unique(places).size != places.size or places.size < 3 or not (places > 0).all():
-        raise ValueError(f"depths={list(depths)!r}: give three or more different depths above 0")
-    if len(errors) != places.size:
-        raise ValueError(f"errors has {len(errors)} groups for {places.size} depths: give one array of seeds per depth")
-    named = zip(depths, errors, strict=True)
-    return places, [finite(group, f"errors at depth {depth}", "seed") for depth, group in named]
-
-
 def _minimum(coefficients: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
     """Return where each quadratic, (..., 3), is lowest in [low, high], and whether that is an end or no minimum."""
     _, slope, curve = np.moveaxis(coefficients, -1, 0)
@@ -97,7 +87,12 @@ def fit_depth(depths: Sequence[float], errors: Sequence[ArrayLike], *, seed: int
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", ch. 8 (resampling within groups).
     """
-    places, groups = _checked(depths, errors)
+    places = np.asarray(depths, np.float64)
+    if places.ndim != 1 or np.unique(places).size != places.size or places.size < 3 or not (places > 0).all():
+        raise ValueError(f"depths={list(depths)!r}: give three or more different depths above 0")
+    if len(errors) != places.size:
+        raise ValueError(f"errors has {len(errors)} groups for {places.size} depths: give one array of seeds per depth")
+    groups = [finite(group, f"errors at depth {depth}", "seed") for depth, group in zip(depths, errors, strict=True)]
     logs = np.log(places)
     centre = logs.mean()
     # Centred, for a well-conditioned matrix. Row weights are square roots of the numbers of seeds.

@@ -9,12 +9,7 @@ from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.tuning import Setting
 
 UNKNOWN = "–"
-RESOURCES = {
-    **WORDS,
-    "memory": "memory",
-    "seconds": "time per step",
-    "time": "time per step",
-}
+RESOURCES = {**WORDS, "memory": "memory", "seconds": "time per step", "time": "time per step"}
 """Names of the resources that budgets and fronts refer to."""
 
 
