@@ -69,13 +69,11 @@ class StudyResult:
 
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
         """Return (seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
-        return (self.predictions[list(self._rows(arm, shared))] != self.labels).astype(np.uint8)
+        return (self.predictions[self._rows(arm, shared)] != self.labels).astype(np.uint8)
 
-    def _rows(self, arm: Arm, shared: bool) -> tuple[int, ...]:
+    def _rows(self, arm: Arm, shared: bool) -> list[int]:
         setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
-        return tuple(
-            row for row, record in enumerate(self.runs) if record.arm == arm.label and record.setting == setting
-        )
+        return [row for row, run in enumerate(self.runs) if (run.arm, run.setting) == (arm.label, setting)]
 
 
 class CostsFile(NamedTuple):
@@ -120,7 +118,10 @@ def load_study(directory: Path | str) -> StudyResult:
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory)
     labels, predictions = _read_predictions(directory, stored.predictions_sha256)
-    costs = _read_costs(directory) if (directory / "costs.json").exists() else {}
+    costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
+    for label, cost in costs.items():
+        right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
+        _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     result = StudyResult(
         plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory
     )
@@ -249,14 +250,6 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     _require(_in_range((t.validation_error for t in trials), 0, 1), path, "an error is not between 0 and 1")
     _require(_in_range((t.validation_loss for t in trials), -LARGEST, LARGEST), path, "a loss is no float32")
     return tuning
-
-
-def _read_costs(directory: Path) -> dict[str, StepCost]:
-    costs = read_file(directory, "costs.json", CostsFile).arms
-    for label, cost in costs.items():
-        right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
-        _require(right, directory / "costs.json", f"a cost of {label} is out of range")
-    return costs
 
 
 def _read_runs(directory: Path) -> RunsFile:

@@ -230,10 +230,9 @@ def check_ray(config: StudyConfig, family: Builder | None) -> None:
         raise InputError(f"gpus_per_run={gpus}: give 0, a part of one GPU such as 0.5, or a whole number")
     if address is not None and "://" in address:
         raise InputError(f"ray_address={address!r}: give HOST:PORT of the cluster's head (default port 6379), or auto")
+    cloudpickle = _ray().cloudpickle
     try:
-        _ray().cloudpickle.dumps(family)
-    except InputError:
-        raise
+        cloudpickle.dumps(family)
     except Exception as error:
         raise InputError(
             f"family={getattr(family, '__qualname__', family)}: Ray cannot pickle it for its workers ({error}); define "

@@ -27,6 +27,7 @@ BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.9
 MOST_PANELS = 8
 MOST_LABELS = 6
+DEPTH = "depth (weighted layers); w: width"
 LEAST_GAP = 0.13
 """Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
 # The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
@@ -113,9 +114,6 @@ class DepthAxis:
         axes.set_xticks(self.places, [label if n % every == 0 else "" for n, label in enumerate(labels)])
         axes.set_xlim(-0.09, 1.16)
         axes.grid(visible=False, axis="x")
-
-
-DEPTH = "depth (weighted layers); w: width"
 
 
 def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.ndarray]:

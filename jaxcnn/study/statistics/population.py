@@ -153,15 +153,10 @@ def crossed(
         deviations = stretch * _bootstrap(a, b, from_examples, from_seeds, draws, seed)
         low, high = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
         limits = Interval(estimate, estimate + float(low), estimate + float(high))
-    return Contrast(
-        Interval(estimate, estimate - wide, estimate + wide),
-        Interval(estimate, estimate - narrow, estimate + narrow),
-        2 * float(special.stdtr(freedom, -abs(estimate) / error)),
-        error,
-        freedom,
-        {"seeds": from_seeds / total, "examples": from_examples / total},
-        limits,
-    )
+    interval, interval90 = (Interval(estimate, estimate - half, estimate + half) for half in (wide, narrow))
+    p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
+    parts = {"seeds": from_seeds / total, "examples": from_examples / total}
+    return Contrast(interval, interval90, p, error, freedom, parts, limits)
 
 
 def superiority(first: ArrayLike, second: ArrayLike) -> Interval:

@@ -110,15 +110,9 @@ def fit_depth(depths: Sequence[float], errors: Sequence[ArrayLike], *, seed: int
     fitted = np.vander(steps, 3, increasing=True) @ coefficients
     c0, c1, c2 = (float(value) for value in coefficients)
     optimum, low, high = (float(value) for value in np.exp(np.array([best, *limits]) + centre))
-    return DepthFit(
-        (float(c0 - c1 * centre + c2 * centre**2), float(c1 - 2 * c2 * centre), c2),
-        optimum,
-        low,
-        high,
-        bool(edge),
-        places.size == 3,
-        tuple(zip(np.exp(steps + centre).tolist(), fitted.tolist(), strict=True)),
-    )
+    uncentred = float(c0 - c1 * centre + c2 * centre**2), float(c1 - 2 * c2 * centre), c2
+    grid = tuple(zip(np.exp(steps + centre).tolist(), fitted.tolist(), strict=True))
+    return DepthFit(uncentred, optimum, low, high, bool(edge), places.size == 3, grid)
 
 
 def pareto(cost: Sequence[float], error: Sequence[float]) -> tuple[bool, ...]:
