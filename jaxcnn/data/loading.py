@@ -12,7 +12,7 @@ from jaxcnn.data.dataset import Dataset, Source, Split
 from jaxcnn.data.problems import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
-from jaxcnn.data.stream import StreamedImages, open_split, select
+from jaxcnn.data.stream import StreamedImages, open_split
 from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
@@ -124,10 +124,12 @@ def _read(
 
 
 def _pick(split: Split, indices: np.ndarray) -> Split:
-    """Return the examples at sorted `indices`, without a copy if that is all of them."""
+    """Return the examples at sorted `indices`, without a copy if that is all of them, and without decoding any."""
     if len(indices) == len(split["labels"]):
         return split
-    return {key: select(array, indices) for key, array in split.items()}
+    images: Any = split["images"]
+    part = images.select(indices) if isinstance(images, StreamedImages) else images[indices]
+    return {"images": part, "labels": split["labels"][indices]}
 
 
 def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:

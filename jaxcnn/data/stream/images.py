@@ -145,11 +145,6 @@ def is_streamed(split: Mapping[str, Any]) -> bool:
     return isinstance(split.get("images"), StreamedImages)
 
 
-def select(array: Any, indices: np.ndarray) -> Any:
-    """Return some examples of an array, or of streamed images without decoding them."""
-    return array.select(indices) if isinstance(array, StreamedImages) else array[indices]
-
-
 def open_split(source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False) -> Split:
     """Return one split of a source with streamed images; labels are read, with a progress bar on standard error.
 
