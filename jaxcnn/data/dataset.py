@@ -18,7 +18,7 @@ class BadImage(Exception):
     Args:
         reason: Why, without the file's name.
         kind: empty, dangling, unreadable, not_an_image, truncated, damaged, huge or unsupported; explained in
-            `jaxcnn.data.check.findings.KINDS`.
+            `jaxcnn.data.check.KINDS`.
     """
 
     def __init__(self, reason: str, kind: str = "damaged"):

@@ -24,7 +24,7 @@ FORMATS_BY_EXTENSION = {
 """Extensions of image files -> formats in Pillow's names; files with other extensions are ignored."""
 
 Note = Callable[[str, str], object]
-"""(kind of `jaxcnn.data.check.findings.KINDS`, path below the root): called for each file or folder that is ignored."""
+"""(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
 
 
 def _ignore(kind: str, path: str) -> None:
