@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 
 FOLDER = "claims"
 
