@@ -43,15 +43,6 @@ WITH_WORDS = ("train", "study", "data")
 """Commands that get their arguments as they are; the parameters of the others are their flags."""
 
 
-def usage() -> str:
-    """Return the top-level help page."""
-    lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
-    return (
-        "usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\n"
-        f"commands:\n{lines}\n\njaxcnn COMMAND --help shows a command's options."
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command.
 
@@ -63,7 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     own_process, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print("usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\ncommands:")
+        print(*(f"  {name:<9} {text}" for name, text in COMMANDS.items()), sep="\n")
+        print("\njaxcnn COMMAND --help shows a command's options.")
         sys.exit(0)
     name, rest = arguments[0], arguments[1:]
     if name in ("-V", "--version"):
@@ -82,17 +75,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         supervise(RESUMABLE)
     resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
-    guarded(lambda: _call(name, rest), resumable=resumable)
 
+    def call() -> None:
+        command = getattr(import_module(f"jaxcnn.cli.{name}"), name)
+        if name in WITH_WORDS:
+            command(rest)
+        else:
+            import tyro
 
-def _call(name: str, arguments: Sequence[str]) -> None:
-    command = getattr(import_module(f"jaxcnn.cli.{name}"), name)
-    if name in WITH_WORDS:
-        command(arguments)
-    else:
-        import tyro
+            tyro.cli(command, args=rest, prog=f"jaxcnn {name}")
 
-        tyro.cli(command, args=arguments, prog=f"jaxcnn {name}")
+    guarded(call, resumable=resumable)
 
 
 def launch(
@@ -144,11 +137,7 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
-    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not.
-
-    Args:
-        onednn: As for `launch`.
-    """
+    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
     options = backend_options() if onednn is not False else ()
     if options and backend_started():
         message = f"{' '.join(options)}: not set, because JAX had computed something before `launch`; see {SWITCH}"

@@ -14,12 +14,13 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return installed versions by package name; 'missing' for a package that is not installed."""
-    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+    """Return Python's version and `version_of` each of `PACKAGES`."""
+    return {"python": platform.python_version(), **{package: version_of(package) for package in PACKAGES}}
 
 
 @cache  # Reading all of them takes 30 ms, and a study has many runs.
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the installed version of a package, or 'missing'."""
     try:
         return version(package)
     except PackageNotFoundError:

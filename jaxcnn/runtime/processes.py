@@ -13,8 +13,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import Any
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import locked
@@ -48,9 +48,12 @@ def exit_with_parent(code: int) -> None:
     """Make this child process (of `multiprocessing`) exit with a code once its parent has ended or was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    _exit_after(lambda: wait([parent.sentinel]), code)  # A pipe that only the parent holds open.
 
+
+def _exit_after(wait_for_end: Callable[[], object], code: int) -> None:
     def watch() -> None:
-        wait([parent.sentinel])  # A pipe that only the parent holds open.
+        wait_for_end()
         os._exit(code)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -119,26 +122,15 @@ def supervise(resumable: int) -> None:
     """
     read_end, write_end = os.pipe()
     child = os.fork()
-    if child:
-        os.close(read_end)
-        _wait(child, resumable)
-    os.close(write_end)
-    # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
-    os.setpgid(0, 0)
-
-    def watch() -> None:
-        os.read(read_end, 1)  # Returns when the parent ends, even if it is killed.
-        os._exit(resumable)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _wait(child: int, resumable: int) -> NoReturn:
-    def forward(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    if not child:
+        os.close(write_end)
+        # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
+        os.setpgid(0, 0)
+        _exit_after(lambda: os.read(read_end, 1), resumable)  # Returns when the parent ends, even if it is killed.
+        return
+    os.close(read_end)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGABRT:
         print(

@@ -1,12 +1,15 @@
-"""The catalogue: from a name to a source, and the list of data sets that can be named."""
+"""The catalogue: from a name to a source, and the list of data sets that can be named; scikit-learn's digits."""
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcnn.data.dataset import Source
-from jaxcnn.data.sources.digits import digits_source
+import numpy as np
+
+from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.decode import resize_array
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.npz import npz_source
@@ -72,6 +75,24 @@ def find_source(config: DataConfig) -> Source:
     if is_path and not path.exists():
         raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or the name of a data set")
     raise _unknown_name(name, config.data_dir)
+
+
+def digits_source(size: int | None = None) -> Source:
+    """Return scikit-learn's 1,797 digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index.
+
+    E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
+    """
+
+    def read() -> Iterator[Example]:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        images = np.rint(np.asarray(pixels).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield Example(f"digits[{i}]", resize_array(image, size), int(label))
+
+    identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
+    return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)
 
 
 def _unknown_name(name: str, data_dir: str | None) -> InputError:

@@ -27,10 +27,6 @@ Note = Callable[[str, str], object]
 """(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
 
 
-def _ignore(kind: str, path: str) -> None:
-    pass
-
-
 class Names:
     """File names end to end in one block of bytes; a list of strings takes several times the memory."""
 
@@ -83,7 +79,7 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
 
 
 def list_folder(
-    root: Path, note: Note = _ignore
+    root: Path, note: Note = lambda kind, path: None
 ) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
     """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
 
@@ -100,7 +96,7 @@ def list_folder(
 
     inner = _subfolders(root, root, note_problem)
     named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
-    has_splits = any(split == "train" and _subfolders(root, folder, _ignore) for split, folder in named)
+    has_splits = any(split == "train" and _subfolders(root, folder, lambda kind, path: None) for split, folder in named)
     if has_splits:
         others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
         if others:

@@ -32,13 +32,8 @@ SAME, SAME_AS_CAPITAL = 0.93, 0.6
 def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: int | None = None) -> Source:
     """Return drawn characters, white on black, as a source.
 
-    The i-th image is a function of (seed, classes, size, i) alone, so a larger set starts with the smaller one.
-
-    Args:
-        classes: Number of characters.
-        images: Number of images, all splits together; image i shows character i % classes.
-        seed: Seed of the drawing.
-        size: Side in pixels; None: 28.
+    Image i of all splits together shows character i % classes; it is a function of (seed, classes, size, i) alone, so a
+    larger set starts with the smaller one. The default `size` is 28 pixels.
 
     Raises:
         InputError: A number is out of range.
@@ -65,23 +60,25 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
     return Source("glyphs", "drawn", identity, chosen, {"train": Pool(images, read)})
 
 
+def _file(font: str) -> str:
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf"))
+
+
 @functools.cache
 def _font(name: str, pixels: int) -> Any:
-    import matplotlib
     from PIL import ImageFont
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
     # The basic layout: the other one depends on whether libraqm is installed.
-    return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(_file(name), pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.cache
 def _coverage(name: str) -> frozenset[int]:
-    import matplotlib
     from matplotlib.ft2font import FT2Font
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
-    return frozenset(FT2Font(str(path)).get_charmap())
+    return frozenset(FT2Font(_file(name)).get_charmap())
 
 
 @functools.cache

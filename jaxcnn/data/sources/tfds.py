@@ -84,7 +84,6 @@ def _describe(folder: Path) -> str | None:
 
 
 def _read_metadata(folder: Path) -> list[dict[str, Any]]:
-    """Read dataset_info.json and features.json."""
     return [json.loads((folder / file).read_text()) for file in ("dataset_info.json", "features.json")]
 
 
@@ -157,31 +156,18 @@ def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> Input
 
 @dataclass
 class _Reader:
-    """Reads and decodes the records of a split, in batches or one by one; picklable.
-
-    Args:
-        name: Name of the set as the user wrote it.
-        folder: Folder of the set.
-        split: Name of the split in the set.
-        length: Number of examples.
-        shards: Its files, each as a slice in array_record's notation: path[first:last].
-        keys: Names of the image and the label feature.
-        channels: 1 or 3.
-        size: Resize to size x size pixels; None: as stored.
-        transpose: Whether rows and columns are stored exchanged.
-        first_label: Stored value of label 0.
-    """
+    """Reads and decodes the records of a split, in batches or one by one; picklable."""
 
     name: str
     folder: Path
     split: str
     length: int
-    shards: Sequence[str]
-    keys: tuple[str, str]
+    shards: Sequence[str]  # files, each as a slice in array_record's notation: path[first:last]
+    keys: tuple[str, str]  # names of the image and the label feature
     channels: int
     size: int | None
-    transpose: bool
-    first_label: int
+    transpose: bool  # whether rows and columns are stored exchanged
+    first_label: int  # stored value of label 0
     opened: Any = None
 
     def read(self) -> Iterator[Example]:
