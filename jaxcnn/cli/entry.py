@@ -116,11 +116,7 @@ def launch(
 def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable: bool = False) -> None:
     """Call a function; bad input ends the process with one sentence and code 2, a signal with code 75 or 130.
 
-    Args:
-        call: The function.
-        onednn: As for `launch`.
-        resumable: Whether the same command resumes whenever it was stopped (code 75); otherwise only where the
-            interrupt says so.
+    It is 75 if the same command resumes whenever it was stopped (`resumable`), or where the interrupt says so.
     """
     with interruptible() as received:
         try:

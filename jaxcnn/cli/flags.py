@@ -22,11 +22,6 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
     `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
 
-    Args:
-        default: What the flags change, field by field.
-        arguments: The flags.
-        prog: Name of the program in help and messages. Default: that of the process.
-
     Raises:
         InputError: An unknown family, or options in `default` that its family does not have.
         SystemExit: Help was requested, or a flag or its value is wrong.

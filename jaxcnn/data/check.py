@@ -200,11 +200,7 @@ def scan_example(pool: str, example: Example, kinds: Iterable[str] = ()) -> Scan
 
 
 def header_kinds(source: Encoded, extension: str = "") -> list[str]:
-    """Return the kinds of findings in the header of an image file.
-
-    Raises:
-        BadImage: The header cannot be read, or claims too many pixels.
-    """
+    """Return the kinds of findings in an image file's header; raise BadImage if it cannot be read or is too large."""
     with open_image(source) as file:
         name = "JPEG" if file.format == "MPO" else file.format  # a JPEG with more than one image
         holds = {

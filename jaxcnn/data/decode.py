@@ -8,7 +8,7 @@ import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
@@ -191,7 +191,6 @@ def has_16_bits(image: "ImageFile") -> bool:
 
 
 def _turn_upright(image: "Image") -> "Image":
-    """Apply the camera's orientation tag."""
     from PIL import Image
 
     try:
@@ -242,19 +241,14 @@ def resize_array(image: np.ndarray, size: int | None) -> np.ndarray:
 
 def ordered_map(function: Callable[[In], Out], items: Iterable[In], batch: int = 64) -> Iterator[Out]:
     """Map over threads, in order, with a bounded number of pending results (Pillow decodes outside the GIL)."""
-
-    def run(chunk: list[In]) -> list[Out]:
-        return [function(item) for item in chunk]
-
-    todo, workers = iter(items), min(8, os.cpu_count() or 1)
-    chunks = iter(lambda: list(itertools.islice(todo, batch)), [])
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 2 * workers))
-        try:
-            while pending:
-                results = pending.popleft().result()
-                pending.extend(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 1))
-                yield from results
-        finally:
-            for future in pending:
-                future.cancel()
+    todo, workers, pending = iter(items), min(8, os.cpu_count() or 1), deque[Future[list[Out]]]()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for chunk in iter(lambda: list(itertools.islice(todo, batch)), []):
+            pending.append(pool.submit(lambda chunk: [function(item) for item in chunk], chunk))
+            if len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -64,7 +64,11 @@ def prepare(
         first = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r} cannot be prepared ({first}); check its name and version") from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_redirect_output(tfds, progress))
+        if not progress:
+            tfds.disable_progress_bar()
+            stack.callback(tfds.enable_progress_bar)
+        # Messages of TFDS: standard output is for the caller's result.
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr if progress else io.StringIO()))
         # Give up on a host after seconds: with TFDS' ten tries a machine without a network waits for minutes.
         stack.enter_context(patch.object(downloader, "MAX_RETRIES", 4))
         # The failure is reported once, by the caller.
@@ -90,18 +94,6 @@ def _explain(name: str, folder: Path, mirror: str | None, error: Exception) -> s
     if mirror is not None:
         return f"preparing {name!r} from mirror={mirror!r} failed ({reason}); check that it serves the original files"
     return f"preparing {name!r} failed ({reason}); check the network, or give mirror, a URL prefix with its files"
-
-
-@contextlib.contextmanager
-def _redirect_output(tfds: types.ModuleType, progress: bool) -> Iterator[None]:
-    """Redirect the messages of TFDS to standard error, or drop them: standard output is for the caller's result."""
-    if not progress:
-        tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(sys.stderr if progress else io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
 
 
 @contextlib.contextmanager

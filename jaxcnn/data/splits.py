@@ -24,9 +24,6 @@ def stratified_order(labels: np.ndarray) -> np.ndarray:
 
     Args:
         labels: int (N,).
-
-    Returns:
-        int64 (N,).
     """
     rng = np.random.Generator(np.random.Philox(ORDER_SEED))
     shuffled = rng.permutation(len(labels))

@@ -130,8 +130,7 @@ class StreamedImages:
         yield position
         same_class = np.flatnonzero(self.labels == self.labels[position])
         after = int(np.searchsorted(same_class, position)) + 1
-        yield from map(int, same_class[after:])
-        yield from map(int, same_class[: after - 1])
+        yield from map(int, np.roll(same_class, -after)[:-1])
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:

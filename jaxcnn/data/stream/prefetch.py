@@ -146,11 +146,8 @@ class _Prefetcher:
         That batch must contain at least half of them, and if it is not the next one, at least half of it must be among
         them, so that indexing out of order does not use up batches.
 
-        Args:
-            positions: int (K,).
-
         Returns:
-            Images (B, H, W, C), the row of each position among them or -1, sentences about skipped files.
+            Images (B, H, W, C), the row of each of the positions int (K,) or -1, sentences about skipped files.
         """
         unique, inverse = np.unique(positions, return_inverse=True)
         with self.lock:
