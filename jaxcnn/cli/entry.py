@@ -38,7 +38,8 @@ COMMANDS = {
     "data": "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]",
     "doctor": "versions, devices, caches, and files that shadow a package",
 }
-"""Help of each command; the command is the function of the same name in the module of the same name."""
+"""Help of each command; the command is the function of the same name, in the module of the same name or in `HOMES`."""
+HOMES = {"evaluate": "train", "predict": "train", "report": "study"}
 WITH_WORDS = ("train", "study", "data")
 """Commands that get their arguments as they are; the parameters of the others are their flags."""
 
@@ -77,7 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
 
     def call() -> None:
-        command = getattr(import_module(f"jaxcnn.cli.{name}"), name)
+        command = getattr(import_module(f"jaxcnn.cli.{HOMES.get(name, name)}"), name)
         if name in WITH_WORDS:
             command(rest)
         else:

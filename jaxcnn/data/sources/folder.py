@@ -74,7 +74,7 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
         return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
 
     readers = {split: _Reader(str(root), *listing, count_channels, size) for split, listing in listings.items()}
-    pools = {split: Pool(len(r.labels), r.read, r.at, r.read_labels) for split, r in readers.items()}
+    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels) for split, r in readers.items()}
     return Source(name, str(root), identity, classes, pools)
 
 
@@ -215,9 +215,6 @@ class _Reader:
             return Example(path, decode_image(os.path.join(self.root, path), self.channels, self.size), label)
         except BadImage as reason:
             return Example(path, reason, label)
-
-    def read_labels(self, advance: Callable[[], object]) -> np.ndarray:
-        return self.labels
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"channels": self.channels, "count_channels": None}
