@@ -45,10 +45,7 @@ WITH_WORDS = ("train", "study", "data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command.
-
-    Args:
-        arguments: The command and its flags. Default: those of the process.
+    """Run one command: its name and its flags, by default those of the process.
 
     Raises:
         SystemExit: Bad input (code 2), a diverged run (3) or a signal (75, 130), with one sentence on stderr.

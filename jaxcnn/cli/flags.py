@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -41,23 +42,21 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
 
 def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
     """Return the run that `--model NAME` and `--data NAME` start from, and the other flags."""
-    config, rest = RunConfig(), []
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in ("--model", "--data"):
-            rest.append(word)
-            continue
-        name = value if equals else next(words, None)
-        if name is None or name.startswith("--"):
-            kind = "models" if flag == "--model" else "data"
-            raise InputError(f"{flag}: needs a name after it; `jaxcnn {kind}` lists them")
-        if flag == "--data":
-            config = replace(config, data=replace(config.data, name=name))
-        else:
-            from jaxcnn.models import named
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model")
+    parser.add_argument("--data")
+    try:
+        given, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        kind = "models" if error.argument_name == "--model" else "data"
+        raise InputError(f"{error.argument_name}: needs a name after it; `jaxcnn {kind}` lists them") from None
+    config = RunConfig()
+    if given.data is not None:
+        config = replace(config, data=replace(config.data, name=given.data))
+    if given.model is not None:
+        from jaxcnn.models import named
 
-            config = replace(config, model=named(name))
+        config = replace(config, model=named(given.model))
     return config, rest
 
 

@@ -129,11 +129,8 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
     """Read every image of every split of a data set and report its problems, without raising for any of them.
 
     Findings about files (names, formats, colour modes, links) exist for image folders only; records of TFDS sets and
-    arrays are judged by their pixels and labels. Images are compared as stored, never resized.
-
-    Args:
-        config: The images; `size` allows different sizes, `on_bad="skip"` allows bad files.
-        progress: Show a progress bar on standard error.
+    arrays are judged by their pixels and labels. Images are compared as stored, never resized; `config.size` allows
+    different sizes, `config.on_bad="skip"` bad files.
 
     Raises:
         InputError: There is no such data set, or a field of `config` is out of range.

@@ -42,10 +42,6 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
     A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
     recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
 
-    Args:
-        config: The images; see `jaxcnn.spec.DataConfig`.
-        progress: Show a progress bar on standard error while decoding.
-
     Raises:
         InputError: The set is unknown, not prepared, damaged, or a field does not fit it.
 

@@ -16,14 +16,11 @@ TEST_SHARE = 0.2
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
-    """Return a permutation of which each prefix contains the classes in their overall proportions.
+    """Return a permutation, int64 (N,), of which each prefix has the classes of labels int (N,) in their proportions.
 
     It is a function of the labels alone. Within a class the choice is random, with a constant seed; between classes it
     is Sainte-Laguë's apportionment. With classes of one size each count is within one image of its share; in general
     within 1 + C s / 2, for C classes and a class that is the share s of all images.
-
-    Args:
-        labels: int (N,).
     """
     rng = np.random.Generator(np.random.Philox(ORDER_SEED))
     shuffled = rng.permutation(len(labels))
@@ -96,13 +93,9 @@ def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
 
 
 def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and standard deviation of each channel, pixels scaled to [0, 1].
+    """Compute mean and standard deviation of each channel of images uint8 (N, H, W, C), pixels scaled to [0, 1].
 
-    Sums are integers, so the result does not depend on the order of the images.
-
-    Args:
-        images: uint8 (N, H, W, C).
-        chunk: Images summed at a time; bounds the memory.
+    Sums are integers, so the result does not depend on the order of the images; `chunk` images are summed at a time.
 
     Returns:
         mean, std: float32 (C,). The std of a constant channel is returned as 1.

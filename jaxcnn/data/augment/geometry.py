@@ -127,11 +127,8 @@ def _neighbours(size: int, first: jax.Array, length: jax.Array) -> tuple[jax.Arr
 def cutout(key: jax.Array, images: jax.Array, start: int | jax.Array = 0, *, share: float = 0.5) -> jax.Array:
     """Set a square of each image to zero; its centre is any pixel, so the square may extend beyond the edge.
 
-    DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of CIFAR-10's 32 pixels). They cut after normalisation,
-    where zero is the mean colour; here, before it, zero is black.
-
-    Args:
-        share: Side of the square as a share of the image's shorter side.
+    Its side is a `share` of the image's shorter side. DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of
+    CIFAR-10's 32 pixels). They cut after normalisation, where zero is the mean colour; here, before it, zero is black.
     """
     height, width = images.shape[1:3]
     side = round(share * min(height, width))
@@ -156,17 +153,13 @@ def random_rectangle(
 
 
 def warp(image: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """Map an image affinely: each new pixel is the nearest old one, black outside; Pillow's AFFINE transform.
+    """Map an image (H, W, C) affinely: each new pixel is the nearest old one, black outside; Pillow's AFFINE transform.
 
     The nearest pixel rather than a mean of four, as in the code of AutoAugment and RandAugment: a quarter of the reads.
 
     Args:
-        image: (H, W, C).
         coefficients: (6,) float32 a, b, c, d, e, f: the new pixel with its centre at (x, y) is taken from
             (a x + b y + c, d x + e y + f) in the old image, in pixels from its upper left corner.
-
-    Returns:
-        Image of the same shape and dtype.
     """
     height, width, channels = image.shape
     centres = (jnp.arange(side, dtype=jnp.float32) + 0.5 for side in (height, width))

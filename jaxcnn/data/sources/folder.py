@@ -5,6 +5,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -191,30 +192,26 @@ def _digest(root: Path, paths: Names, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@dataclass
 class _Reader:
     """Decodes the image files of a split; picklable."""
 
-    def __init__(
-        self, root: str, paths: Names, labels: np.ndarray, count_channels: Callable[[], int], size: int | None
-    ):
-        self.root, self.paths, self.labels, self.size = root, paths, labels, size
-        self.count_channels: Callable[[], int] | None = count_channels
-
-    @functools.cached_property
-    def channels(self) -> int:
-        assert self.count_channels is not None
-        return self.count_channels()
+    root: str
+    paths: Names
+    labels: np.ndarray
+    count_channels: Callable[[], int]
+    size: int | None
 
     def read(self) -> Iterator[Example]:
-        self.channels  # noqa: B018  before the threads start, so that it is computed once
+        self.count_channels()  # before the threads start, so that it is computed once
         return ordered_map(self.at, range(len(self.labels)), batch=16)
 
     def at(self, index: int) -> Example:
         path, label = self.paths[index], int(self.labels[index])
         try:
-            return Example(path, decode_image(os.path.join(self.root, path), self.channels, self.size), label)
+            return Example(path, decode_image(os.path.join(self.root, path), self.count_channels(), self.size), label)
         except BadImage as reason:
             return Example(path, reason, label)
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"channels": self.channels, "count_channels": None}
+        return self.__dict__ | {"count_channels": functools.partial(int, self.count_channels())}

@@ -131,11 +131,7 @@ def draw_normalised(character: str) -> np.ndarray:
 
 
 def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np.ndarray:
-    """Draw `count` images, image i showing characters[i % len(characters)].
-
-    Returns:
-        uint8 (count, size, size, 1): light characters on a dark background, with noise.
-    """
+    """Draw images, uint8 (count, size, size, 1): image i shows characters[i % len(characters)], light on dark."""
     u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))  # row i does not depend on count
     angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
     scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)

@@ -42,12 +42,9 @@ class Steps:
     """The batches of steps start .. stop - 1 as a sequence, and `tail` elements without images after the last one."""
 
     images: StreamedImages
-    batch_size: int
-    seed: int
+    order: Mapping[str, Any]  # batch_size, seed, shuffle and shard of `batch_indices`
     start: int
     stop: int
-    shuffle: bool
-    shard: tuple[int, int]
     tail: int = 0
 
     @property
@@ -60,8 +57,7 @@ class Steps:
 
     def indices(self, k: int) -> np.ndarray:
         """Return the positions of element k, int32, sorted, each once."""
-        order: Any = {"seed": self.seed, "step": self.start + k, "shuffle": self.shuffle, "shard": self.shard}
-        return np.unique(batch_indices(len(self.images), self.batch_size, **order)[0])
+        return np.unique(batch_indices(len(self.images), step=self.start + k, **self.order)[0])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """Return the images at `indices(index)`, and sentences about skipped files.
@@ -112,7 +108,8 @@ def read_ahead(
     images: StreamedImages = split["images"]
     per_epoch = steps_per_epoch(len(images), batch_size)
     stop = (start // per_epoch + 1) * per_epoch if stop is None else stop
-    steps = Steps(images, batch_size, seed, start, stop, shuffle, shard)
+    order = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "shard": shard}
+    steps = Steps(images, order, start, stop)
     if not steps.count:
         yield
         return
