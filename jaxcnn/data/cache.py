@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.problems import bad_image, no_images, sizes_differ
-from jaxcnn.data.progress import progress_bar
+from jaxcnn.data.messages import bad_image, no_images, progress_bar, sizes_differ
 from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime.files import atomic_write, cache_dir
 

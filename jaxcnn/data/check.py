@@ -14,8 +14,7 @@ import numpy as np
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import MAX_PIXELS, Encoded, decode_image, has_16_bits, open_image, ordered_map
 from jaxcnn.data.loading import check_fields
-from jaxcnn.data.problems import check_labels, no_images, one_line, sizes_differ
-from jaxcnn.data.progress import progress_bar
+from jaxcnn.data.messages import check_labels, no_images, one_line, progress_bar, sizes_differ
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.sources.folder import FORMATS_BY_EXTENSION, list_folder
 from jaxcnn.data.sources.tfds import find_prepared, version_dir
@@ -308,13 +307,11 @@ def _findings(
 ) -> Iterator[tuple[str, str]]:
     """Yield the kind and text of each finding on ignored files, single images and classes."""
     for kind, names in ignored.items():
-        for name in names:
-            yield kind, name
-            if is_odd(name):
-                yield "odd_name", name
+        yield from ((kind, name) for name in names)
+    for name in (*chain.from_iterable(ignored.values()), *(image.name for image in images)):
+        if is_odd(name):
+            yield "odd_name", name
     for image in images:
-        if is_odd(image.name):
-            yield "odd_name", image.name
         for kind in image.kinds:
             yield kind, f"{image.name}: {image.reason}" if kind in KINDS["bad"] and image.reason else image.name
         if image.shape and not 0 <= image.label < len(class_names):

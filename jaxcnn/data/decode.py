@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image

@@ -9,7 +9,7 @@ import numpy as np
 
 from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split
-from jaxcnn.data.problems import check_labels
+from jaxcnn.data.messages import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
 from jaxcnn.data.stream import StreamedImages, open_split

@@ -22,7 +22,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.data.sources.tfds import find_prepared, tfds_dir
 from jaxcnn.errors import InputError
 

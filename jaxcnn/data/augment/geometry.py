@@ -4,6 +4,7 @@ The augmentations have the signature of `jaxcnn.data.augment.Augment`.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,11 +50,8 @@ def _shift(key: jax.Array, images: jax.Array, start: int | jax.Array, pads: tupl
     limits = jnp.array([2 * pad_y + 1, 2 * pad_x + 1], jnp.int32)
     offsets = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, limits, jnp.int32))(example_keys(key, n, start))
     padded = jnp.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode=mode)
-
-    def window(image: jax.Array, offset: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
-
-    return jax.vmap(window)(padded, offsets)
+    window = partial(jax.lax.dynamic_slice, slice_sizes=(height, width, channels))
+    return jax.vmap(lambda image, offset: window(image, (offset[0], offset[1], 0)))(padded, offsets)
 
 
 def resized_crop(

@@ -97,20 +97,18 @@ def alphabet(count: int) -> tuple[str, ...]:
         accented = unicodedata.normalize("NFKD", character) != character
         if accented or unicodedata.category(character) not in ("Lu", "Ll", "Lo", "Nd"):
             continue
-        drawing, earlier = draw_normalised(character).ravel(), drawings[: len(kept)]
-        overlap = np.minimum(earlier, drawing).sum(axis=1) / np.maximum(earlier, drawing).sum(axis=1).clip(1e-6)
-        if drawing.any() and not (overlap > SAME).any() and not _looks_like_capital(character, drawing):
+        drawing, capital = draw_normalised(character).ravel(), character.upper()
+        if not drawing.any() or (_overlap(drawings[: len(kept)], drawing) > SAME).any():
+            continue
+        small = capital != character and len(capital) == 1
+        if not small or _overlap(draw_normalised(capital).ravel(), drawing) <= SAME_AS_CAPITAL:
             drawings[len(kept)] = drawing
             kept.append(character)
     return tuple(kept)
 
 
-def _looks_like_capital(character: str, drawing: np.ndarray) -> bool:
-    capital = character.upper()
-    if capital == character or len(capital) != 1:
-        return False
-    other = draw_normalised(capital).ravel()
-    return bool(np.minimum(other, drawing).sum() > SAME_AS_CAPITAL * np.maximum(other, drawing).sum())
+def _overlap(others: np.ndarray, drawing: np.ndarray) -> np.ndarray:
+    return np.minimum(others, drawing).sum(axis=-1) / np.maximum(others, drawing).sum(axis=-1).clip(1e-6)
 
 
 def draw_normalised(character: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.data.decode import resize_array
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
 SHORT_NAMES = {"train": "train", "validation": "val", "test": "test"}

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcnn.data.cache import load_or_compute
 from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, ordered_map
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"

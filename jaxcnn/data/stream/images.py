@@ -9,8 +9,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Example, Source, Split
 from jaxcnn.data.decode import ordered_map
-from jaxcnn.data.problems import bad_image, no_images, sizes_differ
-from jaxcnn.data.progress import progress_bar
+from jaxcnn.data.messages import bad_image, no_images, progress_bar, sizes_differ
 from jaxcnn.errors import InputError
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
