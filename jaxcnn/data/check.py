@@ -234,10 +234,7 @@ def judge(
         if labels:
             counts[split] = tuple(np.bincount(labels, minlength=len(class_names)).tolist())
     findings: dict[str, list[str]] = defaultdict(list)
-    for kind, text in (
-        *_findings(images, ignored, class_names, counts),
-        *_repeats(labelled, splits, class_names),
-    ):
+    for kind, text in (*_findings(images, ignored, class_names, counts), *_repeats(labelled, splits, class_names)):
         findings[kind].append(printable(text))
     weights = {weight for weight, kinds in KINDS.items() if kinds.keys() & findings.keys()}
     is_flawed = "flaw" in weights or ("bad" in weights and config.on_bad != "skip")

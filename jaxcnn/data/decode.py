@@ -89,7 +89,11 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
     """Open an image, read its header and check its size; any error in the block is raised as a BadImage."""
     from PIL import Image
 
-    with _open_file(source) as file, _quiet():
+    with _open_file(source) as file:
+        # Silence Pillow's warnings about large images and damaged tags: what matters of them is raised. Each call adds
+        # one entry to the filters and removes one: `warnings.catch_warnings` would undo the filters of other threads.
+        filters: Any = warnings.filters
+        filters.insert(0, QUIET)
         try:
             length = file.seek(0, os.SEEK_END)
             with Image.open(file, formats=FORMATS) as image:
@@ -100,23 +104,10 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
         # Pillow's plugins report damage in many ways, assertions among them: no file content may end a run.
         except Exception as error:
             raise _explain(error, file) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Pillow's warnings about large images and damaged tags: what matters of them is raised.
-
-    Each call adds one entry to the list of filters and removes one. `warnings.catch_warnings` restores the whole list,
-    so that one thread would undo the filters of another.
-    """
-    filters: Any = warnings.filters
-    filters.insert(0, QUIET)
-    try:
-        yield
-    finally:
-        filters = warnings.filters
-        with suppress(ValueError):
-            filters.remove(QUIET)
+        finally:
+            filters = warnings.filters
+            with suppress(ValueError):
+                filters.remove(QUIET)
 
 
 def _open_file(source: Encoded) -> BinaryIO:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 ORDER_SEED = 20_240_607
 """Never change it: every recorded validation split depends on it."""
@@ -71,15 +71,8 @@ def divide(
     train = np.sort(train)
     if train_size is not None:
         classes = len(np.unique(labels[train]))
-        if train_size > len(train):
-            raise InputError(
-                f"train_size={train_size} is larger than the training split of {len(train)} images; "
-                f"choose at most {len(train)}, or leave it out to use all"
-            )
-        if train_size < classes:
-            raise InputError(
-                f"train_size={train_size} is smaller than the number of classes; choose at least {classes}"
-            )
+        limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
+        require(classes <= train_size <= len(train), "train_size", train_size, limits)
         train = train[covering_prefix(labels[train], train_size)]
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
 

@@ -53,11 +53,7 @@ def names(data_dir: str | None = None) -> list[CatalogEntry]:
 
 
 def find_source(config: DataConfig) -> Source:
-    """Return the source that `config.name` refers to.
-
-    Raises:
-        InputError: No source has that name; similar names are suggested.
-    """
+    """Return the source that `config.name` refers to, or raise an InputError that suggests similar names."""
     name = config.name
     if name == "digits":
         return digits_source(config.size)
@@ -74,7 +70,20 @@ def find_source(config: DataConfig) -> Source:
         return npz_source(name, path, config.size)
     if is_path and not path.exists():
         raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or the name of a data set")
-    raise _unknown_name(name, config.data_dir)
+    import tensorflow_datasets as tfds
+
+    base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
+    if variants := [known for known in prepared if known.startswith(f"{base}/")]:
+        raise InputError(f"name={name!r} has several variants; choose one that is prepared: {', '.join(variants)}")
+    registered = tfds.list_builders(with_community_datasets=False)
+    if base.split("/")[0] in registered:
+        raise InputError(
+            f"data set {name!r} is not prepared in {str(tfds_dir(config.data_dir))!r}; run `jaxcnn data prepare "
+            f"{name}`, or set data_dir or $TFDS_DATA_DIR to the folder that holds it"
+        )
+    near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
+    hint = f"did you mean {' or '.join(near)}?" if near else "`jaxcnn data` lists the known ones"
+    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")
 
 
 def digits_source(size: int | None = None) -> Source:
@@ -93,21 +102,3 @@ def digits_source(size: int | None = None) -> Source:
 
     identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
     return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)
-
-
-def _unknown_name(name: str, data_dir: str | None) -> InputError:
-    import tensorflow_datasets as tfds
-
-    base, prepared = name.partition(":")[0], prepared_sets(data_dir)
-    variants = [known for known in prepared if known.startswith(f"{base}/")]
-    if variants:
-        return InputError(f"name={name!r} has several variants; choose one that is prepared: {', '.join(variants)}")
-    registered = tfds.list_builders(with_community_datasets=False)
-    if base.split("/")[0] in registered:
-        return InputError(
-            f"data set {name!r} is not prepared in {str(tfds_dir(data_dir))!r}; run `jaxcnn data prepare {name}`, "
-            f"or set data_dir or $TFDS_DATA_DIR to the folder that holds it"
-        )
-    near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`jaxcnn data` lists the known ones"
-    return InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")

@@ -40,7 +40,12 @@ def npz_source(name: str, path: Path, size: int | None = None) -> Source:
         InputError: The file cannot be read or its arrays do not fit.
     """
     file = _File(name, path)
-    present = file.array_names()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            present = {entry.removesuffix(".npy") for entry in archive.namelist()}
+    except Exception as error:  # a damaged directory is reported in many ways
+        reason = one_line(error)
+        raise InputError(f"{name!r} cannot be read as an .npz file ({reason}); write it with numpy.savez") from None
     keys = next((keys for keys in KEYS if set(keys["train"]) <= present), None)
     if keys is None:
         raise InputError(
@@ -66,15 +71,6 @@ class _File:
 
     name: str
     path: Path
-
-    def array_names(self) -> set[str]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return {entry.removesuffix(".npy") for entry in archive.namelist()}
-        except Exception as error:  # a damaged directory is reported in many ways
-            raise InputError(
-                f"{self.name!r} cannot be read as an .npz file ({one_line(error)}); write it with numpy.savez"
-            ) from None
 
     def error(self, key: str, problem: str) -> InputError:
         return InputError(f"array {key!r} of {self.name!r} {problem}")

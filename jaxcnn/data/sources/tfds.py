@@ -99,11 +99,7 @@ def _classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
-    """Return a prepared set as a source.
-
-    Raises:
-        InputError: It is not an image classification set, not in array_record form, or damaged.
-    """
+    """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form."""
     import tensorflow_datasets as tfds
 
     try:

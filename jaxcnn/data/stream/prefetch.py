@@ -121,7 +121,7 @@ def read_ahead(
             yield
         finally:
             images.find_prefetched = before
-            prefetcher.drop()
+            del prefetcher.images  # an error's traceback would keep the current batch with its shared memory
 
 
 def _default_threads() -> int:
@@ -152,13 +152,14 @@ class _Prefetcher:
             if (rows < 0).any():
                 number = self._choose(unique, max(len(unique) / 2, float((rows >= 0).sum()) + 1))
                 while self.number < number:
-                    skipped += self._advance()
+                    batch = self.get_batch(self.number + 1)
+                    self.number += 1
+                    self.images = np.asarray(batch["images"])  # no longer grain's own kind of array
+                    indices = self.steps.indices(self.number)
+                    self.positions = indices if len(self.images) else indices[:0]
+                    skipped += batch["skipped"]
                 rows = _rows(self.positions, unique)
             return self.images, rows[inverse], skipped
-
-    def drop(self) -> None:
-        """Release the current batch: an error's traceback would keep it with its shared memory."""
-        self.positions, self.images = self.positions[:0], np.empty((0, *self.steps.images.image_shape), np.uint8)
 
     def _choose(self, unique: np.ndarray, enough: float) -> int:
         """Return the number of the first coming batch with enough of the positions, or of the current one."""
@@ -168,13 +169,6 @@ class _Prefetcher:
             if (_rows(indices, unique) >= 0).sum() >= least:
                 return number
         return self.number
-
-    def _advance(self) -> list[str]:
-        batch = self.get_batch(self.number + 1)
-        self.number += 1
-        self.images = np.asarray(batch["images"])  # no longer grain's own kind of array
-        self.positions = self.steps.indices(self.number) if len(self.images) else np.zeros(0, np.int32)
-        return list(batch["skipped"])
 
 
 def _rows(positions: np.ndarray, unique: np.ndarray) -> np.ndarray:
