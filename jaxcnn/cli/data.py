@@ -17,7 +17,6 @@ from jaxcnn.spec import DataConfig
 if TYPE_CHECKING:
     from jaxcnn.data import Inspection
 
-EXIT_CODES = {"usable": 0, "flawed": 1, "unusable": 2}
 HEADINGS = {
     "bad": "refused; --on-bad skip leaves them out",
     "fatal": "refused",
@@ -103,7 +102,7 @@ def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None
         print("\n".join(lines(report)))
     if report.verdict == "unusable":
         raise InputError(report.problems[0])
-    sys.exit(EXIT_CODES[report.verdict])
+    sys.exit(1 if report.verdict == "flawed" else 0)
 
 
 def lines(report: Inspection) -> Iterator[str]:

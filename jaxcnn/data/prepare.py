@@ -39,7 +39,6 @@ def prepare(
         data_dir: Folder to write to; None: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         mirror: URL prefix. Each file is fetched from mirror/<base name> instead of its original host. A file whose
             checksum differs from the published one is accepted with a warning.
-        progress: Show the progress bars of tensorflow-datasets.
 
     Returns:
         The version folder. A set that is already prepared is not changed.

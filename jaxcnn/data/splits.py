@@ -86,12 +86,10 @@ def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
 
 
 def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and standard deviation of each channel of images uint8 (N, H, W, C), pixels scaled to [0, 1].
+    """Compute mean and standard deviation, float32 (C,), of images uint8 (N, H, W, C) with pixels scaled to [0, 1].
 
     Sums are integers, so the result does not depend on the order of the images; `chunk` images are summed at a time.
-
-    Returns:
-        mean, std: float32 (C,). The std of a constant channel is returned as 1.
+    The standard deviation of a constant channel is returned as 1.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)

@@ -128,10 +128,9 @@ def holds_files(folder: Path) -> bool:
 
 @contextmanager
 def locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[bool]:
-    """Hold the advisory lock (flock) of a file or folder, opened with `flags`; it ends with the process.
+    """Hold the advisory lock (flock) of a file or folder, opened with `flags`; yield False if another process has it.
 
-    Yields:
-        True, or False if another process holds the lock.
+    The lock ends with the process.
 
     Raises:
         ImportError: The system has no such locks.

@@ -77,12 +77,7 @@ def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
 
 
 def raise_failure(kind: str, value: Any) -> None:
-    """Raise in the parent process what ended a child's `attempt`.
-
-    Raises:
-        InputError: The child refused its input.
-        RuntimeError: It failed; its traceback is on stderr.
-    """
+    """Raise in the parent what ended a child's `attempt`: InputError, or RuntimeError with its traceback on stderr."""
     if kind == "refused":
         raise InputError(value)
     if kind == "failed":

@@ -56,10 +56,8 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
     links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
-    files without an image's extension are ignored.
-
-    Raises:
-        InputError: There are no class folders, one has no images, or splits have different classes.
+    files without an image's extension are ignored. A folder without class folders, a class without training images and
+    splits with different classes are refused.
     """
     classes, listings, problems = list_folder(root)
     if problems:

@@ -34,9 +34,6 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
 
     Image i of all splits together shows character i % classes; it is a function of (seed, classes, size, i) alone, so a
     larger set starts with the smaller one. The default `size` is 28 pixels.
-
-    Raises:
-        InputError: A number is out of range.
     """
     import matplotlib
     import PIL

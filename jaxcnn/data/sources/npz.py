@@ -34,10 +34,7 @@ def npz_source(name: str, path: Path, size: int | None = None) -> Source:
 
     Images are (N, H, W) or (N, H, W, C): integers 0..255, or floats 0..1, which are scaled. Labels are whole numbers
     (N,) or (N, 1) from 0; an array "class_names" may name them. Files that need pickle are refused, and so are arrays
-    that are damaged, claim more than the file contains, or expand excessively.
-
-    Raises:
-        InputError: The file cannot be read or its arrays do not fit.
+    that are damaged, do not fit, claim more than the file contains, or expand excessively.
     """
     file = _File(name, path)
     try:

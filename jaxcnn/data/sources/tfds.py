@@ -55,10 +55,8 @@ def find_prepared(name: str, data_dir: str | None) -> Path | None:
 def prepared_sets(data_dir: str | None = None) -> dict[str, str]:
     """Return the prepared image classification sets in `data_dir`: name -> sizes, shape and classes in one line."""
     root, sets = tfds_dir(data_dir), {}
-    if not root.is_dir():
-        return sets
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        variants = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in ".0123456789")
+    for folder in sorted(root.glob("*/")):
+        variants = sorted(path for path in folder.glob("*/") if path.name[0] not in ".0123456789")
         for candidate in (folder, *variants):
             where = version_dir(candidate)
             if where is not None and (summary := _describe(where)):

@@ -144,11 +144,7 @@ def is_streamed(split: Mapping[str, Any]) -> bool:
 
 
 def open_split(source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False) -> Split:
-    """Return one split of a source with streamed images; labels are read, with a progress bar on standard error.
-
-    Raises:
-        InputError: The source is in memory anyway, or its first image cannot be used.
-    """
+    """Return one split of a source with streamed images; labels are read, with a progress bar on standard error."""
     pool = source.pools[split]
     if pool.at is None or pool.labels is None:
         raise InputError(

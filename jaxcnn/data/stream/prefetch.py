@@ -181,11 +181,9 @@ def _rows(positions: np.ndarray, unique: np.ndarray) -> np.ndarray:
 
 @contextmanager
 def decode_steps(steps: Steps, workers: int, threads: int) -> Iterator[Callable[[int], dict[str, Any]]]:
-    """Decode batches ahead of their use, in `workers` processes or, if that is 0, in threads.
+    """Decode batches ahead of their use, in `workers` processes or, if that is 0, in threads, which end with the block.
 
-    Yields:
-        A function that returns the batch of a number; numbers must be taken in order. All threads and processes have
-        ended when the block ends.
+    Yield a function that returns the batch of a number; numbers must be taken in order.
     """
     if workers and multiprocessing.current_process().daemon:
         warnings.warn(
