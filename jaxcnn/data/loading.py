@@ -12,7 +12,7 @@ from jaxcnn.data.dataset import Dataset, Source, Split
 from jaxcnn.data.messages import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
-from jaxcnn.data.stream import StreamedImages, open_split
+from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
@@ -124,8 +124,8 @@ def _pick(split: Split, indices: np.ndarray) -> Split:
     if len(indices) == len(split["labels"]):
         return split
     images: Any = split["images"]
-    part = images.select(indices) if isinstance(images, StreamedImages) else images[indices]
-    return {"images": part, "labels": split["labels"][indices]}
+    images = images.select(indices) if is_streamed(split) else images[indices]
+    return {"images": images, "labels": split["labels"][indices]}
 
 
 def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:

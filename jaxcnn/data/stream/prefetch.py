@@ -173,10 +173,7 @@ class _Prefetcher:
 
 def _rows(positions: np.ndarray, unique: np.ndarray) -> np.ndarray:
     """Return the row of each of some positions among sorted ones, or -1."""
-    if not len(positions):
-        return np.full(len(unique), -1)
-    rows = np.searchsorted(positions, unique).clip(max=len(positions) - 1)
-    return np.where(positions[rows] == unique, rows, -1)
+    return np.where(np.isin(unique, positions, assume_unique=True), np.searchsorted(positions, unique), -1)
 
 
 @contextmanager
@@ -203,8 +200,7 @@ def decode_steps(steps: Steps, workers: int, threads: int) -> Iterator[Callable[
         try:
             return next(parts[number % len(parts)])
         except Exception:
-            codes = [process.exitcode for process in processes]
-            signals = [-code for code in codes if code is not None and code < 0]
+            signals = [-code for process in processes if (code := process.exitcode or 0) < 0]
             if not signals:
                 raise
         raise InputError(
