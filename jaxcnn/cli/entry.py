@@ -11,14 +11,7 @@ from importlib import import_module
 from typing import NoReturn, TypeVar
 
 from jaxcnn.errors import InputError, printable
-from jaxcnn.runtime.backend import (
-    SWITCH,
-    apply_backend_options,
-    apply_cache,
-    backend_options,
-    backend_started,
-    keep_memory,
-)
+from jaxcnn.runtime import backend
 from jaxcnn.runtime.files import cache_dir
 from jaxcnn.runtime.signals import interruptible
 
@@ -132,14 +125,14 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
 
 def prepare_backend(onednn: bool | None = None) -> None:
     """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
-    options = backend_options() if onednn is not False else ()
-    if options and backend_started():
-        message = f"{' '.join(options)}: not set, because JAX had computed something before `launch`; see {SWITCH}"
+    options = backend.backend_options() if onednn is not False else ()
+    if options and backend.backend_started():
+        message = f"{' '.join(options)}: not set, because JAX had computed something before; see {backend.SWITCH}"
         warnings.warn(message, stacklevel=3)
     elif options:
-        apply_backend_options()
-    apply_cache(cache_dir() / "xla")
-    keep_memory()
+        backend.apply_backend_options()
+    backend.apply_cache(cache_dir() / "xla")
+    backend.keep_memory()
     # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.
     gc.set_threshold(50_000, 20, 100)
     # Exit skips the last collection, which would visit a million objects.

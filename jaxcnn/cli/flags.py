@@ -86,13 +86,11 @@ def _last_value(arguments: Sequence[str], name: str) -> str | None:
 
 
 def _with_typed_options(spec: ModelSpec, name: str) -> ModelSpec:
-    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse.
-
-    Another family than the spec's starts from its own defaults.
-    """
+    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse."""
     from jaxcnn.models.family import family_named, read_options
 
     family = family_named(name)
+    # Another family than the spec's starts from its own defaults.
     options = read_options(spec, family) if name == spec.family else family.options()
     hint = Annotated[tyro.conf.FlagConversionOff[family.options], UNPREFIXED]
     field_of_options = ("options", hint, field(default_factory=family.options))

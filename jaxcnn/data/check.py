@@ -190,9 +190,8 @@ def scan_example(pool: str, example: Example, kinds: Iterable[str] = ()) -> Scan
     name, image, label = example
     if isinstance(image, BadImage):
         return ScannedImage(name, pool, label, (image.kind,), str(image))
-    digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image).data)
-    return ScannedImage(name, pool, label, tuple(kinds), "", image.shape, digest.digest())
+    digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
+    return ScannedImage(name, pool, label, tuple(kinds), "", image.shape, digest)
 
 
 def header_kinds(source: Encoded, extension: str = "") -> list[str]:

@@ -108,8 +108,7 @@ def _use_mirror(mirror: str) -> Iterator[None]:
 
     def accept(self: Any, url: str, url_info: Any, path: Any) -> None:
         self._recorded_url_infos[url] = url_info
-        expected = self._url_infos.get(url)
-        if expected is not None and expected != url_info:
+        if self._url_infos.get(url, url_info) != url_info:
             logger.warning("%s from %s differs from the published file's checksum", url_info.filename, mirror)
 
     with (

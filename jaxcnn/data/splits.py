@@ -79,10 +79,8 @@ def divide(
 
 def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
     """Return the SHA-256 of a choice of `indices` int (V,) with `labels` int (V,) among `total` images."""
-    digest = hashlib.sha256(f"{total}:{len(indices)}:".encode())
-    digest.update(indices.astype("<i8").tobytes())
-    digest.update(labels.astype("<i4").tobytes())
-    return digest.hexdigest()
+    content = f"{total}:{len(indices)}:".encode() + indices.astype("<i8").tobytes() + labels.astype("<i4").tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:

@@ -69,11 +69,7 @@ def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
 
 
 def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True, once: bool = False) -> None:
-    """Write JSON by `atomic_write`.
-
-    Raises:
-        ValueError: There is a NaN or an infinity, which only Python reads, and `allow_nan` is False.
-    """
+    """Write JSON by `atomic_write`; NaN and infinity, which only Python reads, raise ValueError unless `allow_nan`."""
     with atomic_write(path, once=once) as partial:
         partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
 

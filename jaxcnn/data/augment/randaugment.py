@@ -50,10 +50,7 @@ def randaugment(
 
     Args:
         count: Operations per image: N in Cubuk et al. 2020, arXiv:1909.13719, section 3.
-        magnitude: Their M: 0 to 30, at which strengths are greatest.
-
-    Raises:
-        InputError: The magnitude is not within 0 to 30.
+        magnitude: Their M: 0 to 30, at which strengths are greatest; others raise InputError.
     """
     require(0 <= magnitude <= GREATEST, "magnitude", magnitude, f"must be from 0 to {GREATEST}")
     change = partial(augment_one, count=count, strength=magnitude / GREATEST)

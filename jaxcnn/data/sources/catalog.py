@@ -45,11 +45,10 @@ class CatalogEntry(NamedTuple):
 
 def names(data_dir: str | None = None) -> list[CatalogEntry]:
     """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet."""
-    entries = [CatalogEntry(name, text, "embedded") for name, text in EMBEDDED.items()]
     prepared = prepared_sets(data_dir)
-    entries += [CatalogEntry(name, text, "prepared") for name, text in prepared.items()]
-    popular = {name: text for name, text in POPULAR.items() if name not in prepared}
-    return entries + [CatalogEntry(name, text, "not prepared") for name, text in popular.items()]
+    others = {name: text for name, text in POPULAR.items() if name not in prepared}
+    states = {"embedded": EMBEDDED, "prepared": prepared, "not prepared": others}
+    return [CatalogEntry(name, text, state) for state, sets in states.items() for name, text in sets.items()]
 
 
 def find_source(config: DataConfig) -> Source:

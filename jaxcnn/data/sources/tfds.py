@@ -38,11 +38,8 @@ def version_dir(folder: Path, version: str | None = None) -> Path | None:
     """Return the newest prepared version below `folder`, or `folder` itself if it is one, or None."""
     if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
         return folder
-    try:
-        versions = [path for path in folder.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-    except OSError:  # no folder, or one that cannot be read
-        return None
-    versions = [path for path in versions if (path / "dataset_info.json").is_file() and version in (None, path.name)]
+    prepared = [info.parent for info in folder.glob("*/dataset_info.json") if version in (None, info.parent.name)]
+    versions = [path for path in prepared if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
@@ -58,8 +55,7 @@ def prepared_sets(data_dir: str | None = None) -> dict[str, str]:
     for folder in sorted(root.glob("*/")):
         variants = sorted(path for path in folder.glob("*/") if path.name[0] not in ".0123456789")
         for candidate in (folder, *variants):
-            where = version_dir(candidate)
-            if where is not None and (summary := _describe(where)):
+            if (where := version_dir(candidate)) and (summary := _describe(where)):
                 sets[candidate.relative_to(root).as_posix()] = summary
     return sets
 

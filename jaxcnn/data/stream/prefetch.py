@@ -60,12 +60,9 @@ class Steps:
         return np.unique(batch_indices(len(self.images), step=self.start + k, **self.order)[0])
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        """Return the images at `indices(index)`, and sentences about skipped files.
-
-        There are no images if one of them cannot be used: the consumer decodes them again and gets the error.
-        """
+        """Return the images at `indices(index)` and sentences about skipped files; no images if one cannot be used."""
         if index < self.count:
-            with suppress(InputError):
+            with suppress(InputError):  # the consumer decodes them again and gets the error
                 images, skipped = self.images.decode(self.indices(index))
                 return {"images": images, "skipped": skipped}
         return {"images": np.empty((0, *self.images.image_shape), np.uint8), "skipped": []}
