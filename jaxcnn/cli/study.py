@@ -1,4 +1,4 @@
-"""`jaxcnn study` and `jaxcnn study status`."""
+"""`jaxcnn study`, `jaxcnn study status`, `jaxcnn report`."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import tyro
 
 from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
 from jaxcnn.cli.output import print_table
+from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig, StudyConfig
 
 
@@ -95,3 +96,21 @@ def status(study: tyro.conf.Positional[Path]) -> None:
         print(f"report: jaxcnn report {study}")
     elif now.stage == "costs":
         print("all runs are finished; run the study's command again to measure the cost of a step and write the report")
+
+
+def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("runs/joined")) -> None:
+    """Rebuild a study's report from its records, without training; several studies are also joined into one page.
+
+    Args:
+        studies: Folders of studies.
+        out: Folder of the joined page.
+    """
+    from jaxcnn.study import load_study, show_report, write_joined
+
+    if not studies:
+        raise InputError("studies: none given; name the folder of a study, or several to join them")
+    results = [load_study(folder) for folder in studies]
+    for folder, result in zip(studies, results, strict=True):
+        show_report(result, folder)
+    if len(results) > 1:
+        print(f"joined: {write_joined(results, out)}")

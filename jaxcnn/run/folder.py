@@ -13,8 +13,7 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record, from_record
-from jaxcnn.runtime.files import atomic_write, holds_files, read_sealed, seal, sha256, write_json, write_sealed
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"

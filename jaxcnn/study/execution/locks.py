@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 
 FOLDER = "claims"
 JOURNAL = "journal.jsonl"
