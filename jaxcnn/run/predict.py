@@ -127,7 +127,7 @@ def load_weights(
         raise InputError(f"run {str(folder.path)!r}: it has no checkpoint yet; train it first")
     shapes = jax.eval_shape(lambda key: init_variables(module, image_shape, key), jax.random.key(0))
     with Checkpoints(folder.checkpoints) as checkpoints:
-        return checkpoints.restore_weights(shapes, step=checkpoints.best if which == "best" else None)
+        return checkpoints.restore(shapes, step=checkpoints.best if which == "best" else None)[0]
 
 
 def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:

@@ -26,7 +26,7 @@ from jaxcnn.runtime.environment import environment
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
-from jaxcnn.train.log import JsonLines, TensorBoard, Writer
+from jaxcnn.train.log import JsonLines, TensorBoard
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 
@@ -120,14 +120,11 @@ def begin(
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
-    lines, writers = JsonLines(folder.metrics), list[Writer]()
+    lines = JsonLines(folder.metrics)
     epochs = int(one.state.step) // steps_per_epoch(dataset.sizes["train"], config.batch_size)
     one.history = in_turn(lambda: _past_epochs(lines, folder, epochs))
     if first_host():
-        writers.append(lines)
-        if tensorboard:
-            writers.append(TensorBoard(folder.path / "tensorboard"))
-    one.writers = writers
+        one.writers = (lines, *([TensorBoard(folder.path / "tensorboard")] if tensorboard else []))
     return one
 
 

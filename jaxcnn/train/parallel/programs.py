@@ -32,14 +32,6 @@ Feed = Callable[[np.ndarray, np.ndarray], Batch]
 Stretch = Callable[[TrainState, np.ndarray, np.ndarray, jax.Array], tuple[TrainState, Sums]]
 
 
-def _only(parts: Sequence[Any]) -> Any:
-    return parts[0]
-
-
-def _as_list(tree: Any) -> list[Any]:
-    return [tree]
-
-
 class Programs(NamedTuple):
     """The steps of one run, or of several in one program, bound to devices.
 
@@ -68,8 +60,8 @@ class Programs(NamedTuple):
     feed: Callable[[Arrays], Feed]
     stretch: Callable[[Arrays], Stretch] | None = None
     members: int = 1
-    join: Callable[[Sequence[Any]], Any] = _only
-    part: Callable[[Any], list[Any]] = _as_list
+    join: Callable[[Sequence[Any]], Any] = lambda parts: parts[0]
+    part: Callable[[Any], list[Any]] = lambda tree: [tree]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -165,14 +157,7 @@ def advance(programs: Programs, arrays: Arrays) -> Stretch:
 def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: int, key: jax.Array) -> float:
     """Compile all programs by running them once on copies of a host state; returns the seconds it took.
 
-    Kept apart from training so that no figure mixes the two.
-
-    Args:
-        programs: The steps.
-        state: Host state, joined where there are several members; it is left as it is.
-        arrays: The training split.
-        batch_size: Examples a step.
-        key: Of the run, joined likewise.
+    Kept apart from training so that no figure mixes the two. State and key are joined where there are several members.
     """
     per_epoch = steps_per_epoch(len(next(iter(arrays.values()))), batch_size)
     length = stretch_length(programs, per_epoch)
