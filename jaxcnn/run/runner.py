@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -20,9 +21,9 @@ from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
-from jaxcnn.run.folder import REMEDY, RunFolder
-from jaxcnn.run.result import RunResult, load_result, store
+from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.runtime.environment import environment
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
@@ -68,13 +69,8 @@ def run(
     parts = assemble(config, dataset, model)
     with ExitStack() as stack:
         one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
-        past = len(one.history)
-        compiled = warm_up(parts.programs, one.state, dataset.train, config.batch_size, one.key)
-        fit(
-            [one], parts.programs, parts.task, dataset.train, dataset.validation,
-            progress=progress, name=f"{dataset.name} seed {config.seed}",
-        )  # fmt: skip
-    return finish(one, folder, parts, dataset, parts.programs, compiled, time.perf_counter() - started, past)
+        name = f"{dataset.name} seed {config.seed}"
+        return complete([(one, folder)], parts, parts.programs, dataset, name, started, progress)[0]
 
 
 def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
@@ -106,12 +102,7 @@ def begin(
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     tensorboard: bool = False,
 ) -> Run:
-    """Claim the folder and restore the latest checkpoint if there is one.
-
-    Args:
-        stack: Closes what is opened here.
-        config: The run; the other arguments are those of `run` or follow from them.
-    """
+    """Claim the folder and restore the latest checkpoint if there is one; `stack` closes what is opened here."""
     init_key, key = jax.random.split(jax.random.key(config.seed))
     one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
     if folder is None:
@@ -128,27 +119,44 @@ def begin(
     return one
 
 
-def finish(
-    one: Run,
-    folder: RunFolder | None,
+def complete(
+    group: Sequence[tuple[Run, RunFolder | None]],
     parts: Parts,
-    dataset: Dataset,
     programs: Programs,
-    compiled: float,
-    seconds: float,
-    past: int,
-) -> RunResult:
-    """Measure a trained run on the test split, if its config asks for that, and write its result.
+    dataset: Dataset,
+    name: str,
+    started: float,
+    progress: bool,
+) -> list[RunResult]:
+    """Train runs that are at the same step to their end, measure them, and write their results.
 
     Args:
-        one: The run, trained.
-        folder: Its folder.
-        parts: Its parts.
-        dataset: Its images.
-        programs: Those that trained it.
-        compiled: Seconds of compiling, for all runs of the programs together.
-        seconds: The run's share of all time so far.
-        past: Number of epochs in its history that an earlier process trained.
+        group: The runs and their folders.
+        parts: Their parts.
+        programs: The steps, made for as many runs.
+        dataset: The images.
+        name: Label of the progress bar.
+        started: Clock at the start: seconds of a result are a run's share of the time since.
+        progress: Show the progress bar.
+    """
+    runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
+    state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
+    compiled = warm_up(programs, state, dataset.train, runs[0].config.batch_size, key) / len(runs)
+    fit(runs, programs, parts.task, dataset.train, dataset.validation, progress=progress, name=name)
+    share = (time.perf_counter() - started) / len(runs)
+    return [
+        _finish(one, folder, parts, dataset, programs, compiled, share, epochs)
+        for (one, folder), epochs in zip(group, past, strict=True)
+    ]
+
+
+def _finish(
+    one: Run, folder: RunFolder | None, parts: Parts, dataset: Dataset, programs: Programs, compiled: float,
+    seconds: float, past: int,
+) -> RunResult:  # fmt: skip
+    """Measure a trained run on the test split, if its config says so, and write its result.
+
+    Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
     config, started, test, predictions = one.config, time.perf_counter(), {}, {}
     about = None if one.diverged is None else _divergence(parts, one, dataset)
@@ -156,6 +164,7 @@ def finish(
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
+    timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
@@ -165,7 +174,12 @@ def finish(
         predictions=predictions,
         params=parts.complexity.params,
         macs=parts.complexity.macs,
-        seconds=_seconds(one.history, compiled / programs.members, seconds),
+        seconds={
+            "compile": compiled,
+            "train": sum(record["seconds"] for record in one.history),
+            "step": median(timed) if timed else math.nan,
+            "total": seconds,
+        },
         environment=environment(),
         data=describe(dataset),
         programs=programs.record,
@@ -173,9 +187,10 @@ def finish(
     )
     if folder is not None:
         if first_host():
-            store(folder, result)
+            folder.store(result)
             if config.keep == 0 and about is None:
-                folder.drop_checkpoints()
+                for name in ("checkpoints", "checkpoints_digests"):
+                    shutil.rmtree(folder.path / name, ignore_errors=True)
         wait_for_hosts("stored")
     return result
 
@@ -233,9 +248,9 @@ def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: d
     folder.claim(record)
     if first_host():
         stack.enter_context(folder.lock())
-    folder.write("environment.json", environment())
+    write_json(folder.path / "environment.json", environment())
     if not (folder.path / "data.json").exists():
-        folder.write("data.json", about)
+        write_json(folder.path / "data.json", about)
         return
     stored = folder.read("data.json")
     for name in ("sizes", "class_names", "image_shape", "validation_hash"):
@@ -244,13 +259,3 @@ def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: d
                 f"data {about['name']!r}: its {name} changed since the run in {str(folder.path)!r} began "
                 f"({stored.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
             )
-
-
-def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> dict[str, float]:
-    timed = [record["seconds"] / record["steps_timed"] for record in history if record["steps_timed"]]
-    return {
-        "compile": compiled,
-        "train": sum(record["seconds"] for record in history),
-        "step": median(timed) if timed else math.nan,
-        "total": total,
-    }

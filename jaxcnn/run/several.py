@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -15,15 +15,13 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxcnn.errors import InputError
-from jaxcnn.run.result import RunResult
+from jaxcnn.run.folder import RunResult
 from jaxcnn.run.runner import run
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 
-Job = tuple[RunConfig, Path]
 
-
-def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> list[RunResult]:
+def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progress: bool = True) -> list[RunResult]:
     """Train several configs, each in its folder; finished ones are read, interrupted ones go on.
 
     Args:
@@ -49,19 +47,16 @@ def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> 
     with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
         # No more than the workers have in hand: what waited in the pool's queue would still be run after Ctrl-C.
         left = iter(enumerate(jobs))
-        running = {pool.submit(_train, job): place for place, job in islice(left, workers)}
-        while running:
+        running: dict[Future[RunResult], int] = {}
+        while len(results) < len(jobs):
+            for place, (config, folder) in islice(left, workers - len(running)):
+                running[pool.submit(run, config, out=folder, progress=False)] = place
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 result = results[running.pop(future)] = future.result()
-                running |= {pool.submit(_train, job): place for place, job in islice(left, 1)}
                 measured = {n: v for n, v in result.metrics.items() if n.startswith("validation_")}
                 shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
                 console.print(f"{len(results)}/{len(jobs)} {result.directory}: {shown}")
     return [results[place] for place in range(len(jobs))]
-
-
-def _train(job: Job) -> RunResult:
-    return run(job[0], out=job[1], progress=False)
 
 
 def run_seeds(
