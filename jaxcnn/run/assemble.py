@@ -64,9 +64,8 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
     """Make the parts of a run; equal architectures share their compiled programs within a process.
 
     Args:
-        config: The run.
+        config: The run; `module`, if given, is a user-defined one instead of its model.
         dataset: The images it is trained on.
-        module: A user-defined module instead of `config.model`.
 
     Raises:
         InputError: A value that no run can have, or data without the task's targets.
@@ -121,11 +120,7 @@ def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Ar
 
 
 def check(config: RunConfig) -> None:
-    """Refuse values that no run can have.
-
-    Raises:
-        InputError: The message names the field and its value.
-    """
+    """Refuse values that no run can have, by an InputError that names the field and its value."""
     check_choices(config)
     least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 0, "accumulate": 1, "seed": 0}
     for name, smallest in least.items():

@@ -239,7 +239,7 @@ def load_result(directory: Path | str) -> RunResult:
     stored = folder.read_result()._asdict()
     digest, _ = stored.pop("predictions_sha256"), stored.pop("files")
     predictions = folder.read_predictions(digest) if config.evaluate_test else {}
-    beside = {"environment": folder.read("environment.json"), "data": folder.read("data.json")}
+    beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": folder.read("data.json")}
     return RunResult(config, folder.path, predictions=predictions, **stored, **beside)
 
 

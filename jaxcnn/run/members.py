@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, load
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import MakeSteps, Parts, assemble
 from jaxcnn.run.folder import RunFolder, RunResult, flat, load_result
@@ -83,15 +83,14 @@ def run_members(
 
 
 def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], together: int | None) -> None:
-    if not configs:
-        raise InputError("configs=[]: give at least one")
+    require(len(configs) > 0, "configs", "[]", "give at least one")
     if len(folders) != len(configs):
         raise InputError(f"outs: {len(folders)} folders for {len(configs)} configs; give one each")
     named = [folder.resolve() for folder in folders if folder is not None]
     if len(set(named)) < len(named):
         raise InputError("outs: a folder is given twice; give each run its own")
-    if together is not None and together < 1:
-        raise InputError(f"together={together}: must be at least 1; 1 trains one run after another")
+    alone = "must be at least 1; 1 trains one run after another"
+    require(together is None or together >= 1, "together", together, alone)
     if together != 1 and len(configs) > 1 and configs[0].parallel not in ("auto", "jit"):
         raise InputError(
             f"parallel={configs[0].parallel!r}: runs in one program share one device; leave it at auto, or give "

@@ -74,11 +74,7 @@ def run(
 
 
 def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
-    """Return a run's folder, which is free or its own; write nothing.
-
-    Raises:
-        InputError: It holds something else.
-    """
+    """Return a run's folder, which is free or its own, or raise InputError; write nothing."""
     if out is None:
         return None
     folder = RunFolder(Path(out))
@@ -120,24 +116,13 @@ def begin(
 
 
 def complete(
-    group: Sequence[tuple[Run, RunFolder | None]],
-    parts: Parts,
-    programs: Programs,
-    dataset: Dataset,
-    name: str,
-    started: float,
-    progress: bool,
-) -> list[RunResult]:
-    """Train runs that are at the same step to their end, measure them, and write their results.
+    group: Sequence[tuple[Run, RunFolder | None]], parts: Parts, programs: Programs, dataset: Dataset, name: str,
+    started: float, progress: bool,
+) -> list[RunResult]:  # fmt: skip
+    """Train runs that are at the same step to their end, measure them, and write their results into their folders.
 
-    Args:
-        group: The runs and their folders.
-        parts: Their parts.
-        programs: The steps, made for as many runs.
-        dataset: The images.
-        name: Label of the progress bar.
-        started: Clock at the start: seconds of a result are a run's share of the time since.
-        progress: Show the progress bar.
+    The programs are made for as many runs. Seconds of a result are a run's share of the time since `started`; `name`
+    is the label of the progress bar.
     """
     runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
     state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])

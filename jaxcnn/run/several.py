@@ -9,12 +9,13 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from flax import linen
 from rich.console import Console
 from rich.table import Table
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 from jaxcnn.run.folder import RunResult
 from jaxcnn.run.runner import run
 from jaxcnn.runtime.files import write_json
@@ -36,10 +37,8 @@ def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progres
         InputError: A config or folder that cannot be; `workers` below 1; no jobs.
         Interrupted: Ctrl-C; the runs under way are saved up to their last checkpoints.
     """
-    if workers < 1:
-        raise InputError(f"workers={workers}: give 1 or more")
-    if not jobs:
-        raise InputError("jobs=(): give at least one (config, folder)")
+    require(workers >= 1, "workers", workers, "give 1 or more")
+    require(len(jobs) > 0, "jobs", "()", "give at least one (config, folder)")
     if workers == 1:
         return [run(config, out=folder, progress=progress) for config, folder in jobs]
     console = Console(stderr=True, quiet=not progress)
@@ -60,12 +59,7 @@ def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progres
 
 
 def run_seeds(
-    config: RunConfig,
-    seeds: Sequence[int],
-    *,
-    out: Path,
-    model: linen.Module | None = None,
-    progress: bool = True,
+    config: RunConfig, seeds: Sequence[int], *, out: Path, model: linen.Module | None = None, progress: bool = True
 ) -> list[RunResult]:
     """Run each seed in `out/seedN`, print the table and write `out/summary.json`; finished seeds are not repeated.
 
@@ -76,11 +70,9 @@ def run_seeds(
         model: Your own module, in place of `config.model`.
         progress: Show progress and the table.
     """
-    if not seeds:
-        raise InputError("seeds=(): give at least one, such as 0 1 2")
-    results = [
-        run(replace(config, seed=seed), out=out / f"seed{seed}", model=model, progress=progress) for seed in seeds
-    ]
+    require(len(seeds) > 0, "seeds", "()", "give at least one, such as 0 1 2")
+    options: dict[str, Any] = {"model": model, "progress": progress}
+    results = [run(replace(config, seed=seed), out=out / f"seed{seed}", **options) for seed in seeds]
     summary = summarise(results)
     write_json(out / "summary.json", summary)
     if progress:
@@ -90,7 +82,6 @@ def run_seeds(
 
 def summarise(results: Sequence[RunResult]) -> dict[str, object]:
     """Summarise the last epoch's metrics by seed: mean, standard deviation, cost and wall time."""
-    names = list(results[0].metrics)
     return {
         "seeds": [result.config.seed for result in results],
         "params": results[0].params,
@@ -101,7 +92,7 @@ def summarise(results: Sequence[RunResult]) -> dict[str, object]:
                 "mean": mean(values),
                 "sd": stdev(values) if len(values) > 1 else None,
             }
-            for name in names
+            for name in results[0].metrics
         },
         "seconds": [result.seconds for result in results],
         "data": {key: results[0].data[key] for key in ("name", "sizes", "validation_hash")},

@@ -266,11 +266,7 @@ def shapes(tree: Any) -> dict[str, list[int]]:
 
 
 def refuse_other_model(have: dict[str, list[int]], want: dict[str, list[int]], directory: Path) -> None:
-    """Name the leaves in which a checkpoint differs from a model.
-
-    Raises:
-        InputError: There are some.
-    """
+    """Refuse a checkpoint whose leaves are not those of the model; name them."""
     if have == want:
         return
     gone = [f"- {name} {tuple(have[name])}" for name in have if have.get(name) != want.get(name)]

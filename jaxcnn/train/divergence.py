@@ -55,10 +55,7 @@ def states_before(
     Args:
         states: Host states to start from, one per run.
         sums: Sums of the epoch so far, likewise.
-        batches: Indices and masks (1, B) of each step, joined over the runs.
-        programs: The steps, bound to devices.
-        train: The training split.
-        key: Of the runs, joined.
+        batches: Indices and masks (1, B) of each step, joined over the runs, as is the key.
         lanes: The runs that diverged.
 
     Returns:
@@ -85,8 +82,7 @@ def diagnose(gradients: GradientsOf, state: TrainState, batch: Batch, key: jax.A
     Args:
         gradients: As the step computes them, on one device.
         state: Host state before that step.
-        batch: Its examples, "images", "labels" and "mask".
-        key: The run's.
+        batch: Its examples.
 
     Returns:
         loss; parameter_norms and gradient_norms: Euclidean norms by the path of the parameter; and nonfinite: the

@@ -90,12 +90,10 @@ def fit(
         runs: All at the same step; their configs may differ in seed, learning rate and weight decay only.
         programs: The steps, bound to devices, made for as many runs.
         task: Names what the sums mean.
-        train: Arrays of the training split, one leading length.
-        validation: Likewise; evaluated after each epoch.
+        train: Arrays of the training split, one leading length; those of `validation` are evaluated after each epoch.
         order: (number of examples, seed, epoch) -> indices of the examples in the order of that epoch, as many in every
             epoch. Default: a permutation.
-        progress: Show the progress bar.
-        name: The bar's label.
+        progress: Show the progress bar, with the label `name`.
 
     Raises:
         InputError: Runs that cannot be trained side by side.
@@ -190,11 +188,7 @@ class _Trainer:
     def train(
         self, state: TrainState, sums: list[Sums], steps: range, bar: Bar, stop_requested: Callable[[], bool]
     ) -> tuple[TrainState, list[Sums], int]:
-        """Train the steps of one epoch, or until a signal arrives or every run has diverged.
-
-        Returns:
-            State on the devices, sums of the epoch so far, and the step reached.
-        """
+        """Train an epoch's steps until a signal arrives or every run has diverged: device state, sums, step reached."""
         orders, length = self.orders(steps.start // self.per_epoch), stretch_length(self.programs, self.per_epoch)
         step, waiting, reported, reported_at = steps.start, [], steps.start, time.perf_counter()
         while step < steps.stop and any(run.diverged is None for run in self.runs) and not stop_requested():
@@ -268,11 +262,7 @@ class _Trainer:
         return minutes is not None and jax.process_count() == 1 and time.monotonic() - since >= 60 * minutes
 
     def stop(self, states: Sequence[TrainState], sums: Sequence[Sums], step: int) -> NoReturn:
-        """Save and end, because a signal asked for it.
-
-        Raises:
-            Interrupted: Always.
-        """
+        """Save and raise `Interrupted`, because a signal asked for it."""
         self.save(states, sums, step)
         if any(run.checkpoints is None for run in self.runs):
             raise Interrupted(f"interrupted after step {step}; nothing was saved: no output folder was given")

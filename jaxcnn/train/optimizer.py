@@ -95,8 +95,11 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
     momentum = optax.trace(config.momentum, nesterov=config.nesterov) if config.momentum else optax.identity()
     if config.name == "sgd":
         return momentum
-    as_matrices = {"weight_dimension_numbers": lambda tree: jax.tree.map(lambda _: KERNEL_AS_MATRIX, tree)}
-    orthogonal = optax.contrib.scale_by_muon(beta=config.momentum, nesterov=config.nesterov, **as_matrices)
+    orthogonal = optax.contrib.scale_by_muon(
+        beta=config.momentum,
+        nesterov=config.nesterov,
+        weight_dimension_numbers=lambda tree: jax.tree.map(lambda _: KERNEL_AS_MATRIX, tree),
+    )
     return optax.partition(
         {"convolution": orthogonal, "rest": optax.chain(momentum, optax.scale(config.rest_scale))},
         lambda params: jax.tree.map(lambda p: "convolution" if p.ndim == 4 else "rest", params),
@@ -110,11 +113,7 @@ def _ending(params: Any, names: tuple[str, ...]) -> Any:
 
 
 def check(config: OptimizerConfig) -> None:
-    """Refuse values that no optimizer can have.
-
-    Raises:
-        InputError: The message names the field and its value.
-    """
+    """Refuse values that no optimizer can have, by an InputError that names the field and its value."""
     for name, value in vars(config).items():
         numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if isinstance(number, float)]
         require(all(map(math.isfinite, numbers)), name, value, "must be finite; leave it out for the default")

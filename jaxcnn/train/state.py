@@ -105,11 +105,7 @@ def make_init(
     Random kernels take long to optimise and run once, so the program is compiled without optimisation: ResNet-20 1.4 s
     instead of 16 s on two CPU cores.
 
-    Args:
-        module: Any Flax linen module.
-        tx: The optimiser.
-        input_shape: (H, W, C).
-        ema: Keep moving averages of the weights.
+    With `ema` the state keeps moving averages of the weights.
     """
 
     def init(key: jax.Array) -> TrainState:

@@ -58,14 +58,7 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
 
 @contextmanager
 def others_alive(where: str) -> Iterator[None]:
-    """Turn an error of the communication between hosts into one sentence.
-
-    Args:
-        where: What goes on from its checkpoints.
-
-    Raises:
-        HostLost: Another host has ended.
-    """
+    """Turn an error of the communication between hosts into `HostLost`: one sentence, with the run's folder `where`."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

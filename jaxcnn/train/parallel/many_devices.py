@@ -22,13 +22,7 @@ WHOLE, ROWS, ROWS_OF_STEPS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec
 
 
 def data_parallel(train: TrainStep, evaluate: EvalStep, devices: int | Sequence[Device] | None = None) -> Programs:
-    """Drive the steps by pmap; they must have been made with axis_name=AXIS.
-
-    Args:
-        train: The step.
-        evaluate: Likewise.
-        devices: Which, or how many; None: all of this process.
-    """
+    """Drive the steps, made with axis_name=AXIS, by pmap on some devices, or so many; None: all of this process."""
     devices = pick(devices, jax.local_devices())
     count = len(devices)
     mapped_train = jax.pmap(train, AXIS, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
@@ -75,13 +69,11 @@ def sharded(
     one of them.
 
     Args:
-        train: The step.
-        evaluate: Likewise.
         devices: Which, or how many; None: all, of every process.
         axis_name: AXIS where the steps were made with it: they are then mapped over the mesh (`shard_map`) and exchange
             only what they say, so that batch norm may keep each device's own statistics.
-        scan: Stretches of steps as one program, the data on every device.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+
+    The other options are those of `make_programs`.
     """
     devices = pick(devices, jax.devices())
     mesh, stretch = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), scanned(train)

@@ -18,14 +18,7 @@ Scanned = Callable[..., tuple[TrainState, Sums]]  # (state, arrays, indices (S, 
 
 
 def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
-    """Drive the steps by jit on the default device.
-
-    Args:
-        train: The step, made without an axis name.
-        evaluate: Likewise.
-        scan: Stretches of steps as one program, the data on the device.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
-    """
+    """Drive the steps, made without an axis name, by jit on the default device; options as in `make_programs`."""
     return _bound(train, evaluate, scanned(train), scan, deterministic)
 
 
@@ -69,9 +62,7 @@ def member_programs(
     Args:
         train: The step, made without an axis name.
         evaluate: Likewise; all members see the same batch.
-        members: How many.
-        scan: Stretches of steps as one program.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+        members: How many. `scan` and `deterministic` are those of `make_programs`.
     """
 
     def part(tree: Any) -> list[Any]:

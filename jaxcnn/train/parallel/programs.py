@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.data import steps_per_epoch
 from jaxcnn.data.stream import is_streamed
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -121,17 +121,13 @@ def pad(indices: np.ndarray, mask: np.ndarray, devices: int) -> tuple[np.ndarray
 
 
 def pick(devices: int | Sequence[Device] | None, available: Sequence[Device]) -> list[Device]:
-    """Return the devices to use: those given, the first few, or all.
-
-    Raises:
-        InputError: Fewer than one, or more than there are.
-    """
+    """Return the devices to use: those given, the first few, or all; refuse fewer than one and more than there are."""
     if devices is None:
         return list(available)
     if not isinstance(devices, int):
         return list(devices)
-    if not 1 <= devices <= len(available):
-        raise InputError(f"devices={devices}: there are {len(available)}; give 1 to {len(available)}")
+    count = len(available)
+    require(1 <= devices <= count, "devices", devices, f"there are {count}; give 1 to {count}")
     return list(available[:devices])
 
 
