@@ -130,12 +130,12 @@ def complete(
     fit(runs, programs, parts.task, dataset.train, dataset.validation, progress=progress, name=name)
     share = (time.perf_counter() - started) / len(runs)
     return [
-        _finish(one, folder, parts, dataset, programs, compiled, share, epochs)
+        finish(one, folder, parts, dataset, programs, compiled, share, epochs)
         for (one, folder), epochs in zip(group, past, strict=True)
     ]
 
 
-def _finish(
+def finish(
     one: Run, folder: RunFolder | None, parts: Parts, dataset: Dataset, programs: Programs, compiled: float,
     seconds: float, past: int,
 ) -> RunResult:  # fmt: skip
