@@ -91,13 +91,11 @@ class ResNet(nn.Module):
         block: basic, bottleneck or preact.
         stem: cifar (3x3) or imagenet (7x7 with stride 2, then 3x3 max pooling with stride 2).
         stem_width: Channels of the stem; None: those of the first stage.
-        skip: Shortcuts on or off.
-        shortcut: A or B where shapes change.
-        zero_init: Start every block as its shortcut.
-        dropout: Share of units dropped inside preact blocks.
         stochastic_depth: Share of examples for which the last block's residual branch is dropped in training; for block
             l of L it is l / L of that.
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
+
+    The other fields are the options of the families.
     """
 
     stage_sizes: tuple[int, ...]

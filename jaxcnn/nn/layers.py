@@ -167,12 +167,9 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-    """Mean of each window: (N, H, W, C) to (N, floor((H - window) / stride) + 1, ..., C). No parameters.
+    """Mean of each window; shapes and fields as for `MaxPool`. No parameters.
 
     Args:
-        window: Side of the window, or (height, width).
-        stride: Pixels between windows; None: the window.
-        padding: As for `Conv`; "CEIL" rounds the output size up.
         count_include_pad: Whether padded zeros count in the mean (never those of "CEIL").
     """
 

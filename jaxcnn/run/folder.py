@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.runtime.locks import locked
@@ -96,16 +96,14 @@ class RunFolder:
         Raises:
             InputError: It holds another configuration's run, or files that are no run's.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"out={str(self.path)!r}: it is a file; name a folder")
+        shown, free = repr(str(self.path)), self.path.is_dir() or not self.path.exists()
+        require(free, "out", shown, "it is a file; name a folder")
         if (self.path / "config.json").exists():
-            if difference := self.difference(config):
-                raise InputError(
-                    f"out={str(self.path)!r}: it holds a run of another configuration ({difference}); "
-                    "choose another folder"
-                )
+            difference = self.difference(config)
+            remedy = f"it holds a run of another configuration ({difference}); choose another folder"
+            require(not difference, "out", shown, remedy)
         elif holds_files(self.path):
-            raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
+            raise InputError(f"out={shown}: it holds files but no run; choose an empty or a new folder")
 
     def difference(self, config: Mapping[str, Any]) -> str:
         """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
@@ -138,15 +136,10 @@ class RunFolder:
             InputError: Another process holds it.
         """
         with ExitStack() as stack:
-            try:
+            free, remedy = True, "another process is training this run; wait for its end, or choose another folder"
+            with suppress(ImportError, OSError):
                 free = stack.enter_context(locked(self.path))
-            except (ImportError, OSError):
-                free = True
-            if not free:
-                raise InputError(
-                    f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
-                    "another folder"
-                )
+            require(free, "out", repr(str(self.path)), remedy)
             yield
 
     def read(self, name: str) -> dict[str, Any]:

@@ -51,12 +51,9 @@ def run_members(
     Args:
         configs: The runs; equal but for seed, optimizer.learning_rate and optimizer.weight_decay.
         outs: A folder each; None keeps everything in memory. Finished runs are read, interrupted ones go on.
-        model: Your own Flax module in place of `config.model`.
-        dataset: Images already loaded; None loads them.
         together: How many in one program, on one device. None: on accelerators all, on a CPU one after another, which
             is faster there, and where `patience` may end them at different epochs.
-        progress: Show progress on the console.
-        on_epoch: Called with each record of each run.
+        on_epoch: Called with each record of each run. The other arguments are those of `run`.
 
     Returns:
         The results in the order of the configs. Seconds are a run's share of the time that all took.

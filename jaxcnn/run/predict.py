@@ -71,8 +71,7 @@ def predict(
         directory: The run's folder.
         images: Image files; each is converted to the channels and resized to the size the model was trained on.
         top: Number of alternatives to list.
-        checkpoint: last, or best (lowest validation loss).
-        model: The module, where the run trained a user-defined one.
+        checkpoint: last, or best (lowest validation loss); `model` as for `evaluate_run`.
 
     Returns:
         One mapping per image: path, text (for the console), and what the task describes (classification: name,
