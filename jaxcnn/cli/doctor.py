@@ -23,7 +23,11 @@ def doctor(json: bool = False) -> None:
     Args:
         json: Print JSON.
     """
-    shadows = shadowing(Path.cwd())
+    here = Path.cwd()
+    shadows = [f"{name}.py" for name in SHADOWED if (here / f"{name}.py").is_file()]
+    # A checkout of jaxcnn itself holds a package of that name on purpose.
+    packages = [name for name in SHADOWED if (here / name / "__init__.py").is_file() and name != "jaxcnn"]
+    shadows += [f"{name}/" for name in packages if f"{name}.py" not in shadows]
     from jaxcnn.runtime.environment import cores, processor, versions
 
     facts: dict[str, Any] = {"versions": versions(), "processor": processor(), "cores": cores()}
@@ -46,11 +50,3 @@ def doctor(json: bool = False) -> None:
         raise InputError(
             f"working folder: {', '.join(shadows)} hides the package of that name from Python started here; rename it"
         )
-
-
-def shadowing(folder: Path) -> list[str]:
-    """Return the files and packages in a folder that hide an installed package or a standard module."""
-    files = [f"{name}.py" for name in SHADOWED if (folder / f"{name}.py").is_file()]
-    # A checkout of jaxcnn itself holds a package of that name on purpose.
-    packages = [name for name in SHADOWED if (folder / name / "__init__.py").is_file() and name != "jaxcnn"]
-    return files + [f"{name}/" for name in packages if f"{name}.py" not in files]

@@ -11,14 +11,7 @@ from importlib import import_module
 from typing import NoReturn, TypeVar
 
 from jaxcnn.errors import InputError, printable
-from jaxcnn.runtime.backend import (
-    SWITCH,
-    apply_backend_options,
-    apply_cache,
-    backend_options,
-    backend_started,
-    keep_memory,
-)
+from jaxcnn.runtime import backend
 from jaxcnn.runtime.files import cache_dir
 from jaxcnn.runtime.signals import interruptible
 
@@ -39,32 +32,23 @@ COMMANDS = {
     "data": "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]",
     "doctor": "versions, devices, caches, and files that shadow a package",
 }
-"""Help of each command; the command is the function of the same name in the module of the same name."""
+"""Help of each command; the command is the function of the same name, in the module of the same name or in `HOMES`."""
+HOMES = {"evaluate": "train", "predict": "train", "report": "study", "verify": "study"}
 WITH_WORDS = ("train", "study", "data")
 """Commands that get their arguments as they are; the parameters of the others are their flags."""
 
 
-def usage() -> str:
-    """Return the top-level help page."""
-    lines = "\n".join(f"  {name:<9} {text}" for name, text in COMMANDS.items())
-    return (
-        "usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\n"
-        f"commands:\n{lines}\n\njaxcnn COMMAND --help shows a command's options."
-    )
-
-
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command.
-
-    Args:
-        arguments: The command and its flags. Default: those of the process.
+    """Run one command: its name and its flags, by default those of the process.
 
     Raises:
         SystemExit: Bad input (code 2), a diverged run (3) or a signal (75, 130), with one sentence on stderr.
     """
     own_process, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(usage())
+        print("usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\ncommands:")
+        print(*(f"  {name:<9} {text}" for name, text in COMMANDS.items()), sep="\n")
+        print("\njaxcnn COMMAND --help shows a command's options.")
         sys.exit(0)
     name, rest = arguments[0], arguments[1:]
     if name in ("-V", "--version"):
@@ -83,17 +67,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
         supervise(RESUMABLE)
     resumable = name == "study" or (name == "train" and any(word.startswith("--out") for word in rest))
-    guarded(lambda: _call(name, rest), resumable=resumable)
 
+    def call() -> None:
+        command = getattr(import_module(f"jaxcnn.cli.{HOMES.get(name, name)}"), name)
+        if name in WITH_WORDS:
+            command(rest)
+        else:
+            import tyro
 
-def _call(name: str, arguments: Sequence[str]) -> None:
-    command = getattr(import_module(f"jaxcnn.cli.{name}"), name)
-    if name in WITH_WORDS:
-        command(arguments)
-    else:
-        import tyro
+            tyro.cli(command, args=rest, prog=f"jaxcnn {name}")
 
-        tyro.cli(command, args=arguments, prog=f"jaxcnn {name}")
+    guarded(call, resumable=resumable)
 
 
 def launch(
@@ -124,11 +108,7 @@ def launch(
 def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable: bool = False) -> None:
     """Call a function; bad input ends the process with one sentence and code 2, a signal with code 75 or 130.
 
-    Args:
-        call: The function.
-        onednn: As for `launch`.
-        resumable: Whether the same command resumes whenever it was stopped (code 75); otherwise only where the
-            interrupt says so.
+    It is 75 if the same command resumes whenever it was stopped (`resumable`), or where the interrupt says so.
     """
     with interruptible() as received:
         try:
@@ -145,19 +125,15 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
-    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not.
-
-    Args:
-        onednn: As for `launch`.
-    """
-    options = backend_options() if onednn is not False else ()
-    if options and backend_started():
-        message = f"{' '.join(options)}: not set, because JAX had computed something before `launch`; see {SWITCH}"
+    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
+    options = backend.backend_options() if onednn is not False else ()
+    if options and backend.backend_started():
+        message = f"{' '.join(options)}: not set, because JAX had computed something before; see {backend.SWITCH}"
         warnings.warn(message, stacklevel=3)
     elif options:
-        apply_backend_options()
-    apply_cache(cache_dir() / "xla")
-    keep_memory()
+        backend.apply_backend_options()
+    backend.apply_cache(cache_dir() / "xla")
+    backend.keep_memory()
     # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.
     gc.set_threshold(50_000, 20, 100)
     # Exit skips the last collection, which would visit a million objects.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import field, fields, is_dataclass, make_dataclass, replace
 from typing import Annotated, Any, TypeVar, get_type_hints
@@ -22,11 +23,6 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
     `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
 
-    Args:
-        default: What the flags change, field by field.
-        arguments: The flags.
-        prog: Name of the program in help and messages. Default: that of the process.
-
     Raises:
         InputError: An unknown family, or options in `default` that its family does not have.
         SystemExit: Help was requested, or a flag or its value is wrong.
@@ -46,23 +42,21 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
 
 def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
     """Return the run that `--model NAME` and `--data NAME` start from, and the other flags."""
-    config, rest = RunConfig(), []
-    words = iter(arguments)
-    for word in words:
-        flag, equals, value = word.partition("=")
-        if flag not in ("--model", "--data"):
-            rest.append(word)
-            continue
-        name = value if equals else next(words, None)
-        if name is None or name.startswith("--"):
-            kind = "models" if flag == "--model" else "data"
-            raise InputError(f"{flag}: needs a name after it; `jaxcnn {kind}` lists them")
-        if flag == "--data":
-            config = replace(config, data=replace(config.data, name=name))
-        else:
-            from jaxcnn.models import named
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--model")
+    parser.add_argument("--data")
+    try:
+        given, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        kind = "models" if error.argument_name == "--model" else "data"
+        raise InputError(f"{error.argument_name}: needs a name after it; `jaxcnn {kind}` lists them") from None
+    config = RunConfig()
+    if given.data is not None:
+        config = replace(config, data=replace(config.data, name=given.data))
+    if given.model is not None:
+        from jaxcnn.models import named
 
-            config = replace(config, model=named(name))
+        config = replace(config, model=named(given.model))
     return config, rest
 
 
@@ -92,13 +86,11 @@ def _last_value(arguments: Sequence[str], name: str) -> str | None:
 
 
 def _with_typed_options(spec: ModelSpec, name: str) -> ModelSpec:
-    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse.
-
-    Another family than the spec's starts from its own defaults.
-    """
+    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse."""
     from jaxcnn.models.family import family_named, read_options
 
     family = family_named(name)
+    # Another family than the spec's starts from its own defaults.
     options = read_options(spec, family) if name == spec.family else family.options()
     hint = Annotated[tyro.conf.FlagConversionOff[family.options], UNPREFIXED]
     field_of_options = ("options", hint, field(default_factory=family.options))

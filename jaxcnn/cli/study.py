@@ -1,4 +1,4 @@
-"""`jaxcnn study`, `jaxcnn study status` and `jaxcnn study rerun`."""
+"""`jaxcnn study`, `jaxcnn study status`, `jaxcnn study rerun`, `jaxcnn report`, `jaxcnn verify`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Annotated
 import tyro
 
 from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
-from jaxcnn.cli.output import print_table
+from jaxcnn.cli.output import print_json, print_table
+from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig, StudyConfig
 
 
@@ -63,7 +64,7 @@ def preview(config: StudyConfig, out: Path) -> None:
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import estimate
     from jaxcnn.study.execution.run_study import check_place
-    from jaxcnn.study.plan_file import FILE, load_plan
+    from jaxcnn.study.plan import FILE, load_plan
 
     check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
@@ -88,7 +89,7 @@ def status(study: tyro.conf.Positional[Path]) -> None:
     """
     from jaxcnn.study.execution.progress import standing
     from jaxcnn.study.execution.worker import Reader
-    from jaxcnn.study.plan_file import load_plan
+    from jaxcnn.study.plan import load_plan
 
     plan = load_plan(study)
     now = standing(plan, study, Reader(plan, study))
@@ -129,4 +130,42 @@ def rerun(
         if old != new:
             print(f"  {name}: {old} then, {new} now")
     if equal < count:
+        sys.exit(1)
+
+
+def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("runs/joined")) -> None:
+    """Rebuild a study's report from its records, without training; several studies are also joined into one page.
+
+    Args:
+        studies: Folders of studies.
+        out: Folder of the joined page.
+    """
+    from jaxcnn.study import load_study, show_report, write_joined
+
+    if not studies:
+        raise InputError("studies: none given; name the folder of a study, or several to join them")
+    results = [load_study(folder) for folder in studies]
+    for folder, result in zip(studies, results, strict=True):
+        show_report(result, folder)
+    if len(results) > 1:
+        print(f"joined: {write_joined(results, out)}")
+
+
+def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = False) -> None:
+    """Recompute every number of a study's report from its predictions and records; exit code 1 if one differs.
+
+    Args:
+        study: Folder of the study.
+        data: Also load the data set and compare its splits with the recorded ones.
+        json: Print JSON.
+    """
+    from jaxcnn.study.verify import verify as checks_of
+
+    checks = checks_of(study, data=data)
+    if json:
+        print_json(checks)
+    else:
+        rows = [(c.name, c.count, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
+        print_table(rows, ("quantity", "count", "equal", "gap", "remark"))
+    if any(check.equal < check.count for check in checks):
         sys.exit(1)

@@ -1,4 +1,4 @@
-"""`jaxcnn train`: train one model."""
+"""`jaxcnn train`, `jaxcnn evaluate`, `jaxcnn predict`: train one model, measure it, classify images with it."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
+
+from tyro.conf import Positional
 
 from jaxcnn.cli.entry import DIVERGED
 from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
-from jaxcnn.cli.output import print_table
+from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
 
@@ -86,3 +88,56 @@ def _join_hosts(flags: TrainFlags) -> None:
     if flags.config.parallel in ("jit", "pmap"):
         raise InputError(f"parallel={flags.config.parallel!r}: several hosts share a mesh; leave it at auto")
     join_hosts(flags.hosts, flags.host_count, flags.host_index, flags.host_timeout)
+
+
+def evaluate(
+    run: Positional[Path],
+    split: str = "test",
+    checkpoint: Literal["last", "best"] = "last",
+    data_dir: str | None = None,
+    json: bool = False,
+) -> None:
+    """Measure a run's checkpoint on a split of its data.
+
+    Args:
+        run: Folder of the run.
+        split: test, validation or train.
+        checkpoint: last, or best (lowest validation loss).
+        data_dir: Folder of TFDS sets, if they have moved.
+        json: Print JSON.
+    """
+    from jaxcnn.run import evaluate_run
+
+    metrics = evaluate_run(run, split=split, data_dir=data_dir, checkpoint=checkpoint)
+    if json:
+        print_json({"split": split, **metrics})
+    else:
+        print_table((f"{split} {name}", f"{value:.4f}") for name, value in metrics.items())
+
+
+def predict(
+    run: Positional[Path],
+    images: Positional[tuple[Path, ...]],
+    top: int = 5,
+    checkpoint: Literal["last", "best"] = "last",
+    json: bool = False,
+) -> None:
+    """Classify image files of any size and mode.
+
+    Args:
+        run: Folder of the run.
+        images: Image files.
+        top: Number of classes to list.
+        checkpoint: last, or best (lowest validation loss).
+        json: Print JSON.
+    """
+    if not images:
+        raise InputError("images: none given; name one or more files after the run")
+    from jaxcnn.run import predict as predict_images
+
+    predictions = predict_images(run, images, top=top, checkpoint=checkpoint)
+    if json:
+        print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
+        return
+    for each in predictions:
+        print(f"{each['path']}: {each['text']}")

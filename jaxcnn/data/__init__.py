@@ -2,8 +2,7 @@
 
 from jaxcnn.data.augment import AUGMENTATIONS, MIXES, make_augment, make_mix
 from jaxcnn.data.batches import batch_indices, batches, epoch_order, normalize, steps_per_epoch, take
-from jaxcnn.data.check.findings import Finding, Inspection
-from jaxcnn.data.check.inspection import inspect
+from jaxcnn.data.check import Finding, Inspection, inspect
 from jaxcnn.data.dataset import BadImage, Dataset, Split
 from jaxcnn.data.decode import decode_image
 from jaxcnn.data.loading import info, load

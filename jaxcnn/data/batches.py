@@ -43,12 +43,10 @@ def batch_indices(
     shard: tuple[int, int] = (0, 1),
     order: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the indices of the examples in the batch of a step.
+    """Return the indices of the examples, of `n`, in the batch of a step; `seed` is that of their order.
 
     Args:
-        n: Number of examples.
         batch_size: Examples per step, over all hosts together.
-        seed: Seed of the order.
         step: Counted from 0 over all epochs; the epoch is step // steps_per_epoch(n, batch_size).
         shuffle: False keeps the stored order (evaluation).
         shard: (index, count): this host's contiguous part of each batch; together the parts are the batch.

@@ -20,8 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Source, Split
-from jaxcnn.data.problems import bad_image, no_images, sizes_differ
-from jaxcnn.data.progress import progress_bar
+from jaxcnn.data.messages import bad_image, no_images, progress_bar, sizes_differ
 from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime.files import atomic_write, cache_dir
 
@@ -66,10 +65,7 @@ def _path(name: str, what: str, key: object) -> Path:
 def load_or_decode(
     source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False
 ) -> tuple[Split, tuple[str, ...]]:
-    """Return the arrays of one split, memory-mapped from the cache, decoding them first if necessary.
-
-    Returns:
-        The split, and the files that were skipped (if on_bad is "skip") with reasons.
+    """Return the arrays of one split, memory-mapped from the cache (decoded first), and skipped files with reasons.
 
     Raises:
         InputError: An image cannot be decoded (refuse), images differ in size, or the cache cannot be written.

@@ -18,7 +18,7 @@ class BadImage(Exception):
     Args:
         reason: Why, without the file's name.
         kind: empty, dangling, unreadable, not_an_image, truncated, damaged, huge or unsupported; explained in
-            `jaxcnn.data.check.findings.KINDS`.
+            `jaxcnn.data.check.KINDS`.
     """
 
     def __init__(self, reason: str, kind: str = "damaged"):
@@ -58,7 +58,6 @@ class Source(NamedTuple):
         name: Name as the user wrote it.
         where: Folder or file that is read, or the package that provides the set.
         identity: Cache key, plain JSON values: equal identities decode to equal arrays.
-        class_names: One name per label.
         pools: "train", and "validation" and "test" if the source has these splits.
         carve: Fixed number of images taken from "train" for "validation" or "test".
     """

@@ -8,14 +8,14 @@ import stat
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -89,7 +89,11 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
     """Open an image, read its header and check its size; any error in the block is raised as a BadImage."""
     from PIL import Image
 
-    with _open_file(source) as file, _quiet():
+    with _open_file(source) as file:
+        # Silence Pillow's warnings about large images and damaged tags: what matters of them is raised. Each call adds
+        # one entry to the filters and removes one: `warnings.catch_warnings` would undo the filters of other threads.
+        filters: Any = warnings.filters
+        filters.insert(0, QUIET)
         try:
             length = file.seek(0, os.SEEK_END)
             with Image.open(file, formats=FORMATS) as image:
@@ -100,23 +104,10 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
         # Pillow's plugins report damage in many ways, assertions among them: no file content may end a run.
         except Exception as error:
             raise _explain(error, file) from None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence Pillow's warnings about large images and damaged tags: what matters of them is raised.
-
-    Each call adds one entry to the list of filters and removes one. `warnings.catch_warnings` restores the whole list,
-    so that one thread would undo the filters of another.
-    """
-    filters: Any = warnings.filters
-    filters.insert(0, QUIET)
-    try:
-        yield
-    finally:
-        filters = warnings.filters
-        with suppress(ValueError):
-            filters.remove(QUIET)
+        finally:
+            filters = warnings.filters
+            with suppress(ValueError):
+                filters.remove(QUIET)
 
 
 def _open_file(source: Encoded) -> BinaryIO:
@@ -191,7 +182,6 @@ def has_16_bits(image: "ImageFile") -> bool:
 
 
 def _turn_upright(image: "Image") -> "Image":
-    """Apply the camera's orientation tag."""
     from PIL import Image
 
     try:
@@ -242,19 +232,14 @@ def resize_array(image: np.ndarray, size: int | None) -> np.ndarray:
 
 def ordered_map(function: Callable[[In], Out], items: Iterable[In], batch: int = 64) -> Iterator[Out]:
     """Map over threads, in order, with a bounded number of pending results (Pillow decodes outside the GIL)."""
-
-    def run(chunk: list[In]) -> list[Out]:
-        return [function(item) for item in chunk]
-
-    todo, workers = iter(items), min(8, os.cpu_count() or 1)
-    chunks = iter(lambda: list(itertools.islice(todo, batch)), [])
-    with ThreadPoolExecutor(workers) as pool:
-        pending = deque(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 2 * workers))
-        try:
-            while pending:
-                results = pending.popleft().result()
-                pending.extend(pool.submit(run, chunk) for chunk in itertools.islice(chunks, 1))
-                yield from results
-        finally:
-            for future in pending:
-                future.cancel()
+    todo, workers, pending = iter(items), min(8, os.cpu_count() or 1), deque[Future[list[Out]]]()
+    pool = ThreadPoolExecutor(workers)
+    try:
+        for chunk in iter(lambda: list(itertools.islice(todo, batch)), []):
+            pending.append(pool.submit(lambda chunk: [function(item) for item in chunk], chunk))
+            if len(pending) > 2 * workers:
+                yield from pending.popleft().result()
+        while pending:
+            yield from pending.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

@@ -9,10 +9,10 @@ import numpy as np
 
 from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split
-from jaxcnn.data.problems import check_labels
+from jaxcnn.data.messages import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
-from jaxcnn.data.stream import StreamedImages, open_split, select
+from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
@@ -41,10 +41,6 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
 
     A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
     recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
-
-    Args:
-        config: The images; see `jaxcnn.spec.DataConfig`.
-        progress: Show a progress bar on standard error while decoding.
 
     Raises:
         InputError: The set is unknown, not prepared, damaged, or a field does not fit it.
@@ -124,10 +120,12 @@ def _read(
 
 
 def _pick(split: Split, indices: np.ndarray) -> Split:
-    """Return the examples at sorted `indices`, without a copy if that is all of them."""
+    """Return the examples at sorted `indices`, without a copy if that is all of them, and without decoding any."""
     if len(indices) == len(split["labels"]):
         return split
-    return {key: select(array, indices) for key, array in split.items()}
+    images: Any = split["images"]
+    images = images.select(indices) if is_streamed(split) else images[indices]
+    return {"images": images, "labels": split["labels"][indices]}
 
 
 def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:

@@ -18,10 +18,11 @@ import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.data.sources.tfds import find_prepared, tfds_dir
 from jaxcnn.errors import InputError
 
@@ -38,7 +39,6 @@ def prepare(
         data_dir: Folder to write to; None: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         mirror: URL prefix. Each file is fetched from mirror/<base name> instead of its original host. A file whose
             checksum differs from the published one is accepted with a warning.
-        progress: Show the progress bars of tensorflow-datasets.
 
     Returns:
         The version folder. A set that is already prepared is not changed.
@@ -47,6 +47,7 @@ def prepare(
         InputError: The name is unknown, a download fails, or the folder cannot be written. No partial set is left.
     """
     import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
     from tensorflow_datasets.core.registered import DatasetNotFoundError
 
     folder = tfds_dir(data_dir)
@@ -62,8 +63,15 @@ def prepare(
         first = str(error).strip().split("\n")[0]
         raise InputError(f"data set {name!r} cannot be prepared ({first}); check its name and version") from error
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_redirect_output(tfds, progress))
-        stack.enter_context(_limit_retries())
+        if not progress:
+            tfds.disable_progress_bar()
+            stack.callback(tfds.enable_progress_bar)
+        # Messages of TFDS: standard output is for the caller's result.
+        stack.enter_context(contextlib.redirect_stdout(sys.stderr if progress else io.StringIO()))
+        # Give up on a host after seconds: with TFDS' ten tries a machine without a network waits for minutes.
+        stack.enter_context(patch.object(downloader, "MAX_RETRIES", 4))
+        # The failure is reported once, by the caller.
+        stack.enter_context(patch.object(logging.getLogger("urllib3.connectionpool"), "disabled", True))
         if mirror is not None:
             stack.enter_context(_use_mirror(mirror))
         if importlib.util.find_spec("tensorflow") is None:
@@ -88,38 +96,6 @@ def _explain(name: str, folder: Path, mirror: str | None, error: Exception) -> s
 
 
 @contextlib.contextmanager
-def _redirect_output(tfds: types.ModuleType, progress: bool) -> Iterator[None]:
-    """Redirect the messages of TFDS to standard error, or drop them: standard output is for the caller's result."""
-    if not progress:
-        tfds.disable_progress_bar()
-    try:
-        with contextlib.redirect_stdout(sys.stderr if progress else io.StringIO()):
-            yield
-    finally:
-        tfds.enable_progress_bar()
-
-
-@contextlib.contextmanager
-def _limit_retries() -> Iterator[None]:
-    """Give up on a host after seconds: with TFDS' ten tries a machine without a network waits for minutes."""
-    from tensorflow_datasets.core.download import downloader
-
-    retry_log = logging.getLogger("urllib3.connectionpool")  # the failure is reported once, by the caller
-    with _replaced(downloader, "MAX_RETRIES", 4), _replaced(retry_log, "disabled", True):
-        yield
-
-
-@contextlib.contextmanager
-def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
-    before = getattr(owner, name)
-    setattr(owner, name, value)
-    try:
-        yield
-    finally:
-        setattr(owner, name, before)
-
-
-@contextlib.contextmanager
 def _use_mirror(mirror: str) -> Iterator[None]:
     """Fetch mirror/<base name> in place of each URL; log differing checksums instead of refusing them."""
     from tensorflow_datasets.core.download import download_manager, downloader
@@ -132,13 +108,12 @@ def _use_mirror(mirror: str) -> Iterator[None]:
 
     def accept(self: Any, url: str, url_info: Any, path: Any) -> None:
         self._recorded_url_infos[url] = url_info
-        expected = self._url_infos.get(url)
-        if expected is not None and expected != url_info:
+        if self._url_infos.get(url, url_info) != url_info:
             logger.warning("%s from %s differs from the published file's checksum", url_info.filename, mirror)
 
     with (
-        _replaced(downloader._Downloader, "download", from_mirror),
-        _replaced(download_manager.DownloadManager, "_register_or_validate_checksums", accept),
+        patch.object(downloader._Downloader, "download", from_mirror),
+        patch.object(download_manager.DownloadManager, "_register_or_validate_checksums", accept),
     ):
         yield
 
@@ -178,10 +153,8 @@ def _replace_tensorflow() -> Iterator[None]:
     )
     stand_in = _StandIn(io=_StandIn(gfile=gfile), compat=_StandIn(as_text=os.fsdecode))
     # All modules of TFDS share this one lazy module object, which keeps what it imported under "_module".
-    lazy = lazy_imports_utils.tensorflow.__dict__
-    lazy["_module"] = stand_in
-    try:
-        with _replaced(image_feature._ImageEncoder, "_encode_image", _encode_with_pillow):
-            yield
-    finally:
-        del lazy["_module"]
+    with (
+        patch.dict(lazy_imports_utils.tensorflow.__dict__, {"_module": stand_in}),
+        patch.object(image_feature._ImageEncoder, "_encode_image", _encode_with_pillow),
+    ):
+        yield

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 ORDER_SEED = 20_240_607
 """Never change it: every recorded validation split depends on it."""
@@ -16,17 +16,11 @@ TEST_SHARE = 0.2
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
-    """Return a permutation of which each prefix contains the classes in their overall proportions.
+    """Return a permutation, int64 (N,), of which each prefix has the classes of labels int (N,) in their proportions.
 
     It is a function of the labels alone. Within a class the choice is random, with a constant seed; between classes it
     is Sainte-Laguë's apportionment. With classes of one size each count is within one image of its share; in general
     within 1 + C s / 2, for C classes and a class that is the share s of all images.
-
-    Args:
-        labels: int (N,).
-
-    Returns:
-        int64 (N,).
     """
     rng = np.random.Generator(np.random.Philox(ORDER_SEED))
     shuffled = rng.permutation(len(labels))
@@ -77,38 +71,23 @@ def divide(
     train = np.sort(train)
     if train_size is not None:
         classes = len(np.unique(labels[train]))
-        if train_size > len(train):
-            raise InputError(
-                f"train_size={train_size} is larger than the training split of {len(train)} images; "
-                f"choose at most {len(train)}, or leave it out to use all"
-            )
-        if train_size < classes:
-            raise InputError(
-                f"train_size={train_size} is smaller than the number of classes; choose at least {classes}"
-            )
+        limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
+        require(classes <= train_size <= len(train), "train_size", train_size, limits)
         train = train[covering_prefix(labels[train], train_size)]
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
 
 
 def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:
     """Return the SHA-256 of a choice of `indices` int (V,) with `labels` int (V,) among `total` images."""
-    digest = hashlib.sha256(f"{total}:{len(indices)}:".encode())
-    digest.update(indices.astype("<i8").tobytes())
-    digest.update(labels.astype("<i4").tobytes())
-    return digest.hexdigest()
+    content = f"{total}:{len(indices)}:".encode() + indices.astype("<i8").tobytes() + labels.astype("<i4").tobytes()
+    return hashlib.sha256(content).hexdigest()
 
 
 def channel_statistics(images: np.ndarray, chunk: int = 1024) -> tuple[np.ndarray, np.ndarray]:
-    """Compute mean and standard deviation of each channel, pixels scaled to [0, 1].
+    """Compute mean and standard deviation, float32 (C,), of images uint8 (N, H, W, C) with pixels scaled to [0, 1].
 
-    Sums are integers, so the result does not depend on the order of the images.
-
-    Args:
-        images: uint8 (N, H, W, C).
-        chunk: Images summed at a time; bounds the memory.
-
-    Returns:
-        mean, std: float32 (C,). The std of a constant channel is returned as 1.
+    Sums are integers, so the result does not depend on the order of the images; `chunk` images are summed at a time.
+    The standard deviation of a constant channel is returned as 1.
     """
     channels = images.shape[-1]
     counts = np.zeros((channels, 256), np.int64)

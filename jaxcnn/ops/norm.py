@@ -76,18 +76,11 @@ def batch_norm_inference(
     """Normalise by given statistics: one multiplication and one addition per value.
 
     Args:
-        x: (N, ..., C), channels last.
-        scale: (C,), gamma.
-        bias: (C,), beta.
         mean: (C,), usually the running average over training.
-        var: (C,), likewise.
-        epsilon: Added to the variance.
+        var: (C,), likewise. The other arguments and the errors are those of `batch_norm_train`.
 
     Returns:
         Array of x's shape and dtype.
-
-    Raises:
-        InputError: Shapes do not fit together.
     """
     _check(x, scale, bias)
     return _by_statistics(x, scale, bias, mean, var, epsilon)

@@ -38,12 +38,6 @@ def backend_options(environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     `JAXCNN_BACKEND_OPTIONS=off`, and with a compilation cache of the user's own: jaxlib cannot serialise a program
     that calls oneDNN.
 
-    Args:
-        environ: The environment variables.
-
-    Returns:
-        Flags to append to `XLA_FLAGS`.
-
     Raises:
         InputError: `JAXCNN_BACKEND_OPTIONS` is neither auto nor off.
     """
@@ -141,9 +135,6 @@ def _cpu_only(environ: Mapping[str, str]) -> bool:
 
 
 def _jaxlib() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    from jaxcnn.runtime.environment import version_of
 
-    try:
-        return version("jaxlib")
-    except PackageNotFoundError:
-        return ""
+    return version_of("jaxlib")

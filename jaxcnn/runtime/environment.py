@@ -2,6 +2,7 @@
 
 import os
 import platform
+import re
 import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -15,12 +16,13 @@ PACKAGES = (
 
 
 def versions() -> dict[str, str]:
-    """Return installed versions by package name; 'missing' for a package that is not installed."""
-    return {"python": platform.python_version(), **{package: _version(package) for package in PACKAGES}}
+    """Return Python's version and `version_of` each of `PACKAGES`."""
+    return {"python": platform.python_version(), **{package: version_of(package) for package in PACKAGES}}
 
 
 @cache  # Reading all of them takes 30 ms, and a study has many runs.
-def _version(package: str) -> str:
+def version_of(package: str) -> str:
+    """Return the installed version of a package, or 'missing'."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -44,11 +46,9 @@ def revision() -> str:
 def processor() -> str:
     """Return the processor's name as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text(errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    return platform.processor() or platform.machine()
+    text = cpuinfo.read_text(errors="replace") if cpuinfo.exists() else ""
+    match = re.search(r"^model name\s*:(.*)", text, re.MULTILINE)
+    return match[1].strip() if match else platform.processor() or platform.machine()
 
 
 def cores() -> int:

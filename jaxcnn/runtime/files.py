@@ -1,5 +1,6 @@
-"""Atomic writes, JSON files with a seal, hashes, and the cache folder."""
+"""Atomic writes, JSON files with a seal, hashes, locks, and the cache folder."""
 
+import errno
 import hashlib
 import json
 import os
@@ -40,15 +41,11 @@ def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
 
     Several processes, also on several machines, may write the same file: each has a temporary name of its own.
 
-    Args:
-        path: The file.
-        once: Never replace an existing file.
-
     Yields:
         The temporary name to write to; it becomes `path` when the block ends.
 
     Raises:
-        FileExistsError: `once` is set and the file exists.
+        FileExistsError: `once` is set, which never replaces a file, and the file exists.
     """
     partial = path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{PARTIAL}")
     try:
@@ -72,18 +69,7 @@ def atomic_write(path: Path, *, once: bool = False) -> Iterator[Path]:
 
 
 def write_json(path: Path, record: Mapping[str, Any], *, allow_nan: bool = True, once: bool = False) -> None:
-    """Write JSON atomically.
-
-    Args:
-        path: The file.
-        record: Its content.
-        allow_nan: False refuses NaN and infinities, which only Python reads.
-        once: Never replace an existing file.
-
-    Raises:
-        FileExistsError: `once` is set and the file exists.
-        ValueError: `allow_nan` is False and there is such a number.
-    """
+    """Write JSON by `atomic_write`; NaN and infinity, which only Python reads, raise ValueError unless `allow_nan`."""
     with atomic_write(path, once=once) as partial:
         partial.write_text(json.dumps(record, indent=1, allow_nan=allow_nan) + "\n", encoding="utf-8")
 
@@ -101,27 +87,13 @@ def seal(record: Mapping[str, Any]) -> str:
 
 
 def write_sealed(path: Path, record: Mapping[str, Any], *, once: bool = False) -> None:
-    """Write JSON atomically with the seal that `read_sealed` checks.
-
-    Args:
-        path: The file.
-        record: Plain JSON values, see `jaxcnn.records.as_record`.
-        once: Never replace an existing file.
-
-    Raises:
-        FileExistsError: `once` is set and the file exists.
-        ValueError: A number is not finite.
-    """
+    """Write plain JSON values (`jaxcnn.records.as_record`), all finite, with the seal that `read_sealed` checks."""
     plain = json.loads(json.dumps(record, allow_nan=False))  # as it will be read: keys are strings, tuples are lists
     write_json(path, plain | {"seal": seal(plain)}, once=once)
 
 
 def read_sealed(path: Path, remedy: str) -> dict[str, Any]:
-    """Read a file that `write_sealed` wrote.
-
-    Args:
-        path: The file.
-        remedy: What to do if it is damaged: the end of the error message.
+    """Read a file that `write_sealed` wrote; `remedy`, what to do if it is damaged, ends the error message.
 
     Raises:
         InputError: It is truncated, not a JSON object, or was changed after it was written.
@@ -148,3 +120,29 @@ def sha256(path: Path) -> str:
 def holds_files(folder: Path) -> bool:
     """Return whether a folder exists and holds more than leftovers of interrupted writes."""
     return folder.is_dir() and any(file.suffix != PARTIAL for file in folder.iterdir())
+
+
+@contextmanager
+def locked(path: Path, flags: int = os.O_RDONLY) -> Iterator[bool]:
+    """Hold the advisory lock (flock) of a file or folder, opened with `flags`; yield False if another process has it.
+
+    The lock ends with the process.
+
+    Raises:
+        ImportError: The system has no such locks.
+        OSError: The path cannot be opened, or its file system has no such locks.
+    """
+    import fcntl
+
+    file = os.open(path, flags, 0o644)
+    try:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            acquired = True
+        except OSError as error:
+            if error.errno not in (errno.EAGAIN, errno.EACCES):
+                raise
+            acquired = False
+        yield acquired
+    finally:
+        os.close(file)

@@ -13,11 +13,11 @@ from contextlib import ExitStack, contextmanager, suppress
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
-from types import FrameType, ModuleType
-from typing import Any, NoReturn
+from types import ModuleType
+from typing import Any
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
 
@@ -29,11 +29,8 @@ def quiet_start(*, import_main: bool = False) -> Iterator[None]:
     """Start child processes, inside the block, that do not receive SIGINT and SIGTERM.
 
     A child inherits the blocked signals and may unblock them when it is ready (`signal.pthread_sigmask`). Signals to
-    this process arrive when the block ends.
-
-    Args:
-        import_main: Let spawned children import the main script. Needed only where they unpickle something defined in
-            it: a script without `if __name__ == "__main__"` would run again in each child.
+    this process arrive when the block ends. With `import_main`, spawned children import the main script: needed only
+    where they unpickle something defined in it, as a script without `if __name__ == "__main__"` would run again.
     """
     resource_tracker.ensure_running()  # Its first start unblocks the signals.
     main = sys.modules["__main__"]
@@ -51,20 +48,23 @@ def exit_with_parent(code: int) -> None:
     """Make this child process (of `multiprocessing`) exit with a code once its parent has ended or was killed."""
     parent = multiprocessing.parent_process()
     assert parent is not None
+    _exit_after(lambda: wait([parent.sentinel]), code)  # A pipe that only the parent holds open.
 
+
+def _exit_after(wait_for_end: Callable[[], object], code: int) -> None:
     def watch() -> None:
-        wait([parent.sentinel])  # A pipe that only the parent holds open.
+        wait_for_end()
         os._exit(code)
 
     threading.Thread(target=watch, daemon=True).start()
 
 
 def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
-    """Call a function in a child process.
+    """Call a function in a child process: exceptions would lose their class on the way to the parent.
 
     Returns:
         ("done", its value), ("refused", message of an InputError), ("failed", traceback) or ("interrupted", "an
-        interrupt"): exceptions would lose their class on the way to the parent.
+        interrupt").
     """
     try:
         return "done", task()
@@ -77,12 +77,7 @@ def attempt(task: Callable[[], Any]) -> tuple[str, Any]:
 
 
 def raise_failure(kind: str, value: Any) -> None:
-    """Raise in the parent process what ended a child's `attempt`.
-
-    Raises:
-        InputError: The child refused its input.
-        RuntimeError: It failed; its traceback is on stderr.
-    """
+    """Raise in the parent what ended a child's `attempt`: InputError, or RuntimeError with its traceback on stderr."""
     if kind == "refused":
         raise InputError(value)
     if kind == "failed":
@@ -95,11 +90,8 @@ def keep_to_cores(count: int, folder: Path) -> None:
 
     XLA starts one thread per core that its process may use, and the number of threads changes how sums round: so the
     number of cores is exact even where cores have to be shared. Call this before JAX's backend starts. A process with
-    no more cores than that is left alone, as is one on a system without CPU affinity.
-
-    Args:
-        count: Number of cores.
-        folder: Folder of one lock file per core, on this machine; the system drops the locks when the process ends.
+    no more cores than that is left alone, as is one on a system without CPU affinity. `folder`, on this machine, has
+    one lock file per core; the system drops the locks when the process ends.
     """
     if not hasattr(os, "sched_setaffinity") or len(os.sched_getaffinity(0)) <= count:
         return
@@ -120,33 +112,20 @@ def keep_to_cores(count: int, folder: Path) -> None:
 def supervise(resumable: int) -> None:
     """Continue in a child process; this one forwards signals, waits, and explains an abort in one sentence.
 
-    When one of several hosts dies, JAX aborts the others from C++, where Python cannot catch it.
-
-    Args:
-        resumable: Exit code for an abort: what was saved is whole, and all hosts can be started again.
+    When one of several hosts dies, JAX aborts the others from C++, where Python cannot catch it. What was saved is
+    whole, and all hosts can be started again: `resumable` is the exit code that says so.
     """
     read_end, write_end = os.pipe()
     child = os.fork()
-    if child:
-        os.close(read_end)
-        _wait(child, resumable)
-    os.close(write_end)
-    # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
-    os.setpgid(0, 0)
-
-    def watch() -> None:
-        os.read(read_end, 1)  # Returns when the parent ends, even if it is killed.
-        os._exit(resumable)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _wait(child: int, resumable: int) -> NoReturn:
-    def forward(number: int, frame: FrameType | None) -> None:
-        os.kill(child, number)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, forward)
+    if not child:
+        os.close(write_end)
+        # Out of the terminal's process group: Ctrl-C reaches the parent, which forwards it once.
+        os.setpgid(0, 0)
+        _exit_after(lambda: os.read(read_end, 1), resumable)  # Returns when the parent ends, even if it is killed.
+        return
+    os.close(read_end)
+    for number in SIGNALS:
+        signal.signal(number, lambda number, frame: os.kill(child, number))
     code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
     if code == -signal.SIGABRT:
         print(

@@ -14,12 +14,7 @@ RESEND_SECONDS = 0.05
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run stopped by a signal after its current step.
-
-    Args:
-        message: One sentence for the user.
-        resumable: Its state is saved: the same call resumes it.
-    """
+    """A run stopped by a signal after its current step, in one sentence; the same call resumes it if `resumable`."""
 
     def __init__(self, message: str = "", *, resumable: bool = False):
         super().__init__(message)

@@ -17,7 +17,7 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import read_sealed, sha256
-from jaxcnn.study.plan_file import load_plan, study_identity
+from jaxcnn.study.plan import load_plan, study_identity
 
 DRAWS = 4000
 EXACT, DRAWN = 1e-6, 0.1

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.cli.data_check import lines
-from jaxcnn.data.check import inspection
-from jaxcnn.data.check.inspection import inspect
+from jaxcnn.cli.data import lines
+from jaxcnn.data import check as inspection
+from jaxcnn.data.check import inspect
 from jaxcnn.spec import DataConfig
 from tests.cli.calls import call, refused
 

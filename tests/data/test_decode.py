@@ -20,8 +20,7 @@ from PIL import Image, ImageOps
 from PIL.PngImagePlugin import PngInfo
 
 from jaxcnn.data import decode
-from jaxcnn.data.check.findings import KINDS
-from jaxcnn.data.check.inspection import header_kinds
+from jaxcnn.data.check import KINDS, header_kinds
 from jaxcnn.data.dataset import BadImage
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map, resize_array
 

@@ -94,8 +94,8 @@ def test_validation_hash_sees_indices_labels_and_total():
     [
         ({"validation": 0.001}, "validation=0.001 of 60 images leaves 0 for validation"),
         ({"validation": 0.999}, "leaves 60 for validation and 0 for training"),
-        ({"train_size": 61}, "train_size=61 is larger than the training split of 54 images"),
-        ({"train_size": 2}, "train_size=2 is smaller than the number of classes; choose at least 3"),
+        ({"train_size": 61}, "train_size=61: must be from 3 .* to 54 .*; leave it out to use all"),
+        ({"train_size": 2}, "train_size=2: must be from 3 .* to 54"),
     ],
 )
 def test_impossible_divisions_are_refused(kwargs, message):

@@ -4,12 +4,12 @@ import os
 import subprocess
 import sys
 
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 
 TRY = """
 import sys
 from pathlib import Path
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 with locked(Path(sys.argv[1])) as acquired:
     print(acquired)
 """

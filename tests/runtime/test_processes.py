@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from jaxcnn.runtime.locks import locked
+from jaxcnn.runtime.files import locked
 from jaxcnn.runtime.processes import SIGNALS, quiet_start
 
 

@@ -28,10 +28,7 @@ AUGMENTATIONS: dict[str, Augment] = {
 
 
 def make_augment(names: tuple[str, ...]) -> Augment | None:
-    """Compose augmentations, applied in order.
-
-    Args:
-        names: Keys of `AUGMENTATIONS`.
+    """Compose augmentations, keys of `AUGMENTATIONS`, applied in order.
 
     Returns:
         (key, images, start=0) -> images, in which the i-th augmentation draws from fold_in(key, i); None if `names` is

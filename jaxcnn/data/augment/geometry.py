@@ -4,6 +4,7 @@ The augmentations have the signature of `jaxcnn.data.augment.Augment`.
 """
 
 import math
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -49,11 +50,8 @@ def _shift(key: jax.Array, images: jax.Array, start: int | jax.Array, pads: tupl
     limits = jnp.array([2 * pad_y + 1, 2 * pad_x + 1], jnp.int32)
     offsets = jax.vmap(lambda k: jax.random.randint(k, (2,), 0, limits, jnp.int32))(example_keys(key, n, start))
     padded = jnp.pad(images, ((0, 0), (pad_y, pad_y), (pad_x, pad_x), (0, 0)), mode=mode)
-
-    def window(image: jax.Array, offset: jax.Array) -> jax.Array:
-        return jax.lax.dynamic_slice(image, (offset[0], offset[1], 0), (height, width, channels))
-
-    return jax.vmap(window)(padded, offsets)
+    window = partial(jax.lax.dynamic_slice, slice_sizes=(height, width, channels))
+    return jax.vmap(lambda image, offset: window(image, (offset[0], offset[1], 0)))(padded, offsets)
 
 
 def resized_crop(
@@ -127,11 +125,8 @@ def _neighbours(size: int, first: jax.Array, length: jax.Array) -> tuple[jax.Arr
 def cutout(key: jax.Array, images: jax.Array, start: int | jax.Array = 0, *, share: float = 0.5) -> jax.Array:
     """Set a square of each image to zero; its centre is any pixel, so the square may extend beyond the edge.
 
-    DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of CIFAR-10's 32 pixels). They cut after normalisation,
-    where zero is the mean colour; here, before it, zero is black.
-
-    Args:
-        share: Side of the square as a share of the image's shorter side.
+    Its side is a `share` of the image's shorter side. DeVries and Taylor 2017, arXiv:1708.04552, section 4.1 (16 of
+    CIFAR-10's 32 pixels). They cut after normalisation, where zero is the mean colour; here, before it, zero is black.
     """
     height, width = images.shape[1:3]
     side = round(share * min(height, width))
@@ -156,17 +151,13 @@ def random_rectangle(
 
 
 def warp(image: jax.Array, coefficients: jax.Array) -> jax.Array:
-    """Map an image affinely: each new pixel is the nearest old one, black outside; Pillow's AFFINE transform.
+    """Map an image (H, W, C) affinely: each new pixel is the nearest old one, black outside; Pillow's AFFINE transform.
 
     The nearest pixel rather than a mean of four, as in the code of AutoAugment and RandAugment: a quarter of the reads.
 
     Args:
-        image: (H, W, C).
         coefficients: (6,) float32 a, b, c, d, e, f: the new pixel with its centre at (x, y) is taken from
             (a x + b y + c, d x + e y + f) in the old image, in pixels from its upper left corner.
-
-    Returns:
-        Image of the same shape and dtype.
     """
     height, width, channels = image.shape
     centres = (jnp.arange(side, dtype=jnp.float32) + 0.5 for side in (height, width))

@@ -83,7 +83,13 @@ def make_mix(names: tuple[str, ...]) -> Mix | None:
 
     def mix(key: jax.Array, batch: Mapping[str, jax.Array], start: int | jax.Array = 0) -> dict[str, jax.Array]:
         images, labels = batch["images"], batch["labels"]
-        partner, mixed = _partners(batch["mask"], start)
+        # The partner is the example itself if it has none here: then they do not mix.
+        mask, here = batch["mask"], jnp.arange(len(images), dtype=jnp.int32)
+        offset = jnp.asarray(start).astype(jnp.int32)
+        partner = ((here + offset) ^ 1) - offset
+        present = (partner >= 0) & (partner < len(images))
+        partner = jnp.where(present, partner, here)
+        mixed = present & (mask > 0) & (mask[partner] > 0)
         positions = jnp.asarray(start, jnp.uint32) + jnp.arange(len(images), dtype=jnp.uint32)
         fold = jax.vmap(jax.random.fold_in, in_axes=(None, 0))
         pair_keys = fold(jax.random.fold_in(key, SALT), positions - positions % 2)
@@ -99,13 +105,3 @@ def make_mix(names: tuple[str, ...]) -> Mix | None:
         }
 
     return mix
-
-
-def _partners(mask: jax.Array, start: int | jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Return the index of each example's partner (N,) int32, its own if it has none, and whether they mix (N,) bool."""
-    here = jnp.arange(len(mask), dtype=jnp.int32)
-    offset = jnp.asarray(start).astype(jnp.int32)
-    partner = ((here + offset) ^ 1) - offset
-    present = (partner >= 0) & (partner < len(mask))
-    partner = jnp.where(present, partner, here)
-    return partner, present & (mask > 0) & (mask[partner] > 0)

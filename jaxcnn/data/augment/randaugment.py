@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import MappingProxyType
 
 import jax
 import jax.numpy as jnp
@@ -16,30 +15,26 @@ from jaxcnn.errors import require
 GREATEST = 30  # the magnitude at which an operation reaches its greatest strength
 
 # (signed strength -1 .. 1, (height, width)) -> coefficients of `warp`; the greatest strengths are the authors'.
-GEOMETRY: Mapping[str, Callable[[jax.Array, tuple[int, int]], jax.Array]] = MappingProxyType(
-    {
-        "shear_x": lambda strength, size: affine(b=0.3 * strength),
-        "shear_y": lambda strength, size: affine(d=0.3 * strength),
-        "translate_x": lambda strength, size: affine(c=150 / 331 * size[1] * strength),
-        "translate_y": lambda strength, size: affine(f=150 / 331 * size[0] * strength),
-        "rotate": lambda strength, size: rotation(30.0 * strength, size),
-    }
-)
+GEOMETRY: Mapping[str, Callable[[jax.Array, tuple[int, int]], jax.Array]] = {
+    "shear_x": lambda strength, size: affine(b=0.3 * strength),
+    "shear_y": lambda strength, size: affine(d=0.3 * strength),
+    "translate_x": lambda strength, size: affine(c=150 / 331 * size[1] * strength),
+    "translate_y": lambda strength, size: affine(f=150 / 331 * size[0] * strength),
+    "rotate": lambda strength, size: rotation(30.0 * strength, size),
+}
 
 # (image, signed strength, strength 0 .. 1 as a Python number) -> image
-COLOUR: Mapping[str, Callable[[jax.Array, jax.Array, float], jax.Array]] = MappingProxyType(
-    {
-        "identity": lambda image, signed, strength: image,
-        "brightness": lambda image, signed, strength: colour.brightness(image, 1.0 + 0.9 * signed),
-        "color": lambda image, signed, strength: colour.saturation(image, 1.0 + 0.9 * signed),
-        "contrast": lambda image, signed, strength: colour.contrast(image, 1.0 + 0.9 * signed),
-        "sharpness": lambda image, signed, strength: colour.sharpness(image, 1.0 + 0.9 * signed),
-        "posterize": lambda image, signed, strength: colour.posterize(image, 8 - round(4 * strength)),
-        "solarize": lambda image, signed, strength: colour.solarize(image, WHITE * (1.0 - strength)),
-        "autocontrast": lambda image, signed, strength: colour.autocontrast(image),
-        "equalize": lambda image, signed, strength: colour.equalize(image),
-    }
-)
+COLOUR: Mapping[str, Callable[[jax.Array, jax.Array, float], jax.Array]] = {
+    "identity": lambda image, signed, strength: image,
+    "brightness": lambda image, signed, strength: colour.brightness(image, 1.0 + 0.9 * signed),
+    "color": lambda image, signed, strength: colour.saturation(image, 1.0 + 0.9 * signed),
+    "contrast": lambda image, signed, strength: colour.contrast(image, 1.0 + 0.9 * signed),
+    "sharpness": lambda image, signed, strength: colour.sharpness(image, 1.0 + 0.9 * signed),
+    "posterize": lambda image, signed, strength: colour.posterize(image, 8 - round(4 * strength)),
+    "solarize": lambda image, signed, strength: colour.solarize(image, WHITE * (1.0 - strength)),
+    "autocontrast": lambda image, signed, strength: colour.autocontrast(image),
+    "equalize": lambda image, signed, strength: colour.equalize(image),
+}
 OPERATIONS = (*GEOMETRY, *COLOUR)
 
 
@@ -55,10 +50,7 @@ def randaugment(
 
     Args:
         count: Operations per image: N in Cubuk et al. 2020, arXiv:1909.13719, section 3.
-        magnitude: Their M: 0 to 30, at which strengths are greatest.
-
-    Raises:
-        InputError: The magnitude is not within 0 to 30.
+        magnitude: Their M: 0 to 30, at which strengths are greatest; others raise InputError.
     """
     require(0 <= magnitude <= GREATEST, "magnitude", magnitude, f"must be from 0 to {GREATEST}")
     change = partial(augment_one, count=count, strength=magnitude / GREATEST)

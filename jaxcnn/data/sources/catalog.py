@@ -1,12 +1,15 @@
-"""The catalogue: from a name to a source, and the list of data sets that can be named."""
+"""The catalogue: from a name to a source, and the list of data sets that can be named; scikit-learn's digits."""
 
 import difflib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from jaxcnn.data.dataset import Source
-from jaxcnn.data.sources.digits import digits_source
+import numpy as np
+
+from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.decode import resize_array
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.npz import npz_source
@@ -42,19 +45,14 @@ class CatalogEntry(NamedTuple):
 
 def names(data_dir: str | None = None) -> list[CatalogEntry]:
     """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet."""
-    entries = [CatalogEntry(name, text, "embedded") for name, text in EMBEDDED.items()]
     prepared = prepared_sets(data_dir)
-    entries += [CatalogEntry(name, text, "prepared") for name, text in prepared.items()]
-    popular = {name: text for name, text in POPULAR.items() if name not in prepared}
-    return entries + [CatalogEntry(name, text, "not prepared") for name, text in popular.items()]
+    others = {name: text for name, text in POPULAR.items() if name not in prepared}
+    states = {"embedded": EMBEDDED, "prepared": prepared, "not prepared": others}
+    return [CatalogEntry(name, text, state) for state, sets in states.items() for name, text in sets.items()]
 
 
 def find_source(config: DataConfig) -> Source:
-    """Return the source that `config.name` refers to.
-
-    Raises:
-        InputError: No source has that name; similar names are suggested.
-    """
+    """Return the source that `config.name` refers to, or raise an InputError that suggests similar names."""
     name = config.name
     if name == "digits":
         return digits_source(config.size)
@@ -71,22 +69,35 @@ def find_source(config: DataConfig) -> Source:
         return npz_source(name, path, config.size)
     if is_path and not path.exists():
         raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or the name of a data set")
-    raise _unknown_name(name, config.data_dir)
-
-
-def _unknown_name(name: str, data_dir: str | None) -> InputError:
     import tensorflow_datasets as tfds
 
-    base, prepared = name.partition(":")[0], prepared_sets(data_dir)
-    variants = [known for known in prepared if known.startswith(f"{base}/")]
-    if variants:
-        return InputError(f"name={name!r} has several variants; choose one that is prepared: {', '.join(variants)}")
+    base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
+    if variants := [known for known in prepared if known.startswith(f"{base}/")]:
+        raise InputError(f"name={name!r} has several variants; choose one that is prepared: {', '.join(variants)}")
     registered = tfds.list_builders(with_community_datasets=False)
     if base.split("/")[0] in registered:
-        return InputError(
-            f"data set {name!r} is not prepared in {str(tfds_dir(data_dir))!r}; run `jaxcnn data prepare {name}`, "
-            f"or set data_dir or $TFDS_DATA_DIR to the folder that holds it"
+        raise InputError(
+            f"data set {name!r} is not prepared in {str(tfds_dir(config.data_dir))!r}; run `jaxcnn data prepare "
+            f"{name}`, or set data_dir or $TFDS_DATA_DIR to the folder that holds it"
         )
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`jaxcnn data` lists the known ones"
-    return InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")
+    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")
+
+
+def digits_source(size: int | None = None) -> Source:
+    """Return scikit-learn's 1,797 digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index.
+
+    E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
+    """
+
+    def read() -> Iterator[Example]:
+        from sklearn.datasets import load_digits
+
+        pixels, labels = load_digits(return_X_y=True)
+        images = np.rint(np.asarray(pixels).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        for i, (image, label) in enumerate(zip(images, labels, strict=True)):
+            yield Example(f"digits[{i}]", resize_array(image, size), int(label))
+
+    identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
+    return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)

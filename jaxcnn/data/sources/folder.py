@@ -5,6 +5,7 @@ import hashlib
 import os
 from array import array
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,7 @@ FORMATS_BY_EXTENSION = {
 """Extensions of image files -> formats in Pillow's names; files with other extensions are ignored."""
 
 Note = Callable[[str, str], object]
-"""(kind of `jaxcnn.data.check.findings.KINDS`, path below the root): called for each file or folder that is ignored."""
-
-
-def _ignore(kind: str, path: str) -> None:
-    pass
+"""(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
 
 
 class Names:
@@ -59,10 +56,8 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
     links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
-    files without an image's extension are ignored.
-
-    Raises:
-        InputError: There are no class folders, one has no images, or splits have different classes.
+    files without an image's extension are ignored. A folder without class folders, a class without training images and
+    splits with different classes are refused.
     """
     classes, listings, problems = list_folder(root)
     if problems:
@@ -78,12 +73,12 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
         return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
 
     readers = {split: _Reader(str(root), *listing, count_channels, size) for split, listing in listings.items()}
-    pools = {split: Pool(len(r.labels), r.read, r.at, r.read_labels) for split, r in readers.items()}
+    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels) for split, r in readers.items()}
     return Source(name, str(root), identity, classes, pools)
 
 
 def list_folder(
-    root: Path, note: Note = _ignore
+    root: Path, note: Note = lambda kind, path: None
 ) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
     """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
 
@@ -100,7 +95,7 @@ def list_folder(
 
     inner = _subfolders(root, root, note_problem)
     named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
-    has_splits = any(split == "train" and _subfolders(root, folder, _ignore) for split, folder in named)
+    has_splits = any(split == "train" and _subfolders(root, folder, lambda kind, path: None) for split, folder in named)
     if has_splits:
         others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
         if others:
@@ -195,33 +190,26 @@ def _digest(root: Path, paths: Names, labels: np.ndarray) -> str:
     return digest.hexdigest()
 
 
+@dataclass
 class _Reader:
     """Decodes the image files of a split; picklable."""
 
-    def __init__(
-        self, root: str, paths: Names, labels: np.ndarray, count_channels: Callable[[], int], size: int | None
-    ):
-        self.root, self.paths, self.labels, self.size = root, paths, labels, size
-        self.count_channels: Callable[[], int] | None = count_channels
-
-    @functools.cached_property
-    def channels(self) -> int:
-        assert self.count_channels is not None
-        return self.count_channels()
+    root: str
+    paths: Names
+    labels: np.ndarray
+    count_channels: Callable[[], int]
+    size: int | None
 
     def read(self) -> Iterator[Example]:
-        self.channels  # noqa: B018  before the threads start, so that it is computed once
+        self.count_channels()  # before the threads start, so that it is computed once
         return ordered_map(self.at, range(len(self.labels)), batch=16)
 
     def at(self, index: int) -> Example:
         path, label = self.paths[index], int(self.labels[index])
         try:
-            return Example(path, decode_image(os.path.join(self.root, path), self.channels, self.size), label)
+            return Example(path, decode_image(os.path.join(self.root, path), self.count_channels(), self.size), label)
         except BadImage as reason:
             return Example(path, reason, label)
 
-    def read_labels(self, advance: Callable[[], object]) -> np.ndarray:
-        return self.labels
-
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | {"channels": self.channels, "count_channels": None}
+        return self.__dict__ | {"count_channels": functools.partial(int, self.count_channels())}

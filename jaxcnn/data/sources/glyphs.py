@@ -32,16 +32,8 @@ SAME, SAME_AS_CAPITAL = 0.93, 0.6
 def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: int | None = None) -> Source:
     """Return drawn characters, white on black, as a source.
 
-    The i-th image is a function of (seed, classes, size, i) alone, so a larger set starts with the smaller one.
-
-    Args:
-        classes: Number of characters.
-        images: Number of images, all splits together; image i shows character i % classes.
-        seed: Seed of the drawing.
-        size: Side in pixels; None: 28.
-
-    Raises:
-        InputError: A number is out of range.
+    Image i of all splits together shows character i % classes; it is a function of (seed, classes, size, i) alone, so a
+    larger set starts with the smaller one. The default `size` is 28 pixels.
     """
     import matplotlib
     import PIL
@@ -65,23 +57,25 @@ def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
     return Source("glyphs", "drawn", identity, chosen, {"train": Pool(images, read)})
 
 
+def _file(font: str) -> str:
+    import matplotlib
+
+    return str(Path(matplotlib.get_data_path(), "fonts", "ttf", f"{font}.ttf"))
+
+
 @functools.cache
 def _font(name: str, pixels: int) -> Any:
-    import matplotlib
     from PIL import ImageFont
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
     # The basic layout: the other one depends on whether libraqm is installed.
-    return ImageFont.truetype(str(path), pixels, layout_engine=ImageFont.Layout.BASIC)
+    return ImageFont.truetype(_file(name), pixels, layout_engine=ImageFont.Layout.BASIC)
 
 
 @functools.cache
 def _coverage(name: str) -> frozenset[int]:
-    import matplotlib
     from matplotlib.ft2font import FT2Font
 
-    path = Path(matplotlib.get_data_path(), "fonts", "ttf", f"{name}.ttf")
-    return frozenset(FT2Font(str(path)).get_charmap())
+    return frozenset(FT2Font(_file(name)).get_charmap())
 
 
 @functools.cache
@@ -100,20 +94,18 @@ def alphabet(count: int) -> tuple[str, ...]:
         accented = unicodedata.normalize("NFKD", character) != character
         if accented or unicodedata.category(character) not in ("Lu", "Ll", "Lo", "Nd"):
             continue
-        drawing, earlier = draw_normalised(character).ravel(), drawings[: len(kept)]
-        overlap = np.minimum(earlier, drawing).sum(axis=1) / np.maximum(earlier, drawing).sum(axis=1).clip(1e-6)
-        if drawing.any() and not (overlap > SAME).any() and not _looks_like_capital(character, drawing):
+        drawing, capital = draw_normalised(character).ravel(), character.upper()
+        if not drawing.any() or (_overlap(drawings[: len(kept)], drawing) > SAME).any():
+            continue
+        small = capital != character and len(capital) == 1
+        if not small or _overlap(draw_normalised(capital).ravel(), drawing) <= SAME_AS_CAPITAL:
             drawings[len(kept)] = drawing
             kept.append(character)
     return tuple(kept)
 
 
-def _looks_like_capital(character: str, drawing: np.ndarray) -> bool:
-    capital = character.upper()
-    if capital == character or len(capital) != 1:
-        return False
-    other = draw_normalised(capital).ravel()
-    return bool(np.minimum(other, drawing).sum() > SAME_AS_CAPITAL * np.maximum(other, drawing).sum())
+def _overlap(others: np.ndarray, drawing: np.ndarray) -> np.ndarray:
+    return np.minimum(others, drawing).sum(axis=-1) / np.maximum(others, drawing).sum(axis=-1).clip(1e-6)
 
 
 def draw_normalised(character: str) -> np.ndarray:
@@ -134,11 +126,7 @@ def draw_normalised(character: str) -> np.ndarray:
 
 
 def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np.ndarray:
-    """Draw `count` images, image i showing characters[i % len(characters)].
-
-    Returns:
-        uint8 (count, size, size, 1): light characters on a dark background, with noise.
-    """
+    """Draw images, uint8 (count, size, size, 1): image i shows characters[i % len(characters)], light on dark."""
     u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))  # row i does not depend on count
     angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
     scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)

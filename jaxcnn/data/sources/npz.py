@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.data.decode import resize_array
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
 SHORT_NAMES = {"train": "train", "validation": "val", "test": "test"}
@@ -34,13 +34,15 @@ def npz_source(name: str, path: Path, size: int | None = None) -> Source:
 
     Images are (N, H, W) or (N, H, W, C): integers 0..255, or floats 0..1, which are scaled. Labels are whole numbers
     (N,) or (N, 1) from 0; an array "class_names" may name them. Files that need pickle are refused, and so are arrays
-    that are damaged, claim more than the file contains, or expand excessively.
-
-    Raises:
-        InputError: The file cannot be read or its arrays do not fit.
+    that are damaged, do not fit, claim more than the file contains, or expand excessively.
     """
     file = _File(name, path)
-    present = file.array_names()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            present = {entry.removesuffix(".npy") for entry in archive.namelist()}
+    except Exception as error:  # a damaged directory is reported in many ways
+        reason = one_line(error)
+        raise InputError(f"{name!r} cannot be read as an .npz file ({reason}); write it with numpy.savez") from None
     keys = next((keys for keys in KEYS if set(keys["train"]) <= present), None)
     if keys is None:
         raise InputError(
@@ -66,15 +68,6 @@ class _File:
 
     name: str
     path: Path
-
-    def array_names(self) -> set[str]:
-        try:
-            with zipfile.ZipFile(self.path) as archive:
-                return {entry.removesuffix(".npy") for entry in archive.namelist()}
-        except Exception as error:  # a damaged directory is reported in many ways
-            raise InputError(
-                f"{self.name!r} cannot be read as an .npz file ({one_line(error)}); write it with numpy.savez"
-            ) from None
 
     def error(self, key: str, problem: str) -> InputError:
         return InputError(f"array {key!r} of {self.name!r} {problem}")

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcnn.data.cache import load_or_compute
 from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, ordered_map
-from jaxcnn.data.problems import one_line
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
@@ -38,11 +38,8 @@ def version_dir(folder: Path, version: str | None = None) -> Path | None:
     """Return the newest prepared version below `folder`, or `folder` itself if it is one, or None."""
     if (folder / "dataset_info.json").is_file() and (folder / "features.json").is_file():
         return folder
-    try:
-        versions = [path for path in folder.iterdir() if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
-    except OSError:  # no folder, or one that cannot be read
-        return None
-    versions = [path for path in versions if (path / "dataset_info.json").is_file() and version in (None, path.name)]
+    prepared = [info.parent for info in folder.glob("*/dataset_info.json") if version in (None, info.parent.name)]
+    versions = [path for path in prepared if re.fullmatch(r"\d+\.\d+\.\d+", path.name)]
     return max(versions, key=lambda path: [int(part) for part in path.name.split(".")], default=None)
 
 
@@ -55,13 +52,10 @@ def find_prepared(name: str, data_dir: str | None) -> Path | None:
 def prepared_sets(data_dir: str | None = None) -> dict[str, str]:
     """Return the prepared image classification sets in `data_dir`: name -> sizes, shape and classes in one line."""
     root, sets = tfds_dir(data_dir), {}
-    if not root.is_dir():
-        return sets
-    for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        variants = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in ".0123456789")
+    for folder in sorted(root.glob("*/")):
+        variants = sorted(path for path in folder.glob("*/") if path.name[0] not in ".0123456789")
         for candidate in (folder, *variants):
-            where = version_dir(candidate)
-            if where is not None and (summary := _describe(where)):
+            if (where := version_dir(candidate)) and (summary := _describe(where)):
                 sets[candidate.relative_to(root).as_posix()] = summary
     return sets
 
@@ -84,7 +78,6 @@ def _describe(folder: Path) -> str | None:
 
 
 def _read_metadata(folder: Path) -> list[dict[str, Any]]:
-    """Read dataset_info.json and features.json."""
     return [json.loads((folder / file).read_text()) for file in ("dataset_info.json", "features.json")]
 
 
@@ -100,11 +93,7 @@ def _classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
 
 
 def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
-    """Return a prepared set as a source.
-
-    Raises:
-        InputError: It is not an image classification set, not in array_record form, or damaged.
-    """
+    """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form."""
     import tensorflow_datasets as tfds
 
     try:
@@ -157,31 +146,18 @@ def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> Input
 
 @dataclass
 class _Reader:
-    """Reads and decodes the records of a split, in batches or one by one; picklable.
-
-    Args:
-        name: Name of the set as the user wrote it.
-        folder: Folder of the set.
-        split: Name of the split in the set.
-        length: Number of examples.
-        shards: Its files, each as a slice in array_record's notation: path[first:last].
-        keys: Names of the image and the label feature.
-        channels: 1 or 3.
-        size: Resize to size x size pixels; None: as stored.
-        transpose: Whether rows and columns are stored exchanged.
-        first_label: Stored value of label 0.
-    """
+    """Reads and decodes the records of a split, in batches or one by one; picklable."""
 
     name: str
     folder: Path
     split: str
     length: int
-    shards: Sequence[str]
-    keys: tuple[str, str]
+    shards: Sequence[str]  # files, each as a slice in array_record's notation: path[first:last]
+    keys: tuple[str, str]  # names of the image and the label feature
     channels: int
     size: int | None
-    transpose: bool
-    first_label: int
+    transpose: bool  # whether rows and columns are stored exchanged
+    first_label: int  # stored value of label 0
     opened: Any = None
 
     def read(self) -> Iterator[Example]:

@@ -9,8 +9,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Example, Source, Split
 from jaxcnn.data.decode import ordered_map
-from jaxcnn.data.problems import bad_image, no_images, sizes_differ
-from jaxcnn.data.progress import progress_bar
+from jaxcnn.data.messages import bad_image, no_images, progress_bar, sizes_differ
 from jaxcnn.errors import InputError
 
 Map = Callable[[Callable[[Any], Any], Iterable[Any]], Iterable[Any]]
@@ -130,8 +129,7 @@ class StreamedImages:
         yield position
         same_class = np.flatnonzero(self.labels == self.labels[position])
         after = int(np.searchsorted(same_class, position)) + 1
-        yield from map(int, same_class[after:])
-        yield from map(int, same_class[: after - 1])
+        yield from map(int, np.roll(same_class, -after)[:-1])
 
 
 def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable[Any]:
@@ -145,17 +143,8 @@ def is_streamed(split: Mapping[str, Any]) -> bool:
     return isinstance(split.get("images"), StreamedImages)
 
 
-def select(array: Any, indices: np.ndarray) -> Any:
-    """Return some examples of an array, or of streamed images without decoding them."""
-    return array.select(indices) if isinstance(array, StreamedImages) else array[indices]
-
-
 def open_split(source: Source, split: str, *, on_bad: str = "refuse", progress: bool = False) -> Split:
-    """Return one split of a source with streamed images; labels are read, with a progress bar on standard error.
-
-    Raises:
-        InputError: The source is in memory anyway, or its first image cannot be used.
-    """
+    """Return one split of a source with streamed images; labels are read, with a progress bar on standard error."""
     pool = source.pools[split]
     if pool.at is None or pool.labels is None:
         raise InputError(

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.data.check import inspection
-from jaxcnn.data.check.inspection import inspect, scan_example, scan_file
+from jaxcnn.data import check as inspection
+from jaxcnn.data.check import inspect, scan_example, scan_file
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.loading import load
 from jaxcnn.errors import InputError

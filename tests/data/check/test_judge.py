@@ -4,8 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from jaxcnn.data.check.findings import KINDS, MAX_NAMES, ScannedImage
-from jaxcnn.data.check.judge import is_odd, judge
+from jaxcnn.data.check import KINDS, MAX_NAMES, ScannedImage, is_odd, judge
 from jaxcnn.data.dataset import Pool, Source
 from jaxcnn.errors import printable
 from jaxcnn.spec import DataConfig

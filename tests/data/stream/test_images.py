@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jaxcnn.data.dataset import BadImage, Example
-from jaxcnn.data.stream.images import StreamedImages, is_streamed, select
+from jaxcnn.data.stream.images import StreamedImages, is_streamed
 from jaxcnn.errors import InputError
 
 N, SHAPE = 12, (3, 4, 2)
@@ -55,8 +55,8 @@ def test_they_index_as_the_array_does(key):
 @given(first=st.lists(st.integers(0, N - 1), min_size=1, unique=True), data=st.data())
 def test_a_part_of_a_part(first, data):
     second = np.array(data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1)))
-    part = select(select(streamed(), np.array(first)), second)
-    np.testing.assert_array_equal(part[:], select(select(ARRAY, np.array(first)), second))
+    part = streamed().select(np.array(first)).select(second)
+    np.testing.assert_array_equal(part[:], ARRAY[np.array(first)][second])
     np.testing.assert_array_equal(part.labels, LABELS[np.array(first)][second])
 
 

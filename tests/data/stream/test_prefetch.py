@@ -17,7 +17,7 @@ from PIL import Image
 
 from jaxcnn.data import batch_indices, batches, load, steps_per_epoch
 from jaxcnn.data.dataset import BadImage, Example
-from jaxcnn.data.stream import StreamedImages, read_ahead, resident_bytes_bound, workers
+from jaxcnn.data.stream import StreamedImages, prefetch, read_ahead, resident_bytes_bound
 from jaxcnn.data.stream import images as images_module
 from jaxcnn.errors import InputError
 from jaxcnn.spec import DataConfig
@@ -182,7 +182,7 @@ def test_two_at_once_and_one_within_another(all_prefetched):
 
 
 def test_a_worker_of_a_study_decodes_in_threads(monkeypatch):
-    monkeypatch.setattr(workers.multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
+    monkeypatch.setattr(prefetch.multiprocessing, "current_process", lambda: SimpleNamespace(daemon=True))
     split = streamed(8)
     ahead = read_ahead(split, batch_size=4, workers=2)
     with pytest.warns(UserWarning, match=r"workers=2: .* threads decode instead"):

@@ -1,9 +1,27 @@
-"""Errors about the contents of a data set, worded once for loading, streaming and checking."""
+"""Messages of reading a data set: a progress bar, and errors worded once for loading, streaming and checking."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage
 from jaxcnn.errors import InputError, printable
+
+
+@contextmanager
+def progress_bar(label: str, total: int, show: bool = True) -> Iterator[Callable[[], object]]:
+    """Yield a function to call after each of `total` examples; it advances a progress bar if `show` is set."""
+    if not show:
+        yield lambda: None
+        return
+    from rich.console import Console
+    from rich.progress import Progress
+
+    console = Console(stderr=True)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(label, total=total)
+        yield lambda: bars.advance(task)
 
 
 def one_line(error: Exception) -> str:

@@ -1,1 +1,0 @@
-"""Check a data set: read every image and report all problems at once."""
