@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 import types
 from collections.abc import Mapping
 from dataclasses import MISSING, fields, is_dataclass
@@ -154,16 +155,6 @@ def _fits(value: Any, hint: Any) -> bool:
     if origin in (dict, Mapping):
         return isinstance(value, Mapping)
     if hint in (int, float):
-        return (
-            isinstance(value, int if hint is int else int | float) and not isinstance(value, bool) and _is_float(value)
-        )
+        number = isinstance(value, int if hint is int else int | float) and not isinstance(value, bool)
+        return number and (isinstance(value, float) or abs(value) <= sys.float_info.max)  # JSON's may have any length
     return isinstance(value, hint)
-
-
-def _is_float(value: float) -> bool:
-    """Return whether a float can hold a number: integers of JSON may have any length."""
-    try:
-        float(value)
-    except OverflowError:
-        return False
-    return True

@@ -2,38 +2,29 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 
-class _Right(NamedTuple):
-    """Runs by images, 1 where right."""
-
-    values: np.ndarray
-    accuracy: np.ndarray
-
-
-def _right(values: ArrayLike, name: str, dimensions: int) -> _Right:
+def _right(values: ArrayLike, name: str, dimensions: int) -> np.ndarray:
+    """Return runs by images, 1 where right."""
     array = np.asarray(values)
     shape = "(images,)" if dimensions == 1 else "(runs, images)"
     if array.ndim != dimensions or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}; give correctness as {shape}")
     if array.dtype != np.bool_ and not np.isin(array, (0, 1)).all():
         raise ValueError(f"{name} holds values other than 0 and 1; give whether each prediction is right")
-    rows = np.atleast_2d(array).astype(np.float64)
-    return _Right(rows, rows.mean(1))
+    return np.atleast_2d(array).astype(np.float64)
 
 
-def _kappas(first: _Right, second: _Right) -> np.ndarray:
+def _kappas(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return kappa (runs of first, runs of second)."""
-    count = first.values.shape[1]
-    if second.values.shape[1] != count:
-        sizes = f"first has {count} images and second {second.values.shape[1]}"
+    count = first.shape[1]
+    if second.shape[1] != count:
+        sizes = f"first has {count} images and second {second.shape[1]}"
         raise ValueError(f"{sizes}; give both networks' answers to the same images")
-    a, b = first.accuracy[:, None], second.accuracy[None, :]
-    observed = 1 - a - b + 2 * (first.values @ second.values.T) / count
+    a, b = first.mean(1)[:, None], second.mean(1)[None, :]
+    observed = 1 - a - b + 2 * (first @ second.T) / count
     expected = a * b + (1 - a) * (1 - b)
     # Chance alone agrees everywhere only where both are right everywhere, or both wrong everywhere: 0 / 0, and the two
     # sets of answers are the same.
@@ -80,6 +71,6 @@ def mean_consistency(first: ArrayLike, second: ArrayLike | None = None) -> float
     a = _right(first, "first", 2)
     if second is not None:
         return float(_kappas(a, _right(second, "second", 2)).mean())
-    if len(a.values) < 2:
+    if len(a) < 2:
         raise ValueError("first has 1 run and second is None; give two or more seeds, or a second arm")
-    return float(_kappas(a, a)[np.triu_indices(len(a.values), 1)].mean())
+    return float(_kappas(a, a)[np.triu_indices(len(a), 1)].mean())

@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import math
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -94,12 +95,11 @@ def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
     variables, x, settings = _variables(module, input_shape)
     calls, jaxpr = _trace(module, variables, x, settings)
     costs = list(_costs(jaxpr.jaxpr, None))
-    layers = _layers(calls, costs, _own_params(variables.get("params", {})))
     return Complexity(
         params=_params(variables),
         macs=sum(cost.macs for cost in costs),
         activations=sum(cost.activations for cost in costs),
-        layers=layers,
+        layers=_layers(calls, costs, variables),
         output_shape=next(call.output_shape for call in calls if call.method == "__call__"),  # after any setup
     )
 
@@ -153,7 +153,8 @@ def _trace(
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:
     """Yield the costs of all convolutions and dot products, inner jaxprs included."""
     for eqn in jaxpr.eqns:
-        call = _served(str(eqn.source_info.name_stack), outer)
+        marks = re.findall(MARK + r"(\d+)", str(eqn.source_info.name_stack))
+        call = int(marks[-1]) if marks else outer  # the innermost call; inner jaxprs inherit the outer stack
         name = eqn.primitive.name
         if name == "conv_general_dilated":
             yield _Cost(call, _conv_macs(eqn), eqn.outvars[0].aval.size)
@@ -188,45 +189,22 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
                 yield jaxpr
 
 
-def _served(stack: str, outer: int | None) -> int | None:
-    """Return the index of the innermost call on a name stack; inner jaxprs inherit the outer stack."""
-    found = re.findall(MARK + r"(\d+)", stack)
-    return int(found[-1]) if found else outer
-
-
-def _own_params(tree: Any, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], int]:
-    """Return the parameters that each module owns itself, by path."""
-    own: dict[tuple[str, ...], int] = {}
-    for name, value in tree.items():
-        if hasattr(value, "items"):
-            own |= _own_params(value, (*path, name))
-        else:
-            size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(value))
-            own[path] = own.get(path, 0) + size
-    return own
-
-
-def _layers(calls: list[_Call], costs: list[_Cost], params: dict[tuple[str, ...], int]) -> tuple[Layer, ...]:
-    macs: dict[tuple[str, ...], int] = {}
-    activations: dict[tuple[str, ...], int] = {}
+def _layers(calls: list[_Call], costs: list[_Cost], variables: Any) -> tuple[Layer, ...]:
+    params, macs, activations = Counter(), Counter(), Counter()  # by the path of the module that owns or spends them
+    for keys, leaf in jax.tree_util.tree_leaves_with_path(variables.get("params", {})):
+        path = tuple(key.key for key in keys if isinstance(key, jax.tree_util.DictKey))
+        params[path[:-1]] += math.prod(leaf.shape)
     for cost in costs:
         path = () if cost.call is None else calls[cost.call].path
-        macs[path] = macs.get(path, 0) + cost.macs
-        activations[path] = activations.get(path, 0) + cost.activations
+        macs[path] += cost.macs
+        activations[path] += cost.activations
     parents = {call.path[:depth] for call in calls for depth in range(len(call.path))}
     first: dict[tuple[str, ...], _Call] = {}
     for call in calls:
         if call.path not in first or (call.method == "__call__" != first[call.path].method):
             first[call.path] = call
     return tuple(
-        Layer(
-            "/".join(path),
-            call.kind,
-            call.output_shape,
-            params.get(path, 0),
-            macs.get(path, 0),
-            activations.get(path, 0),
-        )
+        Layer("/".join(path), call.kind, call.output_shape, params[path], macs[path], activations[path])
         for path, call in first.items()
-        if path not in parents or params.get(path, 0) or macs.get(path, 0)
+        if path not in parents or params[path] or macs[path]
     )

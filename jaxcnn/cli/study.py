@@ -59,7 +59,7 @@ def preview(config: StudyConfig, out: Path) -> None:
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import estimate
     from jaxcnn.study.execution.run_study import check_place
-    from jaxcnn.study.plan_file import FILE, load_plan
+    from jaxcnn.study.plan import FILE, load_plan
 
     check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
@@ -84,7 +84,7 @@ def status(study: tyro.conf.Positional[Path]) -> None:
     """
     from jaxcnn.study.execution.progress import standing
     from jaxcnn.study.execution.worker import Reader
-    from jaxcnn.study.plan_file import load_plan
+    from jaxcnn.study.plan import load_plan
 
     plan = load_plan(study)
     now = standing(plan, study, Reader(plan, study))

@@ -63,12 +63,7 @@ class DenseNet(nn.Module):
 
 
 class DenseHead(nn.Module):
-    """The last layer of a perceptron.
-
-    Args:
-        num_classes: Length of the logits.
-        number: Its number, counted from the first hidden layer.
-    """
+    """The last layer of a perceptron; its name has its number, counted from the first hidden layer."""
 
     num_classes: int
     number: int

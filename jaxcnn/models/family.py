@@ -160,11 +160,7 @@ def read_options(spec: ModelSpec, family: Family) -> Any:
 
 
 def check_count(name: str, value: int | None) -> None:
-    """Refuse what is no positive integer of reasonable size; None passes.
-
-    Raises:
-        InputError: It names the value.
-    """
+    """Refuse what is no positive integer of reasonable size; None passes."""
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= LARGEST):
         raise InputError(f"{name}={value!r}: give an integer from 1 to {LARGEST:,}")
 

@@ -7,6 +7,7 @@ References: LeCun et al., "Gradient-based learning applied to document recogniti
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import jax
@@ -132,7 +133,7 @@ class PlainNet(nn.Module):
             )
 
 
-def _units(width: int, options: VggOptions, scale: tuple[int, ...]) -> tuple[int, ...]:
+def _units(spec: ModelSpec, options: VggOptions, scale: tuple[int, ...]) -> tuple[int, ...]:
     """Return the units of the hidden dense layers: as given, or `scale` times the width, its last entry repeated."""
     if options.units is not None:
         if any(count < 1 for count in options.units) or options.dense not in (None, len(options.units) + 1):
@@ -141,15 +142,11 @@ def _units(width: int, options: VggOptions, scale: tuple[int, ...]) -> tuple[int
             )
         return options.units
     hidden = (options.dense or 3) - 1
-    return tuple(scale[min(layer, len(scale) - 1)] * width for layer in range(hidden))
+    return tuple(scale[min(layer, len(scale) - 1)] * spec.width for layer in range(hidden))
 
 
-def _lenet_units(spec: ModelSpec, options: LenetOptions) -> tuple[int, ...]:
-    return _units(spec.width, options, (20, 14))  # LeNet-5: 120 and 84 at width 6
-
-
-def _vgg_units(spec: ModelSpec, options: VggOptions) -> tuple[int, ...]:
-    return _units(spec.width, options, (64,))  # VGG: 4096 at width 64
+_lenet_units = partial(_units, scale=(20, 14))  # LeNet-5: 120 and 84 at width 6
+_vgg_units = partial(_units, scale=(64,))  # VGG: 4096 at width 64
 
 
 def _dense_layers(options: VggOptions) -> int:

@@ -91,13 +91,11 @@ class ResNet(nn.Module):
         block: basic, bottleneck or preact.
         stem: cifar (3x3) or imagenet (7x7 with stride 2, then 3x3 max pooling with stride 2).
         stem_width: Channels of the stem; None: those of the first stage.
-        skip: Shortcuts on or off.
-        shortcut: A or B where shapes change.
-        zero_init: Start every block as its shortcut.
-        dropout: Share of units dropped inside preact blocks.
         stochastic_depth: Share of examples for which the last block's residual branch is dropped in training; for block
             l of L it is l / L of that.
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
+
+    The other fields are the options of the families.
     """
 
     stage_sizes: tuple[int, ...]
@@ -139,28 +137,16 @@ class ResNet(nn.Module):
         return MaxPool(3, stride=2, padding=1, name="pool1")(x) if imagenet else x
 
     def _block(self, width: int, stride: int, reached: float, name: str) -> nn.Module:
-        shared = {
-            "features": width,
-            "stride": stride,
-            "skip": self.skip,
-            "shortcut": self.shortcut,
-            "zero_init": self.zero_init,
-            "stochastic_depth": self.stochastic_depth * reached,
-            "axis_name": self.axis_name,
-            "name": name,
-        }
+        drop = self.stochastic_depth * reached
+        shared = (width, stride, self.skip, self.shortcut, self.zero_init, drop, self.axis_name)
         if self.block == "preact":
-            return PreActBlock(dropout=self.dropout, **shared)
-        return Bottleneck(**shared) if self.block == "bottleneck" else BasicBlock(**shared)
+            return PreActBlock(*shared, self.dropout, name=name)
+        return (Bottleneck if self.block == "bottleneck" else BasicBlock)(*shared, name=name)
 
 
-def _cifar_stages(spec: ModelSpec, options: ResNetOptions) -> tuple[int, ...] | None:
-    blocks, rest = divmod(spec.depth - 2, 6)
-    return None if rest or blocks < 1 else (blocks,) * 3
-
-
-def _wrn_stages(spec: ModelSpec, options: WrnOptions) -> tuple[int, ...] | None:
-    blocks, rest = divmod(spec.depth - 4, 6)
+def _three_stages(depth: int, others: int) -> tuple[int, ...] | None:
+    """Return the blocks of three equal stages, two layers each, beside so many other layers."""
+    blocks, rest = divmod(depth - others, 6)
     return None if rest or blocks < 1 else (blocks,) * 3
 
 
@@ -202,7 +188,7 @@ register_family(
     Family(
         backbone=lambda spec, options: _backbone(spec, options, shortcut=options.shortcut),
         head=_head,
-        stages=_cifar_stages,
+        stages=lambda spec, options: _three_stages(spec.depth, 2),
         depth_of=lambda spec, options, sizes: 2 * sum(sizes) + 2,
         widths=_doubling,
         rule="6n+2 weighted layers",
@@ -230,7 +216,7 @@ register_family(
             spec, options, block="preact", stem_width=WRN_STEM, dropout=options.dropout
         ),
         head=_head,
-        stages=_wrn_stages,
+        stages=lambda spec, options: _three_stages(spec.depth, 4),
         # The authors of WRN count the three projections too: 6n+4, not 6n+2.
         depth_of=lambda spec, options, sizes: 2 * sum(sizes) + 1 + len(sizes),
         widths=lambda spec, options, stages: tuple(WRN_STEM * spec.width * 2**stage for stage in range(stages)),

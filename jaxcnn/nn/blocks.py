@@ -14,21 +14,17 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn import ops
 from jaxcnn.errors import InputError
 from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout, StochasticDepth
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, batch norm, ReLU. Parameters: k^2 (Cin / groups) features + 2 features.
+    """Convolution without bias, padded by kernel // 2; batch norm; ReLU. Parameters: k^2 Cin features + 2 features.
 
     Args:
         features: Channels out.
         kernel: Side of the kernel.
         stride: Pixels between windows.
-        groups: Channel groups.
-        padding: None: kernel // 2 on every side; else as for `Conv`.
-        norm: Batch norm; without it the convolution has a bias.
         act: ReLU at the end.
         zero_init: Start the norm's scale at zero.
         axis_name: Mapped axis over which batch norm shares its statistics.
@@ -37,9 +33,6 @@ class ConvNormAct(nn.Module):
     features: int
     kernel: int = 3
     stride: int = 1
-    groups: int = 1
-    padding: ops.Padding | None = None
-    norm: bool = True
     act: bool = True
     zero_init: bool = False
     axis_name: str | None = None
@@ -47,19 +40,9 @@ class ConvNormAct(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Apply the three in turn."""
-        padding = self.kernel // 2 if self.padding is None else self.padding
-        x = Conv(
-            self.features,
-            self.kernel,
-            stride=self.stride,
-            groups=self.groups,
-            padding=padding,
-            use_bias=not self.norm,
-            name="conv",
-        )(x)
-        if self.norm:
-            init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
-            x = BatchNorm(axis_name=self.axis_name, scale_init=init, name="norm")(x, train, mask)
+        pixels, init = self.kernel // 2, nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        x = Conv(self.features, self.kernel, self.stride, padding=pixels, use_bias=False, name="conv")(x)
+        x = BatchNorm(axis_name=self.axis_name, scale_init=init, name="norm")(x, train, mask)
         return nn.relu(x) if self.act else x
 
 

@@ -5,8 +5,6 @@ Modules are configured by tuples, never lists: a module with a list inside canno
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -132,28 +130,21 @@ class Dropout(nn.Module):
 
     rate: float
     axis_name: str | None = None
+    drop = staticmethod(ops.dropout)
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         """Drop in training."""
-        return _dropped(self, ops.dropout, x, train)
+        if not train or self.rate == 0.0:
+            return x
+        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
+        return self.drop(self.make_rng("dropout"), x, self.rate, axis_name=axis_name)
 
 
-class StochasticDepth(nn.Module):
-    """Drop a residual branch for a share of the examples in training; the identity otherwise. No parameters.
+class StochasticDepth(Dropout):
+    """Drop a residual branch for a share `rate` of the examples in training; otherwise as `Dropout`."""
 
-    Args:
-        rate: Share of examples whose branch is dropped, 0 <= rate < 1.
-        axis_name: As for `Dropout`.
-    """
-
-    rate: float
-    axis_name: str | None = None
-
-    @nn.compact
-    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
-        """Drop in training; random numbers come from 'dropout'."""
-        return _dropped(self, ops.stochastic_depth, x, train)
+    drop = staticmethod(ops.stochastic_depth)
 
 
 class MaxPool(nn.Module):
@@ -176,12 +167,9 @@ class MaxPool(nn.Module):
 
 
 class AvgPool(nn.Module):
-    """Mean of each window: (N, H, W, C) to (N, floor((H - window) / stride) + 1, ..., C). No parameters.
+    """Mean of each window; shapes and fields as for `MaxPool`. No parameters.
 
     Args:
-        window: Side of the window, or (height, width).
-        stride: Pixels between windows; None: the window.
-        padding: As for `Conv`; "CEIL" rounds the output size up.
         count_include_pad: Whether padded zeros count in the mean (never those of "CEIL").
     """
 
@@ -209,10 +197,3 @@ class GlobalAvgPool(nn.Module):
 
 def _bias(layer: Conv | Dense, x: jax.Array) -> jax.Array:
     return layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32).astype(x.dtype)
-
-
-def _dropped(layer: Dropout | StochasticDepth, drop: Callable[..., jax.Array], x: jax.Array, train: bool) -> jax.Array:
-    if not train or layer.rate == 0.0:
-        return x
-    axis_name = None if layer.is_initializing() else layer.axis_name  # no device axis exists while initialising
-    return drop(layer.make_rng("dropout"), x, layer.rate, axis_name=axis_name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -107,15 +106,3 @@ def synchronised(module: M, axis_name: str) -> M:
         elif isinstance(value, nn.Module) and each.name != "parent":
             changes[each.name] = synchronised(value, axis_name)
     return module.clone(**changes) if changes else module
-
-
-def data_initialised(module: nn.Module, params: Mapping[str, Any], images: jax.Array) -> Mapping[str, Any]:
-    """Return the initial parameters after a look at training images, if the module has a `data_init` for that.
-
-    Args:
-        module: Any Flax module; `data_init(params, images) -> params`, if it has one, is called.
-        params: As drawn.
-        images: Normalised training images (N, H, W, C).
-    """
-    data_init = getattr(module, "data_init", None)
-    return params if data_init is None else data_init(params, images)

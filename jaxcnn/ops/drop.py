@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 
 
 def dropout(key: jax.Array, x: jax.Array, rate: float, *, axis_name: str | None = None) -> jax.Array:
@@ -25,8 +25,7 @@ def dropout(key: jax.Array, x: jax.Array, rate: float, *, axis_name: str | None 
     Raises:
         InputError: The rate lies outside [0, 1).
     """
-    if not 0.0 <= rate < 1.0:
-        raise InputError(f"rate={rate}: the share of units dropped must be at least 0 and below 1")
+    require(0.0 <= rate < 1.0, "rate", rate, "the share of units dropped must be at least 0 and below 1")
     if rate == 0.0:
         return x
     keep = _draw(key, 1.0 - rate, x.shape, axis_name)
@@ -43,13 +42,7 @@ def stochastic_depth(key: jax.Array, x: jax.Array, rate: float, *, axis_name: st
         key: PRNG key.
         x: (N, ...), floating point: the output of a residual branch, before the shortcut is added.
         rate: Share of examples dropped, 0 <= rate < 1; a Python number.
-        axis_name: Mapped axis over which a batch is spread, as for `dropout`.
-
-    Returns:
-        Array of x's shape and dtype.
-
-    Raises:
-        InputError: The rate lies outside [0, 1).
+        axis_name: Mapped axis over which a batch is spread, as for `dropout`; result and errors likewise.
 
     Reference:
         Huang et al. 2016, arXiv:1603.09382, equation 2.

@@ -15,8 +15,6 @@ from jax import lax
 from jaxcnn.errors import InputError
 
 
-# Traced once per shape, not once per layer; `inline` leaves the program as it was (see `forms`).
-@partial(jax.jit, static_argnames=("axis_name", "epsilon"), inline=True)
 def batch_norm_train(
     x: jax.Array,
     scale: jax.Array,
@@ -48,6 +46,14 @@ def batch_norm_train(
         InputError: Shapes do not fit together.
     """
     _check(x, scale, bias)
+    return _by_batch(x, scale, bias, mask, axis_name, epsilon)
+
+
+# Traced once per shape, not once per layer; `inline` leaves the program as it was (see `forms`).
+@partial(jax.jit, static_argnums=(4, 5), inline=True)
+def _by_batch(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mask: jax.Array | None, axis_name: str | None, epsilon: float
+) -> tuple[jax.Array, jax.Array, jax.Array]:
     weights = _weights(x, mask)
     wide = x.astype(jnp.float32)
     count = example_count(x, mask, axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
@@ -64,27 +70,26 @@ def batch_norm_train(
     return y.astype(x.dtype), mean, var
 
 
-@partial(jax.jit, static_argnames=("epsilon",), inline=True)
 def batch_norm_inference(
     x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, var: jax.Array, *, epsilon: float = 1e-5
 ) -> jax.Array:
     """Normalise by given statistics: one multiplication and one addition per value.
 
     Args:
-        x: (N, ..., C), channels last.
-        scale: (C,), gamma.
-        bias: (C,), beta.
         mean: (C,), usually the running average over training.
-        var: (C,), likewise.
-        epsilon: Added to the variance.
+        var: (C,), likewise. The other arguments and the errors are those of `batch_norm_train`.
 
     Returns:
         Array of x's shape and dtype.
-
-    Raises:
-        InputError: Shapes do not fit together.
     """
     _check(x, scale, bias)
+    return _by_statistics(x, scale, bias, mean, var, epsilon)
+
+
+@partial(jax.jit, static_argnums=5, inline=True)
+def _by_statistics(
+    x: jax.Array, scale: jax.Array, bias: jax.Array, mean: jax.Array, var: jax.Array, epsilon: float
+) -> jax.Array:
     factor = scale.astype(jnp.float32) * lax.rsqrt(var + epsilon)
     wide = x.astype(jnp.float32) - _channels(mean, x.ndim)
     y = wide * _channels(factor, x.ndim) + _channels(bias.astype(jnp.float32), x.ndim)

@@ -49,20 +49,10 @@ def avg_pool(
     padding: Padding = "VALID",
     count_include_pad: bool = True,
 ) -> jax.Array:
-    """Return the mean of each window.
+    """Return the mean of each window, (N, H', W', C); other arguments and errors are those of `max_pool`.
 
     Args:
-        x: (N, H, W, C), floating point.
-        window: Side of the window, or (height, width).
-        stride: Pixels between windows; None: the window.
-        padding: As for `conv2d`.
         count_include_pad: Whether zeros that `padding` asked for count in the mean. Those that "CEIL" adds never do.
-
-    Returns:
-        (N, H', W', C); see `output_size`.
-
-    Raises:
-        InputError: The window does not fit, or x is not a batch of floating point images.
     """
     window, stride, pads = _geometry(x, window, stride, padding)
     if window == stride and pads == NO_PADS:

@@ -16,11 +16,7 @@ Padding = str | int | Sequence[Sequence[int]]
 
 
 def as_pair(name: str, value: Size) -> Pair:
-    """Return one integer or a (height, width) pair as a pair.
-
-    Raises:
-        InputError: Not one or two integers of at least 1.
-    """
+    """Return one integer or a (height, width) pair as a pair; raise InputError unless all are integers >= 1."""
     pair = (value, value) if isinstance(value, int) else tuple(value)
     if len(pair) != 2 or any(not isinstance(v, int) or isinstance(v, bool) or v < 1 for v in pair):
         raise InputError(f"{name}={value!r}: give one integer >= 1, or a (height, width) pair of them")

@@ -1,8 +1,8 @@
 """One run: config in, result out."""
 
+from jaxcnn.run.folder import RunResult, load_result
 from jaxcnn.run.members import run_members
 from jaxcnn.run.predict import evaluate_run, predict
-from jaxcnn.run.result import RunResult, load_result
 from jaxcnn.run.runner import run
 from jaxcnn.run.several import run_all, run_seeds
 

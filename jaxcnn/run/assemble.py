@@ -20,7 +20,6 @@ from jaxcnn.data.augment import make_mix
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.nn import synchronised
-from jaxcnn.nn.network import data_initialised
 from jaxcnn.records import check_choices
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Batch, Task, make_task, resolve_task
@@ -65,9 +64,8 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
     """Make the parts of a run; equal architectures share their compiled programs within a process.
 
     Args:
-        config: The run.
+        config: The run; `module`, if given, is a user-defined one instead of its model.
         dataset: The images it is trained on.
-        module: A user-defined module instead of `config.model`.
 
     Raises:
         InputError: A value that no run can have, or data without the task's targets.
@@ -113,20 +111,16 @@ def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Ar
     rates = {"learning_rate": config.optimizer.learning_rate, "weight_decay": config.optimizer.weight_decay}
     arrays = {name: jnp.float32(value) for name, value in rates.items()}
     state = state._replace(opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays}))
-    if getattr(parts.module, "data_init", None) is not None:
+    if (data_init := getattr(parts.module, "data_init", None)) is not None:
         # Spread over the split, which may be stored class by class.
         pixels = dataset.train["images"]
         images = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
-        state = state.with_params(data_initialised(parts.module, state.params, images))
+        state = state.with_params(data_init(state.params, images))
     return jax.device_get(state)
 
 
 def check(config: RunConfig) -> None:
-    """Refuse values that no run can have.
-
-    Raises:
-        InputError: The message names the field and its value.
-    """
+    """Refuse values that no run can have, by an InputError that names the field and its value."""
     check_choices(config)
     least = {"epochs": 1, "batch_size": 1, "checkpoint_every": 1, "keep": 0, "accumulate": 1, "seed": 0}
     for name, smallest in least.items():
@@ -177,13 +171,8 @@ def _assemble(
 ) -> Parts:
     """Make parts as a pure function of values, cached so that the seeds of one arm compile once.
 
-    Args:
-        module: The network.
-        config: Key of the programs.
-        length: Steps of the run and of an epoch.
-        statistics: Mean and standard deviation of the training images.
-        image_shape: (H, W, C).
-        driving: How the step is driven on this machine: mode, scan, deterministic.
+    `length`: steps of the run and of an epoch. `statistics`: mean and standard deviation of the training images.
+    `driving`: how the step is driven on this machine (mode, scan, deterministic).
     """
     task, tx, (mode, scan, deterministic) = make_task(config.task), make_optimizer(config.optimizer, *length), driving
     mean, std = (np.asarray(part, np.float32) for part in statistics)

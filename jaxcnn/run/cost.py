@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, batch_indices
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import require
 from jaxcnn.run.assemble import Parts, assemble
 from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
@@ -49,12 +49,8 @@ class Compiled(NamedTuple):
 def step_memory(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> int | None:
     """Compute the peak memory of the compiled training step in bytes, on one device that holds the whole batch.
 
-    Nothing is run.
-
-    Args:
-        config: The run: model, batch size, optimizer and augmentation matter.
-        dataset: The images: their shape, dtype and number of classes matter.
-        module: A user-defined module instead of `config.model`.
+    Nothing is run. Of the images only shape, dtype and number of classes matter; `module` is a user-defined one instead
+    of `config.model`.
     """
     parts = assemble(replace(config, parallel="jit"), dataset, module)
     return _compile(parts, config, dataset, jax.eval_shape(parts.init, jax.random.key(0)))[1]
@@ -78,8 +74,7 @@ def measure_costs(
     Raises:
         InputError: No pairs, or a number out of range.
     """
-    if not pairs:
-        raise InputError("pairs=(): give at least one (config, module)")
+    require(len(pairs) > 0, "pairs", "()", "give at least one (config, module)")
     networks = compile_all(pairs, dataset)
     quartiles = [np.quantile(times, (0.25, 0.5, 0.75)) for times in time_steps(networks, rounds, steps, warmup)]
     return tuple(
@@ -124,8 +119,6 @@ def make_stopwatch(
 
     Args:
         input_shape: (H, W, C) of one image.
-        num_classes: Length of the logits.
-        batch_size: Examples per step.
         rounds: Turns per measurement.
     """
     dataset = _random_images(tuple(input_shape), num_classes, batch_size)

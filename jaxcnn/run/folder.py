@@ -1,17 +1,17 @@
-"""A run's folder: what lies in it, written whole or not at all, never over another run's."""
+"""A run's result, and its folder: what lies in it, written whole or not at all, never over another run's."""
 
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, identity
@@ -22,8 +22,45 @@ BESIDE = ("config.json", "data.json", "environment.json")
 """Files that are written before the result; its seal covers them."""
 
 
+@dataclass(frozen=True)
+class RunResult:
+    """Result of a run.
+
+    Args:
+        config: The run.
+        directory: Its folder, None where nothing was written.
+        metrics: The task's metrics of the last epoch, as train_, validation_ and (if evaluate_test) test_ numbers;
+            classification: loss (nats) and accuracy.
+        history: One record per epoch.
+        predictions: Arrays of the test split, per example, as the task saves them (classification: labels, predictions,
+            probability of the predicted class, correct); empty where evaluate_test is off.
+        params: Trainable parameters.
+        macs: Multiply-accumulates of one image's forward pass, convolutions and dense layers.
+        seconds: compile, train, step (median over epochs, a step), total.
+        environment: Versions and hardware.
+        data: The data set: name, sizes, classes, shape, normalisation, hash of the validation split.
+        programs: How the step was driven: mode (jit, pmap, sharded), devices, scan, members (runs in one program).
+        diverged: None, or of the step whose loss or gradients were not finite: step, indices (of its examples in the
+            training split), loss, parameter_norms and gradient_norms by path, nonfinite (paths). Nothing was learnt
+            after it; the metrics are those of a network whose weights are NaN.
+    """
+
+    config: RunConfig
+    directory: Path | None
+    metrics: dict[str, float]
+    history: tuple[dict[str, Any], ...]
+    predictions: dict[str, np.ndarray]
+    params: int
+    macs: int
+    seconds: dict[str, float]
+    environment: dict[str, Any]
+    data: dict[str, Any]
+    programs: dict[str, Any] = field(default_factory=dict)
+    diverged: dict[str, Any] | None = None
+
+
 class StoredResult(NamedTuple):
-    """The form of result.json, beside its seal."""
+    """The form of result.json, beside its seal: fields of `RunResult`, and digests of other files."""
 
     predictions_sha256: str | None
     metrics: dict[str, float]
@@ -45,26 +82,12 @@ class RunFolder:
 
     def __init__(self, path: Path):
         self.path = Path(path)
-
-    @property
-    def metrics(self) -> Path:
-        """File of one JSON object per epoch."""
-        return self.path / "metrics.jsonl"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folder of the orbax checkpoints by step."""
-        return self.path / "checkpoints"
+        self.metrics, self.checkpoints = self.path / "metrics.jsonl", self.path / "checkpoints"
 
     @property
     def finished(self) -> bool:
         """Whether the result is there: it is written last."""
         return (self.path / "result.json").exists()
-
-    def drop_checkpoints(self) -> None:
-        """Remove the checkpoints of a finished run that keeps none."""
-        for name in ("checkpoints", "checkpoints_digests"):
-            shutil.rmtree(self.path / name, ignore_errors=True)
 
     def refuse_other(self, config: Mapping[str, Any]) -> None:
         """Check that the folder is free or holds this configuration's run; write nothing.
@@ -72,20 +95,21 @@ class RunFolder:
         Raises:
             InputError: It holds another configuration's run, or files that are no run's.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"out={str(self.path)!r}: it is a file; name a folder")
+        shown, free = repr(str(self.path)), self.path.is_dir() or not self.path.exists()
+        require(free, "out", shown, "it is a file; name a folder")
         if (self.path / "config.json").exists():
-            if difference := self.difference(config):
-                raise InputError(
-                    f"out={str(self.path)!r}: it holds a run of another configuration ({difference}); "
-                    "choose another folder"
-                )
+            difference = self.difference(config)
+            remedy = f"it holds a run of another configuration ({difference}); choose another folder"
+            require(not difference, "out", shown, remedy)
         elif holds_files(self.path):
-            raise InputError(f"out={str(self.path)!r}: it holds files but no run; choose an empty or a new folder")
+            raise InputError(f"out={shown}: it holds files but no run; choose an empty or a new folder")
 
     def difference(self, config: Mapping[str, Any]) -> str:
         """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
-        have, want = flat(identity(self._canonical(self.read("config.json")))), flat(identity(config))
+        known, own = self.read_config()
+        # In the form of this version; a user-defined module as it is recorded.
+        stored = as_record(known) | ({} if own is None else {"model": self.read("config.json")["model"]})
+        have, want = flat(identity(stored)), flat(identity(config))
         names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
         shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
         return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
@@ -97,7 +121,7 @@ class RunFolder:
             return
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self.write("config.json", config)
+            write_json(self.path / "config.json", config)
         except OSError as error:
             raise InputError(
                 f"out={str(self.path)!r}: cannot be written ({error.strerror}); choose another folder"
@@ -111,15 +135,10 @@ class RunFolder:
             InputError: Another process holds it.
         """
         with ExitStack() as stack:
-            try:
+            free, remedy = True, "another process is training this run; wait for its end, or choose another folder"
+            with suppress(ImportError, OSError):
                 free = stack.enter_context(locked(self.path))
-            except (ImportError, OSError):
-                free = True
-            if not free:
-                raise InputError(
-                    f"out={str(self.path)!r}: another process is training this run; wait for its end, or choose "
-                    "another folder"
-                )
+            require(free, "out", repr(str(self.path)), remedy)
             yield
 
     def read(self, name: str) -> dict[str, Any]:
@@ -143,10 +162,6 @@ class RunFolder:
             raise InputError(f"{str(file)!r}: not a JSON object; {REMEDY}")
         return record
 
-    def write(self, name: str, content: Mapping[str, Any]) -> None:
-        """Write a JSON file, whole or not at all."""
-        write_json(self.path / name, content)
-
     def read_config(self) -> tuple[RunConfig, str | None]:
         """Read the run's config, and the import path of the user-defined module if it trained one.
 
@@ -158,14 +173,6 @@ class RunFolder:
         if own is not None:
             record = {name: value for name, value in record.items() if name != "model"}
         return from_record(RunConfig, record, f"{self.path}/config.json"), own
-
-    def write_predictions(self, arrays: Mapping[str, np.ndarray]) -> str:
-        """Write predictions.npz atomically; return its SHA-256."""
-        file = self.path / "predictions.npz"
-        named: dict[str, Any] = dict(arrays)
-        with atomic_write(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
-            np.savez_compressed(stream, **named)
-        return sha256(file)
 
     def read_predictions(self, digest: str | None = None) -> dict[str, np.ndarray]:
         """Read the arrays of predictions.npz.
@@ -184,13 +191,19 @@ class RunFolder:
                 raise
             raise InputError(f"{str(file)!r}: not readable ({error})") from error
 
-    def write_result(self, content: StoredResult) -> None:
-        """Write result.json, sealed, with the seals of the files beside it."""
+    def store(self, result: RunResult) -> None:
+        """Write the arrays, then result.json, sealed with the files beside it: it marks the run as finished."""
+        file, digest, named = self.path / "predictions.npz", None, dict[str, Any](result.predictions)
+        if named:
+            with atomic_write(file) as partial, partial.open("wb") as stream:  # a name would be given the suffix .npz
+                np.savez_compressed(stream, **named)
+            digest = sha256(file)
+        fields = {name: getattr(result, name) for name in StoredResult._fields if hasattr(result, name)}
         files = {name: seal(self.read(name)) for name in BESIDE}
-        write_sealed(self.path / "result.json", as_record(content._replace(files=files)))
+        write_sealed(self.path / "result.json", as_record(StoredResult(digest, files=files, **fields)))
 
     def read_result(self) -> StoredResult:
-        """Read what `write_result` wrote.
+        """Read what `store` wrote.
 
         Raises:
             InputError: The run is not finished, or this file or one beside it is damaged or was changed.
@@ -205,10 +218,21 @@ class RunFolder:
                 raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
         return stored
 
-    def _canonical(self, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the stored config in the form of this version, a user-defined module as it is recorded."""
-        config, own = self.read_config()
-        return as_record(config) | ({} if own is None else {"model": record["model"]})
+
+def load_result(directory: Path | str) -> RunResult:
+    """Read a finished run.
+
+    Raises:
+        InputError: Not a run's folder, not finished, or damaged. The run of a user-defined module reads too, with the
+            config's model at its default.
+    """
+    folder = RunFolder(Path(directory))
+    config, _ = folder.read_config()
+    stored = folder.read_result()._asdict()
+    digest, _ = stored.pop("predictions_sha256"), stored.pop("files")
+    predictions = folder.read_predictions(digest) if config.evaluate_test else {}
+    beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": folder.read("data.json")}
+    return RunResult(config, folder.path, predictions=predictions, **stored, **beside)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -15,15 +15,14 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, load
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import MakeSteps, Parts, assemble
-from jaxcnn.run.folder import RunFolder, flat
-from jaxcnn.run.result import RunResult, load_result
-from jaxcnn.run.runner import begin, finish, open_folder, run
+from jaxcnn.run.folder import RunFolder, RunResult, flat, load_result
+from jaxcnn.run.runner import begin, complete, open_folder, run
 from jaxcnn.spec import RunConfig
-from jaxcnn.train import Programs, Run, TrainState, fit, member_programs
-from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident, size, warm_up
+from jaxcnn.train import Programs, Run, member_programs
+from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident, size
 
 FREE = ("seed", "optimizer.learning_rate", "optimizer.weight_decay")
 Report = Callable[[dict[str, Any]], None]
@@ -52,12 +51,9 @@ def run_members(
     Args:
         configs: The runs; equal but for seed, optimizer.learning_rate and optimizer.weight_decay.
         outs: A folder each; None keeps everything in memory. Finished runs are read, interrupted ones go on.
-        model: Your own Flax module in place of `config.model`.
-        dataset: Images already loaded; None loads them.
         together: How many in one program, on one device. None: on accelerators all, on a CPU one after another, which
             is faster there, and where `patience` may end them at different epochs.
-        progress: Show progress on the console.
-        on_epoch: Called with each record of each run.
+        on_epoch: Called with each record of each run. The other arguments are those of `run`.
 
     Returns:
         The results in the order of the configs. Seconds are a run's share of the time that all took.
@@ -84,15 +80,14 @@ def run_members(
 
 
 def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], together: int | None) -> None:
-    if not configs:
-        raise InputError("configs=[]: give at least one")
+    require(len(configs) > 0, "configs", "[]", "give at least one")
     if len(folders) != len(configs):
         raise InputError(f"outs: {len(folders)} folders for {len(configs)} configs; give one each")
     named = [folder.resolve() for folder in folders if folder is not None]
     if len(set(named)) < len(named):
         raise InputError("outs: a folder is given twice; give each run its own")
-    if together is not None and together < 1:
-        raise InputError(f"together={together}: must be at least 1; 1 trains one run after another")
+    alone = "must be at least 1; 1 trains one run after another"
+    require(together is None or together >= 1, "together", together, alone)
     if together != 1 and len(configs) > 1 and configs[0].parallel not in ("auto", "jit"):
         raise InputError(
             f"parallel={configs[0].parallel!r}: runs in one program share one device; leave it at auto, or give "
@@ -138,22 +133,11 @@ def _side_by_side(
 ) -> list[RunResult]:
     """Train runs that are at the same step in one program."""
     started, runs, programs = time.perf_counter(), [one for one, _ in group], parts.programs
-    config, past = runs[0].config, [len(one.history) for one in runs]
     if len(runs) > 1:
-        programs = _programs(parts.make_steps, len(runs), programs.stretch is not None, config.deterministic)
-    state = programs.join([one.state for one in runs])
-    key = programs.join([one.key for one in runs])
-    _refuse_too_many(programs, state, key, dataset, config.batch_size)
-    compiled = warm_up(programs, state, dataset.train, config.batch_size, key)
-    fit(
-        runs, programs, parts.task, dataset.train, dataset.validation,
-        progress=progress, name=f"{dataset.name} {len(runs)} runs",
-    )  # fmt: skip
-    share = (time.perf_counter() - started) / len(runs)
-    return [
-        finish(one, folder, parts, dataset, programs, compiled, share, epochs)
-        for (one, folder), epochs in zip(group, past, strict=True)
-    ]
+        scan, deterministic = programs.stretch is not None, runs[0].config.deterministic
+        programs = _programs(parts.make_steps, len(runs), scan, deterministic)
+        _refuse_too_many(programs, runs, dataset)
+    return complete(group, parts, programs, dataset, f"{dataset.name} {len(runs)} runs", started, progress)
 
 
 @lru_cache(maxsize=4)
@@ -162,16 +146,14 @@ def _programs(make_steps: MakeSteps, members: int, scan: bool, deterministic: bo
     return member_programs(*make_steps(None), members=members, scan=scan, deterministic=deterministic)
 
 
-def _refuse_too_many(programs: Programs, state: TrainState, key: jax.Array, dataset: Dataset, batch_size: int) -> None:
+def _refuse_too_many(programs: Programs, runs: Sequence[Run], dataset: Dataset) -> None:
     """Compare the memory of the compiled step with that of the device, if the device reports it."""
-    limit = memory_limit()
-    if limit is None or programs.members == 1:
+    if (limit := memory_limit()) is None:
         return
-    batch = {
-        name: jax.ShapeDtypeStruct((programs.members, batch_size, *values.shape[1:]), values.dtype)
-        for name, values in dataset.train.items()
-    }
-    batch["mask"] = jax.ShapeDtypeStruct((programs.members, batch_size), np.float32)
+    lengths = len(runs), runs[0].config.batch_size
+    batch = {n: jax.ShapeDtypeStruct((*lengths, *v.shape[1:]), v.dtype) for n, v in dataset.train.items()}
+    batch["mask"] = jax.ShapeDtypeStruct(lengths, np.float32)
+    state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
     step: Any = programs.train
     needed = memory_bytes(step.lower(state, batch, key).compile())
     if needed is None:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
 from jaxcnn.run.folder import REMEDY, RunFolder
@@ -45,8 +45,7 @@ def evaluate_run(
     Raises:
         InputError: No such run, no checkpoint, a checkpoint of another model, unknown split.
     """
-    if split not in ("train", "validation", "test"):
-        raise InputError(f"split={split!r}: choose train, validation or test")
+    require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
     config, model = _read_config(folder, model)
     if data_dir is not None:
@@ -72,8 +71,7 @@ def predict(
         directory: The run's folder.
         images: Image files; each is converted to the channels and resized to the size the model was trained on.
         top: Number of alternatives to list.
-        checkpoint: last, or best (lowest validation loss).
-        model: The module, where the run trained a user-defined one.
+        checkpoint: last, or best (lowest validation loss); `model` as for `evaluate_run`.
 
     Returns:
         One mapping per image: path, text (for the console), and what the task describes (classification: name,
@@ -106,28 +104,15 @@ def predict(
 def load_weights(
     folder: RunFolder, module: linen.Module, image_shape: tuple[int, ...], which: str = "last"
 ) -> TrainState:
-    """Restore a run's weights; no optimizer and no data are needed.
-
-    Args:
-        folder: The run's folder.
-        module: Its network.
-        image_shape: (H, W, C).
-        which: last, or best (lowest validation loss).
-
-    Raises:
-        InputError: No checkpoint, or one of another model.
-    """
-    if which not in ("last", "best"):
-        raise InputError(f"checkpoint={which!r}: choose last or best")
-    if not folder.checkpoints.exists() and folder.finished:
-        raise InputError(
-            f"run {str(folder.path)!r}: it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
-        )
+    """Restore a run's last or best weights for images (H, W, C); no optimizer and no data are needed."""
+    require(which in ("last", "best"), "checkpoint", repr(which), "choose last or best")
     if not folder.checkpoints.exists():
-        raise InputError(f"run {str(folder.path)!r}: it has no checkpoint yet; train it first")
+        without = "it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
+        reason = without if folder.finished else "it has no checkpoint yet; train it first"
+        raise InputError(f"run {str(folder.path)!r}: {reason}")
     shapes = jax.eval_shape(lambda key: init_variables(module, image_shape, key), jax.random.key(0))
     with Checkpoints(folder.checkpoints) as checkpoints:
-        return checkpoints.restore_weights(shapes, step=checkpoints.best if which == "best" else None)
+        return checkpoints.restore(shapes, step=checkpoints.best if which == "best" else None)[0]
 
 
 def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:

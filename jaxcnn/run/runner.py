@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -20,13 +21,13 @@ from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
-from jaxcnn.run.folder import REMEDY, RunFolder
-from jaxcnn.run.result import RunResult, load_result, store
+from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.runtime.environment import environment
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
-from jaxcnn.train.log import JsonLines, TensorBoard, Writer
+from jaxcnn.train.log import JsonLines, TensorBoard
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 
@@ -68,21 +69,12 @@ def run(
     parts = assemble(config, dataset, model)
     with ExitStack() as stack:
         one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
-        past = len(one.history)
-        compiled = warm_up(parts.programs, one.state, dataset.train, config.batch_size, one.key)
-        fit(
-            [one], parts.programs, parts.task, dataset.train, dataset.validation,
-            progress=progress, name=f"{dataset.name} seed {config.seed}",
-        )  # fmt: skip
-    return finish(one, folder, parts, dataset, parts.programs, compiled, time.perf_counter() - started, past)
+        name = f"{dataset.name} seed {config.seed}"
+        return complete([(one, folder)], parts, parts.programs, dataset, name, started, progress)[0]
 
 
 def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
-    """Return a run's folder, which is free or its own; write nothing.
-
-    Raises:
-        InputError: It holds something else.
-    """
+    """Return a run's folder, which is free or its own, or raise InputError; write nothing."""
     if out is None:
         return None
     folder = RunFolder(Path(out))
@@ -106,12 +98,7 @@ def begin(
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     tensorboard: bool = False,
 ) -> Run:
-    """Claim the folder and restore the latest checkpoint if there is one.
-
-    Args:
-        stack: Closes what is opened here.
-        config: The run; the other arguments are those of `run` or follow from them.
-    """
+    """Claim the folder and restore the latest checkpoint if there is one; `stack` closes what is opened here."""
     init_key, key = jax.random.split(jax.random.key(config.seed))
     one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
     if folder is None:
@@ -120,38 +107,41 @@ def begin(
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
-    lines, writers = JsonLines(folder.metrics), list[Writer]()
+    lines = JsonLines(folder.metrics)
     epochs = int(one.state.step) // steps_per_epoch(dataset.sizes["train"], config.batch_size)
     one.history = in_turn(lambda: _past_epochs(lines, folder, epochs))
     if first_host():
-        writers.append(lines)
-        if tensorboard:
-            writers.append(TensorBoard(folder.path / "tensorboard"))
-    one.writers = writers
+        one.writers = (lines, *([TensorBoard(folder.path / "tensorboard")] if tensorboard else []))
     return one
 
 
-def finish(
-    one: Run,
-    folder: RunFolder | None,
-    parts: Parts,
-    dataset: Dataset,
-    programs: Programs,
-    compiled: float,
-    seconds: float,
-    past: int,
-) -> RunResult:
-    """Measure a trained run on the test split, if its config asks for that, and write its result.
+def complete(
+    group: Sequence[tuple[Run, RunFolder | None]], parts: Parts, programs: Programs, dataset: Dataset, name: str,
+    started: float, progress: bool,
+) -> list[RunResult]:  # fmt: skip
+    """Train runs that are at the same step to their end, measure them, and write their results into their folders.
 
-    Args:
-        one: The run, trained.
-        folder: Its folder.
-        parts: Its parts.
-        dataset: Its images.
-        programs: Those that trained it.
-        compiled: Seconds of compiling, for all runs of the programs together.
-        seconds: The run's share of all time so far.
-        past: Number of epochs in its history that an earlier process trained.
+    The programs are made for as many runs. Seconds of a result are a run's share of the time since `started`; `name`
+    is the label of the progress bar.
+    """
+    runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
+    state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
+    compiled = warm_up(programs, state, dataset.train, runs[0].config.batch_size, key) / len(runs)
+    fit(runs, programs, parts.task, dataset.train, dataset.validation, progress=progress, name=name)
+    share = (time.perf_counter() - started) / len(runs)
+    return [
+        finish(one, folder, parts, dataset, programs, compiled, share, epochs)
+        for (one, folder), epochs in zip(group, past, strict=True)
+    ]
+
+
+def finish(
+    one: Run, folder: RunFolder | None, parts: Parts, dataset: Dataset, programs: Programs, compiled: float,
+    seconds: float, past: int,
+) -> RunResult:  # fmt: skip
+    """Measure a trained run on the test split, if its config says so, and write its result.
+
+    Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
     config, started, test, predictions = one.config, time.perf_counter(), {}, {}
     about = None if one.diverged is None else _divergence(parts, one, dataset)
@@ -159,6 +149,7 @@ def finish(
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
+    timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
@@ -168,7 +159,12 @@ def finish(
         predictions=predictions,
         params=parts.complexity.params,
         macs=parts.complexity.macs,
-        seconds=_seconds(one.history, compiled / programs.members, seconds),
+        seconds={
+            "compile": compiled,
+            "train": sum(record["seconds"] for record in one.history),
+            "step": median(timed) if timed else math.nan,
+            "total": seconds,
+        },
         environment=environment(),
         data=describe(dataset),
         programs=programs.record,
@@ -176,9 +172,10 @@ def finish(
     )
     if folder is not None:
         if first_host():
-            store(folder, result)
+            folder.store(result)
             if config.keep == 0 and about is None:
-                folder.drop_checkpoints()
+                for name in ("checkpoints", "checkpoints_digests"):
+                    shutil.rmtree(folder.path / name, ignore_errors=True)
         wait_for_hosts("stored")
     return result
 
@@ -236,9 +233,9 @@ def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: d
     folder.claim(record)
     if first_host():
         stack.enter_context(folder.lock())
-    folder.write("environment.json", environment())
+    write_json(folder.path / "environment.json", environment())
     if not (folder.path / "data.json").exists():
-        folder.write("data.json", about)
+        write_json(folder.path / "data.json", about)
         return
     stored = folder.read("data.json")
     for name in ("sizes", "class_names", "image_shape", "validation_hash"):
@@ -247,13 +244,3 @@ def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: d
                 f"data {about['name']!r}: its {name} changed since the run in {str(folder.path)!r} began "
                 f"({stored.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
             )
-
-
-def _seconds(history: list[dict[str, Any]], compiled: float, total: float) -> dict[str, float]:
-    timed = [record["seconds"] / record["steps_timed"] for record in history if record["steps_timed"]]
-    return {
-        "compile": compiled,
-        "train": sum(record["seconds"] for record in history),
-        "step": median(timed) if timed else math.nan,
-        "total": total,
-    }

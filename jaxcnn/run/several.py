@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from statistics import mean, stdev
+from typing import Any
 
 from flax import linen
 from rich.console import Console
 from rich.table import Table
 
-from jaxcnn.errors import InputError
-from jaxcnn.run.result import RunResult
+from jaxcnn.errors import require
+from jaxcnn.run.folder import RunResult
 from jaxcnn.run.runner import run
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 
-Job = tuple[RunConfig, Path]
 
-
-def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> list[RunResult]:
+def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progress: bool = True) -> list[RunResult]:
     """Train several configs, each in its folder; finished ones are read, interrupted ones go on.
 
     Args:
@@ -38,10 +37,8 @@ def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> 
         InputError: A config or folder that cannot be; `workers` below 1; no jobs.
         Interrupted: Ctrl-C; the runs under way are saved up to their last checkpoints.
     """
-    if workers < 1:
-        raise InputError(f"workers={workers}: give 1 or more")
-    if not jobs:
-        raise InputError("jobs=(): give at least one (config, folder)")
+    require(workers >= 1, "workers", workers, "give 1 or more")
+    require(len(jobs) > 0, "jobs", "()", "give at least one (config, folder)")
     if workers == 1:
         return [run(config, out=folder, progress=progress) for config, folder in jobs]
     console = Console(stderr=True, quiet=not progress)
@@ -49,28 +46,20 @@ def run_all(jobs: Sequence[Job], *, workers: int = 1, progress: bool = True) -> 
     with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
         # No more than the workers have in hand: what waited in the pool's queue would still be run after Ctrl-C.
         left = iter(enumerate(jobs))
-        running = {pool.submit(_train, job): place for place, job in islice(left, workers)}
-        while running:
+        running: dict[Future[RunResult], int] = {}
+        while len(results) < len(jobs):
+            for place, (config, folder) in islice(left, workers - len(running)):
+                running[pool.submit(run, config, out=folder, progress=False)] = place
             for future in wait(running, return_when=FIRST_COMPLETED).done:
                 result = results[running.pop(future)] = future.result()
-                running |= {pool.submit(_train, job): place for place, job in islice(left, 1)}
                 measured = {n: v for n, v in result.metrics.items() if n.startswith("validation_")}
                 shown = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in measured.items())
                 console.print(f"{len(results)}/{len(jobs)} {result.directory}: {shown}")
     return [results[place] for place in range(len(jobs))]
 
 
-def _train(job: Job) -> RunResult:
-    return run(job[0], out=job[1], progress=False)
-
-
 def run_seeds(
-    config: RunConfig,
-    seeds: Sequence[int],
-    *,
-    out: Path,
-    model: linen.Module | None = None,
-    progress: bool = True,
+    config: RunConfig, seeds: Sequence[int], *, out: Path, model: linen.Module | None = None, progress: bool = True
 ) -> list[RunResult]:
     """Run each seed in `out/seedN`, print the table and write `out/summary.json`; finished seeds are not repeated.
 
@@ -81,11 +70,9 @@ def run_seeds(
         model: Your own module, in place of `config.model`.
         progress: Show progress and the table.
     """
-    if not seeds:
-        raise InputError("seeds=(): give at least one, such as 0 1 2")
-    results = [
-        run(replace(config, seed=seed), out=out / f"seed{seed}", model=model, progress=progress) for seed in seeds
-    ]
+    require(len(seeds) > 0, "seeds", "()", "give at least one, such as 0 1 2")
+    options: dict[str, Any] = {"model": model, "progress": progress}
+    results = [run(replace(config, seed=seed), out=out / f"seed{seed}", **options) for seed in seeds]
     summary = summarise(results)
     write_json(out / "summary.json", summary)
     if progress:
@@ -95,7 +82,6 @@ def run_seeds(
 
 def summarise(results: Sequence[RunResult]) -> dict[str, object]:
     """Summarise the last epoch's metrics by seed: mean, standard deviation, cost and wall time."""
-    names = list(results[0].metrics)
     return {
         "seeds": [result.config.seed for result in results],
         "params": results[0].params,
@@ -106,7 +92,7 @@ def summarise(results: Sequence[RunResult]) -> dict[str, object]:
                 "mean": mean(values),
                 "sd": stdev(values) if len(values) > 1 else None,
             }
-            for name in names
+            for name in results[0].metrics
         },
         "seconds": [result.seconds for result in results],
         "data": {key: results[0].data[key] for key in ("name", "sizes", "validation_hash")},

@@ -1,7 +1,5 @@
 """Studies: arms solved for one budget, tuned alike, run over seeds, judged by a rule declared first, and reported."""
 
-from __future__ import annotations
-
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -12,14 +10,14 @@ if TYPE_CHECKING:
     from jaxcnn.study.execution.run_study import run_study
     from jaxcnn.study.plan import Plan, make_plan
     from jaxcnn.study.report.compare import write_joined
-    from jaxcnn.study.report.page import rebuild, show_report, verdict_table, write_report
+    from jaxcnn.study.report.page import show_report, verdict_table, write_report
     from jaxcnn.study.result import StudyResult, load_study
     from jaxcnn.study.verdict.analyse import analyse
     from jaxcnn.study.verdict.findings import Findings
 
 __all__ = [
     "Arm", "Findings", "Plan", "Seeds", "StudyConfig", "StudyResult", "Tuning", "analyse", "load_study", "make_plan",
-    "match_depth", "match_width", "match_widths", "rebuild", "run_study", "show_report", "verdict_table",
+    "match_depth", "match_width", "match_widths", "run_study", "show_report", "verdict_table",
     "write_joined", "write_report",
 ]  # fmt: skip
 
@@ -30,7 +28,7 @@ _HOMES = {
     "study.execution.run_study": ("run_study",),
     "study.plan": ("Plan", "make_plan"),
     "study.report.compare": ("write_joined",),
-    "study.report.page": ("rebuild", "show_report", "verdict_table", "write_report"),
+    "study.report.page": ("show_report", "verdict_table", "write_report"),
     "study.result": ("StudyResult", "load_study"),
     "study.verdict.analyse": ("analyse",),
     "study.verdict.findings": ("Findings",),

@@ -1,7 +1,5 @@
 """An arm: one network of a study, with the budget that it meets and its exact costs."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any, NamedTuple
@@ -13,34 +11,21 @@ WORDS = {"params": "parameters", "macs": "MACs", "activations": "activations"}
 
 
 class Arm(NamedTuple):
-    """One network of a study.
+    """One network of a study."""
 
-    Args:
-        spec: The architecture; None for a user-defined family.
-        family: Name of the family, or "module:qualname" of the user's function.
-        depth: Weighted layers, as in `ModelSpec` (user-defined family: as its function counts them).
-        width: Width, as in `ModelSpec` (user-defined family: as its function counts it).
-        kind: Kind of budget: params, macs, activations (elements that convolutions put out for one image) or seconds
-            (measured, per training step).
-        budget: Budget in that unit.
-        params: Trainable parameters.
-        macs: Multiply-accumulates of convolutions and dense layers for one image.
-        activations: Elements that convolutions put out for one image.
-        mismatch: (cost - budget) / budget, signed.
-        seconds: Measured time of a training step, only for a budget in seconds.
-    """
-
-    spec: ModelSpec | None
-    family: str
-    depth: int
-    width: int
+    spec: ModelSpec | None  #: The architecture; None for a user-defined family.
+    family: str  #: Name of the family, or "module:qualname" of the user's function.
+    depth: int  #: Weighted layers, as in `ModelSpec` (user-defined family: as its function counts them).
+    width: int  #: Width, as in `ModelSpec` (user-defined family: as its function counts it).
+    #: Kind of budget: params, macs, activations (elements that convolutions put out for one image) or seconds
+    #: (measured, per training step).
     kind: str
-    budget: float
-    params: int
-    macs: int
-    activations: int
-    mismatch: float
-    seconds: float | None = None
+    budget: float  #: Budget in that unit.
+    params: int  #: Trainable parameters.
+    macs: int  #: Multiply-accumulates of convolutions and dense layers for one image.
+    activations: int  #: Elements that convolutions put out for one image.
+    mismatch: float  #: (cost - budget) / budget, signed.
+    seconds: float | None = None  #: Measured time of a training step, only for a budget in seconds.
 
     @property
     def label(self) -> str:

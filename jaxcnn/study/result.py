@@ -1,7 +1,5 @@
 """A finished study and its files: each is sealed, bound to plan.json, and checked when it is read."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,8 +14,7 @@ from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, read_sealed, sha256, write_sealed
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import Plan
-from jaxcnn.study.plan_file import load_plan, study_identity
+from jaxcnn.study.plan import Plan, load_plan, study_identity
 from jaxcnn.study.schedule import Pilot, Schedule, StudyRun, has_diverged
 from jaxcnn.study.tuning import Setting, TuningResult
 
@@ -33,23 +30,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run as a study keeps it; the run's own folder holds the rest.
+    """One run as a study keeps it; the run's own folder holds the rest."""
 
-    Args:
-        arm: Label of the arm.
-        setting: Learning rate and weight decay.
-        seed: Its seed.
-        metrics: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
-        history: One dict per epoch, without the test split. Values that were not finite are NaN.
-        seconds: compile, train, step (median of a step) and total.
-    """
-
-    arm: str
-    setting: Setting
-    seed: int
-    metrics: dict[str, float]
+    arm: str  #: Label of the arm.
+    setting: Setting  #: Learning rate and weight decay.
+    seed: int  #: Its seed.
+    metrics: dict[str, float]  #: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
+    #: One dict per epoch, without the test split. Values that were not finite are NaN.
     history: tuple[dict[str, float], ...]
-    seconds: dict[str, float]
+    seconds: dict[str, float]  #: compile, train, step (median of a step) and total.
 
     @property
     def diverged(self) -> bool:
@@ -59,31 +48,20 @@ class RunRecord:
 
 @dataclass(frozen=True, eq=False)
 class StudyResult:
-    """A finished study.
+    """A finished study."""
 
-    Args:
-        plan: As declared before the first run.
-        tuning: Trials and chosen settings.
-        pilot: How the number of runs was chosen.
-        runs: One record per arm and seed, then those of the contrasts' arms at the shared setting.
-        labels: (N,) classes of the test images.
-        predictions: (runs, N) predicted classes, one row per run.
-        costs: Memory and time of a training step by arm; empty where they were not measured.
-        data: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
-        environments: Every distinct set of versions and hardware that took part, usually one.
-        directory: The study's folder.
-    """
-
-    plan: Plan
-    tuning: TuningResult
-    pilot: Pilot
+    plan: Plan  #: As declared before the first run.
+    tuning: TuningResult  #: Trials and chosen settings.
+    pilot: Pilot  #: How the number of runs was chosen.
+    #: One record per arm and seed, then those of the contrasts' arms at the shared setting.
     runs: tuple[RunRecord, ...]
-    labels: np.ndarray
-    predictions: np.ndarray
-    costs: dict[str, StepCost]
-    data: dict[str, Any]
+    labels: np.ndarray  #: (N,) classes of the test images.
+    predictions: np.ndarray  #: (runs, N) predicted classes, one row per run.
+    costs: dict[str, StepCost]  #: Memory and time of a training step by arm; empty where they were not measured.
+    data: dict[str, Any]  #: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
+    #: Every distinct set of versions and hardware that took part, usually one.
     environments: tuple[dict[str, Any], ...]
-    directory: Path
+    directory: Path  #: The study's folder.
 
     def of(self, arm: Arm, *, shared: bool = False) -> tuple[RunRecord, ...]:
         """Return the runs of one arm in the order of the seeds, at its own setting or at the shared one."""
@@ -91,13 +69,11 @@ class StudyResult:
 
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
         """Return (seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
-        return (self.predictions[list(self._rows(arm, shared))] != self.labels).astype(np.uint8)
+        return (self.predictions[self._rows(arm, shared)] != self.labels).astype(np.uint8)
 
-    def _rows(self, arm: Arm, shared: bool) -> tuple[int, ...]:
+    def _rows(self, arm: Arm, shared: bool) -> list[int]:
         setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
-        return tuple(
-            row for row, record in enumerate(self.runs) if record.arm == arm.label and record.setting == setting
-        )
+        return [row for row, run in enumerate(self.runs) if (run.arm, run.setting) == (arm.label, setting)]
 
 
 class CostsFile(NamedTuple):
@@ -142,7 +118,10 @@ def load_study(directory: Path | str) -> StudyResult:
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory)
     labels, predictions = _read_predictions(directory, stored.predictions_sha256)
-    costs = _read_costs(directory) if (directory / "costs.json").exists() else {}
+    costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
+    for label, cost in costs.items():
+        right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
+        _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     result = StudyResult(
         plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory
     )
@@ -174,18 +153,8 @@ def store_stages(directory: Path, now: Schedule) -> None:
             raise InputError(f"{directory / name} does not say what the runs beside it give: {REMEDY}")
 
 
-def store_costs(directory: Path, costs: Mapping[str, StepCost]) -> None:
-    """Write costs.json."""
-    write_file(directory, "costs.json", CostsFile(dict(costs)))
-
-
 def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
-    """Gather the finished runs into runs.json and predictions.npz.
-
-    Args:
-        directory: The study's folder.
-        runs: Its runs that opened the test split.
-        read: Returns the `RunResult` of a run's folder.
+    """Gather the runs that opened the test split into runs.json and predictions.npz; `read` reads a run's folder.
 
     Raises:
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
@@ -225,12 +194,7 @@ def write_file(directory: Path, name: str, content: NamedTuple) -> None:
 
 
 def read_file(directory: Path, name: str, form: type[T]) -> T:
-    """Read a file of a study.
-
-    Args:
-        directory: The study's folder.
-        name: Name of the file.
-        form: Named tuple with the fields of the file besides format, plan and seal.
+    """Read a file of a study; `form` is a named tuple with its fields besides format, plan and seal.
 
     Raises:
         InputError: It is missing, truncated, edited, of another study, or does not have these fields.
@@ -252,9 +216,7 @@ def check_run(run: Any, path: Path, name: str, remedy: str = REMEDY, *, tested: 
 
     Args:
         run: Its metrics, history and seconds: a `RunRecord` or a `jaxcnn.run.RunResult`.
-        path: File that holds them.
-        name: Name of the run in error messages.
-        remedy: End of the error message.
+        path, name, remedy: File that holds them, name of the run, and end of the error message.
         tested: Whether it opened the test split.
 
     Raises:
@@ -288,14 +250,6 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     _require(_in_range((t.validation_error for t in trials), 0, 1), path, "an error is not between 0 and 1")
     _require(_in_range((t.validation_loss for t in trials), -LARGEST, LARGEST), path, "a loss is no float32")
     return tuning
-
-
-def _read_costs(directory: Path) -> dict[str, StepCost]:
-    costs = read_file(directory, "costs.json", CostsFile).arms
-    for label, cost in costs.items():
-        right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
-        _require(right, directory / "costs.json", f"a cost of {label} is out of range")
-    return costs
 
 
 def _read_runs(directory: Path) -> RunsFile:

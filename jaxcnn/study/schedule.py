@@ -4,8 +4,6 @@ plan -> tuning (a grid, extended while an arm is best at an edge) -> pilot runs 
 is stored, so a study resumes after any interruption.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -23,19 +21,12 @@ Metrics = Mapping[str, float]
 
 
 class StudyRun(NamedTuple):
-    """One run of a study.
+    """One run of a study."""
 
-    Args:
-        stage: tuning (validation only) or runs (reads the test split at its end).
-        arm: The network.
-        setting: Learning rate and weight decay.
-        seed: Seed of initialisation, order, dropout and augmentation together.
-    """
-
-    stage: str
-    arm: Arm
-    setting: Setting
-    seed: int
+    stage: str  #: tuning (validation only) or runs (reads the test split at its end).
+    arm: Arm  #: The network.
+    setting: Setting  #: Learning rate and weight decay.
+    seed: int  #: Seed of initialisation, order, dropout and augmentation together.
 
     @property
     def path(self) -> str:
@@ -44,35 +35,23 @@ class StudyRun(NamedTuple):
 
 
 class Pilot(NamedTuple):
-    """How the number of runs was chosen.
+    """How the number of runs was chosen."""
 
-    Args:
-        spread: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run.
-        needed: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
-        seeds: Seeds of every arm's runs.
-    """
-
+    #: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run.
     spread: float | None
+    #: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
     needed: int | None
-    seeds: tuple[int, ...]
+    seeds: tuple[int, ...]  #: Seeds of every arm's runs.
 
 
 class Schedule(NamedTuple):
-    """State of a study.
+    """State of a study."""
 
-    Args:
-        stage: tuning, pilot, runs or done.
-        runs: All runs of the stages so far, in order.
-        pending: Those of the current stage that are not finished.
-        tuning: Known after tuning.
-        pilot: Known after the pilot runs.
-    """
-
-    stage: str
-    runs: tuple[StudyRun, ...]
-    pending: tuple[StudyRun, ...]
-    tuning: TuningResult | None = None
-    pilot: Pilot | None = None
+    stage: str  #: tuning, pilot, runs or done.
+    runs: tuple[StudyRun, ...]  #: All runs of the stages so far, in order.
+    pending: tuple[StudyRun, ...]  #: Those of the current stage that are not finished.
+    tuning: TuningResult | None = None  #: Known after tuning.
+    pilot: Pilot | None = None  #: Known after the pilot runs.
 
 
 def has_diverged(metrics: Metrics) -> bool:
@@ -111,12 +90,13 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
                 done[each] = metrics
         return tuple(each for each in runs if each not in done)
 
-    points, reach = grid(plan.tuning), (0, 0)
+    points, reach, seeds = grid(plan.tuning), (0, 0), plan.tuning.seeds
     trial_runs: tuple[StudyRun, ...] = ()
     tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
     searching = len(points) > 1
     while searching:
-        trial_runs = _trial_runs(plan, *reach)
+        settings = grid(plan.tuning, *reach)
+        trial_runs = tuple(StudyRun("tuning", a, setting, s) for a in plan.arms for setting in settings for s in seeds)
         if pending := unfinished(trial_runs):
             return Schedule("tuning", trial_runs, pending)
         trials = {a.label: tuple(_trial(each, done[each]) for each in trial_runs if each.arm == a) for a in plan.arms}
@@ -126,8 +106,8 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
-    accuracies = [[done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
-    pilot = _pilot(plan, [[1 - accuracy for accuracy in own] for own in accuracies])
+    errors = [[1 - done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
+    pilot = _pilot(plan, errors)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
@@ -142,11 +122,6 @@ def total_runs(plan: Plan, now: Schedule) -> int:
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
     return trials + len(plan.arms) * plan.seeds.cap + shared
-
-
-def _trial_runs(plan: Plan, below: int, above: int) -> tuple[StudyRun, ...]:
-    points, seeds = grid(plan.tuning, below, above), plan.tuning.seeds
-    return tuple(StudyRun("tuning", arm, setting, seed) for arm in plan.arms for setting in points for seed in seeds)
 
 
 def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:

@@ -1,7 +1,5 @@
 """Tuning as pure functions of the trials: the grid, when it grows, which setting an arm gets."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
@@ -32,29 +30,18 @@ class Trial(NamedTuple):
 
 
 class ArmTuning(NamedTuple):
-    """Tuning of one arm.
+    """Tuning of one arm."""
 
-    Args:
-        setting: The best on validation error, ties broken by validation loss.
-        edge: Whether the best learning rate is the lowest or the highest tried: a better one may lie beyond.
-        trials: All trials, on the whole grid; empty where the grid has one point.
-    """
-
-    setting: Setting
-    edge: bool
-    trials: tuple[Trial, ...] = ()
+    setting: Setting  #: The best on validation error, ties broken by validation loss.
+    edge: bool  #: Whether the best learning rate is the lowest or the highest tried: a better one may lie beyond.
+    trials: tuple[Trial, ...] = ()  #: All trials, on the whole grid; empty where the grid has one point.
 
 
 class TuningResult(NamedTuple):
-    """Tuning of all arms.
+    """Tuning of all arms."""
 
-    Args:
-        shared: The setting that is best on average over the arms.
-        arms: By label.
-    """
-
-    shared: Setting
-    arms: dict[str, ArmTuning]
+    shared: Setting  #: The setting that is best on average over the arms.
+    arms: dict[str, ArmTuning]  #: By label.
 
 
 def grid(tuning: Tuning, below: int = 0, above: int = 0) -> tuple[Setting, ...]:
@@ -90,16 +77,9 @@ def choose(trials: Sequence[Trial]) -> ArmTuning:
 def growth(tuning: Tuning, arms: Mapping[str, Sequence[Trial]], below: int, above: int) -> tuple[int, int]:
     """Return how far the grid must reach: one rate further where some arm is best at an edge.
 
-    All arms get the same grid, so that none is tuned with more effort than another.
-
-    Args:
-        tuning: The plan's.
-        arms: Trials by arm, on the whole grid.
-        below: Rates added below so far.
-        above: Rates added above so far.
-
-    Returns:
-        The new (below, above); the old where the grid is wide enough or must not grow further.
+    All arms get the same grid, so that none is tuned with more effort than another. `arms` holds the trials by arm, on
+    the whole grid, (below, above) how many rates were added at either end; the new pair is the old one where the grid
+    is wide enough or must not grow further.
     """
     rates = [setting.learning_rate for setting in grid(tuning, below, above)]
     best = {arm.setting.learning_rate for arm in map(choose, arms.values()) if arm.edge}
@@ -113,7 +93,6 @@ def shared_setting(arms: Mapping[str, Sequence[Trial]]) -> Setting:
     """Return the setting with the lowest validation error on average over arms: the best if all had to share one."""
     scored = [scores(trials) for trials in arms.values()]
     common = set.intersection(*(set(each) for each in scored))
-
     return min(
         common, key=lambda setting: (*(_mean(each[setting][part] for each in scored) for part in (0, 1)), setting)
     )

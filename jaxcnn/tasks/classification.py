@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Classification
 from jaxcnn.tasks.task import Arrays, Batch, Sums, Task, images_only, register_task
 
@@ -54,10 +54,12 @@ def classification(config: Classification | None = None) -> Task:
     """
     config = Classification() if config is None else config
     smoothing, class_weights = config.label_smoothing, config.class_weights
-    if not 0.0 <= smoothing < 1.0:
-        raise InputError(f"label_smoothing={smoothing}: must be in [0, 1); 0 disables it")
+    require(0.0 <= smoothing < 1.0, "label_smoothing", smoothing, "must be in [0, 1); 0 disables it")
     if isinstance(class_weights, tuple):
-        _check_weights(class_weights)
+        usable = all(math.isfinite(weight) and weight >= 0.0 for weight in class_weights)
+        require(usable, "class_weights", class_weights, "every weight must be a finite number of at least 0")
+        none = "all are 0, so nothing would be learned; give one above 0"
+        require(any(class_weights), "class_weights", class_weights, none)
 
     def target(logits: jax.Array, labels: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Compute loss and weight of each example as if it had this label alone."""
@@ -106,13 +108,6 @@ def _resolve(config: Classification, train: Arrays, class_names: Sequence[str]) 
             )
         weights = tuple(float(weight) for weight in weights)
     return replace(config, class_weights=weights)
-
-
-def _check_weights(class_weights: tuple[float, ...]) -> None:
-    if not all(math.isfinite(weight) and weight >= 0.0 for weight in class_weights):
-        raise InputError(f"class_weights={class_weights}: every weight must be a finite number of at least 0")
-    if not any(class_weights):
-        raise InputError(f"class_weights={class_weights}: all are 0, so nothing would be learned; give one above 0")
 
 
 def _decode(logits: jax.Array) -> dict[str, jax.Array]:

@@ -75,12 +75,7 @@ def register_task(
 
 
 def resolve_task(config: TaskConfig, train: Arrays, class_names: Sequence[str]) -> TaskConfig:
-    """Return a config whose options no longer depend on the data: equal ones make equal tasks.
-
-    Args:
-        config: A task's config.
-        train: The training split.
-        class_names: One per label.
+    """Return a config whose options no longer depend on the training split: equal ones make equal tasks.
 
     Raises:
         InputError: The task is not registered, or its options do not fit the data.

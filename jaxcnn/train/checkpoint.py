@@ -4,21 +4,19 @@ import errno
 import hashlib
 import os
 import shutil
-import time
 import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import atomic_write
-from jaxcnn.spec import RunConfig
 from jaxcnn.train.parallel.hosts import first_host, wait_for_hosts
-from jaxcnn.train.state import TrainState, weights_only
+from jaxcnn.train.state import TrainState, by_path
 
 DAMAGED = "_damaged"
 """Ends the name of the folder beside the checkpoints to which those that cannot be used are moved."""
@@ -26,13 +24,6 @@ DIGESTS = "_digests"
 """Ends the name of the folder beside them that holds a file a step: the SHA-256 of what the checkpoint's files hold."""
 LOSS = "validation_loss"
 SPARE_BYTES = 2**20  # beside the arrays: descriptions, and what a file system rounds up
-
-
-class Restored(NamedTuple):
-    """A state and the loop's carry: sums of the epoch under way."""
-
-    state: TrainState
-    sums: dict[str, float]
 
 
 class Damaged(Exception):
@@ -58,7 +49,7 @@ class Checkpoints:
             # A sixth of the imports' time, and a new run needs it at its first save only.
             from orbax.checkpoint import v1 as ocp
 
-            policy: Any = _LatestAndBest(self._keep, self._losses)
+            policy: Any = self
             self._opened = ocp.training.Checkpointer(
                 str(self._directory.resolve()), preservation_policy=policy, cleanup_tmp_directories=True
             )
@@ -90,7 +81,16 @@ class Checkpoints:
     @property
     def best(self) -> int | None:
         """Step of the checkpoint with the lowest validation loss, None where none was saved with one."""
-        return _best(self._losses, steps) if (steps := self.steps) else None
+        return self._best(steps) if (steps := self.steps) else None
+
+    def _best(self, steps: Sequence[int]) -> int | None:
+        """Return the step of the lowest loss, of equal ones the earliest."""
+        return min((step for step in steps if step in self._losses), key=lambda s: (self._losses[s], s), default=None)
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Return which checkpoints stay: the latest few, and the best on validation. A protocol of orbax."""
+        best, first = self._best([each.step for each in checkpoints]), len(checkpoints) - self._keep
+        return [place >= first or each.step == best for place, each in enumerate(checkpoints)]
 
     def save(self, state: TrainState, sums: Mapping[str, float], metrics: Mapping[str, Any] | None = None) -> None:
         """Save a host state under its own step; an existing checkpoint of that step is left as it is.
@@ -103,51 +103,48 @@ class Checkpoints:
         Raises:
             InputError: It cannot be written: the disk is full, or the folder is not writable. What is there stays.
         """
-        step, tree = int(state.step), _as_tree(state)
+        step, tree = int(state.step), jax.tree.map(np.asarray, state._asdict())
         if step in self.steps:
             return
         beside: Any = {"sums": dict(sums), "sha256": digest_of_arrays(tree), "leaves": shapes(tree)}
         loss = None if metrics is None else metrics.get(LOSS)
         if loss is not None and np.isfinite(loss):
             self._losses[step] = beside[LOSS] = float(loss)
-        self._refuse_full(step, sum(leaf.nbytes for leaf in jax.tree.leaves(tree)))
+        existing = next(path for path in (self._directory, *self._directory.absolute().parents) if path.exists())
         try:
+            # Before orbax starts, whose threads each print their own errors.
+            if shutil.disk_usage(existing).free < sum(leaf.nbytes for leaf in jax.tree.leaves(tree)) + SPARE_BYTES:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             self._orbax.save(step, tree, force=True, custom_metadata=beside)
             self._note_bytes(step)
         except Exception as error:  # orbax and tensorstore have no errors of their own for what a disk does
-            reason = _reason(error)
-            if reason is None:
+            if (reason := _reason(error)) is None:
                 raise
-            raise self._unwritten(step, reason) from error
+            raise InputError(
+                f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or "
+                "fix the permissions, and run the same command again to resume from the checkpoint before"
+            ) from error
 
-    def _refuse_full(self, step: int, size: int) -> None:
-        """Refuse a full disk before orbax starts, whose threads each print their own errors."""
-        existing = next(path for path in (self._directory, *self._directory.absolute().parents) if path.exists())
-        if shutil.disk_usage(existing).free < size + SPARE_BYTES:
-            raise self._unwritten(step, os.strerror(errno.ENOSPC))
-
-    def _unwritten(self, step: int, reason: str) -> InputError:
-        return InputError(
-            f"checkpoint {str(self._directory)!r}: step {step} cannot be written ({reason}); free some space or fix "
-            "the permissions, and run the same command again to resume from the checkpoint before"
-        )
-
-    def restore(self, like: TrainState, *, step: int | None = None, repair: bool = False) -> Restored:
+    def restore(
+        self, like: TrainState | Mapping[str, Any], *, step: int | None = None, repair: bool = False
+    ) -> tuple[TrainState, dict[str, float]]:
         """Restore the latest undamaged checkpoint, with the structure of `like`; warn of damaged ones.
 
         Args:
-            like: A state of the same model and optimiser.
+            like: A state of the same model and optimiser; or the shapes of `params` and `batch_stats` alone, for a
+                state for evaluation, whatever optimizer trained it: weights, statistics and moving averages if kept.
             step: This checkpoint and no other.
             repair: Move damaged ones aside, into a folder beside the checkpoints, so that the run can save
                 these steps again.
 
+        Returns:
+            The host state, and the sums of the epoch under way.
+
         Raises:
             InputError: There is none that is whole, or it belongs to another model; the leaves that differ are named.
         """
-        return self._restore(_as_tree(like), step=step, repair=repair)
-
-    def _restore(self, like: dict[str, Any], *, step: int | None, repair: bool) -> Restored:
-        expected = jax.tree.map(lambda a: np.empty(a.shape, a.dtype), like)
+        tree = dict(like) if isinstance(like, Mapping) else like._asdict()
+        expected = jax.tree.map(lambda a: np.empty(np.shape(a), a.dtype), tree)
         steps = self.steps if step is None else [step]
         if not steps:
             raise InputError(f"checkpoint {self._directory}: there is none; train first")
@@ -167,22 +164,7 @@ class Checkpoints:
             f"{broken[steps[-1]]}, and none before it is whole; restore it, or delete the folder of this run"
         )
 
-    def restore_weights(self, like: Mapping[str, Any], *, step: int | None = None) -> TrainState:
-        """Restore weights without the optimizer that trained them.
-
-        Args:
-            like: Shapes of `params` and `batch_stats` of the model.
-            step: This checkpoint. Default: the latest whole one.
-
-        Returns:
-            A state for evaluation: parameters, statistics and, if the run kept them, moving averages.
-
-        Raises:
-            InputError: As `restore`.
-        """
-        return self._restore(dict(like), step=step, repair=False).state
-
-    def _load(self, step: int, expected: Any) -> Restored:
+    def _load(self, step: int, expected: Any) -> tuple[TrainState, dict[str, float]]:
         if self._changed(step):
             raise Damaged("its files are not those that were written")
         try:
@@ -204,9 +186,10 @@ class Checkpoints:
         if digest_of_arrays(tree) != digest:
             raise Damaged("its checksum is wrong")
         if partial:
-            state = weights_only(tree["params"], tree.get("batch_stats", {}), tree.get("ema", {}))
-            return Restored(jax.tree.map(np.asarray, state), {})
-        return Restored(TrainState(**tree), dict(beside.get("sums", {})))
+            none: Any = np.int32(0)
+            state = TrainState(none, tree["params"], tree.get("batch_stats", {}), {}, none, tree.get("ema", {}))
+            return jax.tree.map(np.asarray, state), {}
+        return TrainState(**tree), dict(beside.get("sums", {}))
 
     def _changed(self, step: int) -> bool:
         """Return whether a checkpoint's files differ from their recorded digest."""
@@ -239,53 +222,6 @@ class Checkpoints:
         wait_for_hosts("set aside")
 
 
-class CheckpointTimer:
-    """Decides when a checkpoint within an epoch is due, by steps or by minutes since the last save.
-
-    Args:
-        config: The run.
-        step: Step at which it starts.
-    """
-
-    def __init__(self, config: RunConfig, step: int):
-        self._config, self._step, self._time = config, step, time.monotonic()
-
-    def due(self, step: int) -> bool:
-        """Return whether to save after this step."""
-        every, minutes = self._config.checkpoint_steps, self._config.checkpoint_minutes
-        if step == self._step:
-            return False
-        if every is not None and step - self._step >= every:
-            return True
-        # Several hosts save together, and their clocks differ.
-        return minutes is not None and jax.process_count() == 1 and time.monotonic() - self._time >= 60 * minutes
-
-    def saved(self, step: int) -> None:
-        """Note that the state was saved after this step."""
-        self._step, self._time = step, time.monotonic()
-
-
-class _LatestAndBest:
-    """Which checkpoints stay: the latest few, and the best on validation. A protocol of orbax."""
-
-    def __init__(self, latest: int, losses: Mapping[int, float]):
-        self._latest, self._losses = latest, losses
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
-        best, first = _best(self._losses, [each.step for each in checkpoints]), len(checkpoints) - self._latest
-        return [place >= first or each.step == best for place, each in enumerate(checkpoints)]
-
-
-def _best(losses: Mapping[int, float], steps: Sequence[int]) -> int | None:
-    """Return the step of the lowest loss, of equal ones the earliest."""
-    scored = [(losses[step], step) for step in steps if step in losses]
-    return min(scored)[1] if scored else None
-
-
-def _as_tree(state: TrainState) -> dict[str, Any]:
-    return jax.tree.map(np.asarray, state._asdict())
-
-
 def _line(error: Exception) -> str:
     """Return the first line of an error as part of a message."""
     text = " ".join(str(error).split()) or type(error).__name__
@@ -307,9 +243,9 @@ def _reason(error: BaseException | None) -> str | None:
 def digest_of_arrays(tree: Any) -> str:
     """Compute the SHA-256 over names, types, shapes and values of all leaves."""
     digest = hashlib.sha256()
-    for path, leaf in sorted(jax.tree_util.tree_leaves_with_path(tree), key=lambda pair: _name(pair[0])):
+    for path, leaf in sorted(by_path(tree).items()):
         values = np.ascontiguousarray(leaf)
-        digest.update(f"{_name(path)} {values.dtype} {np.shape(leaf)}\n".encode())
+        digest.update(f"{path} {values.dtype} {np.shape(leaf)}\n".encode())
         digest.update(values.tobytes())
     return digest.hexdigest()
 
@@ -326,15 +262,11 @@ def digest_of_files(folder: Path) -> str:
 
 def shapes(tree: Any) -> dict[str, list[int]]:
     """Return the shape of each leaf by its path."""
-    return {_name(path): list(leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+    return {path: list(leaf.shape) for path, leaf in by_path(tree).items()}
 
 
 def refuse_other_model(have: dict[str, list[int]], want: dict[str, list[int]], directory: Path) -> None:
-    """Name the leaves in which a checkpoint differs from a model.
-
-    Raises:
-        InputError: There are some.
-    """
+    """Refuse a checkpoint whose leaves are not those of the model; name them."""
     if have == want:
         return
     gone = [f"- {name} {tuple(have[name])}" for name in have if have.get(name) != want.get(name)]
@@ -346,8 +278,3 @@ def refuse_other_model(have: dict[str, list[int]], want: dict[str, list[int]], d
         f"checkpoint {directory}: it belongs to another model or optimizer (- stored, + expected: {shown}); "
         "use the configuration it was trained with, or another output folder"
     )
-
-
-def _name(path: Any) -> str:
-    """Return a leaf's path; keys, fields and positions are spelled alike, as stored trees are plain dictionaries."""
-    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)

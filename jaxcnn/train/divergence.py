@@ -13,7 +13,7 @@ from jaxcnn.tasks import Batch
 from jaxcnn.train.evaluation import Sums, add
 from jaxcnn.train.gradients import GradientsOf
 from jaxcnn.train.parallel import Arrays, Programs
-from jaxcnn.train.state import TrainState
+from jaxcnn.train.state import TrainState, by_path
 from jaxcnn.train.step import NONFINITE
 
 
@@ -55,10 +55,7 @@ def states_before(
     Args:
         states: Host states to start from, one per run.
         sums: Sums of the epoch so far, likewise.
-        batches: Indices and masks (1, B) of each step, joined over the runs.
-        programs: The steps, bound to devices.
-        train: The training split.
-        key: Of the runs, joined.
+        batches: Indices and masks (1, B) of each step, joined over the runs, as is the key.
         lanes: The runs that diverged.
 
     Returns:
@@ -85,8 +82,7 @@ def diagnose(gradients: GradientsOf, state: TrainState, batch: Batch, key: jax.A
     Args:
         gradients: As the step computes them, on one device.
         state: Host state before that step.
-        batch: Its examples, "images", "labels" and "mask".
-        key: The run's.
+        batch: Its examples.
 
     Returns:
         loss; parameter_norms and gradient_norms: Euclidean norms by the path of the parameter; and nonfinite: the
@@ -99,15 +95,6 @@ def diagnose(gradients: GradientsOf, state: TrainState, batch: Batch, key: jax.A
         return descent.loss, *norms
 
     loss, params, grads = jax.device_get(jax.jit(measured)(state, batch, key))
-    by_path = _by_path(grads)
-    return {
-        "loss": float(loss),
-        "parameter_norms": _by_path(params),
-        "gradient_norms": by_path,
-        "nonfinite": [path for path, norm in by_path.items() if not np.isfinite(norm)],
-    }
-
-
-def _by_path(tree: Any) -> dict[str, float]:
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="/"): float(norm) for path, norm in leaves}
+    parameters, gradient = ({path: float(norm) for path, norm in by_path(norms).items()} for norms in (params, grads))
+    nonfinite = [path for path, norm in gradient.items() if not np.isfinite(norm)]
+    return {"loss": float(loss), "parameter_norms": parameters, "gradient_norms": gradient, "nonfinite": nonfinite}

@@ -21,9 +21,7 @@ def evaluate(
 
     Args:
         state: State on the devices (`programs.place`), of one run.
-        programs: The steps.
         feed: Batches of the split (`programs.feed(arrays)`).
-        count: Examples in the split.
         batch_size: Examples a step; the last batch is padded and masked.
     """
     summed: Sums = {}

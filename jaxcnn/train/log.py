@@ -3,9 +3,8 @@
 import json
 import os
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,14 +14,6 @@ from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
 SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
-
-
-class Writer(Protocol):
-    """Takes one record an epoch: numbers by name, `epoch` and `step` among them."""
-
-    def write(self, record: Record) -> None:
-        """Report one epoch."""
-        ...
 
 
 class JsonLines:
@@ -78,39 +69,21 @@ class TensorBoard:
         self._writer.flush()
 
 
-class Bar(AbstractContextManager["Bar"]):
+class Bar(Progress):
     """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
 
     def __init__(self, total: int, done: int, name: str, shown: bool = True):
         console = Console(stderr=True)
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[report]}"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(),
-            console=console,
-            disable=not (shown and console.is_terminal),
-        )
-        self._task = self._progress.add_task(name, total=total, completed=done, report="")
+        words, report, left = (TextColumn(text) for text in ("{task.description}", "{task.fields[report]}", "left"))
+        columns = (words, BarColumn(), MofNCompleteColumn(), report, TimeElapsedColumn(), left, TimeRemainingColumn())
+        super().__init__(*columns, console=console, disable=not (shown and console.is_terminal))
+        self.add_task(name, total=total, completed=done, report="")
 
-    def __enter__(self) -> "Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._progress.stop()
-
-    def update(self, step: int, metrics: Mapping[str, float], images_per_second: float) -> None:
+    def show(self, step: int, metrics: Mapping[str, float], images_per_second: float) -> None:
         """Show the state after `step` steps."""
         parts = [f"{name} {value:.4f}" for name, value in metrics.items()]
-        self._progress.update(self._task, completed=step, report="  ".join([*parts, f"{images_per_second:,.0f} im/s"]))
-
-    def print(self, text: str) -> None:
-        """Print a line above the bar."""
-        self._progress.console.print(text, highlight=False, soft_wrap=True)
+        report = "  ".join([*parts, f"{images_per_second:,.0f} im/s"])
+        self.update(self.task_ids[0], completed=step, report=report)
 
 
 def epoch_line(record: Record, epochs: int) -> str:

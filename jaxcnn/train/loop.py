@@ -16,10 +16,10 @@ from jaxcnn.errors import InputError
 from jaxcnn.runtime.signals import Interrupted, graceful
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Task
-from jaxcnn.train.checkpoint import Checkpoints, CheckpointTimer
+from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.divergence import finite, poisoned, states_before
 from jaxcnn.train.evaluation import Sums, add, examples, totals
-from jaxcnn.train.log import Bar, Writer, epoch_line
+from jaxcnn.train.log import Bar, JsonLines, TensorBoard, epoch_line
 from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length
 from jaxcnn.train.parallel.hosts import agreed
 from jaxcnn.train.state import TrainState
@@ -51,7 +51,7 @@ class Run:
     state: TrainState
     key: jax.Array
     checkpoints: Checkpoints | None = None
-    writers: Sequence[Writer] = ()
+    writers: Sequence[JsonLines | TensorBoard] = ()
     on_epoch: Callable[[Record], None] | None = None
     history: list[Record] = field(default_factory=list)
     sums: Sums = field(default_factory=dict)
@@ -90,12 +90,10 @@ def fit(
         runs: All at the same step; their configs may differ in seed, learning rate and weight decay only.
         programs: The steps, bound to devices, made for as many runs.
         task: Names what the sums mean.
-        train: Arrays of the training split, one leading length.
-        validation: Likewise; evaluated after each epoch.
+        train: Arrays of the training split, one leading length; those of `validation` are evaluated after each epoch.
         order: (number of examples, seed, epoch) -> indices of the examples in the order of that epoch, as many in every
             epoch. Default: a permutation.
-        progress: Show the progress bar.
-        name: The bar's label.
+        progress: Show the progress bar, with the label `name`.
 
     Raises:
         InputError: Runs that cannot be trained side by side.
@@ -112,8 +110,6 @@ def fit(
     ended, feed = [False for _ in runs], programs.feed(validation)
     trainer = _Trainer(runs, programs, task, train, count, order)
     state = programs.place(programs.join([run.state for run in runs]))
-    # Several hosts stop after the same epoch: one that stopped a step earlier would leave the others waiting forever.
-    within = jax.process_count() == 1
     ahead = read_ahead(
         train if len(runs) == 1 and order is epoch_order else {},
         batch_size=config.batch_size, seed=config.seed, start=step, stop=config.epochs * per_epoch,
@@ -123,8 +119,10 @@ def fit(
         for epoch in range(step // per_epoch, config.epochs):
             if all(ended) or runs[0].out_of_patience:
                 break
+            # Several hosts stop after the same epoch: one that stopped before would leave the others waiting forever.
+            stop = stop_requested if jax.process_count() == 1 else lambda: False
             started, first, end = time.perf_counter(), step, (epoch + 1) * per_epoch
-            state, sums, step = trainer.train(state, sums, range(step, end), bar, stop_requested if within else _never)
+            state, sums, step = trainer.train(state, sums, range(step, end), bar, stop)
             seconds = (time.perf_counter() - started) / len(runs)
             states, sums = trainer.settle(state, sums, step)
             if step < end and any(run.diverged is None for run in runs):
@@ -150,7 +148,8 @@ def fit(
                 if run.on_epoch is not None:
                     run.on_epoch(run.history[-1])
             if progress:
-                bar.print(epoch_line(mean([run.history[-1] for run in reported]), config.epochs))
+                line = epoch_line(mean([run.history[-1] for run in reported]), config.epochs)
+                bar.print(line, highlight=False, soft_wrap=True)
             sums, ended = [{} for _ in runs], lost
             if agreed(stop_requested()) and not last:
                 trainer.stop(states, sums, step)
@@ -167,7 +166,7 @@ class _Trainer:
         self.advance, self.key = advance(programs, train), programs.join([run.key for run in runs])
         self.per_epoch = steps_per_epoch(count, self.config.batch_size)
         step = int(runs[0].state.step)
-        self.timer = CheckpointTimer(self.config, step) if any(run.checkpoints for run in runs) else None
+        self.saved = step, time.monotonic()
         self.checked = step, [run.state for run in runs], [dict(run.sums) for run in runs]
         """Step, host states and sums at which all numbers were finite."""
         self.settled: set[int] = set()
@@ -189,11 +188,7 @@ class _Trainer:
     def train(
         self, state: TrainState, sums: list[Sums], steps: range, bar: Bar, stop_requested: Callable[[], bool]
     ) -> tuple[TrainState, list[Sums], int]:
-        """Train the steps of one epoch, or until a signal arrives or every run has diverged.
-
-        Returns:
-            State on the devices, sums of the epoch so far, and the step reached.
-        """
+        """Train an epoch's steps until a signal arrives or every run has diverged: device state, sums, step reached."""
         orders, length = self.orders(steps.start // self.per_epoch), stretch_length(self.programs, self.per_epoch)
         step, waiting, reported, reported_at = steps.start, [], steps.start, time.perf_counter()
         while step < steps.stop and any(run.diverged is None for run in self.runs) and not stop_requested():
@@ -201,16 +196,18 @@ class _Trainer:
             state, added = self.advance(state, *self.batches(stretch, orders), self.key)
             waiting.append(added)
             step, now = stretch.stop, time.perf_counter()
-            due = self.timer is not None and self.timer.due(step)
+            due = self.due(step)
             if now - reported_at > REPORT_SECONDS or step == steps.stop or due or stop_requested():
                 for part in jax.device_get(waiting):
                     sums = [add(*pair) for pair in zip(sums, self.programs.part(part), strict=True)]
                 waiting = []
-                self._note_divergence(sums, step)
+                for run, part in zip(self.runs, sums, strict=True):
+                    if self.config.on_nonfinite == "stop" and run.diverged is None and part.get(NONFINITE, 0.0) > 0:
+                        run.diverged = step  # at this step or before it: `settle` finds it
                 # Fetching waited for the device, so the clock is read again before it counts as speed.
                 now = time.perf_counter()
                 done = (step - reported) * self.config.batch_size * len(self.runs)
-                bar.update(step, mean([self.task.metrics(part) for part in sums]), done / (now - reported_at))
+                bar.show(step, mean([self.task.metrics(part) for part in sums]), done / (now - reported_at))
                 reported, reported_at = step, now
                 if due and step < steps.stop:
                     self.save(*self.settle(state, sums, step), step)
@@ -252,24 +249,24 @@ class _Trainer:
         for place, run in enumerate(self.runs):
             if run.checkpoints is not None and not (skip and skip[place]):
                 run.checkpoints.save(states[place], sums[place], None if records is None else records[place])
-        if self.timer is not None:
-            self.timer.saved(step)
+        self.saved = step, time.monotonic()
+
+    def due(self, step: int) -> bool:
+        """Return whether to save within an epoch: enough steps or minutes have passed since the last save."""
+        (last, since), every, minutes = self.saved, self.config.checkpoint_steps, self.config.checkpoint_minutes
+        if step == last or not any(run.checkpoints for run in self.runs):
+            return False
+        if every is not None and step - last >= every:
+            return True
+        # Several hosts save together, and their clocks differ.
+        return minutes is not None and jax.process_count() == 1 and time.monotonic() - since >= 60 * minutes
 
     def stop(self, states: Sequence[TrainState], sums: Sequence[Sums], step: int) -> NoReturn:
-        """Save and end, because a signal asked for it.
-
-        Raises:
-            Interrupted: Always.
-        """
+        """Save and raise `Interrupted`, because a signal asked for it."""
         self.save(states, sums, step)
         if any(run.checkpoints is None for run in self.runs):
             raise Interrupted(f"interrupted after step {step}; nothing was saved: no output folder was given")
         raise Interrupted(f"interrupted after step {step}, saved; run the same command again to resume", resumable=True)
-
-    def _note_divergence(self, sums: Sequence[Sums], step: int) -> None:
-        for run, part in zip(self.runs, sums, strict=True):
-            if self.config.on_nonfinite == "stop" and run.diverged is None and part.get(NONFINITE, 0.0) > 0:
-                run.diverged = step  # at this step or before it: `settle` finds it
 
 
 def mean(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -288,10 +285,6 @@ def _record(task: Task, epoch: int, step: int, sums: Sums, unseen: Sums, config:
     for split, measured in (("train", sums), ("validation", unseen)):
         record |= {f"{split}_{name}": value for name, value in task.metrics(measured).items()}
     return record | ({"skipped": int(sums[NONFINITE])} if config.on_nonfinite == "skip" else {})
-
-
-def _never() -> bool:
-    return False
 
 
 def _refuse_unlike(runs: Sequence[Run], programs: Programs) -> None:

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import optax
 import optax.contrib
 
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import require
 from jaxcnn.spec import OptimizerConfig
+from jaxcnn.train.state import by_path
 
 # (height, width, in, out) as (height * width * in, out): what goes in is reduced over, as in a dense layer.
 KERNEL_AS_MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
@@ -54,7 +55,7 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
     shape = schedule_shape(config, total_steps, steps_per_epoch)
 
     def build(learning_rate: Any, weight_decay: Any) -> optax.GradientTransformation:
-        decay = optax.add_decayed_weights(weight_decay, mask=_is_kernel)
+        decay = optax.add_decayed_weights(weight_decay, mask=lambda tree: jax.tree.map(lambda p: p.ndim > 1, tree))
         direction = _direction(config)
         ordered = (decay, direction) if config.decay == "l2" else (direction, decay)
         clip = optax.clip_by_global_norm(config.clip_norm) if config.clip_norm else optax.identity()
@@ -75,8 +76,8 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
 
     def init(params: Any) -> Any:
         for name in config.frozen:
-            if not any(jax.tree.leaves(_ending(params, (name,)))):
-                raise InputError(f"frozen={name!r}: no parameter's path ends so; one is {_paths(params)[0]!r}")
+            remedy = f"no parameter's path ends so; one is {next(iter(by_path(params)), None)!r}"
+            require(any(jax.tree.leaves(_ending(params, (name,)))), "frozen", repr(name), remedy)
         return tx.init(params)
 
     def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
@@ -105,28 +106,14 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
     )
 
 
-def _paths(params: Any) -> list[str]:
-    """Return paths such as "block1/conv/kernel", in the order of the leaves."""
-    leaves = jax.tree_util.tree_leaves_with_path(params)
-    return [jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves]
-
-
 def _ending(params: Any, names: tuple[str, ...]) -> Any:
     """Return a tree of booleans: whether a parameter's path ends in one of the names."""
-    found = [any(f"/{path}".endswith(f"/{name}") for name in names) for path in _paths(params)]
+    found = [any(f"/{path}".endswith(f"/{name}") for name in names) for path in by_path(params)]
     return jax.tree.unflatten(jax.tree.structure(params), found)
 
 
-def _is_kernel(params: Any) -> Any:
-    return jax.tree.map(lambda p: p.ndim > 1, params)
-
-
 def check(config: OptimizerConfig) -> None:
-    """Refuse values that no optimizer can have.
-
-    Raises:
-        InputError: The message names the field and its value.
-    """
+    """Refuse values that no optimizer can have, by an InputError that names the field and its value."""
     for name, value in vars(config).items():
         numbers = [number for number in (value if isinstance(value, tuple) else (value,)) if isinstance(number, float)]
         require(all(map(math.isfinite, numbers)), name, value, "must be finite; leave it out for the default")

@@ -35,8 +35,6 @@ def make_train_step(
 
     Args:
         module: Any Flax linen module.
-        tx: The optimiser, an optax transformation.
-        task: What the module is trained to do.
         prepare: (key, batch, start) -> batch on the device: normalisation and augmentation.
         axis_name: Name of the mapped axis where one step is spread over devices. The loss is divided by the weight of
             all devices together, so uneven masks change nothing.

@@ -9,7 +9,7 @@ import pytest
 from jaxcnn.cli import main
 from jaxcnn.run import cost
 from jaxcnn.study.budget import match as budget
-from jaxcnn.study.plan_file import load_plan
+from jaxcnn.study.plan import load_plan
 from tests.cli.calls import call, refused
 
 FLAGS = [

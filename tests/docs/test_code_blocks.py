@@ -16,7 +16,13 @@ from jaxcnn.models import FAMILIES
 from jaxcnn.study.rule import RULES
 from tests.docs.pages import ROOT, Block, blocks, commands, name, pages, write_files
 
-PYTHON = [page for page in pages() if blocks(page, "python")]
+STUDIES = ("docs/study.md", "docs/howto/family.md")
+"""Pages whose blocks run a study, as the experiments do: slow."""
+PYTHON = [
+    pytest.param(page, marks=[pytest.mark.slow] if name(page) in STUDIES else [], id=name(page))
+    for page in pages()
+    if blocks(page, "python")
+]
 COMMANDS = [(page, line, words) for page in pages() for line, words in commands(page)]
 LONGEST = {"docs/howto/family.md": 60, "docs/howto/task.md": 120}
 """Largest number of lines of the file that a page shows."""
@@ -57,7 +63,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tyro, "cli", stop)
 
 
-@pytest.mark.parametrize("page", PYTHON, ids=name)
+@pytest.mark.parametrize("page", PYTHON)
 def test_python_blocks_run(page: Path, folder: Path) -> None:
     """All blocks of a page run in order in one namespace; a traceback names the page and its line."""
     write_files(page, folder)

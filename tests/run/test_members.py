@@ -80,7 +80,7 @@ def test_the_states_saved_are_the_members_own(alone, tmp_path):
         for i, config in enumerate(CONFIGS):
             with Checkpoints(folder / str(i) / "checkpoints") as checkpoints:
                 like = jax.device_get(assemble(config, DATA).init(jax.random.key(0)))
-                states.append(checkpoints.restore(like).state)
+                states.append(checkpoints.restore(like)[0])
     for found, wanted in zip(states[:4], states[4:], strict=True):
         assert difference(found.params, wanted.params) < 1e-4
         assert found.opt_state.hyperparams == wanted.opt_state.hyperparams

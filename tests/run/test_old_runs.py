@@ -43,9 +43,8 @@ def finished(tmp_path_factory):
 def old(finished, tmp_path):
     """The folder of the finished run with its config as it was written then; the result's seal goes with it."""
     folder = RunFolder(shutil.copytree(finished.directory, tmp_path / "old"))
-    stored = folder.read_result()
     (folder.path / "config.json").write_text(OLD)
-    folder.write_result(stored)
+    folder.store(finished)
     return folder
 
 

@@ -41,7 +41,7 @@ def test_the_first_layer_begins_from_the_training_images_and_stays(finished, dat
     expected = ops.whitening_kernel(seen, 2)
     np.testing.assert_allclose(begun.params["whiten"]["kernel"], expected, rtol=1e-6)
     with Checkpoints(finished.directory / "checkpoints") as checkpoints:
-        trained = checkpoints.restore(begun).state
+        trained = checkpoints.restore(begun)[0]
     np.testing.assert_allclose(trained.params["whiten"]["kernel"], expected, rtol=1e-6)
     for number in (1, 2):
         np.testing.assert_array_equal(trained.params[f"norm{number}"]["scale"], 1.0)

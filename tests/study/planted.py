@@ -13,9 +13,8 @@ import numpy as np
 
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StepCost, StudyConfig, Tuning
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import store_plan
-from jaxcnn.study.result import StudyResult, load_study, store_costs, store_runs, store_stages
+from jaxcnn.study.plan import make_plan, store_plan
+from jaxcnn.study.result import CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import StudyRun, next_runs
 
 Errors = Callable[[Arm, int], float]
@@ -125,7 +124,7 @@ def planted_study(
     assert now.stage == "done"
     store_stages(directory, now)
     if costs:
-        store_costs(directory, {arm.label: _cost(arm) for arm in plan.arms})
+        write_file(directory, "costs.json", CostsFile({arm.label: _cost(arm) for arm in plan.arms}))
     answers = _Answers(images, len(classes))
     data = {
         "name": name,

@@ -10,7 +10,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_sealed
-from jaxcnn.study.plan_file import load_plan, store_plan, study_identity
+from jaxcnn.study.plan import load_plan, store_plan, study_identity
 from jaxcnn.study.result import load_study, store_stages
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule

@@ -10,8 +10,7 @@ import pytest
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import seal, write_json
 from jaxcnn.spec import Classification, DataConfig, RunConfig, Seeds, StudyConfig, Tuning
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import FILE, load_plan, store_plan, study_identity
+from jaxcnn.study.plan import FILE, load_plan, make_plan, store_plan, study_identity
 from tests.study.planted import ARMS
 
 BASE = RunConfig(data=DataConfig("digits", augment=("crop",)), epochs=3)

@@ -12,8 +12,8 @@ from jaxcnn.runtime.files import seal
 from jaxcnn.spec import Tuning
 from jaxcnn.study.execution.progress import standing
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan_file import load_plan
-from jaxcnn.study.report.page import rebuild
+from jaxcnn.study.plan import load_plan
+from jaxcnn.study.report.page import write_report
 from jaxcnn.study.result import load_study
 from tests.study.planted import planted_study
 
@@ -154,6 +154,6 @@ def test_names_that_are_no_text_are_escaped_in_the_report(kept):
     put(kept / "plan.json", ("command",), "jaxcnn study --data b\udcff")
     put(kept / "runs.json", ("data", "name"), "b\udcff")
     put(kept / "runs.json", ("data", "class_names", 0), "c\udcff")
-    page = rebuild(kept).read_text(encoding="utf-8")
+    page = write_report(load_study(kept), kept).read_text(encoding="utf-8")
     assert r"--data b\udcff" in page
     assert r"c\udcff" in page

@@ -102,7 +102,7 @@ def test_a_run_moves_damage_aside_and_saves_that_step_again(saved):
                 checkpoints.restore(STATE, repair=True)
             assert checkpoints.latest == 7
             checkpoints.save(at(14), {})
-            assert int(checkpoints.restore(STATE).state.step) == 14
+            assert int(checkpoints.restore(STATE)[0].step) == 14
         assert len(list((saved.parent / "checkpoints_damaged").iterdir())) == number
         flip_bits(saved / "14")
 
@@ -130,7 +130,7 @@ def test_weights_are_restored_without_the_optimizer(tmp_path, ema):
         saved = jax.device_get(init(jax.random.key(1)))._replace(step=np.int32(3))
         with Checkpoints(tmp_path / name) as checkpoints:
             checkpoints.save(saved, {"count": 1.0})
-            found = checkpoints.restore_weights(SHAPES)
+            found, _ = checkpoints.restore(SHAPES)
         assert same(found.trained, saved.trained)
         assert found.opt_state == {}
         assert bool(found.ema) == ema
@@ -141,12 +141,12 @@ def test_weights_of_another_network_are_refused_and_damaged_ones_passed_over(sav
         with pytest.raises(
             InputError, match=r"another model.*- params/head/kernel \(8, 3\).*\+ params/head/kernel \(8, 4\)"
         ):
-            checkpoints.restore_weights({**SHAPES, "params": {**SHAPES["params"], "head": WIDER}})
-        assert same(checkpoints.restore_weights(SHAPES).params, at(14).params)
-        assert same(checkpoints.restore_weights(SHAPES, step=7).params, at(7).params)
+            checkpoints.restore({**SHAPES, "params": {**SHAPES["params"], "head": WIDER}})
+        assert same(checkpoints.restore(SHAPES)[0].params, at(14).params)
+        assert same(checkpoints.restore(SHAPES, step=7)[0].params, at(7).params)
     change_leaf(saved / "14")
     with Checkpoints(saved) as checkpoints, pytest.warns(UserWarning, match="damaged"):
-        assert same(checkpoints.restore_weights(SHAPES).params, at(7).params)
+        assert same(checkpoints.restore(SHAPES)[0].params, at(7).params)
 
 
 def test_without_its_files_digest_the_arrays_checksum_tells(saved):
@@ -154,13 +154,13 @@ def test_without_its_files_digest_the_arrays_checksum_tells(saved):
     for digest in (saved.parent / "checkpoints_digests").iterdir():
         digest.unlink()
     with Checkpoints(saved) as checkpoints:
-        assert int(checkpoints.restore(STATE).state.step) == 14
+        assert int(checkpoints.restore(STATE)[0].step) == 14
     change_leaf(saved / "14")
     with Checkpoints(saved) as checkpoints, pytest.warns(UserWarning, match="its checksum is wrong"):
-        assert int(checkpoints.restore(STATE).state.step) == 7
+        assert int(checkpoints.restore(STATE)[0].step) == 7
     remove_leaf(saved / "14")
     with Checkpoints(saved) as checkpoints, pytest.warns(UserWarning, match="does not hold the arrays"):
-        assert int(checkpoints.restore(STATE).state.step) == 7
+        assert int(checkpoints.restore(STATE)[0].step) == 7
 
 
 def test_the_latest_and_the_best_are_kept(tmp_path):
@@ -170,7 +170,7 @@ def test_the_latest_and_the_best_are_kept(tmp_path):
             checkpoints.save(at(step), {}, {"validation_loss": loss})
         assert checkpoints.steps == [2, 5, 6]
         assert (checkpoints.best, checkpoints.latest) == (2, 6)
-        assert int(checkpoints.restore(STATE, step=2).state.step) == 2
+        assert int(checkpoints.restore(STATE, step=2)[0].step) == 2
     with Checkpoints(tmp_path / "c", keep=1) as checkpoints:
         checkpoints.save(at(7), {}, {"validation_loss": 0.3})
         assert checkpoints.steps == [7]

@@ -1,8 +1,6 @@
 """Costs of the networks of one family against a budget: counted exactly, or measured in seconds per training step."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -13,7 +11,9 @@ from jaxcnn.analysis.complexity import Complexity, count, count_params
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
 from jaxcnn.models.family import complete, family_named, read_options
-from jaxcnn.spec import ModelSpec
+from jaxcnn.records import shortened
+from jaxcnn.spec import BUDGETS, ModelSpec
+from jaxcnn.study.arm import LARGEST_BUDGET
 
 Builder = Callable[[int, int], linen.Module]
 Measure = Callable[[Any], float]
@@ -25,22 +25,45 @@ class Costs:
     A network is a spec; one of a user-defined family has that family's name, a depth and a width.
 
     Args:
-        base: A spec whose depth and width do not matter, or a function (depth, width) -> Flax module.
-        shape: (H, W, C) of one image.
-        classes: Length of the logits.
-        kind: Kind of the budget: params, macs, activations or seconds.
-        amount: The budget.
-        tolerance: Largest |cost - budget| / budget accepted.
-        measure: Function from a spec (user-defined family: a module) to seconds per step; needed for seconds.
+        base, shape, classes, tolerance, batch_size, measure: Those of `match_width`.
+        budgets: Amount by kind of budget; all but one are None.
+
+    Raises:
+        InputError: An argument is out of range, or the base already has what is solved for.
     """
 
     def __init__(
-        self, base: ModelSpec | Builder, shape: tuple[int, ...], classes: int, kind: str, amount: float,
-        tolerance: float, measure: Measure | None = None,
+        self, base: ModelSpec | str | Builder, shape: Sequence[int], classes: int, budgets: Mapping[str, float | None],
+        tolerance: float, batch_size: int = 128, measure: Measure | None = None,
     ) -> None:  # fmt: skip
+        given = {kind: amount for kind, amount in budgets.items() if amount is not None}
+        if len(given) != 1:
+            raise InputError(f"budget={given}: give exactly one of {', '.join(BUDGETS)}")
+        ((kind, amount),) = given.items()
+        # Integers may be longer than any float.
+        if not isinstance(amount, int | float) or not 0 < amount < LARGEST_BUDGET or not tolerance > 0:
+            raise InputError(
+                f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
+                f"{LARGEST_BUDGET:g}"
+            )
+        if isinstance(base, linen.Module):
+            raise InputError(
+                f"base={type(base).__name__}(...): a module has one size; give a function (depth, width) -> module"
+            )
+        base = ModelSpec(family=base) if isinstance(base, str) else base
+        if isinstance(base, ModelSpec):
+            family_named(base.family)
+            if base.stage_widths is not None:
+                raise InputError(f"stage_widths={base.stage_widths}: the width is what is solved for; leave it out")
+        elif not callable(base):
+            raise InputError(f"base={base!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
+        if kind == "seconds" and measure is None:
+            from jaxcnn.run.cost import make_stopwatch
+
+            measure = make_stopwatch(shape, classes, batch_size)
         self.builder = None if isinstance(base, ModelSpec) else base
         self.base = base if isinstance(base, ModelSpec) else ModelSpec(family_name(base))
-        self.shape, self.classes, self.measure = shape, classes, measure
+        self.shape, self.classes, self.measure = tuple(shape), classes, measure
         self.kind, self.amount, self.tolerance = kind, amount, tolerance
         self.cache: dict[ModelSpec, float] = {}
         self.trouble = ""

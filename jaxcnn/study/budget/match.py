@@ -1,20 +1,14 @@
 """Networks of different depth at one budget: the width, or the depth, that meets it, found by exact counting."""
 
-from __future__ import annotations
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from statistics import median
 from typing import Any
 
-from flax import linen
-
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.models.family import family_named
-from jaxcnn.records import shortened
-from jaxcnn.spec import BUDGETS, ModelSpec, StudyConfig
-from jaxcnn.study.arm import LARGEST_BUDGET, Arm
+from jaxcnn.spec import ModelSpec, StudyConfig
+from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
 
@@ -71,7 +65,7 @@ def match_width(
     16
     """
     budgets = {"params": params, "macs": macs, "activations": activations, "seconds": seconds}
-    costs = _costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
+    costs = Costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
     if costs.builder or seconds is not None:
         costs.check(costs.network(depth, START))
     if seconds is not None:
@@ -145,7 +139,7 @@ def match_depth(
     20
     """
     budgets = {"params": params, "macs": macs, "activations": activations, "seconds": seconds}
-    costs = _costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
+    costs = Costs(base, input_shape, num_classes, budgets, tolerance, batch_size, measure)
     if costs.base.stage_sizes is not None:
         raise InputError(f"stage_sizes={costs.base.stage_sizes}: the depth is what is solved for; leave it out")
     if not isinstance(width, int) or width < 1:
@@ -153,44 +147,6 @@ def match_depth(
     if seconds is not None:
         return _match_seconds(costs, lambda: whole_depths(costs, width), "width")
     return _arm(costs, nearest_depth(costs, width), "width")
-
-
-def _costs(
-    base: ModelSpec | str | Builder,
-    input_shape: Sequence[int],
-    classes: int,
-    budgets: Mapping[str, float | None],
-    tolerance: float,
-    batch_size: int,
-    measure: Measure | None,
-) -> Costs:
-    """Check the arguments of a search and return the costs that it compares."""
-    given = {kind: amount for kind, amount in budgets.items() if amount is not None}
-    if len(given) != 1:
-        raise InputError(f"budget={given}: give exactly one of {', '.join(BUDGETS)}")
-    ((kind, amount),) = given.items()
-    # Integers may be longer than any float.
-    if not isinstance(amount, int | float) or not 0 < amount < LARGEST_BUDGET or not tolerance > 0:
-        raise InputError(
-            f"{kind}={shortened(amount)} and tolerance={tolerance} must both be positive, and the budget below "
-            f"{LARGEST_BUDGET:g}"
-        )
-    if isinstance(base, linen.Module):
-        raise InputError(
-            f"base={type(base).__name__}(...): a module has one size; give a function (depth, width) -> module"
-        )
-    base = ModelSpec(family=base) if isinstance(base, str) else base
-    if isinstance(base, ModelSpec):
-        family_named(base.family)
-        if base.stage_widths is not None:
-            raise InputError(f"stage_widths={base.stage_widths}: the width is what is solved for; leave it out")
-    elif not callable(base):
-        raise InputError(f"base={base!r}: give a family's name, a ModelSpec or a function (depth, width) -> module")
-    if kind == "seconds" and measure is None:
-        from jaxcnn.run.cost import make_stopwatch
-
-        measure = make_stopwatch(input_shape, classes, batch_size)
-    return Costs(base, tuple(input_shape), classes, kind, amount, tolerance, measure)
 
 
 def _match_seconds(costs: Costs, search: Callable[[], list[ModelSpec]], given: str) -> Arm:

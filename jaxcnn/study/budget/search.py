@@ -1,10 +1,9 @@
 """The search for the network that meets a budget: whole widths, proportions between two of them, single channels."""
 
-from __future__ import annotations
-
 import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec
@@ -59,7 +58,7 @@ def whole_widths(costs: Costs, depth: int) -> list[ModelSpec]:
         low, high, stride = max(0, low - stride), low, 2 * stride
     while fits(high):
         low, high, stride = high, high + stride, 2 * stride
-    below = _last_within(fits, low, high)
+    below = bisect_left(range(high), True, low + 1, key=lambda width: not fits(width)) - 1
     return [costs.network(depth, width) for width in (below, below + 1) if width > 0]
 
 
@@ -101,14 +100,6 @@ def _first_width(costs: Costs, depth: int) -> int:
     return min(WIDEST, max(1, round(START * (ratio if costs.kind == "activations" else math.sqrt(ratio)))))
 
 
-def _last_within(fits: Callable[[int], bool], low: int, high: int) -> int:
-    """Return the largest number that fits, between low (which does) and high (which does not), by bisection."""
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (middle, high) if fits(middle) else (low, middle)
-    return low
-
-
 def _proportions_between(costs: Costs, networks: Sequence[ModelSpec]) -> list[ModelSpec]:
     """Return the same proportions at widths between two whole ones, each stage rounded to whole channels."""
     first = networks[0]
@@ -127,7 +118,7 @@ def _proportions_between(costs: Costs, networks: Sequence[ModelSpec]) -> list[Mo
         widths = tuple(max(1, math.floor(value + 0.5)) for value in values)  # half a channel rounds up
         return with_channels(first, widths[:length], widths[length:])
 
-    step = _last_within(lambda step: costs.fits(at(step)), 0, steps)
+    step = bisect_left(range(steps), True, 1, key=lambda step: not costs.fits(at(step))) - 1
     return [at(number) for number in (step, step + 1) if 0 < number < steps]
 
 

@@ -1,7 +1,5 @@
 """How long a study would take: every arm's step is measured, its runs are counted, nothing is trained."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -15,34 +13,20 @@ from jaxcnn.study.schedule import next_runs, total_runs
 
 
 class Estimate(NamedTuple):
-    """What a study would take.
+    """What a study would take."""
 
-    Args:
-        costs: Cost of a step of each arm, in the plan's order.
-        runs_per_arm: Largest number of tuning trials and reported runs per arm.
-        runs: Number of all runs, those at the shared setting included.
-        seconds: Estimated time on this machine.
-        sentence: The same in words.
-    """
-
-    costs: tuple[StepCost, ...]
-    runs_per_arm: int
-    runs: int
-    seconds: float
-    sentence: str
+    costs: tuple[StepCost, ...]  #: Cost of a step of each arm, in the plan's order.
+    runs_per_arm: int  #: Largest number of tuning trials and reported runs per arm.
+    runs: int  #: Number of all runs, those at the shared setting included.
+    seconds: float  #: Estimated time on this machine.
+    sentence: str  #: The same in words.
 
 
 def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> Estimate:
     """Estimate the time of a study from a measured step of every arm.
 
-    Args:
-        plan: The study. Several workers on one CPU are taken to share its cores fully.
-        dataset: Its images.
-        family: The user-defined family of the arms.
-
-    Returns:
-        The estimate. It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a
-        training step per batch.
+    It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a training step per batch.
+    Several workers on one CPU are taken to share its cores fully.
     """
     count, costs = processes(plan.workers), arm_costs(plan, dataset, family)
     now = next_runs(plan, lambda study_run: None)
@@ -58,16 +42,7 @@ def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> 
 
 
 def arm_costs(plan: Plan, dataset: Dataset | None = None, family: Builder | None = None) -> tuple[StepCost, ...]:
-    """Measure memory and step time of every arm, in alternating rounds.
-
-    Args:
-        plan: The study.
-        dataset: Its images. Default: load them.
-        family: The user-defined family of the arms.
-
-    Returns:
-        One cost per arm, in the plan's order.
-    """
+    """Measure memory and step time of every arm, in the plan's order, in alternating rounds."""
     pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
     return measure_costs(pairs, load(plan.base.data) if dataset is None else dataset)
 

@@ -1,7 +1,5 @@
 """Local worker processes; they share nothing but the study's folder."""
 
-from __future__ import annotations
-
 import multiprocessing
 import os
 import signal
@@ -24,16 +22,10 @@ POLL_SECONDS, STOP_SECONDS = 0.5, 30
 
 
 def work_locally(plan: Plan, directory: Path, family: Builder | None, count: int, refresh: Callable[[], None]) -> None:
-    """Start worker processes and wait until all runs are finished.
+    """Start `count` worker processes and wait until all runs are finished; call `refresh` about twice a second.
 
-    Each gets its share of the cores: small networks gain little from a second core, and a study has many runs.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        family: The user-defined family; the workers import it, so it must be `importable`.
-        count: Number of processes.
-        refresh: Called about twice a second.
+    Each gets its share of the cores: small networks gain little from a second core, and a study has many runs. They
+    import a user-defined family, so it must be `importable`.
 
     Raises:
         InputError: A worker refused its input, with its message; or the system ended one.
@@ -69,9 +61,9 @@ def judge(answers: Sequence[tuple[str, Any]], codes: Sequence[int | None], *, in
     """Raise the error that ended a study's local workers, if any.
 
     Args:
-        answers: What the workers sent (see `attempt`).
+        answers: Values that the workers sent (see `attempt`).
         codes: Exit codes of all workers before the remaining ones (None) were stopped.
-        interrupted: A signal arrived here.
+        interrupted: Whether a signal arrived here.
     """
     for answer in answers:
         raise_failure(*answer)

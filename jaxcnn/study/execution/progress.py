@@ -1,10 +1,8 @@
 """Progress of a study, from its folder alone: so the bar, `jaxcnn study status` and a second process agree."""
 
-from __future__ import annotations
-
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -26,33 +24,19 @@ STAGES = {
 
 
 class Standing(NamedTuple):
-    """Progress of a study.
+    """Progress of a study."""
 
-    Args:
-        stage: tuning, pilot, runs, costs (a step of every arm is measured), done, reported.
-        finished: Number of finished runs, tuning trials included.
-        total: Number of runs at the end, as far as it is known.
-        under_way: Path and number of epochs of every run that has begun and is not finished.
-        diverged: Number of finished runs whose loss was not finite.
-        share: Share of the training done: epochs, weighted by the MACs of their arm.
-    """
-
-    stage: str
-    finished: int
-    total: int
+    stage: str  #: tuning, pilot, runs, costs (a step of every arm is measured), done, reported.
+    finished: int  #: Number of finished runs, tuning trials included.
+    total: int  #: Number of runs at the end, as far as it is known.
+    #: Path and number of epochs of every run that has begun and is not finished.
     under_way: tuple[tuple[str, int], ...]
-    diverged: int
-    share: float
+    diverged: int  #: Number of finished runs whose loss was not finite.
+    share: float  #: Share of the training done: epochs, weighted by the MACs of their arm.
 
 
 def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
-    """Return the progress of a study, from the files in its folder.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        read: Reads runs; if it is kept between calls, each finished run is read once.
-    """
+    """Return the progress of a study, from the files in its folder; a `read` that is kept reads each run once."""
     now = next_runs(plan, read)
     finished = [metrics for each in now.runs if (metrics := read(each)) is not None]
     stage, total = now.stage, max(total_runs(plan, now), len(now.runs))
@@ -61,7 +45,8 @@ def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
     elif stage == "done" and (directory / "report.html").exists():
         stage = "reported"
     begun = [each for each in now.pending if (directory / each.path / "config.json").exists()]
-    epochs = [_epochs(directory / each.path / "metrics.jsonl") for each in begun]
+    logs = [directory / each.path / "metrics.jsonl" for each in begun]
+    epochs = [log.read_bytes().count(b"\n") if log.exists() else 0 for log in logs]
     pending, mean = set(now.pending), sum(arm.macs for arm in plan.arms) / len(plan.arms)
     work = sum(each.arm.macs for each in now.runs) + (total - len(now.runs)) * mean
     done = sum(each.arm.macs for each in now.runs if each not in pending) + sum(
@@ -71,19 +56,8 @@ def standing(plan: Plan, directory: Path, read: Reader) -> Standing:
     return Standing(stage, len(finished), total, under_way, sum(map(has_diverged, finished)), done / max(work, 1))
 
 
-def _epochs(file: Path) -> int:
-    return file.read_bytes().count(b"\n") if file.exists() else 0
-
-
 class StudyBar:
-    """A progress bar over a study; where stderr is no terminal, one line per stage instead.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        shown: False: show nothing.
-        console: Where to show it. Default: stderr.
-    """
+    """A progress bar over a study; where the console (default: stderr) is no terminal, one line per stage instead."""
 
     def __init__(self, plan: Plan, directory: Path, *, shown: bool, console: Console | None = None) -> None:
         self._plan, self._directory, self.shown = plan, directory, shown
@@ -103,7 +77,7 @@ class StudyBar:
         self._task = self._progress.add_task("", total=1, runs="")
         self._stage, self._refreshed = "", 0.0
 
-    def __enter__(self) -> StudyBar:
+    def __enter__(self) -> Self:
         self._progress.start()
         return self
 

@@ -1,7 +1,5 @@
 """Workers on a Ray cluster: one per slot, the same that run locally, replaced when they die. Ray is an extra."""
 
-from __future__ import annotations
-
 import logging
 import math
 import os
@@ -56,6 +54,8 @@ try:
 except Exception as error:
     sys.exit(print(error) or 1)
 """
+Task = Callable[[int, int], Callable[[], Any]]
+"""Number of a worker and number of workers -> a function without arguments."""
 
 
 class Cluster(NamedTuple):
@@ -71,12 +71,8 @@ def work_on_ray(
 ) -> None:
     """Start a worker on every slot of a cluster and wait until all runs are finished.
 
-    Args:
-        cluster: The cluster.
-        plan: The study.
-        directory: Its folder, which every node sees under the same name.
-        family: The user-defined family; Ray carries it to the workers.
-        refresh: Called about twice a second.
+    Every node must see the directory under the same name. Ray carries a user-defined family to the workers. `refresh`
+    is called about twice a second.
 
     Raises:
         InputError: A worker refused its input, with its message; or workers died again and again.
@@ -110,18 +106,11 @@ def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: Builder 
     return _host(cluster, directory, lambda number, count: measure, lambda: ["costs of the steps"])
 
 
-def _host(
-    cluster: Cluster,
-    directory: Path,
-    task: Callable[[int, int], Callable[[], Any]],
-    pending: Callable[[], Sequence[str]],
-) -> Any:
+def _host(cluster: Cluster, directory: Path, task: Task, pending: Callable[[], Sequence[str]]) -> Any:
     """Run a task on every slot, replace workers that die, and return the first value that a task returns.
 
     Args:
-        cluster: The cluster.
-        directory: The study's folder.
-        task: Number of a worker and number of workers -> a function without arguments.
+        cluster, directory, task: The cluster, the study's folder, and the work.
         pending: Returns names of what is unfinished, those begun first. There are no more workers than names.
     """
     ray, driver = cluster.ray, f"driver-{uuid.uuid4().hex[:12]}"
@@ -182,9 +171,8 @@ def serve(
         directory: The study's folder, as the driver names it.
         driver: Name of the claim that the driver holds while there is work.
         home: The driver's working directory: paths of data may be relative to it.
-        cores: Number of cores to keep to if there are no GPUs.
-        gpus: Number of GPUs.
-        task: The task.
+        cores, gpus: Number of cores to keep to if there are no GPUs, and number of GPUs.
+        task: Function to call.
 
     Returns:
         The answer (see `attempt`). A node that does not see the study, or its GPU, refuses.
@@ -242,10 +230,9 @@ def check_ray(config: StudyConfig, family: Builder | None) -> None:
         raise InputError(f"gpus_per_run={gpus}: give 0, a part of one GPU such as 0.5, or a whole number")
     if address is not None and "://" in address:
         raise InputError(f"ray_address={address!r}: give HOST:PORT of the cluster's head (default port 6379), or auto")
+    cloudpickle = _ray().cloudpickle
     try:
-        _ray().cloudpickle.dumps(family)
-    except InputError:
-        raise
+        cloudpickle.dumps(family)
     except Exception as error:
         raise InputError(
             f"family={getattr(family, '__qualname__', family)}: Ray cannot pickle it for its workers ({error}); define "
@@ -254,11 +241,7 @@ def check_ray(config: StudyConfig, family: Builder | None) -> None:
 
 
 def share(config: StudyConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[int, float]:
-    """Return the cores and GPUs of one run: as given, else as the nodes suggest.
-
-    Args:
-        config: The study.
-        nodes: Resources of each node by Ray's names, CPU and GPU.
+    """Return the cores and GPUs of one run: as given, else as the nodes' resources (CPU, GPU) suggest.
 
     Raises:
         InputError: No node has room for one run.

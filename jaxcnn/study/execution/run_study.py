@@ -1,7 +1,5 @@
 """Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
-from __future__ import annotations
-
 import shlex
 import sys
 import time
@@ -21,15 +19,13 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, family_name
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.execution.estimate import arm_costs
-from jaxcnn.study.execution.journal import complete_journal
 from jaxcnn.study.execution.local import check_workers, importable, work_locally
-from jaxcnn.study.execution.locks import claim
+from jaxcnn.study.execution.locks import claim, complete_journal
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
 from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, module_of, processes, work
-from jaxcnn.study.plan import Plan, make_plan
-from jaxcnn.study.plan_file import FILE, load_plan, store_plan
-from jaxcnn.study.result import FILES, StudyResult, load_study, store_costs, store_runs, store_stages
+from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
+from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import next_runs, run_config
 
 
@@ -137,7 +133,8 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                 complete_journal(out, [each.path for each in now.runs])
                 if not (out / "costs.json").exists():
                     # After the runs, so that no process of the study runs beside it.
-                    store_costs(out, {arm.label: cost for arm, cost in zip(plan.arms, measure(), strict=True)})
+                    costs = {arm.label: cost for arm, cost in zip(plan.arms, measure(), strict=True)}
+                    write_file(out, "costs.json", CostsFile(costs))
                 if not all((out / name).exists() for name in FILES):
                     store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
         if not claimed:

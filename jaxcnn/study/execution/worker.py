@@ -1,10 +1,8 @@
 """A worker: claims and trains runs of a study until none is left; any number of workers may share a study."""
 
-from __future__ import annotations
-
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +18,7 @@ from jaxcnn.run.runner import run_record
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder
-from jaxcnn.study.execution.journal import note
-from jaxcnn.study.execution.locks import claim
+from jaxcnn.study.execution.locks import claim, note
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import check_run, store_stages
 from jaxcnn.study.schedule import Metrics, StudyRun, next_runs, run_config
@@ -50,13 +47,7 @@ def module_of(arm: Arm, family: Builder | None) -> Any:
 
 
 class Reader:
-    """Metrics of finished runs, each read from its folder once.
-
-    Args:
-        plan: The study.
-        directory: Its folder.
-        family: The user-defined family; without it the modules of such runs are not compared with it.
-    """
+    """Metrics of finished runs, each read from its folder once; without `family` its modules are not compared."""
 
     def __init__(self, plan: Plan, directory: Path, family: Builder | None = None) -> None:
         self._plan, self._directory, self._family = plan, directory, family
@@ -100,9 +91,7 @@ def work(
     """Train the runs of a study that no other worker has claimed, until all runs are finished.
 
     Args:
-        plan: The study.
-        directory: Its folder.
-        family: The user-defined family of the arms.
+        plan, directory, family: The study, its folder and the user-defined family of its arms.
         dataset: Its images. Default: loaded before the first run.
         worker: Number of this worker and number of workers: they start at different arms and share a stage's runs.
         together: Largest number of runs of one arm and stage in one program. Default: 1 on a CPU, where that is
@@ -124,7 +113,8 @@ def work(
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
-                    _train(plan, directory, claimed, family, dataset, on_epoch)
+                    options = {"model": module_of(first.arm, family), "dataset": dataset, "progress": False}
+                    _train(plan, directory, claimed, options | {"on_epoch": lambda record: on_epoch()})
                     compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
         else:
@@ -148,20 +138,7 @@ def _claim(
     return claimed
 
 
-def _train(
-    plan: Plan,
-    directory: Path,
-    study_runs: Sequence[StudyRun],
-    family: Builder | None,
-    dataset: Dataset,
-    on_epoch: Callable[[], None],
-) -> None:
-    options: dict[str, Any] = {
-        "model": module_of(study_runs[0].arm, family),
-        "dataset": dataset,
-        "progress": False,
-        "on_epoch": lambda record: on_epoch(),
-    }
+def _train(plan: Plan, directory: Path, study_runs: Sequence[StudyRun], options: Mapping[str, Any]) -> None:
     configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
     if len(study_runs) == 1:
         run(configs[0], out=outs[0], **options)

@@ -1,7 +1,5 @@
 """Several studies on one page: their verdicts, curves and contrasts, and the settings in which they differ."""
 
-from __future__ import annotations
-
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -12,11 +10,11 @@ from matplotlib.figure import Figure
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
 from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
 from jaxcnn.study.report.page import contrast_record, write_page
-from jaxcnn.study.report.repeat import model_settings
+from jaxcnn.study.report.protocol import model_settings
 from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult

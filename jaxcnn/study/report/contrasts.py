@@ -1,30 +1,18 @@
 """Contrasts in detail: their statistics and intervals, and each contrast by class."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, BLUE, GREY, SETTINGS, VERMILION, WIDTH, Part, Picture
+from jaxcnn.study.report.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, panels
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.formatting import (
-    UNKNOWN,
-    arm_name,
-    decimals,
-    effect,
-    percent,
-    probability,
-    setting_name,
-    signed_span,
-)
+from jaxcnn.study.verdict.formatting import arm_name, decimals, effect, percent, probability, setting_name, signed_span
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
 MOST_CLASSES = 20
@@ -72,9 +60,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         return f"{probability(p)}; {probability(corrected)}"
 
     def needed(contrast: ContrastFinding) -> str:
-        if contrast.needed is None:
-            return "more than 1,000" if contrast.seeds > 1 else UNKNOWN
-        return f"{contrast.needed:,}"
+        return decimals(contrast.needed, 0) if contrast.needed or contrast.seeds < 2 else "more than 1,000"
 
     margin = result.plan.margin
     statistics: list[tuple[str, Callable[[ContrastFinding], str]]] = [
@@ -87,7 +73,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("population: difference (95 % interval)", lambda each: effect(each.population)),
         ("population: 90 % interval", lambda each: signed_span(each.population90)),
         ("population: p; after Holm", lambda each: p_values(each.population_p, each.population_holm)),
-        ("crossed bootstrap: 95 % interval", lambda each: signed_span(each.bootstrap) if each.bootstrap else UNKNOWN),
+        ("crossed bootstrap: 95 % interval", lambda each: signed_span(each.bootstrap)),
         ("share of variance from test images", lambda each: f"{100 * each.parts['examples']:.0f} %"),
         ("this test set: Welch (95 % interval)", lambda each: effect(each.fixed)),
         ("this test set: p; after Holm", lambda each: p_values(each.fixed_p, each.fixed_holm)),
@@ -146,10 +132,8 @@ def class_figure(classes: Sequence[ClassFinding]) -> Figure:
 def _forest(
     rows: Sequence[str], intervals: Sequence[Interval], height: float, *, columns: int
 ) -> Iterator[tuple[Figure, Axes]]:
-    """Make a forest plot with one name per row whose limits fit the intervals; on exit, add the legend."""
-    with rc_context(SETTINGS):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
-        axes = figure.add_subplot()
+    """Make a forest plot with one name per row whose limits fit the intervals."""
+    with panels([""], "", "", single=height, columns=columns) as (figure, (axes,)):
         yield figure, axes
         axes.axvline(0, color=BLACK, linewidth=1)
         # Names are the user's: a dollar sign is no formula.
@@ -157,10 +141,6 @@ def _forest(
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
         axes.set_xlim(*_difference_limits(intervals))
-        handles, labels = axes.get_legend_handles_labels()
-        once = dict(zip(reversed(labels), reversed(handles), strict=True))  # the first handle of each label
-        names = list(dict.fromkeys(labels))
-        figure.legend([once[name] for name in names], names, loc="outside upper center", ncols=columns)
         figure.supxlabel(DIFFERENCE, fontsize=9)
 
 

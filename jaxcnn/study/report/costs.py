@@ -1,7 +1,5 @@
 """Costs of the arms: a ledger per resource, and test error against each resource with its Pareto front."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable, Iterator, Sequence
 

@@ -1,7 +1,5 @@
 """Error and learning curves: test error against depth, training beside test error, loss by epoch."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 
@@ -11,19 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from jaxcnn.study.report.document import Bullets, Heading, table
-from jaxcnn.study.report.style import (
-    BLACK,
-    BLUE,
-    DEPTH,
-    GREY,
-    VERMILION,
-    DepthAxis,
-    Part,
-    depth_axis,
-    limits,
-    panels,
-    pictures,
-)
+from jaxcnn.study.report.style import BLACK, BLUE, DEPTH, GREY, VERMILION, Part, depth_axis, limits, panels, pictures
 from jaxcnn.study.result import RunRecord, StudyResult
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, TrendFinding
@@ -85,20 +71,16 @@ def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], fit: DepthFit | None) -
     means = [100 * finding.test_error.estimate for finding in arms]
     axes.plot(places, means, "s", color=BLUE, markersize=5.5, label="mean, 95 % interval")
     if fit:
-        _draw_trend(axes, scale, fit)
+        depths, errors = (np.array(column) for column in zip(*fit.grid, strict=True))
+        axes.plot(scale.at(depths), 100 * errors, "--", color=BLACK, linewidth=1, label="trend, quadratic in log depth")
+        # The interval of the optimum lies along the bottom of the panel, where no error is.
+        bottom = axes.get_xaxis_transform()
+        low, high = scale.at([fit.low, fit.high])
+        axes.plot([low, high], [0.035, 0.035], color=VERMILION, marker="|", markersize=8, linewidth=2, transform=bottom)
+        style = {"markersize": 6.5, "markerfacecolor": "none" if fit.edge else VERMILION, "color": VERMILION}
+        style |= {"linestyle": "none", "clip_on": False, "zorder": 5, "label": "best depth, 95 % interval"}
+        axes.plot([float(scale.at(fit.optimum))], [0.035], "D", transform=bottom, **style)
     axes.set_ylim(*limits([100 * error for finding in arms for error in finding.test_errors], ends))
-
-
-def _draw_trend(axes: Axes, scale: DepthAxis, fit: DepthFit) -> None:
-    depths, errors = (np.array(column) for column in zip(*fit.grid, strict=True))
-    axes.plot(scale.at(depths), 100 * errors, "--", color=BLACK, linewidth=1, label="trend, quadratic in log depth")
-    # The interval of the optimum lies along the bottom of the panel, where no error is.
-    bottom = axes.get_xaxis_transform()
-    low, high = scale.at([fit.low, fit.high])
-    axes.plot([low, high], [0.035, 0.035], color=VERMILION, marker="|", markersize=8, linewidth=2, transform=bottom)
-    look = {"markersize": 6.5, "markerfacecolor": "none" if fit.edge else VERMILION, "color": VERMILION}
-    look |= {"linestyle": "none", "clip_on": False, "zorder": 5, "label": "best depth, 95 % interval"}
-    axes.plot([float(scale.at(fit.optimum))], [0.035], "D", transform=bottom, **look)
 
 
 def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:

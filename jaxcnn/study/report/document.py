@@ -1,7 +1,5 @@
 """A document as a list of blocks, written as Markdown or as one self-contained HTML page."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape

@@ -1,7 +1,5 @@
 """The report of a study: report.html, report.md, analysis.json and the figures, rebuilt from its files without JAX."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,17 +12,16 @@ from rich.text import Text
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_json, write_text
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
 from jaxcnn.study.report.costs import cost_section, front_section
 from jaxcnn.study.report.curves import error_section, training_section
 from jaxcnn.study.report.document import Block, Figure, to_html, to_markdown
-from jaxcnn.study.report.protocol import limit_section, protocol_section
-from jaxcnn.study.report.repeat import repeat_section
+from jaxcnn.study.report.protocol import limit_section, protocol_section, repeat_section
 from jaxcnn.study.report.style import Part, Picture, write_figure
 from jaxcnn.study.report.summary import arm_section, stages, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
-from jaxcnn.study.result import StudyResult, load_study
+from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
@@ -104,31 +101,8 @@ def _arm_record(arm: Arm) -> dict[str, Any]:
     return {"label": arm.label, "budget_label": arm.budget_label, **arm._asdict()}
 
 
-def rebuild(directory: Path | str) -> Path:
-    """Write the report of a finished study again from its files, without training.
-
-    Args:
-        directory: Folder of a study.
-
-    Returns:
-        The HTML file.
-
-    Raises:
-        InputError: The folder holds no finished study, or its files are truncated or foreign.
-    """
-    return write_report(load_study(directory), directory)
-
-
 def show_report(result: StudyResult, out: Path | str) -> Path:
-    """Write the report, then print the verdict's table and the path of the page.
-
-    Args:
-        result: A finished study.
-        out: Folder, as for `write_report`.
-
-    Returns:
-        The HTML file.
-    """
+    """Write the report, as `write_report`, then print the verdict's table and the path of the page."""
     findings = analyse(result)
     page = write_report(result, out, findings)
     Console().print(verdict_table(result, findings))
@@ -137,15 +111,7 @@ def show_report(result: StudyResult, out: Path | str) -> Path:
 
 
 def verdict_table(result: StudyResult, findings: Findings | None = None) -> Table:
-    """Return the table of arms for the terminal, 80 columns wide, with a section per budget.
-
-    Args:
-        result: A finished study.
-        findings: The study's analysis; None: computed.
-
-    Returns:
-        A rich table, with the verdict and what would change it as its caption.
-    """
+    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below."""
     findings = findings or analyse(result)
     note = "\n! best at an edge of the learning rates tried" * any(each.edge for each in findings.arms)
     table = Table(

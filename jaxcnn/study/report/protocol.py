@@ -1,14 +1,17 @@
-"""Reliability of a study: the protocol as a checklist, and the limits of its verdict."""
+"""Reliability of a study: the protocol as a checklist, the limits of its verdict, and how to repeat it."""
 
-from __future__ import annotations
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
 
-from collections.abc import Iterator
-
-from jaxcnn.study.report.document import Bullets, Checks, Heading, Paragraph
+from jaxcnn.records import as_record
+from jaxcnn.spec import OptimizerConfig
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.report.document import Bullets, Checks, Code, Facts, Heading, Paragraph
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.formatting import RESOURCES
+from jaxcnn.study.verdict.formatting import RESOURCES, percent, plural, text
 
 MARKS = {"yes": "✓ yes", "partly": "◐ partly", "no": "✗ no"}
 
@@ -45,3 +48,68 @@ def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         limits.append("Some runs diverged: their errors count, but they reflect the recipe more than the arm.")
     yield Heading("Limits")
     yield Bullets(limits)
+
+
+def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
+    """Yield how to repeat the study and what its files hold."""
+    yield Heading("How to repeat this study")
+    yield Paragraph("The first line repeats the study, keeping finished runs; the second rebuilds this page in DIR.")
+    yield Code(f"{result.plan.command}\njaxcnn report DIR")
+    yield Facts(_facts(result))
+    yield Paragraph(
+        "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), the class "
+        "predicted by every run, in the order of the runs in runs.json. Every test error, interval and p-value of this "
+        "page follows from it:"
+    )
+    yield Code(
+        "import numpy as np\n"
+        'stored = np.load("predictions.npz")\n'
+        'errors = (stored["predictions"] != stored["labels"]).mean(axis=1)  # test error of every run'
+    )
+
+
+def _facts(result: StudyResult) -> list[tuple[str, str]]:
+    plan, base, data, tuning = result.plan, result.plan.base, result.data, result.plan.tuning
+    sizes = ", ".join(f"{count:,} {split}" for split, count in data["sizes"].items())
+    shape = " × ".join(map(str, data["image_shape"]))
+    total = sum(run.seconds["total"] for run in result.runs)
+    trials = [trial for arm in result.tuning.arms.values() for trial in arm.trials]
+    rates = sorted({trial.setting.learning_rate for trial in trials} or tuning.learning_rates)
+    facts = [
+        ("Family", f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
+        ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
+        ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
+        ("Task", text(as_record(base.task))),
+        ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}, augmentation "
+                     f"{text(base.data.augment)}"),
+        ("Optimiser", _optimizer(base.optimizer)),
+        ("Rates tried", text(rates)),
+        ("Weight decays tried", text(tuning.weight_decays)),
+        ("Seeds", f"{_seeds(result.pilot.seeds)}; tuning {_seeds(tuning.seeds) if trials else 'none'}"),
+        ("Runs", f"{len(result.runs):,} reported, {len(trials):,} tuning trials"),
+        ("Wall time", f"{total:,.0f} s ({total / 3600:.1f} h) for the reported runs together, compilation included"),
+        ("Margin", f"{percent(plan.margin)} points"),
+    ]  # fmt: skip
+    for environment in result.environments:
+        known = {key: value for key, value in environment.items() if value and key != "versions"}
+        facts += [("Ran on", text(known)), ("Versions", text(environment.get("versions", {})))]
+    return facts
+
+
+def model_settings(arm: Arm) -> dict[str, Any]:
+    """Return the settings of a model that all arms share: its family, and fields and options that are set."""
+    if arm.spec is None:
+        return {"family": arm.family}
+    shared = {"family": arm.family, "stage sizes": arm.spec.stage_sizes, **arm.spec.options}
+    return {name: value for name, value in shared.items() if value is not None}
+
+
+def _seeds(values: Sequence[int]) -> str:
+    return ", ".join(map(str, values))
+
+
+def _optimizer(config: OptimizerConfig) -> str:
+    unused = ["learning_rate", "weight_decay"]
+    unused += ["milestones", "factor"] if config.schedule != "step" else []
+    unused += ["momentum", "nesterov"] if config.name != "sgd" else []
+    return text({key: value for key, value in asdict(config).items() if key not in unused})

@@ -4,8 +4,6 @@ Colours are those of Okabe and Ito, which colour-blind readers can tell apart. E
 style or a hatch, so that figures work in black and white. Figures are narrow enough for a phone.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -29,6 +27,7 @@ BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.9
 MOST_PANELS = 8
 MOST_LABELS = 6
+DEPTH = "depth (weighted layers); w: width"
 LEAST_GAP = 0.13
 """Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
 # The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
@@ -66,10 +65,8 @@ def panels(
 
     Args:
         titles: Titles of the panels, 1 to about 8.
-        x: Label below all panels; empty if each has its own.
-        y: Label beside all panels.
-        height: Inches per row of panels.
-        single: Height in inches of a figure with one panel.
+        x, y: Labels below and beside all panels; empty if each has its own, or none.
+        height, single: Inches per row of panels, and of a figure with one panel.
         share: Give all panels the same scales.
         columns: Columns of the legend, which names the series of the panel with most of them.
     """
@@ -87,11 +84,13 @@ def panels(
             each.set_title(title)
         if x:
             figure.supxlabel(x, fontsize=10)
-        figure.supylabel(y, fontsize=10)
+        if y:
+            figure.supylabel(y, fontsize=10)
         yield figure, axes
         handles, labels = max((each.get_legend_handles_labels() for each in axes), key=lambda each: len(each[0]))
-        if handles:
-            figure.legend(handles, labels, loc="outside upper center", ncols=columns)
+        first = dict(zip(labels[::-1], handles[::-1], strict=True))  # the first handle of each label
+        if names := list(dict.fromkeys(labels)):
+            figure.legend([first[name] for name in names], names, loc="outside upper center", ncols=columns)
 
 
 class DepthAxis:
@@ -115,9 +114,6 @@ class DepthAxis:
         axes.set_xticks(self.places, [label if n % every == 0 else "" for n, label in enumerate(labels)])
         axes.set_xlim(-0.09, 1.16)
         axes.grid(visible=False, axis="x")
-
-
-DEPTH = "depth (weighted layers); w: width"
 
 
 def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.ndarray]:

@@ -1,7 +1,5 @@
 """Summary of a study: title, verdict, and the arms in numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 
 from jaxcnn.study.arm import Arm

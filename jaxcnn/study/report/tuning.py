@@ -1,7 +1,5 @@
 """Tuning of the arms: sensitivity to the learning rate, effect of the number of trials, and the shared setting."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Corrections of p-values for several tests: Holm 1979 and Benjamini & Hochberg 1995."""
 
-from __future__ import annotations
-
 import numpy as np
 from numpy.typing import ArrayLike
 

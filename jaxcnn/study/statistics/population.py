@@ -9,8 +9,6 @@ with d_i the difference of the per-example means over seeds. var_i(d_i) / N alre
 seeds add only what exceeds it. A plain bootstrap over both margins would count the interaction three times.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize, special
 
-from jaxcnn.study.statistics.seeds import Interval
+from jaxcnn.study.statistics.seeds import Interval, finite
 
 BLOCK = 4_000_000
 """Numbers in one block of bootstrap draws (32 MB)."""
@@ -155,27 +153,20 @@ def crossed(
         deviations = stretch * _bootstrap(a, b, from_examples, from_seeds, draws, seed)
         low, high = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
         limits = Interval(estimate, estimate + float(low), estimate + float(high))
-    return Contrast(
-        Interval(estimate, estimate - wide, estimate + wide),
-        Interval(estimate, estimate - narrow, estimate + narrow),
-        2 * float(special.stdtr(freedom, -abs(estimate) / error)),
-        error,
-        freedom,
-        {"seeds": from_seeds / total, "examples": from_examples / total},
-        limits,
-    )
+    interval, interval90 = (Interval(estimate, estimate - half, estimate + half) for half in (wide, narrow))
+    p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
+    parts = {"seeds": from_seeds / total, "examples": from_examples / total}
+    return Contrast(interval, interval90, p, error, freedom, parts, limits)
 
 
-def superiority(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95) -> Interval:
+def superiority(first: ArrayLike, second: ArrayLike) -> Interval:
     """Estimate the probability that a random run of the first arm has a lower error than one of the second.
 
     Args:
-        first: Error of each run of arm A.
-        second: Error of each run of arm B; the counts may differ.
-        confidence: Nominal coverage, between 0 and 1.
+        first, second: Error of each run of arm A and of arm B; the counts may differ.
 
     Returns:
-        P(A better) with Newcombe's score interval, which has a width at 0 and 1 too. Ties count half.
+        P(A better) with Newcombe's 95 % score interval, which has a width at 0 and 1 too. Ties count half.
 
     Raises:
         ValueError: An arm has no runs, or an error is not finite.
@@ -184,12 +175,9 @@ def superiority(first: ArrayLike, second: ArrayLike, *, confidence: float = 0.95
         Newcombe 2006, "Confidence intervals for an effect size measure based on the Mann-Whitney statistic. Part 2",
         method 5; Bouthillier et al. 2021, "Accounting for variance in machine learning benchmarks".
     """
-    a, b = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    for name, values in (("first", a), ("second", b)):
-        if values.ndim != 1 or values.size == 0 or not np.isfinite(values).all():
-            raise ValueError(f"{name}={values.tolist()!r}: give one or more finite numbers, one per run")
+    a, b = finite(first, "first", "run"), finite(second, "second", "run")
     chance = float(np.mean(a[:, None] < b[None, :]) + np.mean(a[:, None] == b[None, :]) / 2)
-    others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri((1 + confidence) / 2)) ** 2
+    others, squared = (a.size + b.size) / 2 - 1, float(special.ndtri(0.975)) ** 2
 
     def excess(value: float) -> float:
         # Hanley & McNeil's variance at the limit, not at the estimate, makes it a score interval.

@@ -3,8 +3,6 @@
 All of them hold for the one test set that was used; `population` extends them to new images.
 """
 
-from __future__ import annotations
-
 import math
 from typing import Any, NamedTuple
 
@@ -26,10 +24,16 @@ class Interval(NamedTuple):
         return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-def _mean_and_variance(values: ArrayLike, resolution: float) -> tuple[float, float, int]:
+def finite(values: ArrayLike, name: str, each: str) -> np.ndarray:
+    """Return values as a float64 vector; refuse an empty one, and numbers that are not finite, with a ValueError."""
     array = np.asarray(values, np.float64)
     if array.ndim != 1 or array.size == 0 or not np.isfinite(array).all():
-        raise ValueError(f"values={array.tolist()!r}: give one or more finite numbers, one per seed")
+        raise ValueError(f"{name}={array.tolist()!r}: give one or more finite numbers, one per {each}")
+    return array
+
+
+def _mean_and_variance(values: ArrayLike, resolution: float) -> tuple[float, float, int]:
+    array = finite(values, "values", "seed")
     if array.size == 1:
         return float(array[0]), math.inf, 1
     # An error rate is a count over n images, so equal rates are equal only up to rounding to 1/n. The variance of that
@@ -44,12 +48,11 @@ def _interval(estimate: float, squared_error: float, freedom: float, confidence:
     return Interval(estimate, estimate - half, estimate + half)
 
 
-def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resolution: float = 0.0) -> Interval:
-    """Return the mean of one arm's seeds with Student's t interval.
+def mean_interval(values: ArrayLike, *, resolution: float = 0.0) -> Interval:
+    """Return the mean of one arm's seeds with Student's 95 % t interval.
 
     Args:
         values: One number per seed.
-        confidence: Nominal coverage, between 0 and 1.
         resolution: Step of the measurement (1 / test images for an error rate). The standard deviation is at least
             that of rounding to this step, resolution / sqrt(12).
 
@@ -60,7 +63,7 @@ def mean_interval(values: ArrayLike, *, confidence: float = 0.95, resolution: fl
         ValueError: There are no values, or one is not finite.
     """
     mean, variance, count = _mean_and_variance(values, resolution)
-    return _interval(mean, variance / count, count - 1, confidence)
+    return _interval(mean, variance / count, count - 1, 0.95)
 
 
 def welch(
@@ -69,8 +72,7 @@ def welch(
     """Compare two arms' means, first minus second, by Welch's t test (variances may differ).
 
     Args:
-        first: One number per seed.
-        second: One number per seed; the counts may differ.
+        first, second: One number per seed; the counts may differ.
         confidence: Nominal coverage, between 0 and 1.
         resolution: As for `mean_interval`.
 
@@ -121,52 +123,49 @@ def tost_p(estimate: float, standard_error: float, freedom: float, margin: float
     return float(special.stdtr(freedom, -room / standard_error))
 
 
-def power(effect: float, spread: float, seeds: Any, *, confidence: float = 0.95) -> Any:
-    """Return the power of a two-sided t test with `seeds` runs per arm.
+def power(effect: float, spread: float, seeds: Any) -> Any:
+    """Return the power of a two-sided t test at 5 % with `seeds` runs per arm.
 
     Args:
         effect: True difference of the means.
         spread: Standard deviation over seeds, the same in both arms and in the unit of effect.
         seeds: Runs per arm, 2 or more; a number or an array of numbers.
-        confidence: One minus the significance level.
 
     Returns:
         The probability of detecting the difference, in the shape of `seeds`.
     """
     freedom = 2 * seeds - 2
-    limit = special.stdtrit(freedom, (1 + confidence) / 2)
+    limit = special.stdtrit(freedom, 0.975)
     # The square of a noncentral t is a noncentral F. SciPy's noncentral t returns NaN far out in its tails, and its
     # noncentral F above 1e16, where the power is 1 as it is at 1e9.
     noncentrality = np.minimum((effect / spread) ** 2 * seeds / 2, 1e9)
     return 1 - special.ncfdtr(1, freedom, noncentrality, limit**2)
 
 
-def seeds_needed(effect: float, spread: float, *, target: float = 0.8, most: int = 1000) -> int | None:
+def seeds_needed(effect: float, spread: float, *, target: float = 0.8) -> int | None:
     """Return the smallest number of seeds per arm that detects `effect` with the target power (two-sided, 5 %).
 
     Args:
         effect: Difference of the means to be detected.
         spread: Standard deviation over seeds, in the unit of effect.
         target: Required power.
-        most: Largest number of seeds to consider.
 
     Returns:
-        2 or more, or None if `most` seeds are not enough.
+        2 to 1000, or None if a thousand are not enough.
     """
     if spread == 0:
         return 2 if effect else None
-    counts = np.arange(2, most + 1)
+    counts = np.arange(2, 1001)
     enough = counts[power(effect, spread, counts) >= target]
     return int(enough[0]) if enough.size else None
 
 
-def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
-    """Return the smallest true difference that `seeds` runs per arm detect with the target power (two-sided, 5 %).
+def detectable(spread: float, seeds: int) -> float:
+    """Return the smallest true difference that `seeds` runs per arm detect with a power of 80 % (two-sided, 5 %).
 
     Args:
         spread: Standard deviation over seeds.
         seeds: Runs per arm.
-        target: Required power, above 0.05.
 
     Returns:
         A difference in the unit of spread; infinity with a single run.
@@ -175,5 +174,5 @@ def detectable(spread: float, seeds: int, *, target: float = 0.8) -> float:
 
     if seeds < 2:
         return math.inf
-    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds) - target, bracket=(0.0, 100.0))
+    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds) - 0.8, bracket=(0.0, 100.0))
     return spread * float(solution.root)

@@ -1,13 +1,13 @@
 """Curves of a study: error against depth with its best depth, the Pareto front, and expected best validation error."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special
+
+from jaxcnn.study.statistics.seeds import finite
 
 GRID = 41
 FLAT = 1e-12
@@ -27,18 +27,6 @@ class DepthFit(NamedTuple):
     edge: bool
     interpolates: bool  #: With three depths the curve passes through every mean, so its shape is not tested.
     grid: tuple[tuple[float, float], ...]  #: 41 (depth, fitted error) pairs, evenly spaced in log depth, for a figure.
-
-
-def _checked(depths: Sequence[float], errors: Sequence[ArrayLike]) -> tuple[np.ndarray, list[np.ndarray]]:
-    places, groups = np.asarray(depths, np.float64), [np.asarray(group, np.float64) for group in errors]
-    if places.ndim != 1 or np.unique(places).size != places.size or places.size < 3 or not (places > 0).all():
-        raise ValueError(f"depths={list(depths)!r}: give three or more different depths above 0")
-    if len(groups) != places.size:
-        raise ValueError(f"errors has {len(groups)} groups for {places.size} depths: give one array of seeds per depth")
-    for depth, group in zip(depths, groups, strict=True):
-        if group.ndim != 1 or group.size == 0 or not np.isfinite(group).all():
-            raise ValueError(f"errors at depth {depth} are {group.tolist()!r}: give finite numbers, one per seed")
-    return places, groups
 
 
 def _minimum(coefficients: np.ndarray, low: float, high: float) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +87,12 @@ def fit_depth(depths: Sequence[float], errors: Sequence[ArrayLike], *, seed: int
     Reference:
         Efron & Tibshirani 1993, "An introduction to the bootstrap", ch. 8 (resampling within groups).
     """
-    places, groups = _checked(depths, errors)
+    places = np.asarray(depths, np.float64)
+    if places.ndim != 1 or np.unique(places).size != places.size or places.size < 3 or not (places > 0).all():
+        raise ValueError(f"depths={list(depths)!r}: give three or more different depths above 0")
+    if len(errors) != places.size:
+        raise ValueError(f"errors has {len(errors)} groups for {places.size} depths: give one array of seeds per depth")
+    groups = [finite(group, f"errors at depth {depth}", "seed") for depth, group in zip(depths, errors, strict=True)]
     logs = np.log(places)
     centre = logs.mean()
     # Centred, for a well-conditioned matrix. Row weights are square roots of the numbers of seeds.
@@ -117,23 +110,16 @@ def fit_depth(depths: Sequence[float], errors: Sequence[ArrayLike], *, seed: int
     fitted = np.vander(steps, 3, increasing=True) @ coefficients
     c0, c1, c2 = (float(value) for value in coefficients)
     optimum, low, high = (float(value) for value in np.exp(np.array([best, *limits]) + centre))
-    return DepthFit(
-        (float(c0 - c1 * centre + c2 * centre**2), float(c1 - 2 * c2 * centre), c2),
-        optimum,
-        low,
-        high,
-        bool(edge),
-        places.size == 3,
-        tuple(zip(np.exp(steps + centre).tolist(), fitted.tolist(), strict=True)),
-    )
+    uncentred = float(c0 - c1 * centre + c2 * centre**2), float(c1 - 2 * c2 * centre), c2
+    grid = tuple(zip(np.exp(steps + centre).tolist(), fitted.tolist(), strict=True))
+    return DepthFit(uncentred, optimum, low, high, bool(edge), places.size == 3, grid)
 
 
 def pareto(cost: Sequence[float], error: Sequence[float]) -> tuple[bool, ...]:
     """Return which arms are on the Pareto front: no other arm is at least as good in both and better in one.
 
     Args:
-        cost: One number per arm, in any unit.
-        error: One number per arm.
+        cost, error: One number per arm; costs in any unit.
 
     Returns:
         True for each arm on the front. Arms that are equal in both are kept together.
@@ -167,9 +153,7 @@ def expected_best(values: Sequence[float], budgets: Sequence[int]) -> tuple[floa
     Reference:
         Dodge et al. 2019, "Show your work: improved reporting of experimental results".
     """
-    scores, trials = np.sort(np.asarray(values, np.float64)), np.asarray(budgets)
-    if scores.ndim != 1 or scores.size == 0 or not np.isfinite(scores).all():
-        raise ValueError(f"values={list(values)!r}: give one or more finite numbers, one per trial")
+    scores, trials = np.sort(finite(values, "values", "trial")), np.asarray(budgets)
     if trials.ndim != 1 or not (trials >= 1).all():
         raise ValueError(f"budgets={list(budgets)!r}: give numbers of trials, 1 or more")
     reached = np.linspace(0, 1, scores.size + 1) ** trials[:, None]

@@ -1,10 +1,7 @@
 """Analyse a finished study: contrasts on per-example errors, trends, Pareto fronts, protocol. Needs no JAX."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import starmap
 
 import numpy as np
@@ -14,8 +11,8 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm
-from jaxcnn.study.statistics.population import Contrast, crossed, superiority
-from jaxcnn.study.statistics.seeds import Interval, detectable, mean_interval, seeds_needed, tost_p, welch
+from jaxcnn.study.statistics.population import crossed, superiority
+from jaxcnn.study.statistics.seeds import detectable, mean_interval, seeds_needed, tost_p, welch
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
 from jaxcnn.study.tuning import scores
 from jaxcnn.study.verdict.checklist import protocol
@@ -31,13 +28,7 @@ from jaxcnn.study.verdict.sentences import describe, outlook, summarise
 
 
 def analyse(result: StudyResult) -> Findings:
-    """Compute all results of a study from its stored per-example predictions.
-
-    Args:
-        result: A finished study.
-
-    Returns:
-        The findings; equal for equal records.
+    """Compute all results of a finished study from its stored per-example predictions; equal for equal records.
 
     Raises:
         InputError: The plan's rule is unknown to this version.
@@ -97,56 +88,48 @@ def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
 
 
 def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, ...]:
-    pairs = [result.plan.contrast(budget) for budget in result.plan.budgets]
+    plan, margin, findings = result.plan, result.plan.margin, []
+    decide, pairs = rule_named(plan.rule).decide, [plan.contrast(budget) for budget in plan.budgets]
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     population = list(starmap(crossed, errors))
     fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
-    corrected = zip(holm([each.p for each in population]), holm([p for _, p in fixed]), strict=True)
-    return tuple(starmap(
-        partial(_contrast, result, shared), zip(pairs, errors, population, fixed, corrected, strict=True)
-    ))  # fmt: skip
-
-
-def _contrast(
-    result: StudyResult, shared: bool, pair: tuple[Arm, Arm], errors: tuple[np.ndarray, np.ndarray],
-    crossing: Contrast, fixed: tuple[Interval, float], corrected: tuple[float, float],
-) -> ContrastFinding:  # fmt: skip
-    (deeper, wider), (first, second), margin = pair, errors, result.plan.margin
-    (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
-    population_holm, fixed_holm = map(float, corrected)
-    decision, scope = rule_named(result.plan.rule).decide(
-        crossing.interval, crossing.interval90, population_holm, fixed[0], fixed_holm, margin
-    )
-    # Pooled over the arms, and at least that of rounding to one image.
-    spread = math.inf
-    if seeds > 1:
-        variances = [np.var(each, ddof=1) for each in rates]
-        spread = math.sqrt(float(np.mean(np.maximum(variances, (1 / images) ** 2 / 12))))
-    finding = ContrastFinding(
-        budget=deeper.budget_label,
-        deeper=deeper,
-        wider=wider,
-        settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
-        seeds=seeds,
-        population=crossing.interval,
-        population90=crossing.interval90,
-        population_p=crossing.p,
-        population_holm=population_holm,
-        bootstrap=crossing.bootstrap if crossing.freedom else None,
-        parts=dict(crossing.parts),
-        fixed=fixed[0],
-        fixed_p=fixed[1],
-        fixed_holm=fixed_holm,
-        tost=tost_p(crossing.interval.estimate, crossing.standard_error, crossing.freedom, margin),
-        superiority=superiority(*rates),
-        consistency=mean_consistency(first == 0, second == 0),
-        detectable=detectable(spread, seeds),
-        needed=seeds_needed(abs(fixed[0].estimate), spread) if seeds > 1 else None,
-        classes=_classes(result, first, second),
-        decision=decision,
-        scope=scope,
-    )
-    return finding._replace(sentence=describe(finding, margin, images))
+    holms = [[float(p) for p in holm(p_values)] for p_values in ([e.p for e in population], [p for _, p in fixed])]
+    for (deeper, wider), (first, second), crossing, (interval, fixed_p), population_holm, fixed_holm in zip(
+        pairs, errors, population, fixed, *holms, strict=True
+    ):
+        (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
+        decision, scope = decide(crossing.interval, crossing.interval90, population_holm, interval, fixed_holm, margin)
+        # Pooled over the arms, and at least that of rounding to one image.
+        spread = math.inf
+        if seeds > 1:
+            variances = [np.var(each, ddof=1) for each in rates]
+            spread = math.sqrt(float(np.mean(np.maximum(variances, (1 / images) ** 2 / 12))))
+        finding = ContrastFinding(
+            budget=deeper.budget_label,
+            deeper=deeper,
+            wider=wider,
+            settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
+            seeds=seeds,
+            population=crossing.interval,
+            population90=crossing.interval90,
+            population_p=crossing.p,
+            population_holm=population_holm,
+            bootstrap=crossing.bootstrap if crossing.freedom else None,
+            parts=dict(crossing.parts),
+            fixed=interval,
+            fixed_p=fixed_p,
+            fixed_holm=fixed_holm,
+            tost=tost_p(crossing.interval.estimate, crossing.standard_error, crossing.freedom, margin),
+            superiority=superiority(*rates),
+            consistency=mean_consistency(first == 0, second == 0),
+            detectable=detectable(spread, seeds),
+            needed=seeds_needed(abs(interval.estimate), spread) if seeds > 1 else None,
+            classes=_classes(result, first, second),
+            decision=decision,
+            scope=scope,
+        )
+        findings.append(finding._replace(sentence=describe(finding, margin, images)))
+    return tuple(findings)
 
 
 def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:

@@ -1,7 +1,5 @@
 """The twelve points of a trustworthy comparison, checked against a study's own records."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Results of a study's analysis as plain values: the report shows them, analysis.json stores them."""
 
-from __future__ import annotations
-
 from typing import Literal, NamedTuple
 
 from jaxcnn.spec import StepCost

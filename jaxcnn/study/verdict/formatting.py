@@ -1,24 +1,15 @@
 """Format numbers and settings of a verdict and its report as text."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any
 
-from jaxcnn.study.arm import Arm
+from jaxcnn.study.arm import WORDS, Arm
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.tuning import Setting
 
 UNKNOWN = "–"
-RESOURCES = {
-    "params": "parameters",
-    "macs": "MACs",
-    "activations": "activations",
-    "memory": "memory",
-    "seconds": "time per step",
-    "time": "time per step",
-}
+RESOURCES = {**WORDS, "memory": "memory", "seconds": "time per step", "time": "time per step"}
 """Names of the resources that budgets and fronts refer to."""
 
 
@@ -40,9 +31,9 @@ def span(interval: Interval, *, lowest: float = -math.inf) -> str:
     return f"{percent(max(interval.low, lowest))} to {percent(interval.high)}" if interval.bounded else UNKNOWN
 
 
-def signed_span(interval: Interval) -> str:
+def signed_span(interval: Interval | None) -> str:
     """Format the limits of a difference: +0.30 to +1.04."""
-    return f"{signed(interval.low)} to {signed(interval.high)}" if interval.bounded else UNKNOWN
+    return f"{signed(interval.low)} to {signed(interval.high)}" if interval and interval.bounded else UNKNOWN
 
 
 def effect(interval: Interval) -> str:

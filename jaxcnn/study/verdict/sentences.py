@@ -1,7 +1,5 @@
 """The verdict in words: decision, effect, interval, what it generalises to, and what would change it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from jaxcnn.study.arm import Arm

@@ -1,14 +1,13 @@
 """What machines do to the one pure step; the only place that knows devices.
 
-one_device: jit, scan, several runs in one program. mapped: pmap. sharded: jit over a mesh, of all hosts. choice: which
+one_device: jit, scan, several runs in one program. many_devices: pmap, and jit over a mesh, of all hosts. choice: which
 of them a run gets. hosts: several processes at one run.
 """
 
 from jaxcnn.train.parallel.choice import choose, choose_scan, make_programs
-from jaxcnn.train.parallel.mapped import data_parallel
+from jaxcnn.train.parallel.many_devices import data_parallel, sharded
 from jaxcnn.train.parallel.one_device import member_programs, single_device
 from jaxcnn.train.parallel.programs import AXIS, Arrays, Feed, Programs, Stretch, advance, stretch_length, warm_up
-from jaxcnn.train.parallel.sharded import sharded
 
 __all__ = [
     "AXIS",

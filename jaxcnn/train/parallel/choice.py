@@ -6,14 +6,11 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-from jaxcnn.errors import InputError
-from jaxcnn.train.parallel.mapped import data_parallel
+from jaxcnn.errors import InputError, require
+from jaxcnn.train.parallel.many_devices import data_parallel, sharded
 from jaxcnn.train.parallel.one_device import single_device
 from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident, resident_limit, size
-from jaxcnn.train.parallel.sharded import sharded
 from jaxcnn.train.step import EvalStep, TrainStep
-
-MODES = ("jit", "pmap", "sharded")
 
 
 def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
@@ -25,8 +22,7 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
         InputError: There is no such mode.
     """
     if mode != "auto":
-        if mode not in MODES:
-            raise InputError(f"parallel={mode!r}: choose auto, {', '.join(MODES)}")
+        require(mode in ("jit", "pmap", "sharded"), "parallel", repr(mode), "choose auto, jit, pmap, sharded")
         return mode
     devices = jax.devices() if devices is None else devices
     several = jax.process_count() > 1 or (len(devices) > 1 and devices[0].platform != "cpu")
@@ -36,13 +32,8 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
 def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
     """Decide whether to run many steps in one compiled call; None: on an accelerator that holds the training split.
 
-    Args:
-        scan: As asked for.
-        mode: As `choose` resolved it.
-        train: The training split.
-
     Raises:
-        InputError: Asked for where it cannot be.
+        InputError: scan=True under pmap, or with a split that does not fit.
     """
     fits = resident(train)
     if scan is None:

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 T = TypeVar("T")
 JOIN_SECONDS = 120
@@ -35,12 +35,12 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
     """
     if hosts != "auto" and not hosts.rpartition(":")[2].isdigit():
         raise InputError(f"hosts={hosts!r}: give auto, or the first host as ADDRESS:PORT, such as 10.0.0.1:1234")
-    if count is not None and count < 1:
-        raise InputError(f"host_count={count}: must be at least 1")
-    if index is not None and not 0 <= index < (count or index + 1):
-        raise InputError(f"host_index={index}: must be from 0 to {(count or index + 1) - 1}, another for each process")
-    if silent_seconds < 5:
-        raise InputError(f"host_timeout={silent_seconds}: hosts may be silent for 5 seconds at least, and more if busy")
+    require(count is None or count >= 1, "host_count", count, "must be at least 1")
+    last = (count or (index or 0) + 1) - 1
+    another = f"must be from 0 to {last}, another for each process"
+    require(index is None or 0 <= index <= last, "host_index", index, another)
+    busy = "hosts may be silent for 5 seconds at least, and more if busy"
+    require(silent_seconds >= 5, "host_timeout", silent_seconds, busy)
     address = None if hosts == "auto" else hosts
     try:
         jax.distributed.initialize(
@@ -58,14 +58,7 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
 
 @contextmanager
 def others_alive(where: str) -> Iterator[None]:
-    """Turn an error of the communication between hosts into one sentence.
-
-    Args:
-        where: What goes on from its checkpoints.
-
-    Raises:
-        HostLost: Another host has ended.
-    """
+    """Turn an error of the communication between hosts into `HostLost`: one sentence, with the run's folder `where`."""
     try:
         yield
     except (RuntimeError, ValueError) as error:

@@ -18,26 +18,15 @@ Scanned = Callable[..., tuple[TrainState, Sums]]  # (state, arrays, indices (S, 
 
 
 def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
-    """Drive the steps by jit on the default device.
+    """Drive the steps, made without an axis name, by jit on the default device; options as in `make_programs`."""
+    return _bound(train, evaluate, scanned(train), scan, deterministic)
 
-    Args:
-        train: The step, made without an axis name.
-        evaluate: Likewise.
-        scan: Stretches of steps as one program, the data on the device.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
-    """
-    step = compiled(train, donate_argnums=0, deterministic=deterministic)
-    stretch = compiled(scanned(train), donate_argnums=0, deterministic=deterministic)
-    return Programs(
-        mode="jit",
-        devices=1,
-        train=step,
-        evaluate=compiled(evaluate, deterministic=deterministic),
-        place=copied,
-        fetch=jax.device_get,
-        feed=feed,
-        stretch=held(stretch) if scan else None,
-    )
+
+def _bound(train: Any, evaluate: Any, stretch: Any, scan: bool, deterministic: bool) -> Programs:
+    step, stretch = (compiled(each, donate_argnums=0, deterministic=deterministic) for each in (train, stretch))
+    evaluation = compiled(evaluate, deterministic=deterministic)
+    over = held(stretch) if scan else None
+    return Programs("jit", 1, step, evaluation, place=copied, fetch=jax.device_get, feed=feed, stretch=over)
 
 
 def feed(arrays: Arrays) -> Feed:
@@ -73,31 +62,15 @@ def member_programs(
     Args:
         train: The step, made without an axis name.
         evaluate: Likewise; all members see the same batch.
-        members: How many.
-        scan: Stretches of steps as one program.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+        members: How many. `scan` and `deterministic` are those of `make_programs`.
     """
-    step = compiled(jax.vmap(train), donate_argnums=0, deterministic=deterministic)
-    several = jax.vmap(scanned(train), in_axes=(0, None, 0, 0, 0))
-    stretch = compiled(several, donate_argnums=0, deterministic=deterministic)
 
     def part(tree: Any) -> list[Any]:
         leaves, structure = jax.tree.flatten(tree)
         return [structure.unflatten([np.asarray(leaf[member]) for leaf in leaves]) for member in range(members)]
 
-    return Programs(
-        mode="jit",
-        devices=1,
-        train=step,
-        evaluate=compiled(jax.vmap(evaluate, in_axes=(0, None)), deterministic=deterministic),
-        place=copied,
-        fetch=jax.device_get,
-        feed=feed,
-        stretch=held(stretch) if scan else None,
-        members=members,
-        join=_stack,
-        part=part,
-    )
+    several = jax.vmap(train), jax.vmap(evaluate, in_axes=(0, None)), jax.vmap(scanned(train), (0, None, 0, 0, 0))
+    return _bound(*several, scan, deterministic)._replace(members=members, join=_stack, part=part)
 
 
 def _stack(parts: Sequence[Any]) -> Any:

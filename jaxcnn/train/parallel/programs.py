@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.data import steps_per_epoch
 from jaxcnn.data.stream import is_streamed
-from jaxcnn.errors import InputError
+from jaxcnn.errors import require
 from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -30,14 +30,6 @@ STRETCH_STEPS = 64
 Arrays = Mapping[str, np.ndarray]
 Feed = Callable[[np.ndarray, np.ndarray], Batch]
 Stretch = Callable[[TrainState, np.ndarray, np.ndarray, jax.Array], tuple[TrainState, Sums]]
-
-
-def _only(parts: Sequence[Any]) -> Any:
-    return parts[0]
-
-
-def _as_list(tree: Any) -> list[Any]:
-    return [tree]
 
 
 class Programs(NamedTuple):
@@ -68,8 +60,8 @@ class Programs(NamedTuple):
     feed: Callable[[Arrays], Feed]
     stretch: Callable[[Arrays], Stretch] | None = None
     members: int = 1
-    join: Callable[[Sequence[Any]], Any] = _only
-    part: Callable[[Any], list[Any]] = _as_list
+    join: Callable[[Sequence[Any]], Any] = lambda parts: parts[0]
+    part: Callable[[Any], list[Any]] = lambda tree: [tree]
 
     @property
     def record(self) -> dict[str, Any]:
@@ -129,17 +121,13 @@ def pad(indices: np.ndarray, mask: np.ndarray, devices: int) -> tuple[np.ndarray
 
 
 def pick(devices: int | Sequence[Device] | None, available: Sequence[Device]) -> list[Device]:
-    """Return the devices to use: those given, the first few, or all.
-
-    Raises:
-        InputError: Fewer than one, or more than there are.
-    """
+    """Return the devices to use: those given, the first few, or all; refuse fewer than one and more than there are."""
     if devices is None:
         return list(available)
     if not isinstance(devices, int):
         return list(devices)
-    if not 1 <= devices <= len(available):
-        raise InputError(f"devices={devices}: there are {len(available)}; give 1 to {len(available)}")
+    count = len(available)
+    require(1 <= devices <= count, "devices", devices, f"there are {count}; give 1 to {count}")
     return list(available[:devices])
 
 
@@ -165,14 +153,7 @@ def advance(programs: Programs, arrays: Arrays) -> Stretch:
 def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: int, key: jax.Array) -> float:
     """Compile all programs by running them once on copies of a host state; returns the seconds it took.
 
-    Kept apart from training so that no figure mixes the two.
-
-    Args:
-        programs: The steps.
-        state: Host state, joined where there are several members; it is left as it is.
-        arrays: The training split.
-        batch_size: Examples a step.
-        key: Of the run, joined likewise.
+    Kept apart from training so that no figure mixes the two. State and key are joined where there are several members.
     """
     per_epoch = steps_per_epoch(len(next(iter(arrays.values()))), batch_size)
     length = stretch_length(programs, per_epoch)

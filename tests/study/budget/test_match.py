@@ -132,7 +132,7 @@ def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind, budget
     for outcome, budget, depth in refused[:2]:
         assert outcome.startswith(f"{kind}={budget:,}: no {family} of depth {depth} comes within 1 %; the nearest has ")
         named = int(outcome.split("the nearest has ")[1].split()[0].replace(",", ""))
-        costs, most = Costs(ModelSpec(family), shape, 10, kind, budget, 0.01), 4 * max(budget, named)
+        costs, most = Costs(ModelSpec(family), shape, 10, {kind: budget}, 0.01), 4 * max(budget, named)
         scan = list(itertools.takewhile(lambda cost, most=most: cost < most, whole(costs, depth)))
         assert abs(named - budget) <= min((abs(cost - budget) for cost in scan), default=float("inf"))
 

@@ -9,8 +9,7 @@ from jaxcnn.runtime.processes import attempt
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution.local import judge, work_locally
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.schedule import next_runs
 from tests.study.small import BASE, arms, small_study
 

@@ -10,8 +10,7 @@ import sys
 import pytest
 
 from jaxcnn.errors import InputError
-from jaxcnn.study.execution.journal import FILE, complete_journal, entries, note
-from jaxcnn.study.execution.locks import FOLDER, claim
+from jaxcnn.study.execution.locks import FOLDER, JOURNAL, claim, complete_journal, entries, note
 from tests.study.small import ROOT, environment
 
 HOLD = """
@@ -92,7 +91,7 @@ def test_the_journal_is_made_whole(tmp_path):
         (tmp_path / path).mkdir()
         (tmp_path / path / "result.json").write_text("{}")
     note(tmp_path, "a")
-    with (tmp_path / FILE).open("a") as journal:
+    with (tmp_path / JOURNAL).open("a") as journal:
         journal.write('3\n[]\n{"finished": {}}\n' + "[" * 100_000 + "\n")
         journal.write('{"finished": "b", "pro')
     complete_journal(tmp_path, ["a", "b", "c"])

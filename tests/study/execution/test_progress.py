@@ -9,8 +9,7 @@ from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution import worker
 from jaxcnn.study.execution.progress import StudyBar, standing
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import load_plan, store_plan
+from jaxcnn.study.plan import load_plan, make_plan, store_plan
 from jaxcnn.study.schedule import next_runs
 from tests.study.small import BASE, arms, reported, small_study
 

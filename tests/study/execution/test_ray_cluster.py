@@ -21,8 +21,7 @@ from jaxcnn.study import match_width
 from jaxcnn.study.execution import ray as module
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.run_study import check_place
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.result import load_study
 from jaxcnn.study.schedule import next_runs
 from tests.study import families

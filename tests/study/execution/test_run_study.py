@@ -16,7 +16,7 @@ from jaxcnn.study.execution import run_study as runner
 from jaxcnn.study.execution import worker as work
 from jaxcnn.study.execution.run_study import run_study
 from jaxcnn.study.execution.worker import Reader
-from jaxcnn.study.plan_file import load_plan
+from jaxcnn.study.plan import load_plan
 from jaxcnn.study.result import load_study
 from jaxcnn.study.schedule import next_runs
 from tests.study.small import BASE, arms, files, finished_runs, journal, outcome, reported, small_study

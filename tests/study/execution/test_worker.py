@@ -12,8 +12,7 @@ from jaxcnn.study.budget.costs import family_name
 from jaxcnn.study.execution import worker
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.worker import Reader, processes, work
-from jaxcnn.study.plan import make_plan
-from jaxcnn.study.plan_file import store_plan
+from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.schedule import next_runs, run_config
 from tests.study.families import Stack, stack
 from tests.study.small import BASE, arms, journal

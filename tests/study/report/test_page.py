@@ -11,8 +11,8 @@ import pytest
 from rich.console import Console
 
 from jaxcnn.errors import InputError
-from jaxcnn.study import analyse, load_study, rebuild, verdict_table, write_report
-from jaxcnn.study.plan_file import study_identity
+from jaxcnn.study import analyse, load_study, verdict_table, write_report
+from jaxcnn.study.plan import study_identity
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
@@ -97,7 +97,7 @@ def test_rebuilt_from_disk_it_is_the_same_to_the_byte(tmp_path):
     page = write_report(result, tmp_path)
     assert page == tmp_path / "report.html"
     before = files(tmp_path)
-    assert rebuild(tmp_path) == page
+    assert write_report(load_study(tmp_path), tmp_path) == page
     assert files(tmp_path) == before
     write_report(result, tmp_path / "elsewhere")
     assert files(tmp_path / "elsewhere") == before
@@ -235,7 +235,8 @@ def test_the_terminals_table_fits_a_hundred_columns(rich, single, capsys):
 def test_building_a_report_does_not_import_jax(tmp_path):
     planted_study(tmp_path / "a", ERRORS, images=400)
     code = (
-        "import sys; from jaxcnn.study import rebuild; rebuild(sys.argv[1]);"
+        "import sys; from jaxcnn.study import load_study, write_report;"
+        "write_report(load_study(sys.argv[1]), sys.argv[1]);"
         "assert not {'jax', 'flax', 'matplotlib.pyplot'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code, str(tmp_path / "a")], check=True, env={**os.environ, "COLUMNS": "100"})
@@ -243,9 +244,9 @@ def test_building_a_report_does_not_import_jax(tmp_path):
 
 def test_folders_without_a_study(tmp_path):
     with pytest.raises(InputError, match="not a folder"):
-        rebuild(tmp_path / "none")
+        load_study(tmp_path / "none")
     with pytest.raises(InputError, match=r"plan\.json"):
-        rebuild(tmp_path)
+        load_study(tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -256,10 +257,10 @@ def test_unfinished_or_damaged_studies_are_refused_before_anything_is_written(tm
     content = path.read_bytes()
     path.write_bytes(content[: len(content) // 2])
     with pytest.raises(InputError, match=re.escape(name)):
-        rebuild(tmp_path)
+        load_study(tmp_path)
     path.unlink()
     with pytest.raises(InputError, match=re.escape(name)):
-        rebuild(tmp_path)
+        load_study(tmp_path)
     assert not (tmp_path / "report.html").exists()
 
 

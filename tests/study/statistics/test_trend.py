@@ -97,7 +97,7 @@ def test_the_interval_is_a_function_of_its_seed():
         ((8, 14, 14), [[0.1]] * 3, "depths=.* different"),
         ((0, 8, 14), [[0.1]] * 3, "above 0"),
         ((8, 14, 20), [[0.1]] * 2, "errors has 2 groups for 3 depths"),
-        ((8, 14, 20), [[0.1], [], [0.2]], r"depth 14 are \[\]"),
+        ((8, 14, 20), [[0.1], [], [0.2]], r"depth 14=\[\]"),
         ((8, 14, 20), [[0.1], [0.2], [math.nan]], "depth 20"),
     ],
 )

@@ -1,4 +1,7 @@
-"""All devices of all hosts as one mesh: jit, the state replicated, each batch split."""
+"""Several devices: pmap over those of one process, or jit over a mesh of those of all hosts.
+
+Either way the state is replicated and each batch split; one that does not divide is padded with masked examples.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +12,46 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxcnn.tasks import Batch
+from jaxcnn.tasks import Batch, Sums
 from jaxcnn.train.parallel.one_device import scanned
-from jaxcnn.train.parallel.programs import (
-    AXIS,
-    Arrays,
-    Device,
-    Feed,
-    Programs,
-    Stretch,
-    compiled,
-    gather,
-    pad,
-    pick,
-    resident,
-)  # fmt: skip
+from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Feed, Programs, compiled, gather, pad, pick, resident
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
 WHOLE, ROWS, ROWS_OF_STEPS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec(None, AXIS)
+
+
+def data_parallel(train: TrainStep, evaluate: EvalStep, devices: int | Sequence[Device] | None = None) -> Programs:
+    """Drive the steps, made with axis_name=AXIS, by pmap on some devices, or so many; None: all of this process."""
+    devices = pick(devices, jax.local_devices())
+    count = len(devices)
+    mapped_train = jax.pmap(train, AXIS, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
+    mapped_evaluate = jax.pmap(evaluate, AXIS, devices=devices)
+
+    def train_all(state: TrainState, batch: Batch, key: jax.Array) -> tuple[TrainState, Sums]:
+        state, sums = mapped_train(state, batch, key)
+        return state, _first(sums)
+
+    def evaluate_all(state: TrainState, batch: Batch) -> tuple[Sums, dict[str, Any]]:
+        sums, decoded = mapped_evaluate(state, batch)
+        return _first(sums), {k: np.asarray(v).reshape(-1, *v.shape[2:]) for k, v in decoded.items()}
+
+    def place(state: TrainState) -> TrainState:
+        stacked = jax.tree.map(lambda a: np.broadcast_to(np.asarray(a), (count, *np.shape(a))), state)
+        # The identity under pmap lays one copy on each device.
+        return jax.pmap(lambda tree: tree, devices=devices)(stacked)
+
+    def fetch(state: TrainState) -> TrainState:
+        return jax.device_get(_first(state))
+
+    def feed(arrays: Arrays) -> Feed:
+        def batch(indices: np.ndarray, mask: np.ndarray) -> Batch:
+            whole = gather(arrays, *pad(indices, mask, count))
+            return jax.tree.map(lambda v: v.reshape(count, -1, *v.shape[1:]), whole)
+
+        return batch
+
+    return Programs("pmap", count, train_all, evaluate_all, place, fetch, feed)
 
 
 def sharded(
@@ -41,17 +65,15 @@ def sharded(
 ) -> Programs:
     """Drive the steps by jit over a mesh: the step is written for one device and the compiler spreads it.
 
-    A batch that does not divide by the devices is padded with masked examples. With several processes each gathers only
-    its own devices' rows; states, sums and predictions come out whole on every one of them.
+    With several processes each gathers only its own devices' rows; states, sums and predictions come out whole on every
+    one of them.
 
     Args:
-        train: The step.
-        evaluate: Likewise.
         devices: Which, or how many; None: all, of every process.
         axis_name: AXIS where the steps were made with it: they are then mapped over the mesh (`shard_map`) and exchange
             only what they say, so that batch norm may keep each device's own statistics.
-        scan: Stretches of steps as one program, the data on every device.
-        deterministic: On a GPU, equal runs are equal to the bit, and slower.
+
+    The other options are those of `make_programs`.
     """
     devices = pick(devices, jax.devices())
     mesh, stretch = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), scanned(train)
@@ -74,7 +96,7 @@ def sharded(
 
         return batch
 
-    def held(arrays: Arrays) -> Stretch:
+    def held(arrays: Arrays):
         on_devices = _put_all(arrays, whole)
 
         def steps(state: TrainState, indices: np.ndarray, masks: np.ndarray, key: jax.Array):
@@ -125,3 +147,7 @@ def _from_host(arrays: Arrays, indices: np.ndarray, mask: np.ndarray, rows: Name
         return jax.make_array_from_callback((len(indices), *values.shape[1:]), rows, own)
 
     return {**{name: split(values) for name, values in arrays.items()}, "mask": _put(mask, rows)}
+
+
+def _first(tree: Any) -> Any:
+    return jax.tree.map(lambda a: a[0], tree)
