@@ -128,7 +128,7 @@ def prepare_backend(onednn: bool | None = None) -> None:
     """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
     options = backend.backend_options() if onednn is not False else ()
     if options and backend.backend_started():
-        message = f"{' '.join(options)}: not set, because JAX had computed something before; see {backend.SWITCH}"
+        message = f"{' '.join(options)}: not set: JAX had computed something before `launch`; see {backend.SWITCH}"
         warnings.warn(message, stacklevel=3)
     elif options:
         backend.apply_backend_options()
