@@ -14,10 +14,12 @@ from pathlib import Path
 HERE = Path(__file__).parent
 MARK = "<!-- made by docs/results/tables.py -->"
 STUDIES = "<!-- studies, by docs/results/tables.py -->"
+WITHDRAWN = "<!-- withdrawn studies, by docs/results/tables.py -->"
+RECORDS = "<!-- records of the studies, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
 # What `jaxcnn report DIR` reads and writes, without the HTML pages, which the command rebuilds.
 STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
-         "report.md", "joined.md", "joined.json")  # fmt: skip
+         "report.md", "joined.md", "joined.json", "journal.jsonl")  # fmt: skip
 
 
 def row(name: str, summary: dict) -> str:
@@ -51,13 +53,43 @@ def points(interval: dict) -> str:
     return f"{estimate} ({low} to {high})"
 
 
-def studies() -> str:
-    """Return the table of all stored studies, one row per budget."""
+def withdrawn(folder: Path) -> bool:
+    """Return whether a study's environments name neither an installed version of jaxcnn nor a commit."""
+    environments = json.loads((folder / "runs.json").read_text())["environments"]
+    return any(each["versions"]["jaxcnn"] == "missing" and not each.get("revision") for each in environments)
+
+
+def records() -> str:
+    """Return what each study consists of: trials, runs, images, machine and code, counted in its files."""
+    lines = [
+        "| study | tuning trials | runs | training, validation, test images | pixels | ran on | jax | code |",
+        "|:---|---:|---:|:---|:---|:---|:---|:---|",
+    ]
+    for file in sorted(HERE.rglob("runs.json")):
+        stored, name = json.loads(file.read_text()), file.parent.relative_to(HERE).as_posix()
+        arms = json.loads((file.parent / "tuning.json").read_text())["arms"].values()
+        sizes, (height, width, _) = stored["data"]["sizes"], stored["data"]["image_shape"]
+        first = stored["environments"][0]
+        device = first["processor"] if first["platform"] == "cpu" else first["devices"][0]
+        images = ", ".join(f"{sizes[split]:,}" for split in ("train", "validation", "test"))
+        version = first["versions"]["jaxcnn"].replace("missing", "not recorded")
+        code = f"`{first['revision'][:10]}`" if first.get("revision") else version
+        lines.append(
+            f"| {name} | {sum(len(arm['trials']) for arm in arms)} | {len(stored['runs'])} | {images} "
+            f"| {height} × {width} | {device} | {first['versions']['jax']} | {code} |"
+        )
+    return "\n".join(lines)
+
+
+def studies(*, shown: bool) -> str:
+    """Return the table of the stored studies, one row per budget: those that stand, or those that are withdrawn."""
     lines = [
         "| study | budget | depths | verdict | deeper minus wider | at the shared setting | best fitted depth |",
         "|:---|:---|:---|:---|---:|:---|---:|",
     ]
     for file in sorted(HERE.rglob("analysis.json")):
+        if withdrawn(file.parent) is shown:
+            continue
         found = json.loads(file.read_text())
         shared = {each["budget"]: each["decision"] for each in found["shared"]}
         fits = {trend["budget"]: trend["fit"] for trend in found["trends"]}
@@ -100,7 +132,15 @@ def main() -> None:
         else:
             shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
     page = HERE / "index.md"
-    page.write_text(replace_between(replace_between(page.read_text(), MARK, table()), STUDIES, studies()))
+    text = page.read_text()
+    for mark, content in (
+        (MARK, table()),
+        (STUDIES, studies(shown=True)),
+        (WITHDRAWN, studies(shown=False)),
+        (RECORDS, records()),
+    ):
+        text = replace_between(text, mark, content)
+    page.write_text(text)
 
 
 if __name__ == "__main__":

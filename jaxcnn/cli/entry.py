@@ -27,12 +27,13 @@ COMMANDS = {
     "predict": "classify image files: jaxcnn predict RUN IMAGE...",
     "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
     "report": "rebuild a study's report without training: jaxcnn report DIR",
+    "verify": "recompute the numbers of a report from its records: jaxcnn verify DIR",
     "models": "list models, or show a model's layers or a family's options: jaxcnn models [resnet20 | resnet]",
     "data": "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]",
     "doctor": "versions, devices, caches, and files that shadow a package",
 }
 """Help of each command; the command is the function of the same name, in the module of the same name or in `HOMES`."""
-HOMES = {"evaluate": "train", "predict": "train", "report": "study"}
+HOMES = {"evaluate": "train", "predict": "train", "report": "study", "verify": "study"}
 WITH_WORDS = ("train", "study", "data")
 """Commands that get their arguments as they are; the parameters of the others are their flags."""
 
@@ -127,7 +128,7 @@ def prepare_backend(onednn: bool | None = None) -> None:
     """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
     options = backend.backend_options() if onednn is not False else ()
     if options and backend.backend_started():
-        message = f"{' '.join(options)}: not set, because JAX had computed something before; see {backend.SWITCH}"
+        message = f"{' '.join(options)}: not set: JAX had computed something before `launch`; see {backend.SWITCH}"
         warnings.warn(message, stacklevel=3)
     elif options:
         backend.apply_backend_options()

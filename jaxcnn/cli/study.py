@@ -1,7 +1,9 @@
-"""`jaxcnn study`, `jaxcnn study status`, `jaxcnn report`."""
+"""`jaxcnn study`, `jaxcnn study status`, `jaxcnn study rerun`, `jaxcnn report`, `jaxcnn verify`."""
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import Annotated
 import tyro
 
 from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
-from jaxcnn.cli.output import print_table
+from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig, StudyConfig
 
@@ -36,6 +38,9 @@ def study(arguments: Sequence[str]) -> None:
     """Run a study and print its verdict, or show how far one is."""
     if arguments and arguments[0] == "status":
         tyro.cli(status, args=arguments[1:], prog="jaxcnn study status")
+        return
+    if arguments and arguments[0] == "rerun":
+        tyro.cli(rerun, args=arguments[1:], prog="jaxcnn study rerun")
         return
     start, rest = starting_point(arguments)
     flags = parse(StudyFlags(start), rest, "jaxcnn study")
@@ -98,6 +103,36 @@ def status(study: tyro.conf.Positional[Path]) -> None:
         print("all runs are finished; run the study's command again to measure the cost of a step and write the report")
 
 
+def rerun(
+    study: tyro.conf.Positional[Path], arm: str, seed: int, shared: bool = False, data_dir: str | None = None
+) -> None:
+    """Train one run of a finished study again and compare its predictions; exit code 1 if one differs.
+
+    Args:
+        study: Folder of the study, which stays as it is.
+        arm: Label of the arm, or its end, such as depth8_width10.
+        seed: Seed of the run.
+        shared: The run at the setting that all arms share.
+        data_dir: Folder of TFDS sets, if they have moved.
+    """
+    from jaxcnn.study.result import load_study
+
+    recorded = load_study(study).environments[0]
+    os.environ["XLA_FLAGS"] = recorded.get("xla_flags", "")  # JAX reads it when it starts, which is later
+    from jaxcnn.runtime.environment import environment
+    from jaxcnn.study.rerun import rerun as train
+
+    equal, count = train(study, arm, seed, shared=shared, data_dir=data_dir)
+    print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
+    now = environment()
+    packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}
+    for name, (old, new) in {**packages, "processor": (recorded["processor"], now["processor"])}.items():
+        if old != new:
+            print(f"  {name}: {old} then, {new} now")
+    if equal < count:
+        sys.exit(1)
+
+
 def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("runs/joined")) -> None:
     """Rebuild a study's report from its records, without training; several studies are also joined into one page.
 
@@ -114,3 +149,23 @@ def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("ru
         show_report(result, folder)
     if len(results) > 1:
         print(f"joined: {write_joined(results, out)}")
+
+
+def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = False) -> None:
+    """Recompute every number of a study's report from its predictions and records; exit code 1 if one differs.
+
+    Args:
+        study: Folder of the study.
+        data: Also load the data set and compare its splits with the recorded ones.
+        json: Print JSON.
+    """
+    from jaxcnn.study.verify import verify as checks_of
+
+    checks = checks_of(study, data=data)
+    if json:
+        print_json(checks)
+    else:
+        rows = [(c.name, c.count, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
+        print_table(rows, ("quantity", "count", "equal", "gap", "remark"))
+    if any(check.equal < check.count for check in checks):
+        sys.exit(1)

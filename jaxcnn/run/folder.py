@@ -17,7 +17,7 @@ from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed,
 from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"
-REMEDY = "restore it, or delete the folder of this run and train it again"
+REMEDY = "restore it from a copy, or move this run's folder away and train it again"
 BESIDE = ("config.json", "data.json", "environment.json")
 """Files that are written before the result; its seal covers them."""
 

@@ -3,6 +3,7 @@
 import os
 import platform
 import re
+import subprocess
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +29,20 @@ def version_of(package: str) -> str:
         return "missing"
 
 
+@cache
+def revision() -> str:
+    """Return the git commit of this source tree, with "-dirty" after it where files differ; "" outside a clone."""
+    package = Path(__file__).parents[1]
+    # The package may lie inside somebody else's repository, in a virtual environment for example.
+    if not (package.parent / ".git").exists():
+        return ""
+    try:
+        command = ["git", "-C", str(package.parent), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+        return subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
 def processor() -> str:
     """Return the processor's name as the system reports it."""
     cpuinfo = Path("/proc/cpuinfo")
@@ -42,12 +57,13 @@ def cores() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, devices, processor and the flags that change results; start JAX's backend."""
+    """Return versions, revision, devices, processor and the flags that change results; start JAX's backend."""
     import jax
 
     devices = jax.devices()
     return {
         "versions": versions(),
+        "revision": revision(),
         "devices": [device.device_kind for device in devices],
         "platform": devices[0].platform,
         "processor": processor(),

@@ -20,7 +20,8 @@ from jaxcnn.study.tuning import Setting, TuningResult
 
 FORMAT, FORMER_FORMAT = "jaxcnn study 3", "jaxcnn study 2"
 FILES = ("costs.json", "runs.json", "predictions.npz")
-REMEDY = "delete it and run the study again, which rebuilds it from the runs"
+REBUILD = "run the study again, which rebuilds it from the folders of its runs"
+REMEDY = f"restore it from a copy, or move it away and {REBUILD}"
 METRICS = tuple(f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy"))
 LARGEST = 3.5e38  # no float32 is larger
 LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
@@ -266,7 +267,7 @@ def _read_runs(directory: Path) -> RunsFile:
 def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
     path = directory / "predictions.npz"
     if not path.exists():
-        raise InputError(f"{directory} holds no predictions.npz: {REMEDY.replace('delete it and ', '')}")
+        raise InputError(f"{directory} holds no predictions.npz: restore it from a copy, or {REBUILD}")
     if sha256(path) != digest:
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
     try:

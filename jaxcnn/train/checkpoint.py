@@ -161,7 +161,8 @@ class Checkpoints:
                     self._set_aside(other)
             return found
         raise InputError(
-            f"{broken[steps[-1]]}, and none before it is whole; restore it, or delete the folder of this run"
+            f"{broken[steps[-1]]}, and none before it is whole; restore it from a copy, or move this run's folder away "
+            "and train it again"
         )
 
     def _load(self, step: int, expected: Any) -> tuple[TrainState, dict[str, float]]:

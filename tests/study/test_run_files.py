@@ -114,7 +114,10 @@ def test_a_sealed_wrong_value_is_named(kept, name, place, value, named):
     with pytest.raises(InputError, match=named) as error:
         load_study(kept)
     assert str(kept / name) in str(error.value)
-    assert any(remedy in str(error.value) for remedy in ("delete it and run", "begin a new study"))
+    assert any(
+        remedy in str(error.value)
+        for remedy in ("restore it from a copy, or move it away and run", "begin a new study")
+    )
     assert "\n" not in str(error.value)
 
 

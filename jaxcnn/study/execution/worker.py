@@ -70,7 +70,7 @@ class Reader:
             if difference := folder.difference(record):
                 raise InputError(
                     f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
-                    "delete that folder and run the study again, which trains it anew"
+                    "move that folder away and run the study again, which trains it anew"
                 )
             result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
             check_run(result, path, "its run", REMEDY, tested=tested)

@@ -93,6 +93,11 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
     yield Heading("Statistics of the contrasts")
     yield Picture("contrasts", contrast_figure(branches, margin), caption)
     yield Table(("deeper minus wider, points", *(each.budget for each in findings.contrasts)), rows)
+    yield Paragraph(
+        "Two floors widen intervals. The variance from test images is at least that of one image (1 / N², by the rule "
+        "of three: arms that agree on all N images may still differ on others). The variance between seeds is at least "
+        "that of rounding an error rate to one image (1 / 12 N²)."
+    )
     yield Paragraph(f"The rule, declared before the first run: {rule_named(result.plan.rule).text}")
 
 

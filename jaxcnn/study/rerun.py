@@ -1,0 +1,66 @@
+"""Train one run of a finished study again and compare its predictions, example by example."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from jaxcnn.data import load
+from jaxcnn.errors import InputError
+from jaxcnn.run import run
+from jaxcnn.study.arm import Arm
+from jaxcnn.study.result import load_study
+from jaxcnn.study.schedule import StudyRun, run_config
+
+
+def rerun(
+    directory: Path | str,
+    arm: str,
+    seed: int,
+    *,
+    shared: bool = False,
+    data_dir: str | None = None,
+    progress: bool = True,
+) -> tuple[int, int]:
+    """Train one run again, in memory; the study's folder stays as it is.
+
+    Args:
+        directory: The study's folder, as `run_study` wrote it or as it was published.
+        arm: The arm's label, or its end if no other arm's label ends so ("depth8_width10").
+        seed: One of the study's seeds.
+        shared: The run at the setting that all arms share, instead of the arm's own.
+        data_dir: Folder of TFDS sets, if they have moved.
+        progress: Show progress on the console.
+
+    Returns:
+        The number of test predictions that are equal, and the number of test images.
+
+    Raises:
+        InputError: The study has no such run, or its network is a user-defined module.
+    """
+    result = load_study(directory)
+    place = _arm(result.plan.arms, arm)
+    own = result.of(place, shared=shared)
+    seeds = [each.seed for each in own]
+    if seed not in seeds:
+        raise InputError(f"seed={seed}: {place.label} has no such run; choose one of {', '.join(map(str, seeds))}")
+    if place.spec is None:
+        raise InputError(f"arm={arm!r}: its network is {place.family}, a user-defined family; run its script again")
+    config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
+    if data_dir is not None:
+        config = replace(config, data=replace(config.data, data_dir=data_dir))
+    dataset = load(config.data, progress=progress)
+    if dataset.validation_hash != result.data["validation_hash"]:
+        raise InputError(f"data {dataset.name!r}: its validation split is not the study's; restore the data set")
+    again = run(config, dataset=dataset, progress=progress).predictions["predictions"]
+    row = result.runs.index(own[seeds.index(seed)])
+    return int((again == result.predictions[row]).sum()), int(again.size)
+
+
+def _arm(arms: tuple[Arm, ...], name: str) -> Arm:
+    matching = [each for each in arms if each.label == name] or [each for each in arms if each.label.endswith(name)]
+    if len(matching) != 1:
+        labels = ", ".join(each.label for each in arms)
+        problem = "several arms end so" if matching else "the study has no such arm"
+        raise InputError(f"arm={name!r}: {problem}; choose one of {labels}")
+    return matching[0]

@@ -1,0 +1,88 @@
+"""`jaxcnn verify`: published studies agree with themselves, and an edited number is noticed."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from jaxcnn.cli import main
+from jaxcnn.study.verify import verify
+from tests.docs.pages import ROOT
+
+RESULTS = ROOT / "docs" / "results"
+STUDIES = sorted(path.parent for path in RESULTS.rglob("plan.json"))
+
+
+@pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.relative_to(RESULTS).as_posix())
+def test_every_published_study_agrees_with_its_records(folder: Path) -> None:
+    """Every number of analysis.json follows from predictions.npz and the records beside it."""
+    checks = verify(folder, data=False)
+    assert [check for check in checks if check.equal < check.count] == []
+    assert sum(check.count for check in checks) > 200
+
+
+def edited(folder: Path, name: str, old: str, new: str) -> None:
+    """Replace the first occurrence of a text in a file."""
+    text = (folder / name).read_text()
+    assert old in text
+    (folder / name).write_text(text.replace(old, new, 1))
+
+
+@pytest.fixture
+def study(tmp_path: Path) -> Path:
+    """Copy a published study."""
+    shutil.copytree(RESULTS / "deep_vs_wide", tmp_path / "study")
+    return tmp_path / "study"
+
+
+def names_that_differ(folder: Path) -> set[str]:
+    """Return the names of the checks that fail."""
+    return {check.name for check in verify(folder, data=False) if check.equal < check.count}
+
+
+def test_an_edited_record_breaks_its_seal_and_the_numbers_that_follow(study: Path) -> None:
+    """One accuracy in runs.json is raised."""
+    edited(study, "runs.json", '"test_accuracy": 0.9888888888888889', '"test_accuracy": 0.9988888888888889')
+    different = names_that_differ(study)
+    assert different == {"seals and hashes of the files", "accuracy in the run records and in the predictions"}
+
+
+def test_edited_predictions_break_their_hash_and_the_verdict(study: Path) -> None:
+    """All predictions of the deepest arm are made right."""
+    with np.load(study / "predictions.npz") as arrays:
+        labels, predictions = arrays["labels"], arrays["predictions"].copy()
+    runs = json.loads((study / "runs.json").read_text())["runs"]
+    predictions[[n for n, run in enumerate(runs) if "depth26" in run["arm"]]] = labels
+    np.savez_compressed(study / "predictions.npz", labels=labels, predictions=predictions)
+    different = names_that_differ(study)
+    assert {"seals and hashes of the files", "test error of every run", "decision of every budget"} <= different
+
+
+@pytest.mark.parametrize("name", ["population_p", "fixed_p", "tost", "consistency", "detectable"])
+def test_an_edited_number_of_the_report_is_noticed(study: Path, name: str) -> None:
+    """Each is moved by one per cent."""
+    analysis = json.loads((study / "analysis.json").read_text())
+    analysis["contrasts"][0][name] *= 1.01
+    (study / "analysis.json").write_text(json.dumps(analysis))
+    assert len(names_that_differ(study)) == 1
+
+
+def test_the_command_ends_with_one_where_a_number_differs(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And returns where all agree, the data set's own splits included."""
+    main(["verify", str(study)])
+    assert "validation and test split of the data set" in capsys.readouterr().out
+    edited(study, "analysis.json", '"decision": "wider"', '"decision": "deeper"')
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(study)])
+    assert end.value.code == 1
+
+
+def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """It names the file and the remedy."""
+    (study / "analysis.json").unlink()
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(study)])
+    assert end.value.code == 2
+    assert "analysis.json" in capsys.readouterr().err
