@@ -145,7 +145,7 @@ def test_a_damaged_run_is_refused(copied, stage, name, spoil):
     with pytest.raises(InputError) as found:
         small_study(copied)
     assert path in str(found.value)
-    assert re.search("restore it, or delete", str(found.value))
+    assert re.search("move (this run's|that) folder away", str(found.value))
     assert files(copied) == before
     with pytest.raises(InputError):
         load_result(copied / path)
@@ -189,7 +189,7 @@ def test_a_sealed_result_of_wrong_types_is_refused(copied, change, message):
     with pytest.raises(InputError, match=message) as found:
         small_study(copied)
     assert path in str(found.value)
-    assert re.search("restore it, or delete", str(found.value))
+    assert re.search("move (this run's|that) folder away", str(found.value))
     assert files(copied) == before
 
 
