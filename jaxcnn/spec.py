@@ -15,7 +15,8 @@ BUDGETS = ("params", "macs", "activations", "seconds")
 """Kinds of budget that a study can match."""
 DEFAULT_PARAMS = 27_000
 NOT_IDENTITY = (
-    "data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal", "sealed", "revision",
+    "data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal", "sealed",
+    "revision",
 )  # fmt: skip
 """Fields that say where, when, how fast and by which code a run or a study is computed, not its result."""
 FORMER_OPTIONS = (
