@@ -14,8 +14,11 @@ from jaxcnn.errors import InputError
 BUDGETS = ("params", "macs", "activations", "seconds")
 """Kinds of budget that a study can match."""
 DEFAULT_PARAMS = 27_000
-NOT_IDENTITY = ("data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal")
-"""Fields that change where and how fast a run or a study is computed, not its result."""
+NOT_IDENTITY = (
+    "data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal", "sealed",
+    "revision",
+)  # fmt: skip
+"""Fields that say where, when, how fast and by which code a run or a study is computed, not its result."""
 FORMER_OPTIONS = (
     "dense", "units", "kernel", "norm", "skip", "shortcut", "block", "stem", "padding", "zero_init", "dropout",
     "stochastic_depth",

@@ -43,6 +43,7 @@ class RunResult:
         diverged: None, or of the step whose loss or gradients were not finite: step, indices (of its examples in the
             training split), loss, parameter_norms and gradient_norms by path, nonfinite (paths). Nothing was learnt
             after it; the metrics are those of a network whose weights are NaN.
+        finished: Time of its end in UTC, such as 2026-11-29T01:12:30Z; empty in records of former versions.
     """
 
     config: RunConfig
@@ -57,6 +58,7 @@ class RunResult:
     data: dict[str, Any]
     programs: dict[str, Any] = field(default_factory=dict)
     diverged: dict[str, Any] | None = None
+    finished: str = ""
 
 
 class StoredResult(NamedTuple):
@@ -70,6 +72,7 @@ class StoredResult(NamedTuple):
     seconds: dict[str, float]
     programs: dict[str, Any]
     diverged: dict[str, Any] | None
+    finished: str = ""
     files: dict[str, str] | None = None
 
 

@@ -22,7 +22,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
-from jaxcnn.runtime.environment import environment
+from jaxcnn.runtime.environment import environment, now
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
@@ -169,6 +169,7 @@ def finish(
         data=describe(dataset),
         programs=programs.record,
         diverged=about,
+        finished=now(),
     )
     if folder is not None:
         if first_host():

@@ -14,6 +14,7 @@ from typing import Any
 
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record, check_choices, from_record, shortened
+from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
@@ -184,8 +185,8 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
     The folder is created if missing.
 
     Returns:
-        The plan as it stands on disk, so that 1 and 1.0, or a list and a tuple, are one study; with the command and the
-        other fields of `jaxcnn.spec.NOT_IDENTITY` as in `plan`.
+        The plan as it stands on disk, so that 1 and 1.0, or a list and a tuple, are one study; with the fields of
+        `jaxcnn.spec.NOT_IDENTITY` as in `plan`, except for the command: the one that made the study.
 
     Raises:
         InputError: The folder holds another study or other files. Nothing is overwritten.
@@ -209,7 +210,7 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
             "changed; give a new folder, or the settings it was planned with"
         )
     data = replace(stored.base.data, data_dir=plan.base.data.data_dir, workers=plan.base.data.workers)
-    present = {name: getattr(plan, name) for name in NOT_IDENTITY if hasattr(plan, name)}
+    present = {name: getattr(plan, name) for name in NOT_IDENTITY if hasattr(plan, name) and name != "command"}
     return replace(stored, base=replace(stored.base, data=data), **present)
 
 
@@ -217,6 +218,8 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
     """Return plan.json without its seal, with what follows from the plan spelled out for a reader."""
     return {
         "format": FORMAT,
+        "sealed": now(),
+        "revision": revision(),
         "command": plan.command,
         "rule": plan.rule,
         "rule_text": rule_named(plan.rule).text,

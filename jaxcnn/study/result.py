@@ -40,6 +40,7 @@ class RunRecord:
     #: One dict per epoch, without the test split. Values that were not finite are NaN.
     history: tuple[dict[str, float], ...]
     seconds: dict[str, float]  #: compile, train, step (median of a step) and total.
+    finished: str = ""  #: Time of its end in UTC; empty in records of former versions.
 
     @property
     def diverged(self) -> bool:
@@ -183,7 +184,7 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         for result in results
     ]
     records = tuple(
-        RunRecord(each.arm.label, each.setting, each.seed, result.metrics, history, result.seconds)
+        RunRecord(each.arm.label, each.setting, each.seed, result.metrics, history, result.seconds, result.finished)
         for each, result, history in zip(runs, results, histories, strict=True)
     )
     write_file(directory, "runs.json", RunsFile(sha256(directory / "predictions.npz"), data[0], environments, records))

@@ -87,11 +87,20 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text())
+        return _pairs(json.loads(path.read_text()))
     except OSError:
         raise InputError(f"{path}: cannot be read; `jaxcnn report` writes analysis.json, a study the others") from None
     except ValueError:
         raise InputError(f"{path}: it is not JSON; {REMEDY}") from None
+
+
+def _pairs(record: Any) -> Any:
+    """Return a record with every setting as [learning rate, weight decay], as format 2 wrote it."""
+    if isinstance(record, dict):
+        if set(record) == {"learning_rate", "weight_decay"}:
+            return [record["learning_rate"], record["weight_decay"]]
+        return {name: _pairs(value) for name, value in record.items()}
+    return [_pairs(value) for value in record] if isinstance(record, list) else record
 
 
 def _ends(directory: Path) -> list[dict[str, str]]:

@@ -1,13 +1,16 @@
 """plan.json: written once, by one of several, never over anything; what was changed in it is refused."""
 
+import calendar
 import json
 import threading
+import time
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.environment import revision
 from jaxcnn.runtime.files import seal, write_json
 from jaxcnn.spec import Classification, DataConfig, RunConfig, Seeds, StudyConfig, Tuning
 from jaxcnn.study.plan import FILE, load_plan, make_plan, store_plan, study_identity
@@ -42,12 +45,26 @@ def test_command_workers_and_the_place_of_the_data_are_no_part_of_it(tmp_path):
     data = replace(BASE.data, data_dir="/elsewhere", workers=3)
     moved = replace(PLAN, command="other", workers=2, place="ray", base=replace(BASE, data=data), tolerance=0.5)
     stored = store_plan(moved, tmp_path / "one")
-    assert (stored.command, stored.workers, stored.place, stored.base.data) == ("other", 2, "ray", data)
+    assert (stored.workers, stored.place, stored.base.data) == (2, "ray", data)
+    assert stored.command == "python x.py"  # the one that made the study, in every report of it
     assert (tmp_path / "one" / FILE).read_bytes() == before
     store_plan(replace(moved, tolerance=PLAN.tolerance), tmp_path / "two")
     assert study_identity(tmp_path / "one") == study_identity(tmp_path / "two")
     store_plan(replace(PLAN, margin=0.01), tmp_path / "three")
     assert study_identity(tmp_path / "one") != study_identity(tmp_path / "three")
+
+
+def test_a_plan_records_when_and_by_which_code_it_was_sealed(tmp_path):
+    """The time in UTC and the commit, which are no part of the study's identity."""
+    store_plan(PLAN, tmp_path / "one")
+    record = json.loads((tmp_path / "one" / FILE).read_text())
+    assert abs(calendar.timegm(time.strptime(record["sealed"], "%Y-%m-%dT%H:%M:%SZ")) - time.time()) < 60
+    assert record["revision"] == revision()
+    identity = study_identity(tmp_path / "one")
+    fields = {name: value for name, value in record.items() if name != "seal"}
+    later = fields | {"sealed": "2030-01-01T00:00:00Z", "revision": "another"}
+    write_json(tmp_path / "one" / FILE, later | {"seal": seal(later)})
+    assert study_identity(tmp_path / "one") == identity
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.cli import main
+from jaxcnn.study import load_study, write_report
 from jaxcnn.study.verify import verify
 from tests.docs.pages import ROOT
 
@@ -21,6 +22,14 @@ def test_every_published_study_agrees_with_its_records(folder: Path) -> None:
     checks = verify(folder, data=False)
     assert [check for check in checks if check.equal < check.count] == []
     assert sum(check.count for check in checks) > 200
+
+
+def test_a_new_study_agrees_with_its_records(copied: Path) -> None:
+    """In the format of this version, the data set's splits included."""
+    write_report(load_study(copied), copied)
+    checks = verify(copied)
+    assert [check for check in checks if check.equal < check.count] == []
+    assert checks[-1].count == 2
 
 
 def edited(folder: Path, name: str, old: str, new: str) -> None:
