@@ -1,6 +1,10 @@
 """The one error a user causes: what the CLI turns into a sentence and exit code 2."""
 
+import difflib
+import os
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 
 class InputError(ValueError):
@@ -30,6 +34,14 @@ def did_you_mean(names: Sequence[str]) -> str:
     '; did you mean digits or glyphs?'
     """
     return f"; did you mean {' or '.join(names)}?" if names else ""
+
+
+def similar_paths(path: Path) -> str:
+    """Return the paths beside a missing one whose names are similar, as `did_you_mean` words them."""
+    near: list[str] = []
+    with suppress(OSError):
+        near = [] if path.exists() else difflib.get_close_matches(path.name, os.listdir(path.parent), n=3)
+    return did_you_mean([str(path.parent / name) for name in near])
 
 
 def missing_extra(argument: str, package: str, extra: str) -> InputError:

@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
 from functools import partial, wraps
-from typing import Annotated, Any, TypeVar, get_type_hints
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import tyro
 
@@ -27,6 +27,13 @@ class StartFlags:
         model: Start from a named model; `jaxcnn models` lists them.
         data: A data set's name, an image folder or an .npz file; `jaxcnn data` lists the names.
     """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "model", "data", "out", "quiet", "epochs", "batch-size", "seed", "model.family", "model.depth", "model.width",
+        "data.size", "data.train-size", "data.augment", "data.on-bad", "optimizer.name", "optimizer.learning-rate",
+        "optimizer.weight-decay", "optimizer.schedule", "task.label-smoothing", "task.class-weights",
+    )  # fmt: skip
+    """Flags that `--help` shows."""
 
     model: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: resnet, depth 8)")] = None
     data: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: digits)")] = None

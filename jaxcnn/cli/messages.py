@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
@@ -26,7 +26,7 @@ FIELD = re.compile(
     r"\b((?:\w+\.)*\w+)=('[^']*'|\"[^\"]*\"|\([^()]*\)|\[[^\[\]]*\]|\w+\([^()]*\)|[^\s;,()]*[^\s;:,.()])"
 )
 """A field and its value in an error message."""
-WORD = r"[^\s,()\[\]'\"]+"
+WORD = r"[^\s,()\[\]']+"
 
 
 def flags_of(source: Any, prefix: str = "--") -> dict[str, Any]:
@@ -49,11 +49,15 @@ def flags_of(source: Any, prefix: str = "--") -> dict[str, Any]:
 def parse_words(kind: Any, arguments: Sequence[str], prog: str | None, flags: Mapping[str, Any], **options: Any) -> Any:
     """Return what `tyro.cli` returns; its errors are one sentence, its pages at most 80 columns wide.
 
+    A class with the attribute `common` lists the flags of its page of help; `--help-all` shows all.
+
     Raises:
         InputError: A flag or its value is wrong.
         SystemExit: Help was requested.
     """
     out, err, prog, columns = io.StringIO(), io.StringIO(), prog or Path(sys.argv[0]).name, os.environ.get("COLUMNS")
+    common = None if "--help-all" in arguments else getattr(kind, "common", None)
+    arguments = ["--help" if word == "--help-all" else word for word in arguments]
     helps = not {"-h", "--help"}.isdisjoint(arguments)
     os.environ["COLUMNS"] = str(COLUMNS if helps else 10_000)  # An error is in a box, whose lines must not be broken.
     try:
@@ -62,7 +66,9 @@ def parse_words(kind: Any, arguments: Sequence[str], prog: str | None, flags: Ma
     except SystemExit as end:
         if end.code:
             raise InputError(_sentence(err.getvalue(), arguments, prog, flags)) from None
-        print(_page(out.getvalue()), end="")
+        print(_page(out.getvalue(), common), end="")
+        if common is not None:
+            print(f"\n`{prog} --help-all` shows all {len(flags)} options.")
         raise
     finally:
         os.environ.pop("COLUMNS")
@@ -72,7 +78,16 @@ def parse_words(kind: Any, arguments: Sequence[str], prog: str | None, flags: Ma
 
 @contextmanager
 def flags_for_fields(flags: Mapping[str, Any]) -> Iterator[None]:
-    """Raise errors from within the block anew, with `--batch-size 0` in place of `batch_size=0`."""
+    """Word errors from within the block with `--batch-size 0` in place of `batch_size=0`."""
+    try:
+        yield
+    except InputError as error:
+        if type(error) is not InputError:
+            raise
+        raise InputError(_in_flags(str(error), flags)) from error
+
+
+def _in_flags(text: str, flags: Mapping[str, Any]) -> str:
     paths = {flag[2:].replace("-", "_"): flag for flag in flags if flag not in ("--model", "--data")}
     paths |= {name: flag for name, flag in (("name", "--data"), ("depth", "--depths")) if flag in flags}
 
@@ -84,14 +99,10 @@ def flags_for_fields(flags: Mapping[str, Any]) -> Iterator[None]:
             return match[0]
         if value == "True" and flags[flag] is bool and not flag.startswith("--model."):
             return flag
-        return f"{flag} {' '.join(re.findall(WORD, value))}"
+        words = [value[1:-1]] if value[0] in "\"'" else re.findall(WORD, value)
+        return f"{flag} {' '.join(words)}"
 
-    try:
-        yield
-    except InputError as error:
-        if type(error) is not InputError:
-            raise
-        raise InputError(FIELD.sub(named, str(error))) from error
+    return FIELD.sub(named, text)
 
 
 def refuse_ignored(arguments: Sequence[str], ignored: Mapping[str, str]) -> None:
@@ -133,7 +144,7 @@ def _sentence(box: str, arguments: Sequence[str], prog: str, flags: Mapping[str,
         return f"{match[1]}: needs a value; see {page}"
     if match := re.search(r"invalid choice '(.*)' for argument '(\S+)'\. Expected one of \((.*?),?\)\.", text):
         return f"{match[2]} {match[1]}: choose one of {match[3].replace(chr(39), '')}"
-    if match := re.search(r"Missing from .*?: +(\S+) +(.*?)\.? \(required\)", text):
+    if match := re.search(r"Missing from .*?: (\S+)(?: (?:STR|INT|FLOAT|PATH))? (.*?)\.? \(required\)", text):
         return f"{match[1]}: needs a value: {match[2]}"
     if match := re.search(r"Error parsing (\S+): ", text):
         form = next((line.partition(" ")[2] for line in parts[1] if line.startswith(match[1])), "another value")
@@ -153,11 +164,12 @@ def _given(arguments: Sequence[str], flag: str) -> str:
     return values
 
 
-def _page(text: str) -> str:
+def _page(text: str, common: Collection[str] | None) -> str:
     """Return a page of help in lines of 80 columns, without a None that the text explains; completion scripts as is."""
     if not text.startswith("usage:"):
         return text
     usage, _, rest = text.partition("\n")
+    rest = rest if common is None else _usual(rest, common)
     text = usage.replace("{None}|", "") + "\n" + re.sub(r"\s*\(default:\s+(None|'')?\s*\)", "", rest)
     text = re.sub(
         r"\{None\}\|(.*?)(  |$)", lambda match: match[1] + (9 * " " if match[2] else ""), text, flags=re.MULTILINE
@@ -165,3 +177,13 @@ def _page(text: str) -> str:
     lines = [line.rstrip() for line in text.splitlines()]
     broken = [textwrap.wrap(line, COLUMNS, break_on_hyphens=False) if len(line) > COLUMNS else [line] for line in lines]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(line for part in broken for line in part)) + "\n"
+
+
+def _usual(page: str, common: Collection[str]) -> str:
+    """Return a page of help with the usual flags only, in their groups."""
+    page, *groups = re.split(r"\n(?= \S.*\n -{3,} *\n)", page)
+    for group in groups:
+        title, *items = re.split(r"\n(?=  --?\w)", group)
+        usual = [item for item in items if {"help", *common} & set(re.findall(r"--([\w.-]+)", item.splitlines()[0]))]
+        page = "\n".join([page, title, *usual, ""]) if usual else page
+    return page

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
@@ -37,10 +37,17 @@ class StudyFlags(StudyConfig, StartFlags):
     `--model NAME` and `--data NAME` set the starting point; the study chooses depth, width, learning rate and weight
     decay. Give one or more of --params, --macs, --activations, --seconds; each takes several budgets.
 
+    `jaxcnn study status STUDY` shows how far a study is, `jaxcnn study rerun STUDY` trains one of its runs again.
+
     Args:
         dry_run: Show arms, costs, number of runs and estimated time from a measured step; train nothing.
         out: Folder of the study; the same command resumes an interrupted study.
     """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "depths", "params", "macs", "dry-run", "margin", "workers", "tuning.learning-rates", "seeds.pilot", "seeds.cap",
+        *(flag for flag in StartFlags.common if flag not in CHOSEN),
+    )  # fmt: skip
 
     base: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
     dry_run: bool = False
@@ -49,12 +56,10 @@ class StudyFlags(StudyConfig, StartFlags):
 
 def study(arguments: Sequence[str]) -> None:
     """Run a study and print its verdict, or show how far one is."""
-    if arguments and arguments[0] == "status":
-        call(status, arguments[1:], "jaxcnn study status")
-        return
-    if arguments and arguments[0] == "rerun":
-        call(rerun, arguments[1:], "jaxcnn study rerun")
-        return
+    for function in (status, rerun):
+        if arguments and arguments[0] == function.__name__:
+            call(function, arguments[1:], f"jaxcnn study {function.__name__}")
+            return
     start, rest = starting_point(arguments)
     call_with_flags(lambda flags: _study(flags, rest), StudyFlags(start), rest, "jaxcnn study")
 
@@ -175,6 +180,8 @@ def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], 
             show_report(result, folder)
         elif len(results) == 1:
             raise InputError(f"{str(folder)!r}: it cannot be written; give another folder, such as --out report")
+        else:
+            print(f"{folder}: it cannot be written; its own report stays as it is")
     if len(results) > 1:
         print(f"joined: {write_joined(results, out or Path('runs/joined'))}")
 

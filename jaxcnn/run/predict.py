@@ -13,12 +13,11 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
-from jaxcnn.errors import InputError, did_you_mean, require
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.runner import measure
-from jaxcnn.runtime.files import similar_paths
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import make_task
 from jaxcnn.train import Checkpoints, TrainState
@@ -119,8 +118,7 @@ def load_weights(
 def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image file as uint8 of the model's (H, W, C)."""
     if not path.is_file():
-        near = did_you_mean(similar_paths(path))
-        raise InputError(f"image {str(path)!r}: there is no such file; check the path{near}")
+        raise InputError(f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}")
     try:
         return decode_image(path, shape[2], (shape[0], shape[1]))
     except BadImage as error:

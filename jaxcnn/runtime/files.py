@@ -1,7 +1,6 @@
 """Atomic writes, JSON files with a seal, hashes, locks, and the cache folder."""
 
 import atexit
-import difflib
 import errno
 import hashlib
 import json
@@ -39,15 +38,6 @@ def cache_dir() -> Path:
         stacklevel=2,
     )
     return Path(temporary)
-
-
-def similar_paths(path: Path) -> list[str]:
-    """Return the paths beside a missing one whose names are similar, the nearest first."""
-    with suppress(OSError):
-        if not path.exists():
-            near = difflib.get_close_matches(path.name, os.listdir(path.parent), n=3)
-            return [str(path.parent / name) for name in near]
-    return []
 
 
 @contextmanager

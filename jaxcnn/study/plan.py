@@ -12,9 +12,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.errors import InputError, did_you_mean
+from jaxcnn.errors import InputError, similar_paths
 from jaxcnn.records import as_record, check_choices, from_record, shortened
-from jaxcnn.runtime.files import holds_files, read_sealed, seal, similar_paths, write_sealed
+from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
 from jaxcnn.study.rule import rule_named
@@ -235,8 +235,7 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
 def _read(directory: Path) -> dict[str, Any]:
     path = directory / FILE
     if not directory.is_dir():
-        near = did_you_mean(similar_paths(directory))
-        raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study{near}")
+        raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study{similar_paths(directory)}")
     if not path.exists():
         raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study")
     record = read_sealed(path, REMEDY)

@@ -112,7 +112,7 @@ def test_options_of_the_task_are_flags(words, task):
 
 def test_help_shows_the_options_of_the_chosen_family(capsys):
     with pytest.raises(SystemExit):
-        train_config("--model", "wrn_16_8", "--help")
+        train_config("--model", "wrn_16_8", "--help-all")
     page = " ".join(capsys.readouterr().out.split())
     for part in (
         "--model.skip {True,False}", "--model.dropout FLOAT", "--model.stage-sizes", "--epochs INT",

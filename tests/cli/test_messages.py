@@ -38,6 +38,8 @@ STUDY = ["study", "--depths", "8", "14", "--params", "3000"]
         ("data check", ["NAME: needs a value: digits, glyphs"]),
         ("data prepare", ["NAME: needs a value"]),
         ("study status", ["STUDY: needs a value"]),
+        ("study rerun s", ["--arm: needs a value: Label of the arm"]),
+        ("study statsu s", ["statsu: unexpected", "`jaxcnn study --help` shows what to give"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -136,7 +138,8 @@ def test_flags_that_would_be_ignored_are_refused(capsys, tmp_path, monkeypatch, 
 @pytest.mark.parametrize(
     "words",
     [
-        [], ["train"], ["study"], ["train", "--model.family", "lenet"], ["evaluate"], ["predict"], ["report"],
+        [], ["train"], ["study"], ["train", "--help-all"], ["study", "--help-all", "--model.family", "lenet"],
+        ["evaluate"], ["predict"], ["report"], ["verify"], ["study", "rerun"],
         ["models"], ["data"], ["data", "check"], ["data", "prepare"], ["data", "digits"], ["doctor"],
         ["study", "status"],
     ],
@@ -151,6 +154,18 @@ def test_help_fits_80_columns(capsys, monkeypatch, words, columns):
     assert "\n\n\n" not in page
 
 
+def test_help_shows_the_usual_flags_and_help_all_every_one(capsys):
+    for command, tail in (("train", "--optimizer.bias-scale"), ("study", "--gpus-per-run")):
+        page, full = (call(capsys, command, flag)[1] for flag in ("--help", "--help-all"))
+        assert tail not in page
+        assert tail in full
+        assert f"`jaxcnn {command} --help-all` shows all " in page
+        assert 2 * len(page.splitlines()) < len(full.splitlines())
+        assert {line for line in page.splitlines() if line.startswith("  --")} <= set(full.splitlines())
+    assert "task options" in page
+    assert "--seed INT" not in page  # a study chooses it
+
+
 def test_help_shows_what_is_required_and_where_to_start(capsys):
     for command in ("train", "study"):
         page = call(capsys, command, "--help")[1]
@@ -162,6 +177,7 @@ def test_help_shows_what_is_required_and_where_to_start(capsys):
         assert "(required)" in page
         assert "(default: )" not in page
         assert "None" not in page
+    assert "jaxcnn study status STUDY" in call(capsys, "study", "--help")[1]
     page = call(capsys, "data", "--help")[1]
     assert "jaxcnn data check NAME" in page
     assert "jaxcnn data prepare NAME" in page

@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from jaxcnn.cli import main
 from jaxcnn.run import cost
+from jaxcnn.runtime.files import PARTIAL
 from jaxcnn.study.budget import match as budget
 from jaxcnn.study.plan import load_plan
 from tests.cli.calls import call, refused
@@ -55,6 +58,34 @@ def test_study_writes_its_report_and_report_rebuilds_it(study, capsys):
     assert code == 0, error
     assert (study / "report.html").read_bytes() == page
     assert "report.html" in out
+
+
+def test_a_report_in_another_folder_leaves_the_study_as_it_is(study, tmp_path, capsys):
+    """So the report of a study that cannot be written can be rebuilt."""
+    before = content(study)
+    code, out, error = call(capsys, "report", study, "--out", tmp_path / "r")
+    assert code == 0, error
+    assert (tmp_path / "r" / "report.html").read_bytes() == (study / "report.html").read_bytes()
+    assert str(tmp_path / "r" / "report.html") in "".join(out.split())
+    assert content(study) == before
+
+
+def test_a_report_of_a_study_that_cannot_be_written_needs_a_folder(study, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "such as --out report" in refused(capsys, "report", study)
+
+
+@pytest.mark.slow
+def test_two_processes_at_one_study_both_end_with_its_report(tmp_path):
+    command = [sys.executable, "-m", "jaxcnn", *STUDY, "--out", str(tmp_path / "s")]
+    for _ in range(3):  # Trained together, then only reported.
+        both = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        errors = [process.communicate(timeout=600)[1] for process in both]
+        assert [process.returncode for process in both] == [0, 0], errors
+    assert (tmp_path / "s" / "report.html").read_text().count("<svg") >= 5
+    assert not [file for file in (tmp_path / "s").rglob("*") if file.suffix == PARTIAL]
 
 
 def test_the_same_command_again_trains_nothing(study, capsys, unreported):

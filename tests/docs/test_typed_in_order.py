@@ -62,5 +62,5 @@ def test_readme_and_start_run_when_typed_in_order(tmp_path: Path, monkeypatch: p
                     assert done.returncode == 0, f"{page.name}: {shlex.join(words)}\n{done.stdout}{done.stderr}"
                     count += 1
     assert count >= 20
-    for report in ("runs/deep_vs_wide", "runs/study", "runs/fashion"):
-        assert (tmp_path / report / "report.html").is_file()
+    for page in ("deep_vs_wide/joined", "study/report", "fashion/report"):
+        assert (tmp_path / "runs" / f"{page}.html").is_file()

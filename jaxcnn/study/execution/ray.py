@@ -201,7 +201,7 @@ def serve(
             keep_to_cores(cores, Path(tempfile.gettempdir()) / f"jaxcnn-cores-{os.getuid()}")
         elif jax.default_backend() == "cpu":
             raise InputError(
-                f"gpus_per_run={gpus:g}: JAX finds no GPU on node {platform.node()}; install jaxcnn[gpu] there, or "
+                f"gpus_per_run={gpus:g}: JAX finds no GPU on node {platform.node()}; install the extra gpu there, or "
                 "give gpus_per_run=0"
             )
         watcher.start()
