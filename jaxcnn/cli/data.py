@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
-from functools import partial
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
-from jaxcnn.cli.flags import UNPREFIXED
+from jaxcnn.cli.flags import UNPREFIXED, call
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError, printable
 from jaxcnn.spec import DataConfig
@@ -29,27 +29,32 @@ ADVICE = {
 }
 
 
+@dataclass(frozen=True)
+class NamedData(DataConfig):
+    """A data set whose name is no flag."""
+
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")] = field()
+
+    @property
+    def config(self) -> DataConfig:
+        """The data set as its config."""
+        return DataConfig(**vars(self))
+
+
 def data(arguments: Sequence[str]) -> None:
     """List, describe, check or prepare data sets."""
-    command = arguments[0] if arguments and arguments[0] in ("check", "prepare") else ""
-    words, prog = list(arguments[1:] if command else arguments), f"jaxcnn data {command}".strip()
-    if command == "prepare":
-        tyro.cli(prepare, args=words, prog=prog)
-        return
-    name = words.pop(0) if words and not words[0].startswith("-") else None
-    config = DataConfig(name or DataConfig.name)
-    if command == "check":
-        if name is None and not any(word.split("=")[0] in ("--name", "-h", "--help") for word in words):
-            raise InputError("name: `jaxcnn data check` needs a data set; give an image folder, an .npz file or a name")
-        tyro.cli(partial(check, config=config), args=words, prog=f"{prog} {name or 'NAME'}")
-    elif name is None:
-        tyro.cli(list_data, args=words, prog=prog)
+    first = arguments[0] if arguments else ""
+    if first in ("check", "prepare"):
+        call(check if first == "check" else prepare, arguments[1:], f"jaxcnn data {first}")
     else:
-        tyro.cli(partial(describe, config=config), args=words, prog=f"{prog} {name}")
+        call(list_data if first[:1] in ("", "-") else describe, arguments, "jaxcnn data")
 
 
 def list_data(data_dir: str | None = None, json: bool = False) -> None:
-    """List the data sets; `jaxcnn data NAME` describes one.
+    """List the data sets.
+
+    `jaxcnn data NAME` describes one, `jaxcnn data check NAME` looks for problems in one, and `jaxcnn data prepare NAME`
+    downloads one of TensorFlow Datasets. Each has a page of help of its own.
 
     Args:
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
@@ -68,34 +73,34 @@ def list_data(data_dir: str | None = None, json: bool = False) -> None:
     )
 
 
-def describe(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None:
+def describe(data: Annotated[NamedData, UNPREFIXED], json: bool = False) -> None:
     """Describe a data set.
 
     Args:
-        config: The data set.
+        data: The data set.
         json: Print JSON.
     """
     from jaxcnn.data import info
 
-    facts = info(config, progress=not json)
+    facts = info(data.config, progress=not json)
     if json:
         print_json(facts)
     else:
-        print_table(facts.items(), title=config.name)
+        print_table(facts.items(), title=data.name)
 
 
-def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None:
+def check(data: Annotated[NamedData, UNPREFIXED], json: bool = False) -> None:
     """Read every image of a data set and report what is wrong with it.
 
     Exit code 0: it can be used as it is. 1: only with --on-bad skip, or its splits share images. 2: it cannot be used.
 
     Args:
-        config: The data set.
+        data: The data set.
         json: Print JSON.
     """
     from jaxcnn.data import inspect
 
-    report = inspect(config, progress=not json)
+    report = inspect(data.config, progress=not json)
     if json:
         print_json(report)
     else:
@@ -141,7 +146,11 @@ def lines(report: Inspection) -> Iterator[str]:
         yield f"not usable as it is: {'; '.join(text for weight, text in ADVICE.items() if weight in weights)}"
 
 
-def prepare(name: tyro.conf.Positional[str], data_dir: str | None = None, mirror: str | None = None) -> None:
+def prepare(
+    name: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="NAME")],
+    data_dir: str | None = None,
+    mirror: str | None = None,
+) -> None:
     """Download a TFDS set and prepare it in array_record form, with or without TensorFlow installed.
 
     Args:

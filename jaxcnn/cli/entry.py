@@ -5,6 +5,7 @@ import gc
 import io
 import os
 import sys
+import textwrap
 import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
@@ -47,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     own_process, arguments = arguments is None, list(sys.argv[1:] if arguments is None else arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print("usage: jaxcnn COMMAND [OPTIONS]\n\nAt one budget, should a CNN be deeper or wider?\n\ncommands:")
-        print(*(f"  {name:<9} {text}" for name, text in COMMANDS.items()), sep="\n")
+        for name, text in COMMANDS.items():
+            print(textwrap.fill(text, 80, initial_indent=f"  {name:<9} ", subsequent_indent=12 * " "))
         print("\njaxcnn COMMAND --help shows a command's options.")
         sys.exit(0)
     name, rest = arguments[0], arguments[1:]
@@ -73,9 +75,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if name in WITH_WORDS:
             command(rest)
         else:
-            import tyro
+            from jaxcnn.cli import flags
 
-            tyro.cli(command, args=rest, prog=f"jaxcnn {name}")
+            flags.call(command, rest, f"jaxcnn {name}")
 
     guarded(call, resumable=resumable)
 
@@ -98,9 +100,9 @@ def launch(
     default = smoke if len(flags) < len(sys.argv) - 1 else config()
 
     def call() -> None:
-        from jaxcnn.cli.flags import parse
+        from jaxcnn.cli.flags import call_with_flags
 
-        main(parse(default, flags))
+        call_with_flags(main, default, flags)
 
     guarded(call, onednn=onednn, resumable=True)
 

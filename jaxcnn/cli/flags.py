@@ -4,17 +4,58 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import field, fields, is_dataclass, make_dataclass, replace
-from typing import Annotated, Any, TypeVar, get_type_hints
+from dataclasses import dataclass, field, fields, is_dataclass, make_dataclass, replace
+from functools import partial, wraps
+from typing import Annotated, Any, ClassVar, TypeVar, get_type_hints
 
 import tyro
 
+from jaxcnn.cli.messages import flags_for_fields, flags_of, parse_words
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec, RunConfig
 
 Flags = TypeVar("Flags")
 UNPREFIXED = tyro.conf.arg(name="")
 """Annotation of a field whose fields are flags without its name in front."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartFlags:
+    """Flags that `starting_point` reads before the others are parsed; they are here for the page of help.
+
+    Args:
+        model: Start from a named model; `jaxcnn models` lists them.
+        data: A data set's name, an image folder or an .npz file; `jaxcnn data` lists the names.
+    """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "model", "data", "out", "quiet", "epochs", "batch-size", "seed", "model.family", "model.depth", "model.width",
+        "data.size", "data.train-size", "data.augment", "data.on-bad", "optimizer.name", "optimizer.learning-rate",
+        "optimizer.weight-decay", "optimizer.schedule", "task.label-smoothing", "task.class-weights",
+    )  # fmt: skip
+    """Flags that `--help` shows."""
+
+    model: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: resnet, depth 8)")] = None
+    data: Annotated[str | None, tyro.conf.arg(metavar="NAME", help_behavior_hint="(default: digits)")] = None
+
+
+def call(function: Callable[..., object], arguments: Sequence[str], prog: str) -> None:
+    """Call a function whose parameters are the flags; its errors name flags instead of parameters."""
+    flags = flags_of(function)
+    bound = wraps(function)(lambda *values, **named: partial(function, *values, **named))
+    made = parse_words(bound, arguments, prog, flags)
+    with flags_for_fields(flags):
+        made()
+
+
+def call_with_flags(
+    function: Callable[[Flags], object], default: Flags, arguments: Sequence[str], prog: str | None = None
+) -> None:
+    """Call a function of the dataclass that `parse` makes; its errors name flags instead of fields."""
+    flags = flags_of(default)
+    with flags_for_fields(flags):
+        flags |= flags_of(_typed(default, arguments)[0])
+        function(parse(default, arguments, prog))
 
 
 def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> Flags:
@@ -24,20 +65,12 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
 
     Raises:
-        InputError: An unknown family, or options in `default` that its family does not have.
-        SystemExit: Help was requested, or a flag or its value is wrong.
+        InputError: A wrong flag or value, an unknown family, or options in `default` that its family does not have.
+        SystemExit: Help was requested.
     """
-    prefixes = []
-
-    def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
-        prefixes.append(prefix)
-        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
-
-    start, words = _map_specs(default, typed), list(arguments)
-    for prefix in prefixes:
-        full = prefix + "options."
-        words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]
-    return _map_specs(tyro.cli(type(default), args=words, prog=prog, default=start), lambda spec, _: _plain(spec))
+    start, words = _typed(default, arguments)
+    parsed = parse_words(type(default), words, prog, flags_of(start), default=start)
+    return _map_specs(parsed, lambda spec, _: _plain(spec))
 
 
 def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
@@ -56,8 +89,24 @@ def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
     if given.model is not None:
         from jaxcnn.models import named
 
-        config = replace(config, model=named(given.model))
+        try:
+            config = replace(config, model=named(given.model))
+        except InputError as error:
+            raise InputError(str(error).replace(f"name={given.model!r}", f"--model {given.model}", 1)) from None
     return config, rest
+
+
+def ignored_flags(config: RunConfig) -> dict[str, str]:
+    """Return the flags that change nothing in a run of these settings, and what each needs."""
+    optimizer, data = config.optimizer, config.data
+    rules = (
+        (data.name == "glyphs", "--data glyphs", ("data.classes", "data.images", "data.data-seed")),
+        (data.stream, "--data.stream", ("data.workers",)),
+        (optimizer.schedule == "step", "--optimizer.schedule step", ("optimizer.milestones", "optimizer.factor")),
+        (optimizer.name != "adam", "--optimizer.name sgd or muon", ("optimizer.momentum", "optimizer.nesterov")),
+        (optimizer.name == "muon", "--optimizer.name muon", ("optimizer.rest-scale",)),
+    )
+    return {flag: f"needs {what}" for holds, what, flags in rules if not holds for flag in flags}
 
 
 def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix: str = "--") -> Any:
@@ -73,6 +122,21 @@ def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix
         if item is not getattr(value, name):
             changed[name] = item
     return replace(value, **changed) if changed else value
+
+
+def _typed(default: Flags, arguments: Sequence[str]) -> tuple[Flags, list[str]]:
+    """Return a dataclass whose specs have typed options, and the flags with the short names of options."""
+    prefixes = []
+
+    def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
+        prefixes.append(prefix)
+        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
+
+    start, words = _map_specs(default, typed), list(arguments)
+    for prefix in prefixes:
+        full = prefix + "options."
+        words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]
+    return start, words
 
 
 def _last_value(arguments: Sequence[str], name: str) -> str | None:

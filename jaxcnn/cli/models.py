@@ -5,9 +5,9 @@ from __future__ import annotations
 import inspect
 import re
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
@@ -17,7 +17,10 @@ LISTED_DEPTHS = 60
 
 
 def models(
-    name: Positional[str] = "", input: str | None = None, classes: int | None = None, json: bool = False
+    name: Annotated[Positional[str], arg(metavar="[NAME]", help_behavior_hint="(default: list all)")] = "",
+    input: str | None = None,
+    classes: int | None = None,
+    json: bool = False,
 ) -> None:
     """List the models, or show one model's layers or one family's depths and options.
 
@@ -31,6 +34,9 @@ def models(
     """
     from jaxcnn.models import FAMILIES
 
+    for flag, value in (("--input", input), ("--classes", classes)):
+        if value is not None and (not name or name in FAMILIES or ":" in name):
+            raise InputError(f"{flag}: needs the name of a model, such as resnet20, whose layers it changes")
     if not name:
         _list_models(json)
     elif name in FAMILIES or ":" in name:

@@ -7,27 +7,47 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 import tyro
 
-from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
+from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call, call_with_flags, ignored_flags, starting_point
+from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig, StudyConfig
 
+CHOSEN = {
+    "model.depth": "give --depths",
+    "model.width": "give a budget, such as --params 27000",
+    "optimizer.learning-rate": "give --tuning.learning-rates",
+    "optimizer.weight-decay": "give --tuning.weight-decays",
+    "seed": "give --seeds.first",
+    "evaluate-test": "leave it out",
+}
+"""Flags of a run that a study replaces, and what to give instead."""
+STUDY = tyro.conf.arg(metavar="STUDY")
+STUDIES = tyro.conf.arg(metavar="STUDY [STUDY ...]", help_behavior_hint="(required)")
+
 
 @dataclass(frozen=True)
-class StudyFlags(StudyConfig):
+class StudyFlags(StudyConfig, StartFlags):
     """Deeper or wider? Find the width of each depth for a budget, tune and train every arm, report.
 
-    `--data NAME` and `--model NAME` set the starting point; the study chooses depth, width, learning rate and weight
+    `--model NAME` and `--data NAME` set the starting point; the study chooses depth, width, learning rate and weight
     decay. Give one or more of --params, --macs, --activations, --seconds; each takes several budgets.
+
+    `jaxcnn study status STUDY` shows how far a study is, `jaxcnn study rerun STUDY` trains one of its runs again.
 
     Args:
         dry_run: Show arms, costs, number of runs and estimated time from a measured step; train nothing.
         out: Folder of the study; the same command resumes an interrupted study.
     """
+
+    common: ClassVar[tuple[str, ...]] = (
+        "depths", "params", "macs", "dry-run", "margin", "workers", "tuning.learning-rates", "seeds.pilot", "seeds.cap",
+        *(flag for flag in StartFlags.common if flag not in CHOSEN),
+    )  # fmt: skip
 
     base: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
     dry_run: bool = False
@@ -36,14 +56,17 @@ class StudyFlags(StudyConfig):
 
 def study(arguments: Sequence[str]) -> None:
     """Run a study and print its verdict, or show how far one is."""
-    if arguments and arguments[0] == "status":
-        tyro.cli(status, args=arguments[1:], prog="jaxcnn study status")
-        return
-    if arguments and arguments[0] == "rerun":
-        tyro.cli(rerun, args=arguments[1:], prog="jaxcnn study rerun")
-        return
+    for function in (status, rerun):
+        if arguments and arguments[0] == function.__name__:
+            call(function, arguments[1:], f"jaxcnn study {function.__name__}")
+            return
     start, rest = starting_point(arguments)
-    flags = parse(StudyFlags(start), rest, "jaxcnn study")
+    call_with_flags(lambda flags: _study(flags, rest), StudyFlags(start), rest, "jaxcnn study")
+
+
+def _study(flags: StudyFlags, arguments: Sequence[str]) -> None:
+    chosen = {flag: f"a study chooses it; {remedy}" for flag, remedy in CHOSEN.items()}
+    refuse_ignored(arguments, chosen | ignored_flags(flags.base))
     config = StudyConfig(**{each.name: getattr(flags, each.name) for each in fields(StudyConfig)})
     if flags.dry_run:
         preview(config, flags.out)
@@ -81,7 +104,7 @@ def preview(config: StudyConfig, out: Path) -> None:
     print_table(rows, columns, title=plan.hypothesis, caption=guess.sentence)
 
 
-def status(study: tyro.conf.Positional[Path]) -> None:
+def status(study: Annotated[tyro.conf.Positional[Path], STUDY]) -> None:
     """Show how far a study is.
 
     Args:
@@ -104,7 +127,11 @@ def status(study: tyro.conf.Positional[Path]) -> None:
 
 
 def rerun(
-    study: tyro.conf.Positional[Path], arm: str, seed: int, shared: bool = False, data_dir: str | None = None
+    study: Annotated[tyro.conf.Positional[Path], STUDY],
+    arm: str,
+    seed: int,
+    shared: bool = False,
+    data_dir: str | None = None,
 ) -> None:
     """Train one run of a finished study again and compare its predictions; exit code 1 if one differs.
 
@@ -133,25 +160,33 @@ def rerun(
         sys.exit(1)
 
 
-def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("runs/joined")) -> None:
+def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], out: Path | None = None) -> None:
     """Rebuild a study's report from its records, without training; several studies are also joined into one page.
 
     Args:
         studies: Folders of studies.
-        out: Folder of the joined page.
+        out: Folder of the report, or of the joined page. Default: the study's folder; runs/joined for several.
     """
     from jaxcnn.study import load_study, show_report, write_joined
 
     if not studies:
-        raise InputError("studies: none given; name the folder of a study, or several to join them")
+        raise InputError("STUDY: none given; name the folder of a study, or several to join them")
     results = [load_study(folder) for folder in studies]
+    if out is not None and len(results) == 1:
+        show_report(results[0], out)
+        return
     for folder, result in zip(studies, results, strict=True):
-        show_report(result, folder)
+        if os.access(folder, os.W_OK):
+            show_report(result, folder)
+        elif len(results) == 1:
+            raise InputError(f"{str(folder)!r}: it cannot be written; give another folder, such as --out report")
+        else:
+            print(f"{folder}: it cannot be written; its own report stays as it is")
     if len(results) > 1:
-        print(f"joined: {write_joined(results, out)}")
+        print(f"joined: {write_joined(results, out or Path('runs/joined'))}")
 
 
-def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = False) -> None:
+def verify(study: Annotated[tyro.conf.Positional[Path], STUDY], data: bool = True, json: bool = False) -> None:
     """Recompute every number of a study's report from its predictions and records; exit code 1 if one differs.
 
     Args:

@@ -4,31 +4,31 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxcnn.cli.entry import DIVERGED
-from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
+from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call_with_flags, ignored_flags, starting_point
+from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
 
 
 @dataclass(frozen=True)
-class TrainFlags:
+class TrainFlags(StartFlags):
     """Train one model.
 
-    `--model NAME` (see `jaxcnn models`) and `--data NAME` (see `jaxcnn data`) set the starting point; every other flag
-    changes one field of it.
+    `--model NAME` and `--data NAME` set the starting point; every other flag changes one field of it.
 
     Args:
         config: The run.
         out: Folder of the run; the same command resumes an interrupted run. Default: nothing is saved.
-        tensorboard: Also write TensorBoard events (extra `tensorboard`).
         quiet: Show no progress.
+        tensorboard: Also write TensorBoard events (extra `tensorboard`).
         hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
             pods) or ADDRESS:PORT of the first one. Start the same command on each, with a folder that all of them see.
         host_count: With ADDRESS:PORT: number of processes.
@@ -36,10 +36,10 @@ class TrainFlags:
         host_timeout: Seconds of silence after which a host counts as dead.
     """
 
-    config: Annotated[RunConfig, UNPREFIXED]
+    config: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
     out: Path | None = None
-    tensorboard: bool = False
     quiet: bool = False
+    tensorboard: bool = False
     hosts: str | None = None
     host_count: int | None = None
     host_index: int | None = None
@@ -49,16 +49,21 @@ class TrainFlags:
 def train(arguments: Sequence[str]) -> None:
     """Train one model and print its result."""
     start, rest = starting_point(arguments)
-    flags = parse(TrainFlags(start), rest, "jaxcnn train")
+    call_with_flags(lambda flags: _train(flags, rest), TrainFlags(start), rest, "jaxcnn train")
+
+
+def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
+    folder = ("tensorboard", "keep", "checkpoint-every", "checkpoint-steps", "checkpoint-minutes")
+    ignored = dict.fromkeys(folder if flags.out is None else (), "needs --out, the folder to write to")
+    ignored |= {} if flags.hosts else {f"host-{name}": "needs --hosts" for name in ("count", "index", "timeout")}
+    refuse_ignored(arguments, ignored | ignored_flags(flags.config))
     _join_hosts(flags)
     from jaxcnn.run import run
     from jaxcnn.train.parallel.hosts import first_host, others_alive
 
     with others_alive(str(flags.out)):
-        result = run(
-            flags.config, out=flags.out, progress=not flags.quiet and first_host(),
-            tensorboard=flags.tensorboard and flags.out is not None,
-        )  # fmt: skip
+        progress = not flags.quiet and first_host()
+        result = run(flags.config, out=flags.out, progress=progress, tensorboard=flags.tensorboard)
         if not first_host():
             return
     rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
@@ -80,8 +85,6 @@ def train(arguments: Sequence[str]) -> None:
 
 def _join_hosts(flags: TrainFlags) -> None:
     if flags.hosts is None:
-        if flags.host_count is not None or flags.host_index is not None:
-            raise InputError("host_count, host_index: they need --hosts; give auto, or the first host's ADDRESS:PORT")
         return
     from jaxcnn.train.parallel.hosts import join_hosts
 
@@ -91,7 +94,7 @@ def _join_hosts(flags: TrainFlags) -> None:
 
 
 def evaluate(
-    run: Positional[Path],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
     split: str = "test",
     checkpoint: Literal["last", "best"] = "last",
     data_dir: str | None = None,
@@ -116,8 +119,8 @@ def evaluate(
 
 
 def predict(
-    run: Positional[Path],
-    images: Positional[tuple[Path, ...]],
+    run: Annotated[Positional[Path], arg(metavar="RUN")],
+    images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="(required)")],
     top: int = 5,
     checkpoint: Literal["last", "best"] = "last",
     json: bool = False,
@@ -132,7 +135,7 @@ def predict(
         json: Print JSON.
     """
     if not images:
-        raise InputError("images: none given; name one or more files after the run")
+        raise InputError("IMAGE: none given; name one or more files after the run")
     from jaxcnn.run import predict as predict_images
 
     predictions = predict_images(run, images, top=top, checkpoint=checkpoint)

@@ -173,9 +173,8 @@ def spread(count: int, stages: int, order: tuple[int, ...] | None = None) -> tup
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """Return the names closest to an unknown one, as the end of an error message."""
-    close = difflib.get_close_matches(name, list(known), n=5, cutoff=0.4)
-    return f"the nearest are {', '.join(close)}" if close else f"choose one of {', '.join(sorted(known))}"
+    """Return the five names closest to an unknown one, as the end of an error message."""
+    return f"the nearest are {', '.join(difflib.get_close_matches(name, list(known), n=5, cutoff=0.0))}"
 
 
 def _depth_to_stages(spec: ModelSpec, family: Family, options: Any) -> tuple[int, ...]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, identity
@@ -155,7 +155,8 @@ class RunFolder:
             record = json.loads(file.read_text(encoding="utf-8"))
         except FileNotFoundError:
             if not (self.path / "config.json").exists():
-                raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json)") from None
+                near = similar_paths(self.path)
+                raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json){near}") from None
             raise InputError(
                 f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"
             ) from None

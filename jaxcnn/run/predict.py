@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
 from jaxcnn.run.folder import REMEDY, RunFolder
@@ -118,7 +118,7 @@ def load_weights(
 def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Read an image file as uint8 of the model's (H, W, C)."""
     if not path.is_file():
-        raise InputError(f"image {str(path)!r}: there is no such file; check the path")
+        raise InputError(f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}")
     try:
         return decode_image(path, shape[2], (shape[0], shape[1]))
     except BadImage as error:

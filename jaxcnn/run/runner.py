@@ -18,7 +18,7 @@ from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
 from jaxcnn.data.stream import read_ahead
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
@@ -27,7 +27,7 @@ from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
-from jaxcnn.train.log import JsonLines, TensorBoard
+from jaxcnn.train.log import JsonLines, TensorBoard, summary_writer
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 
@@ -62,6 +62,9 @@ def run(
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
+    require(out is not None or not tensorboard, "tensorboard", tensorboard, "needs out, the folder to write to")
+    if tensorboard:
+        summary_writer()  # Refused before anything is written.
     folder = open_folder(config, out, model)
     if folder is not None and folder.finished:
         return load_result(folder.path)

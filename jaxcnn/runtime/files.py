@@ -1,12 +1,16 @@
 """Atomic writes, JSON files with a seal, hashes, locks, and the cache folder."""
 
+import atexit
 import errno
 import hashlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +21,23 @@ PARTIAL = ".partial"
 
 
 def cache_dir() -> Path:
-    """Return $JAXCNN_CACHE, else $XDG_CACHE_HOME/jaxcnn, else ~/.cache/jaxcnn."""
+    """Return $JAXCNN_CACHE, else $XDG_CACHE_HOME/jaxcnn, else ~/.cache/jaxcnn, else a temporary folder."""
     if chosen := os.environ.get("JAXCNN_CACHE"):
         return Path(chosen).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base).expanduser() if base else Path.home() / ".cache") / "jaxcnn"
+    folder = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "jaxcnn"
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+        if os.access(folder, os.W_OK):
+            return folder
+    temporary = tempfile.mkdtemp(prefix="jaxcnn-cache-")
+    atexit.register(shutil.rmtree, temporary, ignore_errors=True)
+    os.environ["JAXCNN_CACHE"] = temporary  # of this process and its children, with one warning
+    warnings.warn(
+        f"{str(folder)!r} cannot be written: what is cached is lost when this process ends; set JAXCNN_CACHE to a "
+        "folder that can",
+        stacklevel=2,
+    )
+    return Path(temporary)
 
 
 @contextmanager

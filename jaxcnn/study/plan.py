@@ -12,7 +12,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, similar_paths
 from jaxcnn.records import as_record, check_choices, from_record, shortened
 from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
@@ -98,9 +98,10 @@ def check_plan(plan: Plan) -> None:
     if not 0 < plan.margin < 1:
         raise InputError(f"margin={plan.margin}: give a share of the test images between 0 and 1, such as 0.005")
     if not (1 <= seeds.pilot <= seeds.cap <= LARGEST_RUNS and seeds.first >= 0):
-        raise InputError(f"seeds={seeds}: needs 1 <= pilot <= cap <= {LARGEST_RUNS} and first >= 0")
+        given = f"seeds.pilot={seeds.pilot}, seeds.cap={seeds.cap}, seeds.first={seeds.first}"
+        raise InputError(f"{given}: needs 1 <= pilot <= cap <= {LARGEST_RUNS} and first >= 0")
     if max(seeds.first + seeds.cap, *plan.tuning.seeds) >= 2**63:
-        raise InputError(f"seeds={seeds}, tuning.seeds={plan.tuning.seeds}: seeds must be below 2^63")
+        raise InputError(f"seeds.first={seeds.first}, tuning.seeds={plan.tuning.seeds}: seeds must be below 2^63")
     if not 0 < seeds.power < 1:
         raise InputError(f"seeds.power={seeds.power}: give a probability between 0 and 1, such as 0.8")
     if shared := [seed for seed in plan.tuning.seeds if seed in reported]:
@@ -237,7 +238,7 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
 def _read(directory: Path) -> dict[str, Any]:
     path = directory / FILE
     if not directory.is_dir():
-        raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study")
+        raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study{similar_paths(directory)}")
     if not path.exists():
         raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study")
     record = read_sealed(path, REMEDY)

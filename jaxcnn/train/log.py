@@ -9,7 +9,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import missing_extra
 from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
@@ -51,15 +51,20 @@ class JsonLines:
         return records
 
 
+def summary_writer() -> Any:
+    """Return the class that writes TensorBoard's files; raise InputError if it is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise missing_extra("tensorboard=True", "tensorboardX", "tensorboard") from None
+    return SummaryWriter
+
+
 class TensorBoard:
     """Scalars as TensorBoard event files, through tensorboardX (the extra `tensorboard`)."""
 
     def __init__(self, directory: Path):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError:
-            raise InputError("tensorboard=True: tensorboardX is missing; pip install 'jaxcnn[tensorboard]'") from None
-        self._writer = SummaryWriter(str(directory))
+        self._writer = summary_writer()(str(directory))
 
     def write(self, record: Record) -> None:
         """Write each number of the record at its step."""

@@ -76,7 +76,7 @@ def test_what_load_refuses_is_exit_2_with_one_sentence(capsys, root):
     assert "cannot be used:\n  class folder " in out
     assert "set size, such as size=64" in out
     (root / "birds").rmdir()
-    assert "set size, such as size=64" in refused(capsys, "data", "check", root)
+    assert "set size, such as --size 64" in refused(capsys, "data", "check", root)
     assert call(capsys, "data", "check", root, "--size", "8")[0] == 0
 
 
@@ -118,8 +118,8 @@ def test_arrays_and_embedded_sets(capsys, tmp_path):
 
 def test_bad_calls_are_named(capsys):
     assert "no_such_set" in refused(capsys, "data", "check", "no_such_set")
-    assert "needs a data set" in refused(capsys, "data", "check")
-    assert "size=0" in refused(capsys, "data", "check", "digits", "--size", "0")
+    assert "NAME: needs a value" in refused(capsys, "data", "check")
+    assert "--size 0" in refused(capsys, "data", "check", "digits", "--size", "0")
     assert "usage: jaxcnn data check" in call(capsys, "data", "check", "--help")[1]
 
 

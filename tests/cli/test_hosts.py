@@ -80,11 +80,11 @@ def test_two_hosts_train_one_run_and_survive_a_death(tmp_path):
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
-        (("--host-index", "1"), "they need --hosts"),
+        (("--host-index", "1"), "--host-index: needs --hosts"),
         (("--hosts", "nowhere"), "ADDRESS:PORT"),
         (("--hosts", "127.0.0.1:9", "--host-count", "2", "--host-index", "2"), "from 0 to 1"),
         (("--hosts", "127.0.0.1:9", "--host-count", "0"), "at least 1"),
-        (("--hosts", "127.0.0.1:9", "--host-timeout", "1"), "host_timeout=1"),
+        (("--hosts", "127.0.0.1:9", "--host-timeout", "1"), "--host-timeout 1"),
         (("--hosts", "auto", "--parallel", "pmap"), "leave it at auto"),
         (("--hosts", "auto"), "could not join"),
     ],

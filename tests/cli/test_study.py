@@ -3,11 +3,14 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pytest
 
 from jaxcnn.cli import main
 from jaxcnn.run import cost
+from jaxcnn.runtime.files import PARTIAL
 from jaxcnn.study.budget import match as budget
 from jaxcnn.study.plan import load_plan
 from tests.cli.calls import call, refused
@@ -55,6 +58,34 @@ def test_study_writes_its_report_and_report_rebuilds_it(study, capsys):
     assert code == 0, error
     assert (study / "report.html").read_bytes() == page
     assert "report.html" in out
+
+
+def test_a_report_in_another_folder_leaves_the_study_as_it_is(study, tmp_path, capsys):
+    """So the report of a study that cannot be written can be rebuilt."""
+    before = content(study)
+    code, out, error = call(capsys, "report", study, "--out", tmp_path / "r")
+    assert code == 0, error
+    assert (tmp_path / "r" / "report.html").read_bytes() == (study / "report.html").read_bytes()
+    assert str(tmp_path / "r" / "report.html") in "".join(out.split())
+    assert content(study) == before
+
+
+def test_a_report_of_a_study_that_cannot_be_written_needs_a_folder(study, capsys, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: False)
+    assert "such as --out report" in refused(capsys, "report", study)
+
+
+@pytest.mark.slow
+def test_two_processes_at_one_study_both_end_with_its_report(tmp_path):
+    command = [sys.executable, "-m", "jaxcnn", *STUDY, "--out", str(tmp_path / "s")]
+    for _ in range(3):  # Trained together, then only reported.
+        both = [
+            subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
+        ]
+        errors = [process.communicate(timeout=600)[1] for process in both]
+        assert [process.returncode for process in both] == [0, 0], errors
+    assert (tmp_path / "s" / "report.html").read_text().count("<svg") >= 5
+    assert not [file for file in (tmp_path / "s").rglob("*") if file.suffix == PARTIAL]
 
 
 def test_the_same_command_again_trains_nothing(study, capsys, unreported):
@@ -142,29 +173,29 @@ def test_status_at_every_stage(study, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "part"),
     [
-        (["--margin", "0"], "margin=0"),
+        (["--margin", "0"], "--margin 0"),
         (["--seeds.pilot", "3", "--seeds.cap", "2"], "pilot <= cap"),
-        (["--tuning.learning-rates", "0.2", "0.1"], "tuning.learning_rates=(0.2, 0.1)"),
+        (["--tuning.learning-rates", "0.2", "0.1"], "--tuning.learning-rates 0.2 0.1"),
         (["--tuning.learning-rates", "0", "0.1"], "learning rates must be positive"),
-        (["--tuning.seeds", "0"], "tuning.seeds=(0,)"),
-        (["--workers", "0"], "workers=0"),
+        (["--tuning.seeds", "0"], "--tuning.seeds 0"),
+        (["--workers", "0"], "--workers 0"),
         (["--depths", "2"], "deeper against wider needs two or more"),
         (["--depths", "2", "2"], "more than once"),
-        (["--depths", "1", "4"], "depth"),
-        (["--model.family", "resnet", "--depths", "8", "9"], "depth=9"),
+        (["--depths", "1", "4"], "--depths 1"),
+        (["--model.family", "resnet", "--depths", "8", "9"], "--depths 9"),
         (["--model.family", "resnext"], "resnext"),
-        (["--params", "20"], "params=20"),
-        (["--params", "-5"], "params=-5"),
-        (["--params", "1" + 400 * "0"], "params=1000"),
+        (["--params", "20"], "--params 20"),
+        (["--params", "-5"], "--params -5"),
+        (["--params", "1" + 400 * "0"], "--params 1000"),
         (["--seeds.cap", "1000000000000"], "cap <= 10000"),
-        (["--data.classes", "-1"], "classes=-1: must be at least 2"),
-        (["--data.images", "-1"], "images=-1: must be from 20"),
-        (["--tolerance", "0"], "tolerance=0"),
-        (["--epochs", "0"], "epochs=0"),
-        (["--batch-size", "0"], "batch_size=0"),
-        (["--optimizer.momentum", "2"], "momentum=2"),
+        (["--data", "glyphs", "--data.classes", "-1"], "--data.classes -1: must be at least 2"),
+        (["--data", "glyphs", "--data.images", "-1"], "--data.images -1: must be from 20"),
+        (["--tolerance", "0"], "--tolerance 0"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--batch-size", "0"], "--batch-size 0"),
+        (["--optimizer.momentum", "2"], "--optimizer.momentum 2"),
         (["--data", "no_such_set"], "no_such_set"),
-        (["--data.validation", "2"], "validation=2"),
+        (["--data.validation", "2"], "--data.validation 2"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -38,9 +38,9 @@ def test_a_diverged_run_has_an_exit_code_of_its_own(capsys, folder, tmp_path):
 
 
 def test_unknown_names_are_named(capsys, tmp_path):
-    assert "'lenett'" in refused(capsys, "train", "--model", "lenett")
+    assert "--model lenett: unknown model" in refused(capsys, "train", "--model", "lenett")
     assert "no_such_set" in refused(capsys, "train", "--data", "no_such_set", "--out", tmp_path / "r")
-    assert "family='resnext'" in refused(capsys, "train", "--model.family", "resnext")
+    assert "--model.family resnext" in refused(capsys, "train", "--model.family", "resnext")
     assert "--model: needs a name" in refused(capsys, "train", "--model")
     assert list(tmp_path.iterdir()) == []
 
@@ -81,7 +81,7 @@ def test_folder_of_another_run_is_refused_and_kept(capsys, trained, folder):
 
 def test_missing_runs_and_files_are_named(capsys, trained, tmp_path):
     assert "not a run folder" in refused(capsys, "evaluate", tmp_path / "nowhere")
-    assert "images: none given" in refused(capsys, "predict", trained)
+    assert "IMAGE: none given" in refused(capsys, "predict", trained)
     assert "nothing.png" in refused(capsys, "predict", trained, tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("not an image")
     assert "text.png" in refused(capsys, "predict", trained, tmp_path / "text.png")

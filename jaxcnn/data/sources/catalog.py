@@ -14,7 +14,7 @@ from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, did_you_mean, similar_paths
 from jaxcnn.spec import DataConfig
 
 EMBEDDED = {
@@ -68,7 +68,8 @@ def find_source(config: DataConfig) -> Source:
     if path.suffix == ".npz" and path.is_file():
         return npz_source(name, path, config.size)
     if is_path and not path.exists():
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or the name of a data set")
+        near = similar_paths(path)
+        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or a set's name{near}")
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
@@ -78,11 +79,11 @@ def find_source(config: DataConfig) -> Source:
     if base.split("/")[0] in registered:
         raise InputError(
             f"data set {name!r} is not prepared in {str(tfds_dir(config.data_dir))!r}; run `jaxcnn data prepare "
-            f"{name}`, or set data_dir or $TFDS_DATA_DIR to the folder that holds it"
+            f"{name}`, or give data_dir=FOLDER, the one that holds it, or set $TFDS_DATA_DIR"
         )
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else "`jaxcnn data` lists the known ones"
-    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")
+    hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
+    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file{hint}")
 
 
 def digits_source(size: int | None = None) -> Source:

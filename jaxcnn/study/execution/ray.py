@@ -23,7 +23,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, missing_extra
 from jaxcnn.runtime.environment import cores
 from jaxcnn.runtime.processes import attempt, keep_to_cores, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
@@ -201,7 +201,7 @@ def serve(
             keep_to_cores(cores, Path(tempfile.gettempdir()) / f"jaxcnn-cores-{os.getuid()}")
         elif jax.default_backend() == "cpu":
             raise InputError(
-                f"gpus_per_run={gpus:g}: JAX finds no GPU on node {platform.node()}; install jaxcnn[gpu] there, or "
+                f"gpus_per_run={gpus:g}: JAX finds no GPU on node {platform.node()}; install the extra gpu there, or "
                 "give gpus_per_run=0"
             )
         watcher.start()
@@ -301,7 +301,7 @@ def _ray() -> ModuleType:
     try:
         import ray
     except ImportError:
-        raise InputError("place=ray: Ray is not installed; pip install 'jaxcnn[ray]', on every node") from None
+        raise missing_extra("place=ray", "Ray", "ray") from None
     return ray
 
 

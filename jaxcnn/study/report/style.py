@@ -18,6 +18,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from jaxcnn.runtime.files import atomic_write
 from jaxcnn.study.report.document import Block
 from jaxcnn.study.verdict.findings import ArmFinding
 
@@ -160,9 +161,10 @@ def write_figure(figure: Figure, directory: Path, name: str) -> str:
     with rc_context(SETTINGS), warnings.catch_warnings():
         # The font may lack the script of a class name: the figure then shows boxes, the tables show the name.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
-        path = directory / f"{name}.svg"
         FigureCanvasAgg(figure)
-        figure.savefig(directory / f"{name}.png", format="png", dpi=160, metadata={"Software": None})
+        with atomic_write(directory / f"{name}.png") as partial:
+            figure.savefig(partial, format="png", dpi=160, metadata={"Software": None})
         figure.set_layout_engine("none")  # Layout takes as long as drawing; the second file reuses it.
-        figure.savefig(path, format="svg", metadata={"Date": None, "Creator": None})
-    return path.read_text(encoding="utf-8")
+        with atomic_write(directory / f"{name}.svg") as partial:
+            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
+            return partial.read_text(encoding="utf-8")

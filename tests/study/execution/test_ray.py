@@ -69,7 +69,7 @@ def test_what_no_cluster_can_do_is_refused(settings, message):
 
 def test_without_ray_it_is_one_sentence(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(InputError, match=r"place=ray: Ray is not installed; pip install 'jaxcnn\[ray\]'"):
+    with pytest.raises(InputError, match=r"place=ray: Ray is not installed; run pip install .* -e '.\[ray\]' in your"):
         small_study(tmp_path / "s", workers=None, place="ray")
     assert not (tmp_path / "s").exists()
 

@@ -1,4 +1,5 @@
 import math
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -189,3 +190,21 @@ def test_figures_are_narrow_enough_for_a_phone(tuned):
     result, findings = tuned
     for figure in (error_figure(findings, result.plan.budgets), ledger_figure(findings, findings.contrasts)):
         assert figure.get_size_inches()[0] <= 6.4
+
+
+def test_a_figure_whose_drawing_fails_leaves_the_old_one(study, tmp_path, monkeypatch):
+    """Another process may read or write the same figure at any moment."""
+    result, findings = study
+    old = write_figure(error_figure(findings, result.plan.budgets), tmp_path, "errors")
+    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    figure = error_figure(findings, result.plan.budgets)
+
+    def half(file, **options):
+        Path(file).write_bytes(b"<sv")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(figure, "savefig", half)
+    with pytest.raises(OSError, match="No space left"):
+        write_figure(figure, tmp_path, "errors")
+    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert before[tmp_path / "errors.svg"].decode() == old
