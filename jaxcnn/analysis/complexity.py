@@ -63,7 +63,9 @@ class Complexity(NamedTuple):
         """Return a table of the layers."""
         rows, pads = (COLUMNS, *self.rows), (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        return "\n".join("  ".join(pad(*cell) for pad, *cell in zip(pads, row, sizes, strict=True)) for row in rows)
+        return "\n".join(
+            "  ".join(pad(text, size) for pad, text, size in zip(pads, row, sizes, strict=True)) for row in rows
+        )
 
 
 class _Call(NamedTuple):
