@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
@@ -22,7 +23,7 @@ from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.runtime.environment import version_of
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Task
-from jaxcnn.train.state import apply, init_variables
+from jaxcnn.train.state import apply, by_path, init_variables
 
 EXAMPLES = 2
 SWITCHED = (linen.BatchNorm, linen.Dropout, nn.BatchNorm, nn.Dropout, nn.StochasticDepth)
@@ -43,6 +44,9 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
     Raises:
         InputError: It is no linen module, needs more than images, has batch norm or dropout without a switch between
             training and inference, or its outputs do not have the shapes that the task needs.
+
+    Warns:
+        UserWarning: Training leaves the statistics of a batch norm as they are: it does not get the switch.
     """
     if not isinstance(module, linen.Module):
         kind = module if isinstance(module, type) else type(module)
@@ -61,8 +65,14 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
             f"model={name}: its call needs {' and '.join(needed)} beside the images; give all other arguments defaults"
         )
     _check_switch(module, name, image_shape)
+    inputs = _inputs(module, image_shape)
+    if still := _unchanged_statistics(module, inputs):
+        text = (
+            f"model={name}: training leaves the statistics of {', '.join(still)} as they are; pass the switch on to it"
+        )
+        warnings.warn(f"{text}, unless it is meant to be frozen", stacklevel=2)
     if task.outputs is not None:
-        expected, inputs = task.outputs(EXAMPLES, classes), _inputs(module, image_shape)
+        expected = task.outputs(EXAMPLES, classes)
         for mode in ("training", "inference"):
             outputs, _ = jax.eval_shape(_call(module, train=mode == "training"), *inputs)
             if _signature(outputs) != _signature(expected):
@@ -89,6 +99,13 @@ def _check_switch(module: linen.Module, name: str, image_shape: tuple[int, ...])
             f"model={name}: it has {without[0] if without else 'batch_stats'} and no switch between training and "
             f"inference; give its call an argument train (or {', '.join([*FLAGS][1:])}) and pass it on to that layer"
         )
+
+
+def _unchanged_statistics(module: linen.Module, inputs: tuple[Any, Any, Any, Any]) -> list[str]:
+    """Return the paths of the layers whose batch statistics come out of a training call as they went in."""
+    jaxpr = jax.make_jaxpr(lambda *inputs: _call(module, train=True)(*inputs)[1])(*inputs).jaxpr
+    leaves = zip(by_path(inputs[0]["batch_stats"]), jaxpr.outvars, strict=False)
+    return list(dict.fromkeys(path.rpartition("/")[0] for path, leaf in leaves if leaf in jaxpr.invars))
 
 
 def _inputs(module: linen.Module, image_shape: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:

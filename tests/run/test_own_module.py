@@ -194,6 +194,18 @@ def test_a_module_with_several_outputs_or_inputs_or_whole_numbers_is_refused():
             run(CONFIG, model=model, progress=False)
 
 
+def test_a_batch_norm_that_does_not_get_the_switch_is_warned_of():
+    class Forgotten(linen.Module):
+        @linen.compact
+        def __call__(self, x, train=False):
+            x = nn.ConvNormAct(4, name="first")(x, train)
+            x = nn.ConvNormAct(4, name="second")(x)
+            return nn.Dense(10)(nn.GlobalAvgPool()(x))
+
+    with pytest.warns(UserWarning, match="model=Forgotten: training leaves the statistics of second/norm as they are"):
+        run(CONFIG, model=Forgotten(), progress=False)
+
+
 def test_a_sequential_of_layers_is_trained():
     flat = linen.Sequential([linen.Conv(4, (3, 3)), linen.relu, lambda x: x.reshape(len(x), -1), linen.Dense(10)])
     assert run(CONFIG, model=flat, progress=False).params == 40 + 2570
