@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal, NamedTuple
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 BUDGETS = ("params", "macs", "activations", "seconds")
 """Kinds of budget that a study can match."""
@@ -220,7 +220,8 @@ class RunConfig:
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
         scan: Run many steps in one compiled call (`lax.scan`), with the data on the device. Default: on an accelerator
             whose memory holds the data.
-        compute_dtype: Type of activations and their arithmetic; parameters, statistics and loss stay float32.
+        compute_dtype: Type of activations and their arithmetic; parameters, statistics and loss stay float32. Layers of
+            flax.linen in your own module follow, unless they have a dtype of their own.
         deterministic: On a GPU, use only kernels whose sums have a fixed order: equal runs are equal to the bit, and
             slower.
         checkpoint_every: Epochs between checkpoints; the last epoch is saved too (see `keep`).
@@ -251,6 +252,10 @@ class RunConfig:
     checkpoint_minutes: float | None = None
     keep: int = 2
     evaluate_test: bool = True
+
+    def __post_init__(self) -> None:
+        """Refuse a name, or another object, in place of a config."""
+        _check_kinds(self, {"model": ModelSpec, "data": DataConfig, "optimizer": OptimizerConfig, "task": TaskConfig})
 
     @staticmethod
     def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -341,11 +346,31 @@ class StudyConfig:
     cores_per_run: int | None = None
     gpus_per_run: float | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a number, or another object, in place of a config."""
+        _check_kinds(self, {"base": RunConfig, "tuning": Tuning, "seeds": Seeds})
+
     @property
     def budget_values(self) -> tuple[tuple[str, float], ...]:
         """All budgets as (kind, amount)."""
         given = tuple((kind, amount) for kind in BUDGETS for amount in getattr(self, kind))
         return given or (("params", DEFAULT_PARAMS),)
+
+
+EXAMPLES = {
+    "model": 'jaxcnn.named("lenet5"), or your own module in run(config, model=...)',
+    "data": 'DataConfig("digits")', "optimizer": 'OptimizerConfig("adam", learning_rate=0.001)',
+    "task": "Classification()", "base": "RunConfig(epochs=10)", "tuning": "Tuning(learning_rates=(0.1,))",
+    "seeds": "Seeds(pilot=3, cap=5)",
+}  # fmt: skip
+"""What to write in a field that holds a config."""
+
+
+def _check_kinds(config: Any, kinds: Mapping[str, type]) -> None:
+    for name, kind in kinds.items():
+        value = getattr(config, name)
+        shown = repr(value) if isinstance(value, str | int | float) else type(value).__name__
+        require(isinstance(value, kind), name, shown, f"give a {kind.__name__}, such as {EXAMPLES[name]}")
 
 
 class StepCost(NamedTuple):
@@ -373,6 +398,9 @@ def identity(record: Any) -> Any:
 
     Returns:
         The record without `NOT_IDENTITY` at any depth: equal identities are the same run, or the same study.
+
+    >>> identity({"epochs": 3, "data": {"name": "digits", "data_dir": "/data"}})
+    {'epochs': 3, 'data': {'name': 'digits'}}
     """
     if isinstance(record, Mapping):
         return {name: identity(value) for name, value in record.items() if name not in NOT_IDENTITY}

@@ -7,7 +7,6 @@ analysis leaves them out and counts two per multiply-accumulate: never equate th
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections import Counter
@@ -20,11 +19,12 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
+from jaxcnn.nn.calls import set_mode
 from jaxcnn.ops.forms import as_written
 
 MARK = "jaxcnn_layer_"
-# How modules in the wild call the switch between training and inference, and what inference is.
-INFERENCE = {"train": False, "training": False, "is_training": False, "deterministic": True, "mask": None}
+COLUMNS = ("layer", "kind", "output", "parameters", "MACs")
+"""Titles of `Complexity.rows`."""
 
 
 class Layer(NamedTuple):
@@ -50,6 +50,23 @@ class Complexity(NamedTuple):
     layers: tuple[Layer, ...]
     output_shape: tuple[int, ...] = ()
 
+    @property
+    def rows(self) -> tuple[tuple[str, ...], ...]:
+        """The layers as texts: path, class, output shape, parameters, MACs; a last row has the totals."""
+        rows = [
+            (each.path, each.kind, "x".join(map(str, each.output_shape)), f"{each.params:,}", f"{each.macs:,}")
+            for each in self.layers
+        ]
+        return *rows, ("total", "", "", f"{self.params:,}", f"{self.macs:,}")
+
+    def __str__(self) -> str:
+        """Return a table of the layers."""
+        rows, pads = (COLUMNS, *self.rows), (str.ljust, str.ljust, str.rjust, str.rjust, str.rjust)
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        return "\n".join(
+            "  ".join(pad(text, size) for pad, text, size in zip(pads, row, sizes, strict=True)) for row in rows
+        )
+
 
 class _Call(NamedTuple):
     path: tuple[str, ...]
@@ -73,8 +90,7 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
     once, because its length is not known. A transposed convolution counts a kernel's worth per input pixel.
 
     Args:
-        module: Any Flax linen module whose call takes an array first; train, training, is_training, deterministic and
-            mask are set to inference where the call knows them.
+        module: Any Flax linen module whose call takes an array first; `jaxcnn.nn.calls.set_mode` sets it to inference.
         input_shape: Shape of one example, without the batch: (H, W, C).
 
     Returns:
@@ -82,6 +98,15 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
 
     Raises:
         InputError: The shape is not made of positive integers.
+
+    >>> from flax import linen
+    >>> cost = count(linen.Dense(10), (64,))
+    >>> cost.params, cost.macs
+    (650, 640)
+    >>> print(cost)
+    layer  kind   output  parameters  MACs
+           Dense      10         650   640
+    total                        650   640
     """
     try:
         hash(module)
@@ -92,8 +117,8 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
 
 @lru_cache(maxsize=256)
 def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
-    variables, x, settings = _variables(module, input_shape)
-    calls, jaxpr = _trace(module, variables, x, settings)
+    variables, x = _variables(module, input_shape)
+    calls, jaxpr = _trace(module, variables, x)
     costs = list(_costs(jaxpr.jaxpr, None))
     return Complexity(
         params=_params(variables),
@@ -109,27 +134,26 @@ def count_params(module: nn.Module, input_shape: Sequence[int]) -> int:
     return _params(_variables(module, input_shape)[0])
 
 
-def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct, dict[str, Any]]:
-    """Return the shapes of a module's variables and input, and its keyword arguments for inference."""
+def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct]:
+    """Return the shapes of a module's variables and input."""
     shape = tuple(input_shape)
     if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
         raise InputError(f"input_shape={input_shape!r}: give positive integers, the shape of one example (H, W, C)")
     x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
-    settings = {k: v for k, v in INFERENCE.items() if k in inspect.signature(type(module).__call__).parameters}
+    module, settings = set_mode(module, train=False)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     with as_written():
-        return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x, settings
+        return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x
 
 
 def _params(variables: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
 
 
-def _trace(
-    module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct, settings: dict[str, Any]
-) -> tuple[list[_Call], Any]:
+def _trace(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> tuple[list[_Call], Any]:
     """Trace with every module call under a scope of its own name, so that each operation tells which call it serves."""
     calls: list[_Call] = []
+    module, settings = set_mode(module, train=False)
 
     def mark(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
         if context.method_name == "setup":  # the call itself follows

@@ -93,7 +93,7 @@ def option_meanings(options: type[Any]) -> dict[str, str]:
 
 
 def _show_layers(name: str, image: str | None, classes: int | None, as_json: bool) -> None:
-    from jaxcnn.analysis.complexity import count
+    from jaxcnn.analysis.complexity import COLUMNS, count
     from jaxcnn.models import build, default_input, named
 
     shape, natural_classes = default_input(name)
@@ -102,13 +102,8 @@ def _show_layers(name: str, image: str | None, classes: int | None, as_json: boo
     if as_json:
         print_json({"name": name, "input": shape, "classes": classes, **cost._asdict()})
         return
-    rows = [
-        (layer.path, layer.kind, "x".join(map(str, layer.output_shape)), f"{layer.params:,}", f"{layer.macs:,}")
-        for layer in cost.layers
-    ]
-    rows.append(("total", "", "", f"{cost.params:,}", f"{cost.macs:,}"))
     title = f"{name} at {'x'.join(map(str, shape))}, {classes} classes"
-    print_table(rows, ("layer", "kind", "output", "parameters", "MACs"), title)
+    print_table(cost.rows, COLUMNS, title)
 
 
 def parse_shape(text: str) -> tuple[int, int, int]:

@@ -15,7 +15,11 @@ CACHED_ORDERS = 3
 
 
 def steps_per_epoch(n: int, batch_size: int) -> int:
-    """Return the number of batches for `n` examples; the last one may be padded."""
+    """Return the number of batches for `n` examples; the last one may be padded.
+
+    >>> steps_per_epoch(1000, 128)
+    8
+    """
     require(n >= 1, "n", n, "must be at least 1 example")
     require(batch_size >= 1, "batch_size", batch_size, "must be at least 1")
     return -(-n // batch_size)
@@ -102,6 +106,9 @@ def batches(
 
     Yields:
         The split's arrays at the batch's examples, and "mask" float32 (B,).
+
+    >>> [batch["labels"].tolist() for batch in batches({"labels": np.arange(4)}, 2, shuffle=False)]
+    [[0, 1], [2, 3]]
     """
     n = len(split["labels"] if "labels" in split else next(iter(split.values())))
     steps = steps_per_epoch(n, batch_size)

@@ -133,6 +133,9 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
 
     Raises:
         InputError: There is no such data set, or a field of `config` is out of range.
+
+    >>> inspect(DataConfig("digits")).verdict
+    'usable'
     """
     check_fields(config)
     path, problems = Path(config.name).expanduser(), []

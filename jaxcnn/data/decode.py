@@ -69,6 +69,9 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
 
     Raises:
         BadImage: The file is empty, truncated, damaged, too large or not an image. No file raises anything else.
+
+    >>> decode_image("photo.jpg", 3, 64).shape  # doctest: +SKIP
+    (64, 64, 3)
     """
     from PIL import Image
 

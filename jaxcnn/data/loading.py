@@ -33,7 +33,7 @@ SAMPLE = 4096
 CHUNK_BYTES = 2**25
 
 
-def load(config: DataConfig, *, progress: bool = False) -> Dataset:
+def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     """Load a data set: decoded once, cached, and divided independently of any seed.
 
     With `config.stream`, images are decoded when they are indexed (`jaxcnn.data.stream`); the splits are the same, and
@@ -41,13 +41,15 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
 
     A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
     recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
+    A name in place of a config means all other fields at their defaults.
 
     Raises:
         InputError: The set is unknown, not prepared, damaged, or a field does not fit it.
 
-    >>> load(DataConfig("digits")).sizes
+    >>> load("digits").sizes
     {'train': 1137, 'validation': 300, 'test': 360}
     """
+    config = DataConfig(config) if isinstance(config, str) else config
     check_fields(config)
     source = find_source(config)
     pool, skipped = _read(source, config, progress, "train")
@@ -81,7 +83,11 @@ def load(config: DataConfig, *, progress: bool = False) -> Dataset:
 
 
 def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
-    """Return the facts of `load(config)` as plain JSON values: sizes, classes, shape, statistics, hash, place."""
+    """Return the facts of `load(config)` as plain JSON values: sizes, classes, shape, statistics, hash, place.
+
+    >>> info(DataConfig("digits"))["sizes"]
+    {'train': 1137, 'validation': 300, 'test': 360}
+    """
     data = load(config, progress=progress)
     facts = {"name": data.name, "where": data.where, "sizes": data.sizes, "classes": len(data.class_names)}
     facts |= {"class_names": data.class_names, "image_shape": data.image_shape}

@@ -83,6 +83,9 @@ def named(name: str) -> ModelSpec:
 
     Raises:
         InputError: No such name, or a depth that the family does not have.
+
+    >>> named("wrn_28_10").depth
+    28
     """
     if name in NAMES:
         return NAMES[name]
@@ -107,6 +110,9 @@ def default_input(model: str | ModelSpec) -> tuple[tuple[int, int, int], int]:
 
     Raises:
         InputError: An unknown name or family.
+
+    >>> default_input("lenet5")
+    ((28, 28, 1), 10)
     """
     spec = named(model) if isinstance(model, str) else model
     shape, classes = family_named(spec.family).image

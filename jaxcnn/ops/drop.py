@@ -46,6 +46,9 @@ def stochastic_depth(key: jax.Array, x: jax.Array, rate: float, *, axis_name: st
 
     Reference:
         Huang et al. 2016, arXiv:1603.09382, equation 2.
+
+    >>> stochastic_depth(jax.random.key(0), jnp.ones((4, 8, 8, 2)), 0.5).shape
+    (4, 8, 8, 2)
     """
     examples = jnp.ones((x.shape[0],) + (1,) * (x.ndim - 1), x.dtype)
     return x * dropout(key, examples, rate, axis_name=axis_name)

@@ -44,6 +44,10 @@ def batch_norm_train(
 
     Raises:
         InputError: Shapes do not fit together.
+
+    >>> y, mean, var = batch_norm_train(jnp.array([[1.0], [3.0]]), jnp.ones(1), jnp.zeros(1), epsilon=0.0)
+    >>> y.tolist(), mean.tolist(), var.tolist()
+    ([[-1.0], [1.0]], [2.0], [1.0])
     """
     _check(x, scale, bias)
     return _by_batch(x, scale, bias, mask, axis_name, epsilon)
@@ -81,6 +85,10 @@ def batch_norm_inference(
 
     Returns:
         Array of x's shape and dtype.
+
+    >>> ones = jnp.ones(2)
+    >>> batch_norm_inference(jnp.full((1, 2), 3.0), ones, ones, mean=ones, var=ones, epsilon=0.0).tolist()
+    [[3.0, 3.0]]
     """
     _check(x, scale, bias)
     return _by_statistics(x, scale, bias, mean, var, epsilon)
@@ -97,7 +105,11 @@ def _by_statistics(
 
 
 def example_count(x: jax.Array, mask: jax.Array | None = None, axis_name: str | None = None) -> jax.Array:
-    """Count the unmasked examples over all devices of `axis_name`: a float32 scalar."""
+    """Count the unmasked examples over all devices of `axis_name`: a float32 scalar.
+
+    >>> example_count(jnp.ones((3, 2)), jnp.array([1.0, 1.0, 0.0])).item()
+    2.0
+    """
     weights = _weights(x, mask)
     local = jnp.asarray(x.shape[0], jnp.float32) if weights is None else jnp.sum(weights.astype(jnp.float32))
     return local if axis_name is None else lax.psum(local, axis_name)

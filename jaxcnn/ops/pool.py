@@ -75,6 +75,9 @@ def adaptive_avg_pool(x: jax.Array, size: Size) -> jax.Array:
 
     Returns:
         (N, *size, C).
+
+    >>> adaptive_avg_pool(jnp.ones((1, 7, 5, 3)), 2).shape
+    (1, 2, 2, 3)
     """
     size = as_pair("size", size)
     _check(x)
@@ -95,7 +98,11 @@ def global_avg_pool(x: jax.Array) -> jax.Array:
 
 
 def global_max_pool(x: jax.Array) -> jax.Array:
-    """Return the maximum over all pixels: (N, H, W, C) to (N, C); equal maxima share the gradient equally."""
+    """Return the maximum over all pixels: (N, H, W, C) to (N, C); equal maxima share the gradient equally.
+
+    >>> global_max_pool(jnp.arange(4.0).reshape(1, 2, 2, 1)).item()
+    3.0
+    """
     _check(x)
     return jnp.max(x, axis=(1, 2))
 

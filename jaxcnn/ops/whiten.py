@@ -28,6 +28,9 @@ def whitening_kernel(images: jax.Array, size: int = 2, *, epsilon: float = 5e-4)
 
     Reference:
         Page, "How to train your ResNet 8: bag of tricks", 2019; Jordan 2024, arXiv:2404.00498, section 3.2.
+
+    >>> whitening_kernel(jax.random.normal(jax.random.key(0), (8, 6, 6, 3))).shape
+    (2, 2, 3, 24)
     """
     n, height, width, channels = images.shape
     if size < 1 or min(n, height - size + 1, width - size + 1) < 1:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.nn import synchronised
 from jaxcnn.records import check_choices
+from jaxcnn.run.own_module import check_module, computation, own_network
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Batch, Task, make_task, resolve_task
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
@@ -48,6 +48,7 @@ class Parts(NamedTuple):
         complexity: Counted parameters and MACs.
         make_steps: Axis name -> pure training and evaluation steps.
         gradients: Loss and gradients of a batch, for a look at a step that went wrong.
+        traced: What a user-defined network computes; None for a network of jaxcnn.
     """
 
     module: linen.Module
@@ -58,6 +59,7 @@ class Parts(NamedTuple):
     complexity: Complexity
     make_steps: MakeSteps
     gradients: GradientsOf
+    traced: Mapping[str, str] | None = None
 
 
 def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Parts:
@@ -76,14 +78,17 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
         raise InputError(
             f"model.num_classes={config.model.num_classes}: data set {dataset.name} has {classes} classes; leave it out"
         )
-    if module is None:
-        module = build(replace(config.model, num_classes=classes))
+    own, traced = own_network(config, module, classes), None
+    module = build(replace(config.model, num_classes=classes)) if own is None else own
     task = resolve_task(config.task, dataset.train, dataset.class_names)
     for name in make_task(task).targets:
         if name not in dataset.train:
             raise InputError(
                 f"task={task.kind!r}: data set {dataset.name} has no {name}; choose a data set that has them"
             )
+    if own is not None:
+        check_module(own, make_task(task), dataset.image_shape, classes)
+        traced = tuple(computation(own, dataset.image_shape).items())
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
     mode = choose(config.parallel)
     arguments = (
@@ -93,6 +98,7 @@ def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = 
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
         (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
+        traced,  # a module that was edited is another one
     )
     try:
         hash(arguments)
@@ -168,6 +174,7 @@ def _assemble(
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     image_shape: tuple[int, ...],
     driving: tuple[str, bool, bool],
+    traced: tuple[tuple[str, str], ...] | None,
 ) -> Parts:
     """Make parts as a pure function of values, cached so that the seeds of one arm compile once.
 
@@ -192,7 +199,8 @@ def _assemble(
     )
     init = make_init(module, tx, image_shape, ema=config.ema is not None)
     gradients = make_gradients(module, task, prepare=prepare, accumulate=config.accumulate)
-    return Parts(module, task, tx, programs, init, count(module, image_shape), make_steps, gradients)
+    complexity = count(module, image_shape)
+    return Parts(module, task, tx, programs, init, complexity, make_steps, gradients, dict(traced) if traced else None)
 
 
 def make_prepare(
@@ -216,13 +224,3 @@ def make_prepare(
         return {**batch, "images": normalize(batch["images"], mean, std).astype(compute_dtype)}
 
     return prepare
-
-
-def module_record(module: linen.Module) -> dict[str, str]:
-    """Return the record of a user-defined module instead of a spec: its import path and its fields.
-
-    A field that is a function shows its address, which each process chooses anew: it is left out.
-    """
-    kind = type(module)
-    fields = re.sub(r" at 0x[0-9a-f]+", "", repr(module))
-    return {"module": f"{kind.__module__}:{kind.__qualname__}", "fields": fields}

@@ -18,6 +18,8 @@ from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"
 REMEDY = "restore it from a copy, or move this run's folder away and train it again"
+TRACED = "model.computation."
+"""Start of the names of what a user-defined network computes."""
 BESIDE = ("config.json", "data.json", "environment.json")
 """Files that are written before the result; its seal covers them."""
 
@@ -110,9 +112,12 @@ class RunFolder:
     def difference(self, config: Mapping[str, Any]) -> str:
         """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
         known, own = self.read_config()
-        # In the form of this version; a user-defined module as it is recorded.
-        stored = as_record(known) | ({} if own is None else {"model": self.read("config.json")["model"]})
+        # In the form of this version; a user-defined module, and what a user-defined network computes, as recorded.
+        stored, model = as_record(known), self.read("config.json").get("model", {})
+        stored["model"] = model if own else stored["model"] | {"computation": model.get("computation", {})}
         have, want = flat(identity(stored)), flat(identity(config))
+        if have.get(f"{TRACED}traced_by") != want.get(f"{TRACED}traced_by"):  # not recorded, or by other versions
+            have, want = ({n: v for n, v in each.items() if not n.startswith(TRACED)} for each in (have, want))
         names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
         shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
         return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
@@ -176,6 +181,8 @@ class RunFolder:
         own = model.get("module") if isinstance(model, dict) else None
         if own is not None:
             record = {name: value for name, value in record.items() if name != "model"}
+        elif isinstance(model, dict):  # what a network of a registered family computes
+            record = record | {"model": {name: value for name, value in model.items() if name != "computation"}}
         return from_record(RunConfig, record, f"{self.path}/config.json"), own
 
     def read_predictions(self, digest: str | None = None) -> dict[str, np.ndarray]:
@@ -229,6 +236,8 @@ def load_result(directory: Path | str) -> RunResult:
     Raises:
         InputError: Not a run's folder, not finished, or damaged. The run of a user-defined module reads too, with the
             config's model at its default.
+
+    >>> load_result("runs/first").metrics["test_accuracy"]  # doctest: +SKIP
     """
     folder = RunFolder(Path(directory))
     config, _ = folder.read_config()

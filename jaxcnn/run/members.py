@@ -62,6 +62,8 @@ def run_members(
         InputError: Runs that cannot share a program; what `run` refuses.
         TooMany: More runs in one program than memory holds; an InputError that says how many fit.
         Interrupted: Ctrl-C; all runs under way are saved.
+
+    >>> results = run_members([replace(config, seed=seed) for seed in range(4)])  # doctest: +SKIP
     """
     paths = [None] * len(configs) if outs is None else [Path(out) for out in outs]
     _check(configs, paths, together)

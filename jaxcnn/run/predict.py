@@ -17,6 +17,7 @@ from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
 from jaxcnn.run.folder import REMEDY, RunFolder
+from jaxcnn.run.own_module import traced_for
 from jaxcnn.run.runner import measure
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import make_task
@@ -44,6 +45,8 @@ def evaluate_run(
 
     Raises:
         InputError: No such run, no checkpoint, a checkpoint of another model, unknown split.
+
+    >>> evaluate_run("runs/first", split="validation", checkpoint="best")  # doctest: +SKIP
     """
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
@@ -55,6 +58,24 @@ def evaluate_run(
     state = load_weights(folder, parts.module, dataset.image_shape, checkpoint)
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
     return measure(parts, state, arrays, config.batch_size)[0]
+
+
+def load_model(
+    directory: Path | str, *, checkpoint: str = "last", model: linen.Module | None = None
+) -> tuple[linen.Module, dict[str, Any]]:
+    """Return a run's network and its trained variables, `params` and `batch_stats`; arguments as for `evaluate_run`.
+
+    Raises:
+        InputError: No such run, no checkpoint, a checkpoint of another model.
+
+    >>> module, variables = load_model("runs/first")  # doctest: +SKIP
+    >>> logits = module.apply(variables, images, train=False)  # doctest: +SKIP
+    """
+    folder = RunFolder(Path(directory))
+    config, model = _read_config(folder, model)
+    names, shape, *_ = _described(folder)
+    module = build(replace(config.model, num_classes=len(names))) if model is None else model
+    return module, load_weights(folder, module, shape, checkpoint).trained
 
 
 def predict(
@@ -79,17 +100,12 @@ def predict(
 
     Raises:
         InputError: A file that is missing or cannot be decoded (named), no such run, no checkpoint.
+
+    >>> predict("runs/first", ["photo.png"])[0]["name"]  # doctest: +SKIP
     """
     folder = RunFolder(Path(directory))
     config, model = _read_config(folder, model)
-    about = folder.read("data.json")
-    try:
-        names, shape = list(about["class_names"]), (*map(int, about["image_shape"]),)
-        mean, std = (np.asarray(about[name], np.float32) for name in ("mean", "std"))
-        if len(shape) != 3 or mean.shape != std.shape or mean.shape != (shape[2],):
-            raise ValueError
-    except (KeyError, TypeError, ValueError):
-        raise InputError(f"{str(folder.path / 'data.json')!r}: it does not describe images; {REMEDY}") from None
+    names, shape, mean, std = _described(folder)
     pixels = np.stack([_read_image(Path(path), shape) for path in images])
     module = build(replace(config.model, num_classes=len(names))) if model is None else model
     state, task = load_weights(folder, module, shape, checkpoint), make_task(config.task)
@@ -99,6 +115,19 @@ def predict(
     decoded = jax.device_get(decode(state, batch))
     rows = [{name: values[i] for name, values in decoded.items()} for i in range(len(pixels))]
     return [{"path": Path(path), **task.describe(row, names, top)} for path, row in zip(images, rows, strict=True)]
+
+
+def _described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
+    """Return class names, image shape, mean and standard deviation of the data that a run was trained on."""
+    about = folder.read("data.json")
+    try:
+        names, shape = list(about["class_names"]), (*map(int, about["image_shape"]),)
+        mean, std = (np.asarray(about[name], np.float32) for name in ("mean", "std"))
+        if len(shape) != 3 or mean.shape != std.shape or mean.shape != (shape[2],):
+            raise ValueError
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"{str(folder.path / 'data.json')!r}: it does not describe images; {REMEDY}") from None
+    return names, shape, mean, std
 
 
 def load_weights(
@@ -132,6 +161,13 @@ def _read_config(folder: RunFolder, model: linen.Module | None) -> tuple[RunConf
     if own is not None and model is None:
         raise InputError(
             f"run {str(folder.path)!r}: its model is your own module {own}; "
-            "call evaluate_run or predict from Python with model=..."
+            "give it from Python: evaluate_run, predict or load_model with model=..."
         )
-    return config, model if own is not None else None
+    model, stored = model if own is not None else None, folder.read("config.json").get("model", {})
+    traced, known = traced_for(folder, config, model), stored.get("computation", {})
+    if traced and traced["traced_by"] == known.get("traced_by") and traced["inference"] != known.get("inference"):
+        raise InputError(
+            f"run {str(folder.path)!r}: its network was edited since (another computation in inference); give the "
+            "module as it was trained"
+        )
+    return config, model

@@ -19,9 +19,9 @@ from flax import linen
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
-from jaxcnn.records import as_record
-from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
+from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
+from jaxcnn.run.own_module import run_record, traced_for
 from jaxcnn.runtime.environment import environment, now
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
@@ -47,8 +47,9 @@ def run(
     Args:
         config: The run.
         out: Its folder. Default: everything stays in memory.
-        model: A user-defined Flax module instead of `config.model`; called with images (N, H, W, C), it returns what
-            the task expects (classification: logits).
+        model: A user-defined Flax linen module instead of `config.model`; called with images (N, H, W, C), it returns
+            what the task expects (classification: logits). With batch norm or dropout its call has an argument train
+            (or training, is_training, deterministic, use_running_average); it may have mask (N,).
         dataset: Images already loaded for `config.data`. Default: load them.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
@@ -58,7 +59,8 @@ def run(
         The result; a finished run in `out` is read, not repeated.
 
     Raises:
-        InputError: An invalid value, a folder that holds another configuration's run, unreadable data.
+        InputError: An invalid value, a folder that holds another configuration's run (or that of a module that was
+            edited since), unreadable data.
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
@@ -81,13 +83,8 @@ def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module |
     if out is None:
         return None
     folder = RunFolder(Path(out))
-    folder.refuse_other(run_record(config, model))
+    folder.refuse_other(run_record(config, model, traced_for(folder, config, model)))
     return folder
-
-
-def run_record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
-    """Return what config.json holds: the config, a user-defined module in place of its model."""
-    return as_record(config) | ({} if model is None else {"model": module_record(model)})
 
 
 def begin(
@@ -106,7 +103,7 @@ def begin(
     one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
     if folder is None:
         return one
-    in_turn(lambda: _claim(stack, folder, run_record(config, model), describe(dataset)))
+    in_turn(lambda: _claim(stack, folder, run_record(config, model, parts.traced), describe(dataset)))
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)

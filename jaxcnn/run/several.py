@@ -69,6 +69,8 @@ def run_seeds(
         out: Folder of all of them.
         model: Your own module, in place of `config.model`.
         progress: Show progress and the table.
+
+    >>> results = run_seeds(RunConfig(epochs=20), range(5), out=Path("runs/seeds"))  # doctest: +SKIP
     """
     require(len(seeds) > 0, "seeds", "()", "give at least one, such as 0 1 2")
     options: dict[str, Any] = {"model": model, "progress": progress}

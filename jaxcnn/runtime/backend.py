@@ -62,6 +62,8 @@ def apply_backend_options() -> tuple[str, ...]:
 
     Raises:
         InputError: JAX's backend has started, so flags come too late; or `JAXCNN_BACKEND_OPTIONS` has an unknown value.
+
+    >>> flags = apply_backend_options()  # doctest: +SKIP
     """
     options = backend_options()
     if options and backend_started():

@@ -71,6 +71,8 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") ->
 
     Raises:
         InputError: A setting or an arm that no study can have.
+
+    >>> plan = make_plan(StudyConfig(), match_widths(StudyConfig()))  # doctest: +SKIP
     """
     settings = {each.name: getattr(config, each.name) for each in fields(StudyConfig)}
     plan = Plan(**settings, arms=tuple(arms), command=command)

@@ -51,6 +51,9 @@ def classification(config: Classification | None = None) -> Task:
 
     Raises:
         InputError: label_smoothing outside [0, 1), or weights that are negative, not finite or all zero.
+
+    >>> classification().metrics({"loss": 5.0, "correct": 8.0, "count": 10.0})
+    {'loss': 0.5, 'accuracy': 0.8}
     """
     config = Classification() if config is None else config
     smoothing, class_weights = config.label_smoothing, config.class_weights
@@ -91,8 +94,9 @@ def classification(config: Classification | None = None) -> Task:
         }
 
     return Task(
-        "classification", ("labels",), images_only, loss, sums, _decode, _metrics, _save, _describe, config.test_flips
-    )
+        "classification", ("labels",), images_only, loss, sums, _decode, _metrics, _save, _describe, config.test_flips,
+        outputs=lambda examples, classes: jax.ShapeDtypeStruct((examples, classes), jnp.float32),
+    )  # fmt: skip
 
 
 def _resolve(config: Classification, train: Arrays, class_names: Sequence[str]) -> Classification:

@@ -36,6 +36,8 @@ class Task(NamedTuple):
         describe: (prediction of one image, class names, number of alternatives) -> plain values by name, and `text`, a
             line for the console.
         test_flips: Evaluate on the mean of the outputs of an image and of its mirror image.
+        outputs: (examples, classes) -> what the module must return: `jax.ShapeDtypeStruct`, or a tree of them. `run`
+            checks a user-defined module against it, floats of any precision. Default: not checked.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Task(NamedTuple):
     save: Callable[[Arrays, Arrays], dict[str, np.ndarray]]
     describe: Callable[[Arrays, Sequence[str], int], dict[str, Any]]
     test_flips: bool = False
+    outputs: Callable[[int, int], Any] | None = None
 
 
 Make = Callable[[Any], Task]
@@ -56,7 +59,11 @@ _TASKS: dict[type[TaskConfig], tuple[Make, Resolve]] = {}
 
 
 def images_only(batch: Batch) -> tuple[jax.Array]:
-    """Return the inputs of a task whose module takes images alone."""
+    """Return the inputs of a task whose module takes images alone.
+
+    >>> [images.shape for images in images_only({"images": np.ones((2, 8, 8, 1))})]
+    [(2, 8, 8, 1)]
+    """
     return (batch["images"],)
 
 
@@ -79,6 +86,11 @@ def resolve_task(config: TaskConfig, train: Arrays, class_names: Sequence[str]) 
 
     Raises:
         InputError: The task is not registered, or its options do not fit the data.
+
+    >>> from jaxcnn.spec import Classification
+    >>> balanced = Classification(class_weights="balanced")
+    >>> resolve_task(balanced, {"labels": np.array([0, 0, 1])}, ("cat", "dog")).class_weights
+    (0.75, 1.5)
     """
     return _entry(config)[1](config, train, class_names)
 
@@ -88,6 +100,10 @@ def make_task(config: TaskConfig) -> Task:
 
     Raises:
         InputError: The task is not registered, or an option is out of range.
+
+    >>> from jaxcnn.spec import Classification
+    >>> make_task(Classification()).targets
+    ('labels',)
     """
     return _entry(config)[0](config)
 

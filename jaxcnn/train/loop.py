@@ -98,6 +98,19 @@ def fit(
     Raises:
         InputError: Runs that cannot be trained side by side.
         Interrupted: SIGINT or SIGTERM arrived; the state of the last whole step (several hosts: epoch) is saved.
+
+    >>> from flax import linen
+    >>> from jaxcnn.spec import OptimizerConfig, RunConfig
+    >>> from jaxcnn.tasks import classification
+    >>> from jaxcnn.train import make_eval_step, make_init, make_optimizer, make_train_step, single_device
+    >>> task, module, tx = classification(), linen.Dense(10), make_optimizer(OptimizerConfig(), 4, 2)
+    >>> programs = single_device(make_train_step(module, tx, task), make_eval_step(module, task))
+    >>> split = {"images": np.ones((8, 64), np.float32), "labels": np.zeros(8, np.int32)}
+    >>> state, key = make_init(module, tx, (64,))(jax.random.key(0)), jax.random.key(1)
+    >>> one = Run(RunConfig(epochs=2, batch_size=4), state, key)
+    >>> fit([one], programs, task, split, split)
+    >>> len(one.history)
+    2
     """
     _refuse_unlike(runs, programs)
     config, step = runs[0].config, int(runs[0].state.step)

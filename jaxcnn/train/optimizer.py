@@ -50,6 +50,9 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
 
     Raises:
         InputError: A value out of range, by name; a frozen name that no parameter has (when the state is made).
+
+    >>> make_optimizer(OptimizerConfig(), 100, 10).init({"kernel": jnp.ones((2, 3))}).hyperparams["weight_decay"].item()
+    0.0005000000237487257
     """
     check(config)
     shape = schedule_shape(config, total_steps, steps_per_epoch)

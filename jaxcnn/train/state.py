@@ -1,6 +1,5 @@
 """The state of a training run: arrays only."""
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -9,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import linen
 
+from jaxcnn.nn.calls import compute_in, set_mode
 from jaxcnn.ops.forms import as_written
 
 UNOPTIMISED = {"xla_backend_optimization_level": 0}
@@ -43,14 +43,6 @@ class TrainState(NamedTuple):
         return self._replace(params=params, ema={**self.ema, "params": params} if self.ema else {})
 
 
-def call_keywords(module: linen.Module) -> frozenset[str]:
-    """Return which of `train` and `mask` the module's `__call__` accepts: a user's module need have neither."""
-    signature = inspect.signature(type(module).__call__)
-    if any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values()):
-        return frozenset({"train", "mask"})
-    return frozenset(signature.parameters) & {"train", "mask"}
-
-
 def apply(
     module: linen.Module,
     variables: Mapping[str, Any],
@@ -65,27 +57,27 @@ def apply(
     Args:
         variables: `params` and `batch_stats`.
         inputs: Positional arguments of the module, images (N, H, W, C) first.
-        train: Batch statistics are used and updated, dropout acts.
+        train: Batch statistics are used and updated, dropout acts (see `jaxcnn.nn.calls.set_mode`).
         mask: (N,) float; 0 marks padding that batch statistics must not see.
         key: PRNG key of dropout; needed where train is true and the module has dropout.
 
     Returns:
         The module's outputs and its new batch_stats (unchanged unless train).
     """
-    accepted = call_keywords(module)
-    keywords = {name: value for name, value in {"train": train, "mask": mask}.items() if name in accepted}
+    module, keywords = set_mode(module, train=train, mask=mask)
     rngs = {"dropout": key} if key is not None else None
     stats = variables.get("batch_stats", {})
-    if not train:
-        return module.apply(variables, *inputs, rngs=rngs, **keywords), stats
-    outputs, changed = module.apply(variables, *inputs, rngs=rngs, mutable=["batch_stats"], **keywords)
+    with compute_in(inputs[0].dtype):
+        if not train:
+            return module.apply(variables, *inputs, rngs=rngs, **keywords), stats
+        outputs, changed = module.apply(variables, *inputs, rngs=rngs, mutable=["batch_stats"], **keywords)
     return outputs, changed.get("batch_stats", stats)
 
 
 def init_variables(module: linen.Module, input_shape: tuple[int, ...], key: jax.Array) -> dict[str, Any]:
     """Draw the `params` and `batch_stats` of a module for images of `input_shape` (H, W, C)."""
     images = jnp.zeros((1, *input_shape), jnp.float32)
-    keywords: dict[str, Any] = {"train": False} if "train" in call_keywords(module) else {}
+    module, keywords = set_mode(module, train=False)
     with as_written():  # No value is kept, and the plain operation is the quickest to trace.
         variables = module.init(key, images, **keywords)
     return {"params": variables["params"], "batch_stats": variables.get("batch_stats", {})}
@@ -106,6 +98,9 @@ def make_init(
     instead of 16 s on two CPU cores.
 
     With `ema` the state keeps moving averages of the weights.
+
+    >>> make_init(linen.Dense(10), optax.sgd(0.1), (64,))(jax.random.key(0)).params["kernel"].shape
+    (64, 10)
     """
 
     def init(key: jax.Array) -> TrainState:

@@ -48,6 +48,15 @@ def make_train_step(
     Returns:
         The step. Its key is the run's: the step folds its own number in, so the same (state, batch, key) gives the same
         result whatever came before. Its sums are the task's, and `NONFINITE`.
+
+    >>> from jaxcnn.tasks import classification
+    >>> from jaxcnn.train import make_init
+    >>> module, tx, key = linen.Dense(10), optax.sgd(0.1), jax.random.key(0)
+    >>> step, state = make_train_step(module, tx, classification()), make_init(module, tx, (64,))(key)
+    >>> batch = {"images": jnp.ones((8, 64)), "labels": jnp.zeros(8, jnp.int32), "mask": jnp.ones(8)}
+    >>> state, sums = step(state, batch, key)
+    >>> int(state.step), float(sums["count"])
+    (1, 8.0)
     """
     gradients = make_gradients(module, task, prepare=prepare, axis_name=axis_name, accumulate=accumulate)
 
@@ -112,6 +121,15 @@ def make_eval_step(
 
     Where the state keeps moving averages of the weights, the model uses those. Where the task asks for `test_flips` the
     outputs are the mean over each image and its mirror image.
+
+    >>> from jaxcnn.tasks import classification
+    >>> from jaxcnn.train import make_init
+    >>> module, key = linen.Dense(10), jax.random.key(0)
+    >>> state = make_init(module, optax.sgd(0.1), (64,))(key)
+    >>> batch = {"images": jnp.ones((8, 64)), "labels": jnp.zeros(8, jnp.int32), "mask": jnp.ones(8)}
+    >>> sums, predictions = make_eval_step(module, classification())(state, batch)
+    >>> predictions["probabilities"].shape
+    (8, 10)
     """
     forward = make_forward(module, task, prepare=prepare)
 

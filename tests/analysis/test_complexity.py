@@ -220,3 +220,11 @@ def test_pytorch_agrees_with_the_published_totals():
 def test_bad_shapes(shape):
     with pytest.raises(InputError, match="input_shape="):
         count(nn.Dense(2), shape)
+
+
+def test_a_count_prints_as_a_table():
+    lines = str(count(build(named("lenet5"), 10), (28, 28, 1))).splitlines()
+    assert lines[0].split() == ["layer", "kind", "output", "parameters", "MACs"]
+    assert lines[1].split() == ["conv1", "Conv", "28x28x6", "156", "117,600"]
+    assert lines[-1].split() == ["total", "61,706", "416,520"]
+    assert len({len(line) for line in lines}) == 1

@@ -1,14 +1,20 @@
 """Every public name has a docstring and is on an API page, and every name on a page exists."""
 
+import doctest
+import functools
 import importlib
 import inspect
 import re
+import subprocess
+import sys
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from tests.docs.pages import DOCS, blocks
+import jaxcnn
+from tests.docs.pages import DOCS, ROOT, blocks, pages
 
 PACKAGES = (
     "spec",
@@ -98,3 +104,43 @@ def test_api_index_lists_every_page() -> None:
     index = blocks(DOCS / "api" / "index.md", "{toctree}")[0].text.split()
     assert sorted(index[2:]) == sorted(page.stem for page in (DOCS / "api").glob("*.md") if page.stem != "index")
     assert {package.rpartition(".")[2] for package in PACKAGES} == set(index[2:])
+
+
+def public_functions() -> list[tuple[str, Any]]:
+    """Return the public functions of every package by name."""
+    pairs = [*public_names(), ("analysis.complexity", "count")]
+    values = [
+        (f"{package}.{name}", getattr(importlib.import_module(f"jaxcnn.{package}"), name)) for package, name in pairs
+    ]
+    return [(name, value) for name, value in values if inspect.isfunction(value)]
+
+
+@functools.cache
+def shown_code() -> str:
+    """Return all Python blocks of the documentation and all experiments."""
+    texts = [block.text for page in pages() for block in blocks(page, "python")]
+    return "\n".join([*texts, *(path.read_text() for path in (ROOT / "experiments").rglob("*.py"))])
+
+
+@pytest.mark.parametrize(("name", "function"), public_functions(), ids=[name for name, _ in public_functions()])
+def test_every_public_function_has_an_example(name: str, function: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    """In its docstring, and then it runs unless it says `# doctest: +SKIP`; or on a page; or in an experiment."""
+    monkeypatch.chdir(tmp_path)
+    finder = doctest.DocTestFinder(recurse=False, exclude_empty=False)
+    (test,) = finder.find(function, name, globs={**function.__globals__})
+    short = name.rpartition(".")[2]
+    assert test.examples or re.search(rf"\b{short}\(", shown_code()), f"jaxcnn.{name} has no example"
+    assert doctest.DocTestRunner(verbose=False).run(test).failed == 0
+
+
+def test_packages_are_attributes_after_import_jaxcnn_alone() -> None:
+    """`import jaxcnn` is enough for `jaxcnn.nn.Conv`; `dir` lists packages and names."""
+    code = "import sys, jaxcnn; assert 'flax' not in sys.modules; assert {'nn', 'ops', 'load'} <= {*dir(jaxcnn)}; "
+    code += "print(jaxcnn.nn.Conv.__name__, jaxcnn.ops.conv2d.__name__, jaxcnn.run.run.__name__)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "Conv conv2d run\n"
+
+
+def test_annotations_are_for_users_too() -> None:
+    """PEP 561: type checkers read a package's annotations only beside a file `py.typed`."""
+    assert (Path(jaxcnn.__file__).parent / "py.typed").exists()

@@ -14,8 +14,8 @@ from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record, from_record
 from jaxcnn.run import evaluate_run, load_result, predict, run, run_seeds
-from jaxcnn.run.assemble import module_record
 from jaxcnn.run.folder import RunFolder
+from jaxcnn.run.own_module import module_record
 from jaxcnn.runtime.files import write_sealed
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 

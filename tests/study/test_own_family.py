@@ -5,6 +5,7 @@ import sys
 from functools import partial
 
 import pytest
+from flax import linen
 
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Seeds
@@ -70,6 +71,25 @@ def test_a_function_that_was_edited_since_is_refused(study, monkeypatch):
     before, among = files(study), solved(stack)
     with pytest.raises(InputError, match=r"another run than this study's \(model\.fields is"):
         small_study(study, among=among, family=edited, **ONE)
+    assert files(study) == before
+
+
+def test_a_module_that_was_edited_since_is_refused(study, monkeypatch):
+    """Same class, same fields, another activation: only what it computes tells."""
+
+    class Stack(families.Stack):
+        @linen.compact
+        def __call__(self, x):
+            x = x.reshape(len(x), -1)
+            for number in range(self.depth - 1):
+                x = linen.tanh(linen.Dense(self.width, name=f"Dense_{number}")(x))
+            return linen.Dense(10, name=f"Dense_{self.depth - 1}")(x)
+
+    Stack.__module__, Stack.__qualname__ = families.Stack.__module__, families.Stack.__qualname__
+    before, among = files(study), solved(stack)
+    monkeypatch.setattr(families, "Stack", Stack)
+    with pytest.raises(InputError, match=r"another run than this study's \(model\.computation\.training is"):
+        small_study(study, among=among, family=stack, **ONE)
     assert files(study) == before
 
 

@@ -44,7 +44,11 @@ class CatalogEntry(NamedTuple):
 
 
 def names(data_dir: str | None = None) -> list[CatalogEntry]:
-    """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet."""
+    """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet.
+
+    >>> [entry.name for entry in names() if entry.state == "embedded"]
+    ['digits', 'glyphs']
+    """
     prepared = prepared_sets(data_dir)
     others = {name: text for name, text in POPULAR.items() if name not in prepared}
     states = {"embedded": EMBEDDED, "prepared": prepared, "not prepared": others}

@@ -139,7 +139,11 @@ def in_threads(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterable
 
 
 def is_streamed(split: Mapping[str, Any]) -> bool:
-    """Return whether a split's images are decoded when indexed; they cannot be put on a device as a whole."""
+    """Return whether a split's images are decoded when indexed; they cannot be put on a device as a whole.
+
+    >>> is_streamed({"images": np.ones((2, 8, 8, 1))})
+    False
+    """
     return isinstance(split.get("images"), StreamedImages)
 
 

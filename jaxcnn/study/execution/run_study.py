@@ -56,6 +56,8 @@ def run_study(
     Raises:
         InputError: The folder holds another study, the arms or seeds cannot be compared, or a run refuses its settings.
         Interrupted: Ctrl-C; the same call resumes.
+
+    >>> result = run_study(StudyConfig(depths=(8, 20), params=(27_000,)), out="runs/study")  # doctest: +SKIP
     """
     out, count = Path(out), check_place(config, family)
     if arms is None:

@@ -14,7 +14,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.members import TooMany
-from jaxcnn.run.runner import run_record
+from jaxcnn.run.own_module import run_record, traced_for
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder
@@ -52,6 +52,7 @@ class Reader:
     def __init__(self, plan: Plan, directory: Path, family: Builder | None = None) -> None:
         self._plan, self._directory, self._family = plan, directory, family
         self._metrics: dict[str, Metrics] = {}
+        self._traced: dict[str, Mapping[str, str] | None] = {}
 
     def __call__(self, study_run: StudyRun) -> Metrics | None:
         """Return the metrics of a run, None while it is not finished.
@@ -64,7 +65,10 @@ class Reader:
             if not folder.finished:
                 return None
             module = module_of(study_run.arm, self._family)
-            record = run_record(run_config(self._plan, study_run), module)
+            config, arm = run_config(self._plan, study_run), study_run.arm.label
+            if arm not in self._traced:
+                self._traced[arm] = traced_for(folder, config, module)
+            record = run_record(config, module, self._traced[arm])
             if study_run.arm.spec is None and module is None:
                 record["model"] = folder.read("config.json").get("model")
             if difference := folder.difference(record):

@@ -54,6 +54,8 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
 
     Returns:
         The HTML file, which needs none of the others.
+
+    >>> write_report(load_study("runs/study"), "runs/study")  # doctest: +SKIP
     """
     findings = findings or analyse(result)
     record = {
@@ -111,7 +113,10 @@ def show_report(result: StudyResult, out: Path | str) -> Path:
 
 
 def verdict_table(result: StudyResult, findings: Findings | None = None) -> Table:
-    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below."""
+    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below.
+
+    >>> table = verdict_table(load_study("runs/study"))  # doctest: +SKIP
+    """
     findings = findings or analyse(result)
     note = "\n! best at an edge of the learning rates tried" * any(each.edge for each in findings.arms)
     table = Table(

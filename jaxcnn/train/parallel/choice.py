@@ -69,6 +69,8 @@ def make_programs(
 
     Raises:
         InputError: No such mode, more devices than there are, or what pmap does not have.
+
+    >>> programs = make_programs("jit", lambda axis_name: (train, evaluate))  # doctest: +SKIP
     """
     mode = choose(mode)
     if mode == "jit":

@@ -22,7 +22,10 @@ WHOLE, ROWS, ROWS_OF_STEPS = PartitionSpec(), PartitionSpec(AXIS), PartitionSpec
 
 
 def data_parallel(train: TrainStep, evaluate: EvalStep, devices: int | Sequence[Device] | None = None) -> Programs:
-    """Drive the steps, made with axis_name=AXIS, by pmap on some devices, or so many; None: all of this process."""
+    """Drive the steps, made with axis_name=AXIS, by pmap on some devices, or so many; None: all of this process.
+
+    >>> programs = data_parallel(train, evaluate, devices=2)  # doctest: +SKIP
+    """
     devices = pick(devices, jax.local_devices())
     count = len(devices)
     mapped_train = jax.pmap(train, AXIS, in_axes=(0, 0, None), donate_argnums=0, devices=devices)
@@ -74,6 +77,8 @@ def sharded(
             only what they say, so that batch norm may keep each device's own statistics.
 
     The other options are those of `make_programs`.
+
+    >>> programs = sharded(train, evaluate, scan=True)  # doctest: +SKIP
     """
     devices = pick(devices, jax.devices())
     mesh, stretch = Mesh(np.array(devices), (AXIS,), axis_types=(AxisType.Auto,)), scanned(train)

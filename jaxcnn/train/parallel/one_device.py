@@ -18,7 +18,10 @@ Scanned = Callable[..., tuple[TrainState, Sums]]  # (state, arrays, indices (S, 
 
 
 def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
-    """Drive the steps, made without an axis name, by jit on the default device; options as in `make_programs`."""
+    """Drive the steps, made without an axis name, by jit on the default device; options as in `make_programs`.
+
+    >>> programs = single_device(train, evaluate)  # doctest: +SKIP
+    """
     return _bound(train, evaluate, scanned(train), scan, deterministic)
 
 
@@ -63,6 +66,8 @@ def member_programs(
         train: The step, made without an axis name.
         evaluate: Likewise; all members see the same batch.
         members: How many. `scan` and `deterministic` are those of `make_programs`.
+
+    >>> programs = member_programs(train, evaluate, members=4)  # doctest: +SKIP
     """
 
     def part(tree: Any) -> list[Any]:
