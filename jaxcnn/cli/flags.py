@@ -10,7 +10,7 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 import tyro
 
 from jaxcnn.errors import InputError
-from jaxcnn.spec import ModelSpec, RunConfig
+from jaxcnn.spec import DEFAULT_RATES, ModelSpec, OptimizerConfig, RunConfig
 
 Flags = TypeVar("Flags")
 UNPREFIXED = tyro.conf.arg(name="")
@@ -21,7 +21,8 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     """Parse flags into a dataclass.
 
     Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
-    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
+    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python. An
+    optimizer that is named gets its own default learning rate.
 
     Raises:
         InputError: An unknown family, or options in `default` that its family does not have.
@@ -33,11 +34,17 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
         prefixes.append(prefix)
         return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
 
-    start, words = _map_specs(default, typed), list(arguments)
+    def rated(config: OptimizerConfig, prefix: str) -> OptimizerConfig:
+        name = _last_value(arguments, prefix + "name")
+        changes = name in DEFAULT_RATES and name != config.name
+        return replace(config, name=name, learning_rate=DEFAULT_RATES[name]) if changes else config
+
+    start, words = _map(_map(default, ModelSpec, typed), OptimizerConfig, rated), list(arguments)
     for prefix in prefixes:
         full = prefix + "options."
         words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]
-    return _map_specs(tyro.cli(type(default), args=words, prog=prog, default=start), lambda spec, _: _plain(spec))
+    parsed = tyro.cli(type(default), args=words, prog=prog, default=start)
+    return _map(parsed, ModelSpec, lambda spec, _: _plain(spec))
 
 
 def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
@@ -60,16 +67,16 @@ def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
     return config, rest
 
 
-def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix: str = "--") -> Any:
-    """Return a dataclass with `change(spec, prefix of its flags)` in place of every `ModelSpec` in it."""
-    if isinstance(value, ModelSpec):
+def _map(value: Any, kind: type[Any], change: Callable[[Any, str], Any], prefix: str = "--") -> Any:
+    """Return a dataclass with `change(item, prefix of its flags)` in place of every item of a kind in it."""
+    if isinstance(value, kind):
         return change(value, prefix)
     if not is_dataclass(value) or isinstance(value, type):
         return value
     hints, changed = get_type_hints(type(value), include_extras=True), {}
     for name in (each.name for each in fields(value)):
         own = "" if UNPREFIXED in getattr(hints[name], "__metadata__", ()) else name.replace("_", "-") + "."
-        item = _map_specs(getattr(value, name), change, prefix + own)
+        item = _map(getattr(value, name), kind, change, prefix + own)
         if item is not getattr(value, name):
             changed[name] = item
     return replace(value, **changed) if changed else value

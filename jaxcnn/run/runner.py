@@ -21,6 +21,7 @@ from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
+from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.runtime.environment import environment
 from jaxcnn.runtime.files import write_json
@@ -38,6 +39,7 @@ def run(
     out: Path | str | None = None,
     model: linen.Module | None = None,
     dataset: Dataset | None = None,
+    extend: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -50,6 +52,8 @@ def run(
         model: A user-defined Flax module instead of `config.model`; called with images (N, H, W, C), it returns what
             the task expects (classification: logits).
         dataset: Images already loaded for `config.data`. Default: load them.
+        extend: Train a run in `out` that had fewer epochs to the end of this config. The learning rates of the epochs
+            that it had must be the same: schedule constant, or milestones that leave them as they were.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
         on_epoch: Called with each epoch's record.
@@ -62,11 +66,14 @@ def run(
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
-    folder = open_folder(config, out, model)
-    if folder is not None and folder.finished:
+    shorter = in_turn(lambda: shorter_run(out, config, run_record(config, model))) if extend else None
+    folder = open_folder(config, out, model) if shorter is None else shorter
+    if folder is not None and folder.finished and shorter is None:
         return load_result(folder.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
     parts = assemble(config, dataset, model)
+    if shorter is not None:
+        in_turn(lambda: lengthen(shorter, config, run_record(config, model)))
     with ExitStack() as stack:
         one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
         name = f"{dataset.name} seed {config.seed}"
@@ -143,11 +150,11 @@ def finish(
 
     Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
-    config, started, test, predictions = one.config, time.perf_counter(), {}, {}
+    config, started, test, predictions, details = one.config, time.perf_counter(), {}, {}, {}
     about = None if one.diverged is None else _divergence(parts, one, dataset)
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
-        test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
+        test, predictions, details = measure(parts, state, dataset.load_test(), config.batch_size)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
     timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
@@ -169,6 +176,8 @@ def finish(
         data=describe(dataset),
         programs=programs.record,
         diverged=about,
+        details=details,
+        extended=folder.stages if folder else (),
     )
     if folder is not None:
         if first_host():
@@ -183,7 +192,8 @@ def finish(
 def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     """Measure the step that was not finite: its number, its examples' indices in the training split, loss, norms."""
     step, train, config = int(one.state.step), dataset.train, one.config
-    indices, mask = batch_indices(dataset.sizes["train"], config.batch_size, seed=config.seed, step=step)
+    count, even = dataset.sizes["train"], config.batches == "even"
+    indices, mask = batch_indices(count, config.batch_size, seed=config.seed, step=step, even=even)
     batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
@@ -205,12 +215,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 def measure(
     parts: Parts, state: TrainState, split: Split, batch_size: int
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Compute the metrics of a split, and its predictions per example as the task saves them."""
+) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, Any]]:
+    """Compute the metrics of a split, its predictions per example and its details, as the task saves them."""
     programs, count = parts.programs, len(split["images"])
     with read_ahead(split, batch_size=batch_size, shuffle=False):
         sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, batch_size)
-    return parts.task.metrics(sums), parts.task.save(decoded, split)
+    return parts.task.metrics(sums), parts.task.save(decoded, split), parts.task.details(decoded, split)
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

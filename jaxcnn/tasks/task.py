@@ -36,6 +36,7 @@ class Task(NamedTuple):
         describe: (prediction of one image, class names, number of alternatives) -> plain values by name, and `text`, a
             line for the console.
         test_flips: Evaluate on the mean of the outputs of an image and of its mirror image.
+        details: (predictions, split), as for `save` -> plain values that result.json holds beside the metrics.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Task(NamedTuple):
     save: Callable[[Arrays, Arrays], dict[str, np.ndarray]]
     describe: Callable[[Arrays, Sequence[str], int], dict[str, Any]]
     test_flips: bool = False
+    details: Callable[[Arrays, Arrays], dict[str, Any]] = lambda predictions, split: {}
 
 
 Make = Callable[[Any], Task]
