@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from jaxcnn.errors import InputError
 
@@ -181,7 +181,7 @@ class OptimizerConfig:
     """
 
     name: Literal["sgd", "adam", "muon"] = "sgd"
-    learning_rate: float = None  # type: ignore[assignment]
+    learning_rate: float = cast("float", None)  # chosen by the optimizer
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4

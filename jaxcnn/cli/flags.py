@@ -36,8 +36,9 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
 
     def rated(config: OptimizerConfig, prefix: str) -> OptimizerConfig:
         name = _last_value(arguments, prefix + "name")
-        changes = name in DEFAULT_RATES and name != config.name
-        return replace(config, name=name, learning_rate=DEFAULT_RATES[name]) if changes else config
+        if name is None or name not in DEFAULT_RATES or name == config.name:
+            return config
+        return replace(config, name=name, learning_rate=DEFAULT_RATES[name])
 
     start, words = _map(_map(default, ModelSpec, typed), OptimizerConfig, rated), list(arguments)
     for prefix in prefixes:

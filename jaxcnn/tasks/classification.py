@@ -141,7 +141,7 @@ def _details(predictions: Arrays, split: Arrays) -> dict[str, Any]:
     confusion = np.zeros((classes, classes), np.int64)
     np.add.at(confusion, (labels, predictions["predictions"]), 1)
     pairs = zip(confusion.diagonal(), confusion.sum(axis=1), strict=True)
-    details = {"class_accuracy": [float(right / count) if count else None for right, count in pairs]}
+    details: dict[str, Any] = {"class_accuracy": [float(right / count) if count else None for right, count in pairs]}
     if probabilities.shape[1] > TOP:
         best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
         details[f"top{TOP}_accuracy"] = float((best == labels[:, None]).any(axis=1).mean())
