@@ -34,7 +34,7 @@ class Config:
     run: RunConfig = field(
         default_factory=lambda: RunConfig(
             named("airbench94"), DataConfig("cifar10", validation=0.02, augment=("flip", "translate")), MUON,
-            TASK, epochs=10, batch_size=2000, compute_dtype="bfloat16", checkpoint_every=10,
+            TASK, epochs=10, batch_size=2000, compute_dtype="bfloat16", checkpoint_every=10, batches="full",
         )
     )  # fmt: skip
     runs: int = 5

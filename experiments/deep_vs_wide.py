@@ -28,7 +28,7 @@ class Config(StudyConfig):
         out: Folder of the results.
     """
 
-    base: RunConfig = field(default_factory=lambda: BASE)
+    base: RunConfig = field(default_factory=lambda: replace(BASE, batches="full"))  # as in the recorded study
     depths: tuple[int, ...] = (8, 14, 20, 26)
     params: tuple[int, ...] = (27_000,)
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=8, first=10))

@@ -15,7 +15,7 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tu
 from jaxcnn.study import run_study, show_report
 
 MODEL = ModelSpec("dense", options={"norm": True})
-BASE = RunConfig(MODEL, DataConfig("emnist/letters"), epochs=15, checkpoint_every=15)
+BASE = RunConfig(MODEL, DataConfig("emnist/letters"), epochs=15, checkpoint_every=15, batches="full")
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,14 @@ from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.study.statistics.population import crossed
 
 RECIPE = OptimizerConfig(weight_decay=1e-4, nesterov=False, schedule="step", warmup_epochs=1)
-DATA = DataConfig("cifar10", augment=("flip", "crop"))
+DATA, NET = DataConfig("cifar10", augment=("flip", "crop")), ModelSpec("resnet", width=16)
 
 
 @dataclass(frozen=True)
 class Config:
     """Two depths with and without skips; the recipe of the paper, its epochs shortened to `base.epochs`."""
 
-    base: RunConfig = field(default_factory=lambda: RunConfig(ModelSpec("resnet", width=16), DATA, RECIPE, epochs=30))
+    base: RunConfig = field(default_factory=lambda: RunConfig(NET, DATA, RECIPE, epochs=30, batches="full"))
     depths: tuple[int, int] = (20, 56)
     seeds: tuple[int, ...] = (0, 1, 2)
     workers: int = 1

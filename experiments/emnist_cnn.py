@@ -27,6 +27,7 @@ class Config:
             optimizer=OptimizerConfig(learning_rate=0.05, weight_decay=1e-3),
             task=Classification(label_smoothing=0.1),
             epochs=20,
+            batches="full",  # as the recorded runs
         )
     )
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -24,6 +24,7 @@ class Config:
             data=DataConfig("mnist"),
             optimizer=OptimizerConfig(learning_rate=0.05, weight_decay=5e-4),
             epochs=10,
+            batches="full",  # as the recorded runs
         )
     )
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -24,6 +24,7 @@ class Config:
             data=DataConfig("cifar10", augment=("flip", "crop")),
             optimizer=OptimizerConfig(learning_rate=0.1, weight_decay=1e-4),
             epochs=3,
+            batches="full",  # as the recorded runs
         )
     )
     seeds: tuple[int, ...] = (0, 1, 2)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from jaxcnn.errors import InputError, require
 
@@ -26,6 +26,8 @@ FORMER_OPTIONS = (
 """Fields that `ModelSpec` had before they became options of a family."""
 FORMER_TASK = ("label_smoothing", "class_weights", "test_flips")
 """Fields that `RunConfig` had before they became options of a task."""
+DEFAULT_RATES = {"sgd": 0.1, "adam": 0.001, "muon": 0.1}
+"""Learning rate by optimizer."""
 
 
 @dataclass(frozen=True)
@@ -164,14 +166,15 @@ class OptimizerConfig:
     Args:
         name: sgd (with momentum, Nesterov by default), adam, or muon (orthogonalised momentum for the kernels of
             convolutions, sgd for the rest).
-        learning_rate: Peak learning rate.
+        learning_rate: Peak learning rate. Default: 0.1; adam: 0.001.
         momentum: Momentum of sgd and muon. 0: disabled.
         nesterov: Use Nesterov's form of momentum.
         weight_decay: Weight decay; never applied to biases and batch norm.
         decay: l2 (added to the gradient) or decoupled (added to the update: SGDW, AdamW).
         schedule: Learning rate over the run: constant, step (times `factor` at each milestone), cosine or linear (both
             to zero).
-        milestones: step only: shares of the run at which the rate is multiplied.
+        milestones: step only: shares of the run at which the rate is multiplied; one within the warm-up counts a step
+            after it.
         factor: step only: the multiplier.
         warmup_epochs: Epochs of linear warm-up from zero, inside the run.
         clip_norm: Largest global norm of the gradient. Default: no clipping.
@@ -181,7 +184,7 @@ class OptimizerConfig:
     """
 
     name: Literal["sgd", "adam", "muon"] = "sgd"
-    learning_rate: float = 0.1
+    learning_rate: float = cast("float", None)  # chosen by the optimizer
     momentum: float = 0.9
     nesterov: bool = True
     weight_decay: float = 5e-4
@@ -195,6 +198,11 @@ class OptimizerConfig:
     rest_scale: float = 1.0
     frozen: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Choose the learning rate by the optimizer, where none is given."""
+        if self.learning_rate is None:
+            object.__setattr__(self, "learning_rate", DEFAULT_RATES.get(self.name, 0.1))
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -207,6 +215,8 @@ class RunConfig:
         task: The task and its options.
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
+        batches: even (an epoch's batches differ by one example at most) or full (all hold batch_size examples but the
+            last, which holds the rest and counts as a whole step, however small it is).
         ema: Per-step decay of an exponential moving average of the weights; evaluation uses the average. Default:
             disabled.
         accumulate: Gradient accumulation: number of micro-batches per step. The gradient is that of the whole batch;
@@ -237,6 +247,7 @@ class RunConfig:
     task: TaskConfig = field(default_factory=Classification)
     epochs: int = 10
     batch_size: int = 128
+    batches: Literal["even", "full"] = "even"
     ema: float | None = None
     accumulate: int = 1
     patience: int | None = None
@@ -260,6 +271,7 @@ class RunConfig:
     @staticmethod
     def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
         """Return the record of any version in the form of this one."""
+        record = {"batches": "full", **record}  # what runs had before they could choose
         if "task" in record:
             return record
         options = {name: record[name] for name in FORMER_TASK if name in record}

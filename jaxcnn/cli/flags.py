@@ -12,7 +12,7 @@ import tyro
 
 from jaxcnn.cli.messages import flags_for_fields, flags_of, parse_words
 from jaxcnn.errors import InputError
-from jaxcnn.spec import ModelSpec, RunConfig
+from jaxcnn.spec import DEFAULT_RATES, ModelSpec, OptimizerConfig, RunConfig
 
 Flags = TypeVar("Flags")
 UNPREFIXED = tyro.conf.arg(name="")
@@ -62,7 +62,8 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     """Parse flags into a dataclass.
 
     Each `ModelSpec` in it takes the options of its family as flags: `--model.skip False`, in full
-    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python.
+    `--model.options.skip False`. Options with the family's defaults are left out of the result, as in Python. An
+    optimizer that is named gets its own default learning rate.
 
     Raises:
         InputError: A wrong flag or value, an unknown family, or options in `default` that its family does not have.
@@ -70,7 +71,7 @@ def parse(default: Flags, arguments: Sequence[str], prog: str | None = None) -> 
     """
     start, words = _typed(default, arguments)
     parsed = parse_words(type(default), words, prog, flags_of(start), default=start)
-    return _map_specs(parsed, lambda spec, _: _plain(spec))
+    return _map(parsed, ModelSpec, lambda spec, _: _plain(spec))
 
 
 def starting_point(arguments: Sequence[str]) -> tuple[RunConfig, list[str]]:
@@ -109,30 +110,36 @@ def ignored_flags(config: RunConfig) -> dict[str, str]:
     return {flag: f"needs {what}" for holds, what, flags in rules if not holds for flag in flags}
 
 
-def _map_specs(value: Any, change: Callable[[ModelSpec, str], ModelSpec], prefix: str = "--") -> Any:
-    """Return a dataclass with `change(spec, prefix of its flags)` in place of every `ModelSpec` in it."""
-    if isinstance(value, ModelSpec):
+def _map(value: Any, kind: type[Any], change: Callable[[Any, str], Any], prefix: str = "--") -> Any:
+    """Return a dataclass with `change(item, prefix of its flags)` in place of every item of a kind in it."""
+    if isinstance(value, kind):
         return change(value, prefix)
     if not is_dataclass(value) or isinstance(value, type):
         return value
     hints, changed = get_type_hints(type(value), include_extras=True), {}
     for name in (each.name for each in fields(value)):
         own = "" if UNPREFIXED in getattr(hints[name], "__metadata__", ()) else name.replace("_", "-") + "."
-        item = _map_specs(getattr(value, name), change, prefix + own)
+        item = _map(getattr(value, name), kind, change, prefix + own)
         if item is not getattr(value, name):
             changed[name] = item
     return replace(value, **changed) if changed else value
 
 
 def _typed(default: Flags, arguments: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Return a dataclass whose specs have typed options, and the flags with the short names of options."""
+    """Return a dataclass with typed options in its specs and the rates of named optimizers; the flags with short names."""
     prefixes = []
 
     def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
         prefixes.append(prefix)
         return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
 
-    start, words = _map_specs(default, typed), list(arguments)
+    def rated(config: OptimizerConfig, prefix: str) -> OptimizerConfig:
+        name = _last_value(arguments, prefix + "name")
+        if name is None or name not in DEFAULT_RATES or name == config.name:
+            return config
+        return replace(config, name=name, learning_rate=DEFAULT_RATES[name])
+
+    start, words = _map(_map(default, ModelSpec, typed), OptimizerConfig, rated), list(arguments)
     for prefix in prefixes:
         full = prefix + "options."
         words = [prefix + word[len(full) :] if word.replace("_", "-").startswith(full) else word for word in words]

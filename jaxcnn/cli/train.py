@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -16,6 +16,9 @@ from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig
+
+if TYPE_CHECKING:
+    from jaxcnn.run import RunResult
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class TrainFlags(StartFlags):
     Args:
         config: The run.
         out: Folder of the run; the same command resumes an interrupted run. Default: nothing is saved.
+        extend: Train a finished run to more `epochs`, where its learning rates so far stay what they were.
         quiet: Show no progress.
         tensorboard: Also write TensorBoard events (extra `tensorboard`).
         hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
@@ -38,6 +42,7 @@ class TrainFlags(StartFlags):
 
     config: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
     out: Path | None = None
+    extend: bool = False
     quiet: bool = False
     tensorboard: bool = False
     hosts: str | None = None
@@ -62,13 +67,18 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
     from jaxcnn.train.parallel.hosts import first_host, others_alive
 
     with others_alive(str(flags.out)):
-        progress = not flags.quiet and first_host()
-        result = run(flags.config, out=flags.out, progress=progress, tensorboard=flags.tensorboard)
+        result = run(
+            flags.config, out=flags.out, extend=flags.extend, progress=not flags.quiet and first_host(),
+            tensorboard=flags.tensorboard,
+        )  # fmt: skip
         if not first_host():
             return
     rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
     rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
+    told = {name.replace("_", " "): value for name, value in result.details.items() if isinstance(value, float)}
+    rows += [(f"test {name}", f"{value:.4f}") for name, value in told.items()]
     rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
+    rows += [("extended after epochs", " ".join(map(str, result.extended)))] if result.extended else []
     print_table(rows)
     if flags.out is not None:
         print(f"written to {flags.out}")
@@ -81,6 +91,22 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(DIVERGED)
+    _warn_of_chance(result)
+
+
+def _warn_of_chance(result: RunResult) -> None:
+    """Say on stderr that nothing was learnt: test accuracy within two standard errors of the largest class's share."""
+    confusion = result.details.get("confusion", [])
+    counts = [sum(row) for row in confusion]
+    if sum(count > 0 for count in counts) < 2:
+        return
+    share, right = max(counts) / sum(counts), sum(row[i] for i, row in enumerate(confusion)) / sum(counts)
+    if right <= share + 2 * (share * (1 - share) / sum(counts)) ** 0.5:
+        print(
+            f"test accuracy {right:.4f} is no better than chance (the largest class has a share of {share:.4f}): try "
+            "another --optimizer.learning-rate or more --epochs, and check the labels (jaxcnn data check)",
+            file=sys.stderr,
+        )
 
 
 def _join_hosts(flags: TrainFlags) -> None:

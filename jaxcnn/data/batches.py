@@ -46,6 +46,7 @@ def batch_indices(
     shuffle: bool = True,
     shard: tuple[int, int] = (0, 1),
     order: np.ndarray | None = None,
+    even: bool = False,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the indices of the examples, of `n`, in the batch of a step; `seed` is that of their order.
 
@@ -55,9 +56,10 @@ def batch_indices(
         shuffle: False keeps the stored order (evaluation).
         shard: (index, count): this host's contiguous part of each batch; together the parts are the batch.
         order: Order of the examples in the epoch, int (n,); None: `epoch_order`.
+        even: The batches of an epoch differ by one example at most. False: only the last one is smaller.
 
     Returns:
-        The indices, int32 (B,), the last batch of an epoch padded with index 0; and the mask, float32 (B,), 1 for an
+        The indices, int32 (B,), a smaller batch padded with index 0; and the mask, float32 (B,), 1 for an
         example and 0 for padding. B is batch_size / count (up to rounding).
 
     Raises:
@@ -75,7 +77,10 @@ def batch_indices(
     if order is None:
         order = _cached_order(n, seed, epoch, shuffle)
     first, last = index * batch_size // count, (index + 1) * batch_size // count
-    chosen = order[batch * batch_size + first : min(batch * batch_size + last, n)]
+    start, stop = batch * batch_size, min((batch + 1) * batch_size, n)
+    if even:
+        start, stop = batch * n // steps, (batch + 1) * n // steps
+    chosen = order[start + first : min(start + last, stop)]
     indices, mask = np.zeros(last - first, np.int32), np.zeros(last - first, np.float32)
     indices[: len(chosen)], mask[: len(chosen)] = chosen, 1
     return indices, mask
@@ -95,12 +100,13 @@ def batches(
     stop: int | None = None,
     shuffle: bool = True,
     shard: tuple[int, int] = (0, 1),
+    even: bool = False,
 ) -> Iterator[Split]:
     """Yield the batches of steps start .. stop - 1.
 
     Args:
         split: Arrays that share their first dimension.
-        batch_size: As in `batch_indices`, like `seed`, `shuffle` and `shard`.
+        batch_size: As in `batch_indices`, like `seed`, `shuffle`, `shard` and `even`.
         start: First step; not 0 if a run resumes.
         stop: Step after the last; None: the end of the epoch of `start`.
 
@@ -114,7 +120,7 @@ def batches(
     steps = steps_per_epoch(n, batch_size)
     stop = (start // steps + 1) * steps if stop is None else stop
     for step in range(start, stop):
-        indices, mask = batch_indices(n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard)
+        indices, mask = batch_indices(n, batch_size, seed=seed, step=step, shuffle=shuffle, shard=shard, even=even)
         yield {**take(split, indices), "mask": mask}
 
 

@@ -5,6 +5,7 @@ Reference: Rumelhart, Hinton and Williams, "Learning representations by back-pro
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import jax
@@ -49,7 +50,7 @@ class DenseNet(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
         """Map images (N, H, W, C) to the units of the last hidden layer, one map of a single pixel."""
-        x, number = jnp.reshape(images, (images.shape[0], -1)), 0
+        x, number = jnp.reshape(images, (images.shape[0], math.prod(images.shape[1:]))), 0
         for size, width in zip(self.stage_sizes, self.stage_widths, strict=True):
             for _ in range(size):
                 number += 1

@@ -1,5 +1,7 @@
 """Flax layers and blocks over `jaxcnn.ops`."""
 
+from flax.linen import ConvTranspose, GroupNorm, LayerNorm
+
 from jaxcnn.nn.blocks import BasicBlock, Bottleneck, ConvNormAct, PreActBlock
 from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool, StochasticDepth
 from jaxcnn.nn.network import ClassifierHead, Network, synchronised
@@ -12,9 +14,12 @@ __all__ = [
     "ClassifierHead",
     "Conv",
     "ConvNormAct",
+    "ConvTranspose",
     "Dense",
     "Dropout",
     "GlobalAvgPool",
+    "GroupNorm",
+    "LayerNorm",
     "MaxPool",
     "Network",
     "PreActBlock",

@@ -31,9 +31,11 @@ class Conv(nn.Module):
         stride: Pixels between windows.
         dilation: Pixels between taps.
         groups: Channel groups that do not see each other.
-        padding: "SAME", "VALID", "CEIL", an integer, or ((top, bottom), (left, right)).
+        padding: "SAME", "VALID", "CEIL", "CIRCULAR", "REFLECT", an integer, or (height, width), each an integer or
+            (low, high); as for `jaxcnn.ops.conv2d`.
         use_bias: Add a bias; pointless before a batch norm.
         kernel_init: Default: normal with variance 2 / (kh kw features), He et al. 2015, "Delving deep into rectifiers".
+        bias_init: Default: zeros.
     """
 
     features: int
@@ -44,6 +46,7 @@ class Conv(nn.Module):
     padding: ops.Padding = "SAME"
     use_bias: bool = True
     kernel_init: Initializer = HE_FAN_OUT
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -65,11 +68,13 @@ class Dense(nn.Module):
         features: Values out.
         use_bias: Add a bias.
         kernel_init: Default: normal with variance 1 / in (LeCun et al. 1998, "Efficient BackProp").
+        bias_init: Default: zeros.
     """
 
     features: int
     use_bias: bool = True
     kernel_init: Initializer = LECUN
+    bias_init: Initializer = nn.initializers.zeros
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -107,16 +112,14 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, channels, jnp.float32)
         mean = self.variable("batch_stats", "mean", jnp.zeros, channels, jnp.float32)
         var = self.variable("batch_stats", "var", jnp.ones, channels, jnp.float32)
-        if not train:
+        if not train or self.is_initializing():  # parameters may be drawn with one example, and without a device axis
             return ops.batch_norm_inference(x, scale, bias, mean.value, var.value, epsilon=self.epsilon)
-        axis_name = None if self.is_initializing() else self.axis_name  # no device axis exists while initialising
         y, batch_mean, batch_var = ops.batch_norm_train(
-            x, scale, bias, mask=mask, axis_name=axis_name, epsilon=self.epsilon
+            x, scale, bias, mask=mask, axis_name=self.axis_name, epsilon=self.epsilon
         )
-        if not self.is_initializing():
-            keep = jnp.where(ops.example_count(x, mask, axis_name) > 0, self.momentum, 1.0).astype(jnp.float32)
-            mean.value = keep * mean.value + (1.0 - keep) * batch_mean
-            var.value = keep * var.value + (1.0 - keep) * batch_var
+        keep = jnp.where(ops.example_count(x, mask, self.axis_name) > 0, self.momentum, 1.0).astype(jnp.float32)
+        mean.value = keep * mean.value + (1.0 - keep) * batch_mean
+        var.value = keep * var.value + (1.0 - keep) * batch_var
         return y
 
 
@@ -124,7 +127,7 @@ class Dropout(nn.Module):
     """Drop a share of values in training; the identity otherwise. No parameters; random numbers from 'dropout'.
 
     Args:
-        rate: Share of values dropped, 0 <= rate < 1.
+        rate: Share of values dropped, from 0 to 1.
         axis_name: Mapped axis over which a batch is spread: the same values are dropped as on one device.
     """
 
@@ -196,4 +199,4 @@ class GlobalAvgPool(nn.Module):
 
 
 def _bias(layer: Conv | Dense, x: jax.Array) -> jax.Array:
-    return layer.param("bias", nn.initializers.zeros, (layer.features,), jnp.float32).astype(x.dtype)
+    return layer.param("bias", layer.bias_init, (layer.features,), jnp.float32).astype(x.dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, TypeVar
 
 import jax
@@ -82,7 +83,7 @@ class ClassifierHead(nn.Module):
         else:
             if self.largest_map is not None:
                 x = ops.adaptive_avg_pool(x, (min(x.shape[1], self.largest_map), min(x.shape[2], self.largest_map)))
-            x = jnp.reshape(x, (x.shape[0], -1))
+            x = jnp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
         for index, units in enumerate(self.units, start=1):
             x = nn.relu(Dense(units, kernel_init=HE_FAN_IN, name=f"dense{index}")(x))
             if self.dropout:

@@ -10,7 +10,7 @@ from jax import lax
 
 from jaxcnn.errors import InputError
 from jaxcnn.ops.forms import Forms, banded, forms, settle, unrolled
-from jaxcnn.ops.window import Padding, Pads, Pair, Size, as_pair, window_padding
+from jaxcnn.ops.window import BORDERS, Padding, Pads, Pair, Size, as_pair, window_padding
 
 
 def conv2d(
@@ -35,7 +35,8 @@ def conv2d(
         dilation: Pixels between taps; an integer or (height, width).
         groups: Number of channel groups that do not see each other.
         padding: "SAME", "VALID", "CEIL" (zeros at the bottom and right until the last pixel is seen), a number of
-            pixels for every side, or ((top, bottom), (left, right)).
+            pixels for every side, or (height, width), each a number or (low, high). As in Flax, "CIRCULAR" pads with
+            the pixels of the opposite edge, "REFLECT" with those of the mirrored image.
 
     Returns:
         (N, H', W', Cout), of x's dtype.
@@ -46,6 +47,8 @@ def conv2d(
     stride, dilation = as_pair("stride", stride), as_pair("dilation", dilation)
     _check(x, kernel, bias, groups)
     pads = window_padding(x.shape, (kernel.shape[0], kernel.shape[1]), stride, dilation, padding)
+    if isinstance(padding, str) and padding in BORDERS:
+        x, pads = jnp.pad(x, ((0, 0), *pads, (0, 0)), BORDERS[padding]), ((0, 0), (0, 0))
     if groups == 1 and dilation == (1, 1) and (chosen := forms(x.shape[1:3], kernel.shape, stride)):
         y = _shaped(x, kernel, stride, pads, chosen)
     else:

@@ -15,7 +15,7 @@ def dropout(key: jax.Array, x: jax.Array, rate: float, *, axis_name: str | None 
     Args:
         key: PRNG key.
         x: Any shape, floating point.
-        rate: Share of values dropped, 0 <= rate < 1; a Python number.
+        rate: Share of values dropped, from 0 to 1 (all are zero then); a Python number.
         axis_name: Mapped axis (pmap, shard_map) over which a batch is spread: x is this device's rows of it, and the
             rows are dropped that would be on one device. The key must be the same on all devices.
 
@@ -23,11 +23,11 @@ def dropout(key: jax.Array, x: jax.Array, rate: float, *, axis_name: str | None 
         Array of x's shape and dtype.
 
     Raises:
-        InputError: The rate lies outside [0, 1).
+        InputError: The rate lies outside [0, 1].
     """
-    require(0.0 <= rate < 1.0, "rate", rate, "the share of units dropped must be at least 0 and below 1")
-    if rate == 0.0:
-        return x
+    require(0.0 <= rate <= 1.0, "rate", rate, "the share of units dropped must be between 0 and 1")
+    if rate in (0.0, 1.0):
+        return x if rate == 0.0 else jnp.zeros_like(x)
     keep = _draw(key, 1.0 - rate, x.shape, axis_name)
     return jnp.where(keep, x / (1.0 - rate), jnp.zeros_like(x))
 
@@ -41,7 +41,7 @@ def stochastic_depth(key: jax.Array, x: jax.Array, rate: float, *, axis_name: st
     Args:
         key: PRNG key.
         x: (N, ...), floating point: the output of a residual branch, before the shortcut is added.
-        rate: Share of examples dropped, 0 <= rate < 1; a Python number.
+        rate: Share of examples dropped, from 0 to 1; a Python number.
         axis_name: Mapped axis over which a batch is spread, as for `dropout`; result and errors likewise.
 
     Reference:

@@ -151,9 +151,10 @@ def banded(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads) -> jax.Arr
     edge = width + max(left, right)
     wide = jnp.pad(kernel, ((0, 0), (edge, edge), (0, 0), (0, 0)))
     band = jnp.stack([wide[:, edge + tap :][:, :width] for tap in columns], 3)
-    x = lax.pad(x.reshape(n, height, -1), np.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (0, 0, 0)))
+    x = lax.pad(x.reshape(n, height, width * channels), np.zeros((), x.dtype), ((0, 0, 0), (*pads[0], 0), (0, 0, 0)))
     taps = [x[:, i : i + down * (rows - 1) + 1 : down] for i in range(kernel.shape[0])]
-    y = jnp.concatenate(taps, 2).reshape(n * rows, -1) @ band.reshape(kernel.shape[0] * width * channels, -1)
+    depth = kernel.shape[0] * width * channels  # spelled out: without images -1 could be anything
+    y = jnp.concatenate(taps, 2).reshape(n * rows, depth) @ band.reshape(depth, -1)
     return y.reshape(n, rows, len(columns), kernel.shape[3])
 
 

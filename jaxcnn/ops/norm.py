@@ -6,6 +6,7 @@ framework, and in the running average, as in Flax. PyTorch keeps the unbiased on
 
 from __future__ import annotations
 
+import math
 from functools import partial
 
 import jax
@@ -43,13 +44,19 @@ def batch_norm_train(
         variance are zero.
 
     Raises:
-        InputError: Shapes do not fit together.
+        InputError: Shapes do not fit together, or there is one value per channel: its variance is 0.
 
     >>> y, mean, var = batch_norm_train(jnp.array([[1.0], [3.0]]), jnp.ones(1), jnp.zeros(1), epsilon=0.0)
     >>> y.tolist(), mean.tolist(), var.tolist()
     ([[-1.0], [1.0]], [2.0], [1.0])
     """
     _check(x, scale, bias)
+    values = x.size // x.shape[-1] * (1 if axis_name is None else lax.axis_size(axis_name))
+    if values == 1:
+        raise InputError(
+            f"x of shape {x.shape}: batch norm in training needs more than one value per channel; choose a larger "
+            "batch_size, or larger images"
+        )
     return _by_batch(x, scale, bias, mask, axis_name, epsilon)
 
 
@@ -60,7 +67,7 @@ def _by_batch(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     weights = _weights(x, mask)
     wide = x.astype(jnp.float32)
-    count = example_count(x, mask, axis_name) * (x.size // (x.shape[0] * x.shape[-1]))
+    count = example_count(x, mask, axis_name) * math.prod(x.shape[1:-1])
     count = jnp.maximum(count, 1.0)
     mean = _total(wide, weights, axis_name) / count
     # The variance is taken about a constant that equals the mean: the same value, the same derivatives of every order

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from jaxcnn.errors import InputError
-from jaxcnn.ops.window import Padding, Pads, Pair, Size, as_pair, window_padding
+from jaxcnn.errors import InputError, require
+from jaxcnn.ops.window import BORDERS, Padding, Pads, Pair, Size, as_pair, window_padding
 
 NO_PADS = ((0, 0), (0, 0))
 
@@ -116,6 +116,7 @@ def _geometry(x: jax.Array, window: Size, stride: Size | None, padding: Padding)
     _check(x)
     window = as_pair("window", window)
     stride = window if stride is None else as_pair("stride", stride)
+    require(padding not in tuple(BORDERS), "padding", repr(padding), "only convolutions have it; give 'SAME' or pixels")
     return window, stride, window_padding(x.shape, window, stride, (1, 1), padding)
 
 

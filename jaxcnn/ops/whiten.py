@@ -33,7 +33,9 @@ def whitening_kernel(images: jax.Array, size: int = 2, *, epsilon: float = 5e-4)
     (2, 2, 3, 24)
     """
     n, height, width, channels = images.shape
-    if size < 1 or min(n, height - size + 1, width - size + 1) < 1:
+    if n == 0:
+        raise InputError(f"images of shape {images.shape}: there are none; give one at least")
+    if size < 1 or min(height, width) < size:
         raise InputError(f"size={size}: no such patch fits into images of shape {images.shape}; give smaller patches")
     rows, columns = height - size + 1, width - size + 1
     taps = [images[:, y : y + rows, x : x + columns] for y in range(size) for x in range(size)]

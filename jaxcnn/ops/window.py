@@ -12,7 +12,9 @@ from jaxcnn.errors import InputError
 Pair = tuple[int, int]
 Pads = tuple[Pair, Pair]
 Size = int | Sequence[int]
-Padding = str | int | Sequence[Sequence[int]]
+Padding = str | int | Sequence[int | Sequence[int]]
+BORDERS = {"CIRCULAR": "wrap", "REFLECT": "reflect"}
+"""Paddings with pixels of the image instead of zeros, by the mode of `jax.numpy.pad`."""
 
 
 def as_pair(name: str, value: Size) -> Pair:
@@ -30,15 +32,15 @@ def output_size(
 
     With k = dilation (window - 1) + 1, the reach of the window:
     VALID floor((size - k) / stride) + 1; p or (low, high) the same with size + low + high;
-    SAME ceil(size / stride); CEIL ceil((size - k) / stride) + 1, less a last window that would start outside (as
-    PyTorch does).
+    SAME, CIRCULAR, REFLECT ceil(size / stride); CEIL ceil((size - k) / stride) + 1, less a last window that would start
+    outside (as PyTorch does).
 
     Args:
         size: Length of the axis, in pixels.
         window: Taps of the window along it.
         stride: Pixels between windows.
         dilation: Pixels between taps.
-        padding: "SAME", "VALID", "CEIL", a number of pixels for both ends, or (low, high).
+        padding: "SAME", "VALID", "CEIL", "CIRCULAR", "REFLECT", a number of pixels for both ends, or (low, high).
 
     Returns:
         Length of the output axis.
@@ -61,13 +63,16 @@ def axis_padding(size: int, window: int, stride: int, dilation: int, padding: st
         if (out - 1) * stride >= size:
             out -= 1  # the last window would see padding alone
         pads = (0, max(0, (out - 1) * stride + reach - size) if out > 0 else 0)
+    elif padding in tuple(BORDERS):
+        pads = ((reach - 1) // 2, reach // 2)
     elif padding == "VALID":
         pads = (0, 0)
     elif isinstance(padding, int):
         pads = (padding, padding)
     elif isinstance(padding, str) or len(padding) != 2 or any(not isinstance(p, int) for p in padding):
         raise InputError(
-            f"padding={padding!r}: give 'SAME', 'VALID', 'CEIL', an integer or ((top, bottom), (left, right))"
+            f"padding={padding!r}: give 'SAME', 'VALID', 'CEIL', 'CIRCULAR', 'REFLECT', an integer or "
+            "((top, bottom), (left, right))"
         )
     else:
         pads = (padding[0], padding[1])
@@ -87,8 +92,10 @@ def window_padding(shape: Sequence[int], window: Pair, stride: Pair, dilation: P
         sides: Sequence = (padding, padding)
     else:
         sides = tuple(padding)
-        if len(sides) != 2 or any(isinstance(side, str | int) for side in sides):
-            raise InputError(f"padding={padding!r}: as a sequence it is ((top, bottom), (left, right))")
+        if len(sides) != 2 or any(isinstance(side, str) for side in sides):
+            raise InputError(
+                f"padding={padding!r}: as a sequence it is (height, width), each a number of pixels or (low, high)"
+            )
     top, left = (
         axis_padding(shape[axis + 1], window[axis], stride[axis], dilation[axis], sides[axis]) for axis in (0, 1)
     )

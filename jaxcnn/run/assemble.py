@@ -150,8 +150,8 @@ def _programs_key(config: RunConfig) -> RunConfig:
     A field that is not named here is part of the key, so that a new option never keeps its default by accident.
     """
     ignored = (
-        "model", "epochs", "batch_size", "patience", "seed", "parallel", "scan", "deterministic", "checkpoint_every",
-        "checkpoint_steps", "checkpoint_minutes", "keep", "evaluate_test",
+        "model", "epochs", "batch_size", "batches", "patience", "seed", "parallel", "scan", "deterministic",
+        "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "keep", "evaluate_test",
     )  # fmt: skip
     ignored_data = (
         "name", "data_dir", "validation", "train_size", "size", "on_bad", "stream", "workers", "classes", "images",

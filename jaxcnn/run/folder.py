@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
@@ -46,6 +47,9 @@ class RunResult:
             training split), loss, parameter_norms and gradient_norms by path, nonfinite (paths). Nothing was learnt
             after it; the metrics are those of a network whose weights are NaN.
         finished: Time of its end in UTC, such as 2026-11-29T01:12:30Z; empty in records of former versions.
+        details: What the task tells of the test split beside metrics (classification: class_accuracy, top5_accuracy,
+            and confusion, the counts by label and prediction), in the order of the data's class names.
+        extended: Numbers of epochs after which the run was finished, its test split read, before it was trained longer.
     """
 
     config: RunConfig
@@ -61,6 +65,8 @@ class RunResult:
     programs: dict[str, Any] = field(default_factory=dict)
     diverged: dict[str, Any] | None = None
     finished: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+    extended: tuple[int, ...] = ()
 
 
 class StoredResult(NamedTuple):
@@ -76,6 +82,8 @@ class StoredResult(NamedTuple):
     diverged: dict[str, Any] | None
     finished: str = ""
     files: dict[str, str] | None = None
+    details: dict[str, Any] | None = None
+    extended: tuple[int, ...] = ()
 
 
 class RunFolder:
@@ -94,6 +102,11 @@ class RunFolder:
         """Whether the result is there: it is written last."""
         return (self.path / "result.json").exists()
 
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Numbers of epochs after which the run was finished, before it was extended."""
+        return tuple(sorted(int(path.name.split("_")[1]) for path in self.path.glob("result_*_epochs.json")))
+
     def refuse_other(self, config: Mapping[str, Any]) -> None:
         """Check that the folder is free or holds this configuration's run; write nothing.
 
@@ -105,6 +118,8 @@ class RunFolder:
         if (self.path / "config.json").exists():
             difference = self.difference(config)
             remedy = f"it holds a run of another configuration ({difference}); choose another folder"
+            if re.fullmatch(r"epochs is \d+, not \d+", difference):
+                remedy += ", or train it longer with --extend (extend=True)"
             require(not difference, "out", shown, remedy)
         elif holds_files(self.path):
             raise InputError(f"out={shown}: it holds files but no run; choose an empty or a new folder")
@@ -242,10 +257,10 @@ def load_result(directory: Path | str) -> RunResult:
     folder = RunFolder(Path(directory))
     config, _ = folder.read_config()
     stored = folder.read_result()._asdict()
-    digest, _ = stored.pop("predictions_sha256"), stored.pop("files")
+    digest, _, details = (stored.pop(name) for name in ("predictions_sha256", "files", "details"))
     predictions = folder.read_predictions(digest) if config.evaluate_test else {}
     beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": folder.read("data.json")}
-    return RunResult(config, folder.path, predictions=predictions, **stored, **beside)
+    return RunResult(config, folder.path, predictions=predictions, details=details or {}, **stored, **beside)
 
 
 def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

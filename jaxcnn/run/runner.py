@@ -20,6 +20,7 @@ from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, ta
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
+from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.run.own_module import run_record, traced_for
 from jaxcnn.runtime.environment import environment, now
@@ -38,6 +39,7 @@ def run(
     out: Path | str | None = None,
     model: linen.Module | None = None,
     dataset: Dataset | None = None,
+    extend: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
@@ -51,6 +53,8 @@ def run(
             what the task expects (classification: logits). With batch norm or dropout its call has an argument train
             (or training, is_training, deterministic, use_running_average); it may have mask (N,).
         dataset: Images already loaded for `config.data`. Default: load them.
+        extend: Train a run in `out` that had fewer epochs to the end of this config. The learning rates of the epochs
+            that it had must be the same: schedule constant, or milestones that leave them as they were.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
         on_epoch: Called with each epoch's record.
@@ -67,11 +71,18 @@ def run(
     require(out is not None or not tensorboard, "tensorboard", tensorboard, "needs out, the folder to write to")
     if tensorboard:
         summary_writer()  # Refused before anything is written.
-    folder = open_folder(config, out, model)
-    if folder is not None and folder.finished:
+    shorter = None
+    if extend:
+        require(out is not None, "extend", extend, "it needs the folder of the run as out")
+        record = run_record(config, model, traced_for(RunFolder(Path(str(out))), config, model))
+        shorter = in_turn(lambda: shorter_run(Path(str(out)), config, record))
+    folder = open_folder(config, out, model) if shorter is None else shorter
+    if folder is not None and folder.finished and shorter is None:
         return load_result(folder.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
     parts = assemble(config, dataset, model)
+    if shorter is not None:
+        in_turn(lambda: lengthen(shorter, config, run_record(config, model, parts.traced)))
     with ExitStack() as stack:
         one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
         name = f"{dataset.name} seed {config.seed}"
@@ -143,11 +154,11 @@ def finish(
 
     Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
-    config, started, test, predictions = one.config, time.perf_counter(), {}, {}
+    config, started, test, predictions, details = one.config, time.perf_counter(), {}, {}, {}
     about = None if one.diverged is None else _divergence(parts, one, dataset)
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
-        test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
+        test, predictions, details = measure(parts, state, dataset.load_test(), config.batch_size)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
     timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
@@ -170,6 +181,8 @@ def finish(
         programs=programs.record,
         diverged=about,
         finished=now(),
+        details=details,
+        extended=folder.stages if folder else (),
     )
     if folder is not None:
         if first_host():
@@ -184,7 +197,8 @@ def finish(
 def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     """Measure the step that was not finite: its number, its examples' indices in the training split, loss, norms."""
     step, train, config = int(one.state.step), dataset.train, one.config
-    indices, mask = batch_indices(dataset.sizes["train"], config.batch_size, seed=config.seed, step=step)
+    count, even = dataset.sizes["train"], config.batches == "even"
+    indices, mask = batch_indices(count, config.batch_size, seed=config.seed, step=step, even=even)
     batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
@@ -206,12 +220,12 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 def measure(
     parts: Parts, state: TrainState, split: Split, batch_size: int
-) -> tuple[dict[str, float], dict[str, np.ndarray]]:
-    """Compute the metrics of a split, and its predictions per example as the task saves them."""
+) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, Any]]:
+    """Compute the metrics of a split, its predictions per example and its details, as the task saves them."""
     programs, count = parts.programs, len(split["images"])
     with read_ahead(split, batch_size=batch_size, shuffle=False):
         sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, batch_size)
-    return parts.task.metrics(sums), parts.task.save(decoded, split)
+    return parts.task.metrics(sums), parts.task.save(decoded, split), parts.task.details(decoded, split)
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from jaxcnn.errors import InputError, similar_paths
 from jaxcnn.records import as_record, check_choices, from_record, shortened
 from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
-from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, identity
+from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
 from jaxcnn.study.rule import rule_named
 
@@ -74,6 +74,10 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") ->
 
     >>> plan = make_plan(StudyConfig(), match_widths(StudyConfig()))  # doctest: +SKIP
     """
+    rates, name = config.tuning.learning_rates, config.base.optimizer.name
+    if name == "adam" and rates == Tuning().learning_rates:
+        text = " ".join(f"{rate / 100:.6g}" for rate in rates)
+        raise InputError(f"tuning.learning_rates={rates}: the default is for sgd; with {name} give, say, {text}")
     settings = {each.name: getattr(config, each.name) for each in fields(StudyConfig)}
     plan = Plan(**settings, arms=tuple(arms), command=command)
     check_plan(plan)

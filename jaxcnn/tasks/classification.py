@@ -15,6 +15,9 @@ from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Classification
 from jaxcnn.tasks.task import Arrays, Batch, Sums, Task, images_only, register_task
 
+TOP = 5
+"""Most probable classes among which the label counts as named; without meaning for as few classes."""
+
 
 def cross_entropy(
     logits: jax.Array, labels: jax.Array, smoothing: float = 0.0, class_weights: jax.Array | None = None
@@ -96,6 +99,7 @@ def classification(config: Classification | None = None) -> Task:
     return Task(
         "classification", ("labels",), images_only, loss, sums, _decode, _metrics, _save, _describe, config.test_flips,
         outputs=lambda examples, classes: jax.ShapeDtypeStruct((examples, classes), jnp.float32),
+        details=_details,
     )  # fmt: skip
 
 
@@ -132,6 +136,20 @@ def _save(predictions: Arrays, split: Arrays) -> dict[str, np.ndarray]:
         "probability": predictions["probabilities"].max(axis=1),
         "correct": predictions["predictions"] == labels,
     }
+
+
+def _details(predictions: Arrays, split: Arrays) -> dict[str, Any]:
+    """Return accuracy by class (None without examples), confusion counts [label][prediction], top-5 accuracy."""
+    labels, probabilities = np.asarray(split["labels"]), predictions["probabilities"]
+    classes = max(probabilities.shape[1], int(labels.max()) + 1)
+    confusion = np.zeros((classes, classes), np.int64)
+    np.add.at(confusion, (labels, predictions["predictions"]), 1)
+    pairs = zip(confusion.diagonal(), confusion.sum(axis=1), strict=True)
+    details: dict[str, Any] = {"class_accuracy": [float(right / count) if count else None for right, count in pairs]}
+    if probabilities.shape[1] > TOP:
+        best = np.argsort(-probabilities, axis=1, kind="stable")[:, :TOP]
+        details[f"top{TOP}_accuracy"] = float((best == labels[:, None]).any(axis=1).mean())
+    return details | {"confusion": confusion.tolist()}
 
 
 def _describe(prediction: Arrays, class_names: Sequence[str], top: int) -> dict[str, Any]:

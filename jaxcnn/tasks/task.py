@@ -38,6 +38,7 @@ class Task(NamedTuple):
         test_flips: Evaluate on the mean of the outputs of an image and of its mirror image.
         outputs: (examples, classes) -> what the module must return: `jax.ShapeDtypeStruct`, or a tree of them. `run`
             checks a user-defined module against it, floats of any precision. Default: not checked.
+        details: (predictions, split), as for `save` -> plain values that result.json holds beside the metrics.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Task(NamedTuple):
     describe: Callable[[Arrays, Sequence[str], int], dict[str, Any]]
     test_flips: bool = False
     outputs: Callable[[int, int], Any] | None = None
+    details: Callable[[Arrays, Arrays], dict[str, Any]] = lambda predictions, split: {}
 
 
 Make = Callable[[Any], Task]

@@ -92,7 +92,7 @@ def fit(
         task: Names what the sums mean.
         train: Arrays of the training split, one leading length; those of `validation` are evaluated after each epoch.
         order: (number of examples, seed, epoch) -> indices of the examples in the order of that epoch, as many in every
-            epoch. Default: a permutation.
+            epoch, in batches that are full whatever `config.batches` says. Default: a permutation.
         progress: Show the progress bar, with the label `name`.
 
     Raises:
@@ -126,7 +126,7 @@ def fit(
     ahead = read_ahead(
         train if len(runs) == 1 and order is epoch_order else {},
         batch_size=config.batch_size, seed=config.seed, start=step, stop=config.epochs * per_epoch,
-        shard=(jax.process_index(), jax.process_count()), workers=config.data.workers,
+        shard=(jax.process_index(), jax.process_count()), even=trainer.even, workers=config.data.workers,
     )  # fmt: skip
     with graceful() as stop_requested, Bar(config.epochs * per_epoch, step, name, progress) as bar, ahead:
         for epoch in range(step // per_epoch, config.epochs):
@@ -178,6 +178,7 @@ class _Trainer:
         self.config, self.train_arrays = runs[0].config, train
         self.advance, self.key = advance(programs, train), programs.join([run.key for run in runs])
         self.per_epoch = steps_per_epoch(count, self.config.batch_size)
+        self.even = self.config.batches == "even" and order is epoch_order  # other orders plan whole batches
         step = int(runs[0].state.step)
         self.saved = step, time.monotonic()
         self.checked = step, [run.state for run in runs], [dict(run.sums) for run in runs]
@@ -189,7 +190,8 @@ class _Trainer:
         """Return indices and masks (S, B) of some steps of one epoch, joined over the runs."""
         size, chosen = self.config.batch_size, []
         for run, order in zip(self.runs, orders, strict=True):
-            rows = [batch_indices(self.count, size, seed=run.config.seed, step=step, order=order) for step in steps]
+            how: Any = {"seed": run.config.seed, "order": order, "even": self.even}
+            rows = [batch_indices(self.count, size, step=step, **how) for step in steps]
             chosen.append((np.stack([indices for indices, _ in rows]), np.stack([mask for _, mask in rows])))
         indices, masks = (self.programs.join([part[i] for part in chosen]) for i in (0, 1))
         return indices, masks

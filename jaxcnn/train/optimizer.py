@@ -30,7 +30,10 @@ def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
     elif config.schedule == "linear":
         main = optax.linear_schedule(1.0, 0.0, max(total_steps - warmup, 1))
     else:
-        boundaries = {max(round(share * total_steps) - warmup, 1): config.factor for share in config.milestones}
+        boundaries: dict[int, float] = {}
+        for share in config.milestones:  # several may fall on one step
+            step = max(round(share * total_steps) - warmup, 1)
+            boundaries[step] = boundaries.get(step, 1.0) * config.factor
         main = optax.piecewise_constant_schedule(1.0, boundaries)
     if warmup > 0:
         # The first step already moves: a rate of exactly zero would waste it.

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.cli import main
+from jaxcnn.spec import OptimizerConfig
 from tests.cli.calls import TINY, call, refused
 
 
@@ -91,3 +92,21 @@ def test_tensorboard_events_are_written(folder, tmp_path):
     pytest.importorskip("tensorboardX")
     main(["train", "--data", str(folder), *TINY, "--out", str(tmp_path / "r"), "--tensorboard"])
     assert any((tmp_path / "r" / "tensorboard").iterdir())
+
+
+def test_training_that_ends_at_chance_level_gets_a_hint(capsys, folder):
+    flags = ["--optimizer.learning-rate", "1e-9", "--optimizer.warmup-epochs", "0"]
+    code, _, error = call(capsys, "train", "--data", folder, *TINY, *flags)
+    assert code == 0
+    assert "no better than chance" in error
+    assert "--optimizer.learning-rate" in error
+    code, _, error = call(capsys, "train", "--data", folder, *TINY, "--epochs", "20")
+    assert (code, error) == (0, "")
+
+
+def test_adam_gets_its_own_rate_on_the_command_line():
+    from tests.cli.test_flags import train_config
+
+    assert train_config("--optimizer.name", "adam").optimizer == OptimizerConfig("adam")
+    assert train_config("--optimizer.name=adam", "--optimizer.learning-rate", "0.1").optimizer.learning_rate == 0.1
+    assert train_config("--optimizer.name", "sgd").optimizer == OptimizerConfig()

@@ -123,3 +123,25 @@ def test_normalize_equals_numpy(jit):
     assert got.dtype == jnp.float32
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
     np.testing.assert_allclose(function(images.astype(np.float32), mean, std), expected, rtol=1e-5, atol=1e-5)
+
+
+@settings(deadline=None)
+@given(plan=plans(), shuffle=st.booleans())
+def test_even_batches_differ_by_one_example_and_visit_every_index_once(plan, shuffle):
+    n, batch_size, count, seed, epoch = plan
+    steps = steps_per_epoch(n, batch_size)
+    options = {"seed": seed, "shuffle": shuffle, "even": True}
+    seen, sizes = [], []
+    for step in range(epoch * steps, (epoch + 1) * steps):
+        indices, mask = batch_indices(n, batch_size, step=step, **options)
+        parts = [batch_indices(n, batch_size, step=step, shard=(i, count), **options) for i in range(count)]
+        np.testing.assert_array_equal(np.concatenate([part[0] for part in parts]), indices)
+        np.testing.assert_array_equal(np.concatenate([part[1] for part in parts]), mask)
+        assert len(indices) == batch_size
+        seen += indices[mask == 1].tolist()
+        sizes.append(int(mask.sum()))
+    assert seen == epoch_order(n, seed, epoch, shuffle).tolist()
+    assert max(sizes) - min(sizes) <= 1
+    if n % batch_size == 0 or n < batch_size:
+        whole = [batch_indices(n, batch_size, seed=seed, step=epoch * steps, shuffle=shuffle, even=e) for e in (0, 1)]
+        np.testing.assert_array_equal(whole[0][0], whole[1][0])

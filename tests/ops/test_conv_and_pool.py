@@ -143,7 +143,7 @@ def images(*shape, dtype=jnp.float32):
         (lambda: ops.conv2d(images(1, 4, 4, 1), images(3, 3, 1, 1), stride=0), "stride=0"),
         (lambda: ops.conv2d(images(1, 4, 4, 1), images(3, 3, 1, 1), padding="FULL"), "padding='FULL'"),
         (lambda: ops.conv2d(images(1, 4, 4, 1), images(3, 3, 1, 1), padding=-1), "padding=-1"),
-        (lambda: ops.conv2d(images(1, 4, 4, 1), images(3, 3, 1, 1), padding=(1, 1)), r"padding=\(1, 1\)"),
+        (lambda: ops.conv2d(images(1, 4, 4, 1), images(3, 3, 1, 1), padding=(1, 1, 1)), r"padding=\(1, 1, 1\)"),
         (lambda: ops.conv2d(images(1, 4, 4, 1), images(5, 5, 1, 1), padding="VALID"), "size=4.*larger image"),
         (lambda: ops.max_pool(images(1, 1, 1, 1), 2), "size=1"),
         (lambda: ops.max_pool(images(2, 2, 1), 2), "x of shape"),

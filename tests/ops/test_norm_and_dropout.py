@@ -129,7 +129,7 @@ def test_devices_with_uneven_masks_agree_with_one_device(mapped):
         (lambda: ops.batch_norm_train(jnp.ones((2, 3)), jnp.ones(2), jnp.ones(3)), r"scale of shape \(2,\)"),
         (lambda: ops.batch_norm_train(jnp.ones((2, 3)), jnp.ones(3), jnp.ones(3), mask=jnp.ones(3)), "mask of shape"),
         (lambda: ops.batch_norm_train(jnp.ones(3), jnp.ones(3), jnp.ones(3)), "x of shape"),
-        (lambda: ops.dropout(jax.random.key(0), jnp.ones(3), 1.0), "rate=1.0"),
+        (lambda: ops.dropout(jax.random.key(0), jnp.ones(3), 1.1), "rate=1.1"),
         (lambda: ops.dropout(jax.random.key(0), jnp.ones(3), -0.1), "rate=-0.1"),
     ],
 )

@@ -15,7 +15,7 @@ from tests.train.small import timeless
 CONFIG = RunConfig(
     model=ModelSpec("plain", depth=3, width=4, options={"norm": False, "dropout": 0.1}),
     data=DataConfig(train_size=100), optimizer=OptimizerConfig(learning_rate=0.05),
-    task=Classification(label_smoothing=0.1, test_flips=True), epochs=2, batch_size=32,
+    task=Classification(label_smoothing=0.1, test_flips=True), epochs=2, batch_size=32, batches="full",
 )  # fmt: skip
 # config.json of that run as version e9109f1 wrote it.
 OLD = """

@@ -32,7 +32,7 @@ IGNORED = {
     "data.data_seed": 1,  # of data, programs depend on shape, mean and standard deviation
     "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 0.0,  # arrays in the optimizer's state
     "patience": 2, "seed": 1, "checkpoint_every": 2, "checkpoint_steps": 1, "checkpoint_minutes": 1.0, "keep": 1,
-    "evaluate_test": False,
+    "evaluate_test": False, "batches": "full",  # masks, not shapes
 }  # fmt: skip
 """Fields that they do not depend on."""
 

@@ -136,3 +136,10 @@ def test_a_value_that_its_field_does_not_list_is_refused():
 def test_an_unknown_rule_is_refused():
     with pytest.raises(InputError, match="rule='coin': unknown; choose one of"):
         check_plan(replace(make_plan(CONFIG, ARMS), rule="coin"))
+
+
+def test_the_default_rates_of_tuning_are_refused_with_adam_and_rates_for_it_are_named():
+    adam = StudyConfig(RunConfig(optimizer=OptimizerConfig("adam")))
+    with pytest.raises(InputError, match=r"tuning\.learning_rates=.* with adam give, say, 0\.0002 0\.0005"):
+        make_plan(adam, ARMS)
+    make_plan(replace(adam, tuning=Tuning(learning_rates=(0.001, 0.003))), ARMS)

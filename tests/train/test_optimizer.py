@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.records import as_record, from_record
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.train.optimizer import make_optimizer, schedule_shape
 
@@ -184,3 +185,49 @@ def test_schedules():
 def test_values_out_of_range_are_named(field, value):
     with pytest.raises(InputError, match=field):
         make_optimizer(OptimizerConfig(**{field: value}), 10, 5)
+
+
+def factor(config, step, total, per_epoch):
+    """The factor of the peak rate by its definition: warm-up, then each milestone once, however few steps there are."""
+    warmup = min(round(config.warmup_epochs * per_epoch), total - 1)
+    if step < warmup:
+        return (1 + step) / (warmup + 1)
+    done, left = step - warmup, max(total - warmup, 1)
+    if config.schedule == "step":
+        passed = sum(step >= max(round(share * total), warmup + 1) for share in config.milestones)
+        return config.factor**passed
+    return {"constant": 1.0, "linear": 1 - done / left, "cosine": (1 + np.cos(np.pi * done / left)) / 2}[
+        config.schedule
+    ]
+
+
+MILESTONES = ((), (0.5, 0.75), (0.2, 0.3), (0.3, 0.2, 0.1, 0.9))
+
+
+@pytest.mark.parametrize(
+    ("schedule", "milestones"),
+    [("constant", ()), ("cosine", ()), ("linear", ()), *(("step", shares) for shares in MILESTONES)],
+)
+def test_every_schedule_holds_its_definition_at_very_few_steps(schedule, milestones):
+    for total, per_epoch, warmup in [(1, 1, 1), (1, 1, 0), (2, 1, 0), (2, 2, 0.5), (3, 1, 1), (4, 4, 9), (10, 1, 5)]:
+        config = OptimizerConfig(schedule=schedule, milestones=milestones, warmup_epochs=warmup)
+        shape = schedule_shape(config, total, per_epoch)
+        found = np.array([shape(step) for step in range(total)], np.float64)
+        expected = [factor(config, step, total, per_epoch) for step in range(total)]
+        np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=f"{total} {per_epoch} {warmup}")
+        assert found.min() > 0
+        assert found.max() <= 1
+
+
+def test_milestones_on_one_step_multiply_as_often_as_they_are_given():
+    config = OptimizerConfig(schedule="step", milestones=(0.2, 0.3), warmup_epochs=5)
+    shape = schedule_shape(config, 10, 1)
+    np.testing.assert_allclose([shape(step) for step in (5, 6, 9)], [1.0, 0.01, 0.01], rtol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "rate"), [("sgd", 0.1), ("muon", 0.1), ("adam", 0.001)])
+def test_the_default_rate_is_that_of_the_optimizer(name, rate):
+    config = OptimizerConfig(name)
+    assert config.learning_rate == rate
+    assert from_record(OptimizerConfig, as_record(config)) == config
+    assert OptimizerConfig(name, learning_rate=0.05).learning_rate == 0.05

@@ -42,7 +42,7 @@ class Steps:
     """The batches of steps start .. stop - 1 as a sequence, and `tail` elements without images after the last one."""
 
     images: StreamedImages
-    order: Mapping[str, Any]  # batch_size, seed, shuffle and shard of `batch_indices`
+    order: Mapping[str, Any]  # batch_size, seed, shuffle, shard and even of `batch_indices`
     start: int
     stop: int
     tail: int = 0
@@ -78,6 +78,7 @@ def read_ahead(
     stop: int | None = None,
     shuffle: bool = True,
     shard: tuple[int, int] = (0, 1),
+    even: bool = False,
     workers: int = 0,
     threads: int | None = None,
 ) -> Iterator[None]:
@@ -89,7 +90,7 @@ def read_ahead(
 
     Args:
         split: A split of `load`.
-        batch_size: As in `jaxcnn.data.batches`, like all arguments up to `shard`.
+        batch_size: As in `jaxcnn.data.batches`, like all arguments up to `even`.
         workers: Number of processes that decode; 0: threads of this process.
         threads: Number of threads without workers; None: one per core, at most 8.
 
@@ -105,7 +106,7 @@ def read_ahead(
     images: StreamedImages = split["images"]
     per_epoch = steps_per_epoch(len(images), batch_size)
     stop = (start // per_epoch + 1) * per_epoch if stop is None else stop
-    order = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "shard": shard}
+    order = {"batch_size": batch_size, "seed": seed, "shuffle": shuffle, "shard": shard, "even": even}
     steps = Steps(images, order, start, stop)
     if not steps.count:
         yield

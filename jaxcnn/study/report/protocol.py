@@ -80,8 +80,8 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
         ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
         ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
         ("Task", text(as_record(base.task))),
-        ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}, augmentation "
-                     f"{text(base.data.augment)}"),
+        ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}"
+                     f"{', even batches' if base.batches == 'even' else ''}, augmentation {text(base.data.augment)}"),
         ("Optimiser", _optimizer(base.optimizer)),
         ("Rates tried", text(rates)),
         ("Weight decays tried", text(tuning.weight_decays)),
@@ -111,5 +111,5 @@ def _seeds(values: Sequence[int]) -> str:
 def _optimizer(config: OptimizerConfig) -> str:
     unused = ["learning_rate", "weight_decay"]
     unused += ["milestones", "factor"] if config.schedule != "step" else []
-    unused += ["momentum", "nesterov"] if config.name != "sgd" else []
+    unused += ["momentum", "nesterov"] if config.name == "adam" else []
     return text({key: value for key, value in asdict(config).items() if key not in unused})
