@@ -12,7 +12,16 @@ from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.formatting import arm_name, decimals, effect, percent, probability, setting_name, signed_span
+from jaxcnn.study.verdict.formatting import (
+    arm_name,
+    decimals,
+    detected,
+    effect,
+    percent,
+    probability,
+    setting_name,
+    signed_span,
+)
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
 MOST_CLASSES = 20
@@ -81,7 +90,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("P(a deeper run errs less) (95 % interval)", chance),
         ("κ between the arms", lambda each: decimals(each.consistency)),
         ("κ between seeds, deeper and wider", between_seeds),
-        ("smallest difference these seeds detect (80 % power)", lambda each: percent(each.detectable)),
+        ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
         ("seeds per arm to detect the observed difference", needed),
     ]
     rows = [(name, *map(cell, findings.contrasts)) for name, cell in statistics]

@@ -38,7 +38,7 @@ def cost_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
     columns = (
         ("depth", lambda each: str(each.arm.depth)),
-        ("width", lambda each: str(each.arm.width)),
+        ("width", lambda each: each.arm.widths),
         ("parameters", lambda each: f"{each.arm.params:,}"),
         ("MACs per image", lambda each: f"{each.arm.macs:,}"),
         ("activation elements", lambda each: f"{each.arm.activations:,}"),
@@ -113,7 +113,7 @@ def front_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         arms = plan.of(budget)
         several = len({arm.depth for arm in arms}) < len(arms)
         on_front = [arm for arm in arms if arm.label in front.front]
-        return ", ".join(f"{arm.depth} (width {arm.width})" if several else str(arm.depth) for arm in on_front)
+        return ", ".join(f"{arm.depth} (width {arm.widths})" if several else str(arm.depth) for arm in on_front)
 
     yield Heading("Error against cost")
     yield Picture("pareto", pareto_figure(findings, plan.arms, plan.budgets), caption)

@@ -66,7 +66,7 @@ def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], fit: DepthFit | None) -
         look = {"marker": "o", "markersize": 3.2, "markerfacecolor": "none", "markeredgecolor": GREY}
         axes.plot(place + shift, seeds, linestyle="none", label="one seed" if place == places[0] else None, **look)
         if finding.test_error.bounded:
-            ends += [100 * max(finding.test_error.low, 0), 100 * finding.test_error.high]
+            ends += [100 * finding.test_error.low, 100 * finding.test_error.high]
             axes.plot([place, place], ends[-2:], color=BLUE, marker="_", markersize=7, linewidth=1.6)
     means = [100 * finding.test_error.estimate for finding in arms]
     axes.plot(places, means, "s", color=BLUE, markersize=5.5, label="mean, 95 % interval")

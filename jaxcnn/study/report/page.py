@@ -19,7 +19,7 @@ from jaxcnn.study.report.curves import error_section, training_section
 from jaxcnn.study.report.document import Block, Figure, to_html, to_markdown
 from jaxcnn.study.report.protocol import limit_section, protocol_section, repeat_section
 from jaxcnn.study.report.style import Part, Picture, write_figure
-from jaxcnn.study.report.summary import arm_section, stages, title, verdict_section
+from jaxcnn.study.report.summary import arm_section, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
@@ -126,11 +126,11 @@ def verdict_table(result: StudyResult, findings: Findings | None = None) -> Tabl
         table.add_column(name, justify="right", no_wrap=True)
     for budget in result.plan.budgets:
         for each in findings.at(budget):
-            limits = span(each.test_error, lowest=0.0).replace(" to ", ", ")
+            limits = span(each.test_error).replace(" to ", ", ")
             step = each.cost.step if each.cost else each.step
             table.add_row(
                 str(each.arm.depth),
-                stages(each.arm) or str(each.arm.width),
+                each.arm.widths,
                 f"{each.arm.params:,}",
                 f"{100 * each.arm.mismatch:+.2f}",
                 f"{each.setting.learning_rate:g}{'!' * each.edge}",

@@ -27,7 +27,7 @@ BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.9
 MOST_PANELS = 8
 MOST_LABELS = 6
-DEPTH = "depth (weighted layers); w: width"
+DEPTH = "depth (weighted layers); w: width, or that of each stage"
 LEAST_GAP = 0.13
 """Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
 # The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
@@ -120,9 +120,10 @@ def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.nd
     """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm."""
     widths: dict[int, list[str]] = {}
     for finding in arms:
-        widths.setdefault(finding.arm.depth, []).append(str(finding.arm.width))
+        widths.setdefault(finding.arm.depth, []).append(finding.arm.widths)
     scale = DepthAxis(list(widths))
-    scale.label(axes, [f"{depth}\nw {', '.join(each)}" for depth, each in sorted(widths.items())])
+    stacked = {depth: ", ".join(each).replace("-", "-\n") for depth, each in sorted(widths.items())}
+    scale.label(axes, [f"{depth}\nw {each}" for depth, each in stacked.items()])
     return scale, scale.at([finding.arm.depth for finding in arms])
 
 
