@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # scipy.stats takes 0.7 s to import, which every worker of a study would pay
 
-
 ENDLESS = (-math.inf, math.inf)
 """Limits that say nothing."""
 

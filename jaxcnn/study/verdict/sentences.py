@@ -106,9 +106,7 @@ def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> st
         )
     share = contrast.parts.get("examples", 0.0)
     true = f"a true difference of {detectable} or more" if contrast.detectable <= 1 else detectable
-    text = (
-        f"With this spread {contrast.seeds} seeds per arm detect {true} on this test set in four studies of five"
-    )
+    text = f"With this spread {contrast.seeds} seeds per arm detect {true} on this test set in four studies of five"
     if contrast.decision == "inconclusive":
         text += f"; detecting the observed difference takes {needed} seeds per arm"
     return (
