@@ -78,7 +78,7 @@ def preview(config: StudyConfig, out: Path) -> None:
         )
         for arm, cost in zip(plan.arms, guess.costs, strict=True)
     ]  # fmt: skip
-    print_table(rows, columns, title=plan.hypothesis, caption=guess.sentence)
+    print_table(rows, columns, plan.hypothesis, guess.sentence, drop=("MB", "off %", "MACs", "parameters"))
 
 
 def status(study: tyro.conf.Positional[Path]) -> None:

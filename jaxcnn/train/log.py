@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.console import FittingProgress
 from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
@@ -69,21 +70,22 @@ class TensorBoard:
         self._writer.flush()
 
 
-class Bar(Progress):
+class Bar(FittingProgress):
     """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
 
-    def __init__(self, total: int, done: int, name: str, shown: bool = True):
-        console = Console(stderr=True)
-        words, report, left = (TextColumn(text) for text in ("{task.description}", "{task.fields[report]}", "left"))
-        columns = (words, BarColumn(), MofNCompleteColumn(), report, TimeElapsedColumn(), left, TimeRemainingColumn())
-        super().__init__(*columns, console=console, disable=not (shown and console.is_terminal))
-        self.add_task(name, total=total, completed=done, report="")
+    def __init__(self, total: int, done: int, name: str, shown: bool = True, console: Console | None = None):
+        console = console or Console(stderr=True)
+        texts = ("{task.description}", "{task.fields[report]}", "{task.fields[speed]}", "left")
+        words, report, speed, left = map(TextColumn, texts)
+        bar, took = BarColumn(20), TimeElapsedColumn()
+        columns = (words, bar, MofNCompleteColumn(), report, speed, took, left, TimeRemainingColumn())
+        super().__init__(columns, (speed, bar, took, words), console, off=not (shown and console.is_terminal))
+        self.add_task(name, total=total, completed=done, report="", speed="")
 
     def show(self, step: int, metrics: Mapping[str, float], images_per_second: float) -> None:
         """Show the state after `step` steps."""
-        parts = [f"{name} {value:.4f}" for name, value in metrics.items()]
-        report = "  ".join([*parts, f"{images_per_second:,.0f} im/s"])
-        self.update(self.task_ids[0], completed=step, report=report)
+        report = "  ".join(f"{SHORT.get(name, name)} {value:.4f}" for name, value in metrics.items())
+        self.update(self.task_ids[0], completed=step, report=report, speed=f"{images_per_second:,.0f} im/s")
 
 
 def epoch_line(record: Record, epochs: int) -> str:

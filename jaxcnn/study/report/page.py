@@ -1,15 +1,15 @@
 """The report of a study: report.html, report.md, analysis.json and the figures, rebuilt from its files without JAX."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from jaxcnn.records import as_record
+from jaxcnn.runtime.console import print_fitting
 from jaxcnn.runtime.files import write_json, write_text
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import study_identity
@@ -24,7 +24,7 @@ from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.analyse import analyse
-from jaxcnn.study.verdict.findings import ContrastFinding, Findings
+from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings
 from jaxcnn.study.verdict.formatting import percent, span
 
 FORMAT = "jaxcnn study analysis 2"
@@ -105,13 +105,13 @@ def show_report(result: StudyResult, out: Path | str) -> Path:
     """Write the report, as `write_report`, then print the verdict's table and the path of the page."""
     findings = analyse(result)
     page = write_report(result, out, findings)
-    Console().print(verdict_table(result, findings))
+    print_fitting(lambda without: verdict_table(result, findings, without), ("runs", "ms/step", "off %", "params"))
     print(f"report: {page}")
     return page
 
 
-def verdict_table(result: StudyResult, findings: Findings | None = None) -> Table:
-    """Return the table of arms for the terminal, 80 columns wide, with a section per budget and the verdict below."""
+def verdict_table(result: StudyResult, findings: Findings | None = None, without: Sequence[str] = ()) -> Table:
+    """Return the table of arms for the terminal, with a section per budget and the verdict below."""
     findings = findings or analyse(result)
     note = "\n! best at an edge of the learning rates tried" * any(each.edge for each in findings.arms)
     table = Table(
@@ -122,21 +122,26 @@ def verdict_table(result: StudyResult, findings: Findings | None = None) -> Tabl
         pad_edge=False,
         collapse_padding=True,
     )
-    for name in ("depth", "width", "params", "off %", "lr", "test error % [95 %]", "ms/step", "runs"):
-        table.add_column(name, justify="right", no_wrap=True)
+
+    def cells(each: ArmFinding) -> dict[str, str]:
+        limits = span(each.test_error).replace(" to ", ", ")
+        return {
+            "depth": str(each.arm.depth),
+            "width": each.arm.widths,
+            "params": f"{each.arm.params:,}",
+            "off %": f"{100 * each.arm.mismatch:+.2f}",
+            "lr": f"{each.setting.learning_rate:g}{'!' * each.edge}",
+            "test error % [95 %]": f"{percent(each.test_error.estimate)} [{limits}]",
+            "ms/step": f"{1000 * (each.cost.step if each.cost else each.step):.1f}",
+            "runs": str(len(each.test_errors)),
+        }
+
+    names = [name for name in cells(findings.arms[0]) if name not in without]
+    for name in names:
+        longest = max(len(cells(each)[name]) for each in findings.arms)
+        table.add_column(name, justify="right", no_wrap=True, min_width=max(longest, len(name)))
     for budget in result.plan.budgets:
         for each in findings.at(budget):
-            limits = span(each.test_error).replace(" to ", ", ")
-            step = each.cost.step if each.cost else each.step
-            table.add_row(
-                str(each.arm.depth),
-                each.arm.widths,
-                f"{each.arm.params:,}",
-                f"{100 * each.arm.mismatch:+.2f}",
-                f"{each.setting.learning_rate:g}{'!' * each.edge}",
-                Text(f"{percent(each.test_error.estimate)} [{limits}]"),
-                f"{1000 * step:.1f}",
-                str(len(each.test_errors)),
-            )
+            table.add_row(*(Text(cells(each)[name]) for name in names))
         table.add_section()
     return table
