@@ -13,7 +13,7 @@ from tyro.conf import Positional
 from jaxcnn.cli.entry import DIVERGED
 from jaxcnn.cli.flags import UNPREFIXED, parse, starting_point
 from jaxcnn.cli.output import print_json, print_table
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import RunConfig
 
 
@@ -29,6 +29,7 @@ class TrainFlags:
         out: Folder of the run; the same command resumes an interrupted run. Default: nothing is saved.
         tensorboard: Also write TensorBoard events (extra `tensorboard`).
         quiet: Show no progress.
+        json: Print the result as JSON.
         hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
             pods) or ADDRESS:PORT of the first one. Start the same command on each, with a folder that all of them see.
         host_count: With ADDRESS:PORT: number of processes.
@@ -40,6 +41,7 @@ class TrainFlags:
     out: Path | None = None
     tensorboard: bool = False
     quiet: bool = False
+    json: bool = False
     hosts: str | None = None
     host_count: int | None = None
     host_index: int | None = None
@@ -51,6 +53,8 @@ def train(arguments: Sequence[str]) -> None:
     start, rest = starting_point(arguments)
     flags = parse(TrainFlags(start), rest, "jaxcnn train")
     _join_hosts(flags)
+    if flags.out is None and not flags.quiet:
+        print("no --out: the model will not be kept", file=sys.stderr)
     from jaxcnn.run import run
     from jaxcnn.train.parallel.hosts import first_host, others_alive
 
@@ -61,12 +65,16 @@ def train(arguments: Sequence[str]) -> None:
         )  # fmt: skip
         if not first_host():
             return
-    rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
-    rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
-    rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
-    print_table(rows)
-    if flags.out is not None:
-        print(f"written to {flags.out}")
+    if flags.json:
+        where, end = result.directory and str(result.directory), result.diverged and result.diverged["step"]
+        about = {"directory": where, "epochs": len(result.history), "params": result.params, "macs": result.macs}
+        print_json({**about, "diverged": end, **result.metrics, "seconds": result.seconds})
+    else:
+        rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
+        rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
+        rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
+        print_table(rows)
+        print("not kept: give --out FOLDER to keep the model" if flags.out is None else f"written to {flags.out}")
     if result.diverged is not None:
         names = result.diverged["nonfinite"][:3]
         print(
@@ -126,16 +134,22 @@ def predict(
 
     Args:
         run: Folder of the run.
-        images: Image files.
+        images: Image files, and folders of them at any depth.
         top: Number of classes to list.
         checkpoint: last, or best (lowest validation loss).
         json: Print JSON.
     """
     if not images:
-        raise InputError("images: none given; name one or more files after the run")
+        raise InputError("images: none given; name one or more files or folders after the run")
+    from jaxcnn.data.sources.folder import list_images
     from jaxcnn.run import predict as predict_images
 
-    predictions = predict_images(run, images, top=top, checkpoint=checkpoint)
+    files: list[Path] = []
+    for path in images:
+        found = [path / each for each in list_images(path, path, lambda *_: None)] if path.is_dir() else [path]
+        require(bool(found), "images", repr(str(path)), "the folder has no image files; name another")
+        files += found
+    predictions = predict_images(run, files, top=top, checkpoint=checkpoint)
     if json:
         print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
         return

@@ -19,14 +19,14 @@ def print_fitting(
     `make(without)` returns the table without some columns.
     """
     console = console or Console()
-    for count in range(len(drop) + 1):
+    count, table = 0, make(())
+    while console.is_terminal and count < len(drop) and measured(console, table).minimum > console.width:
+        count += 1
         table = make(drop[:count])
-        size = measured(console, table)
-        if size.minimum <= console.width or not console.is_terminal:
-            break
+    size = measured(console, table)
     console.width = max(console.width, size.minimum if console.is_terminal else size.maximum)
     console.print(table)
-    if console.is_terminal and count:
+    if count:
         console.print(f"a wider terminal shows: {', '.join(drop[:count])}", soft_wrap=True)
 
 
@@ -38,16 +38,19 @@ def measured(console: Console, table: Table) -> Measurement:
 class FittingProgress(Progress):
     """A progress bar of one line; `drop` are the columns that go, in this order, where the console is too narrow."""
 
-    def __init__(self, columns: Sequence[ProgressColumn], drop: Sequence[ProgressColumn], console: Console, off: bool):
+    def __init__(
+        self, columns: Sequence[ProgressColumn], drop: Sequence[ProgressColumn], console: Console, *, off: bool,
+        transient: bool = False,
+    ):  # fmt: skip
         self._every, self._drop, self._screen = tuple(columns), drop, console  # before the first line is made
-        super().__init__(*columns, console=console, disable=off)
+        super().__init__(*columns, console=console, disable=off, transient=transient)
 
     def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
         """Return the line without as few columns as possible."""
-        rows = list(tasks)
-        for count in range(len(self._drop) + 1):
+        rows, count = list(tasks), 0
+        while True:
             self.columns = tuple(column for column in self._every if column not in self._drop[:count])
             table = super().make_tasks_table(rows)
-            if measured(self._screen, table).maximum <= self._screen.width:
-                break
-        return table
+            if count == len(self._drop) or measured(self._screen, table).maximum <= self._screen.width:
+                return table
+            count += 1

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,11 +45,18 @@ class JsonLines:
                     break
             except (ValueError, KeyError, TypeError):
                 break
-            records.append(record)
+            records.append({name: value for name, value in record.items() if not name.startswith("test_")})
         if len(records) == up_to_epoch:  # Else the caller refuses the file, which then stays as it is.
-            with atomic_write(self._path) as spare:
-                spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            self._replace(records)
         return records
+
+    def complete(self, records: Sequence[Record], test: Record) -> None:
+        """Write the records of a whole run, the last with the metrics of the test split."""
+        self._replace([*records[:-1], {**records[-1], **test}])
+
+    def _replace(self, records: Sequence[Record]) -> None:
+        with atomic_write(self._path) as spare:
+            spare.write_text("".join(json.dumps(dict(record)) + "\n" for record in records), encoding="utf-8")
 
 
 class TensorBoard:
@@ -66,7 +73,8 @@ class TensorBoard:
         """Write each number of the record at its step."""
         for name, value in record.items():
             if isinstance(value, int | float) and name not in ("epoch", "step"):
-                self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+                title = name if name == "learning_rate" else name.replace("_", "/", 1)
+                self._writer.add_scalar(title, value, record["step"])
         self._writer.flush()
 
 

@@ -65,13 +65,9 @@ class StudyBar:
         self._read = Reader(plan, directory)
         self._console = console or Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
-        bar, took, runs, left = (
-            BarColumn(30),
-            TimeElapsedColumn(),
-            *map(TextColumn, ("{task.fields[runs]} runs", "left")),
-        )
-        remaining = TimeRemainingColumn(elapsed_when_finished=False)
-        columns = (TextColumn("{task.description}"), bar, runs, took, left, remaining)
+        stage, runs, left = map(TextColumn, ("{task.description}", "{task.fields[runs]} runs", "left"))
+        bar, took = BarColumn(30), TimeElapsedColumn()
+        columns = (stage, bar, runs, took, left, TimeRemainingColumn(elapsed_when_finished=False))
         self._progress = FittingProgress(columns, (bar, took), self._console, off=not shown or self._lines)
         self._task = self._progress.add_task("", total=1, runs="")
         self._stage, self._refreshed = "", 0.0

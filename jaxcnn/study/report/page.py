@@ -1,5 +1,8 @@
 """The report of a study: report.html, report.md, analysis.json and the figures, rebuilt from its files without JAX."""
 
+import csv
+import io
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,6 +26,7 @@ from jaxcnn.study.report.summary import arm_section, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
+from jaxcnn.study.tuning import Setting
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings
 from jaxcnn.study.verdict.formatting import percent, span
@@ -45,7 +49,7 @@ SECTIONS = (
 
 
 def write_report(result: StudyResult, out: Path | str, findings: Findings | None = None) -> Path:
-    """Write report.html, report.md, analysis.json and figures/*.svg, *.png; the same bytes for the same study.
+    """Write report.html, report.md, analysis.json, runs.csv and figures/*.svg, *.png; equal bytes for equal studies.
 
     Args:
         result: A finished study.
@@ -72,7 +76,35 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
         "shared": [contrast_record(each) for each in findings.shared],
     }
     parts = [part for section in SECTIONS for part in section(result, findings)]
-    return write_page(Path(out), "report", title(result), parts, "analysis", record)
+    page = write_page(Path(out), "report", title(result), parts, "analysis", record)
+    write_text(Path(out) / "runs.csv", runs_csv(result))
+    return page
+
+
+def runs_csv(result: StudyResult) -> str:
+    """Return a tidy table as CSV: a row per run, the tuning trials first; what was not measured or finite is empty."""
+    arms, shared, rows = {arm.label: arm for arm in result.plan.arms}, result.tuning.shared, list[dict[str, Any]]()
+
+    def add(stage: str, label: str, setting: Setting, seed: int, values: dict[str, Any]) -> None:
+        arm, own = arms[label], setting == result.tuning.arms[label].setting
+        about = {"stage": stage, "arm": label, "family": arm.family, "budget_kind": arm.kind, "budget": arm.budget}
+        about |= {"depth": arm.depth, "width": arm.width, "widths": arm.widths, "params": arm.params}
+        about |= {"macs": arm.macs, "activations": arm.activations, **setting._asdict()}
+        about |= {"own_setting": own, "shared_setting": setting == shared, "seed": seed}
+        rows.append(about | {name: "" if math.isnan(value) else value for name, value in values.items()})
+
+    for label, tuned in result.tuning.arms.items():
+        for each in tuned.trials:
+            values = {"validation_loss": each.validation_loss, "validation_accuracy": 1 - each.validation_error}
+            add("tuning", label, each.setting, each.seed, {**values, "diverged": each.diverged})
+    for run in result.runs:
+        seconds = {f"{name}_seconds": value for name, value in run.seconds.items()}
+        add("runs", run.arm, run.setting, run.seed, {**run.metrics, "diverged": run.diverged, **seconds})
+    text, names = io.StringIO(), dict.fromkeys(name for row in reversed(rows) for name in row)
+    table = csv.DictWriter(text, names, lineterminator="\n")
+    table.writeheader()
+    table.writerows(rows)
+    return text.getvalue()
 
 
 def write_page(

@@ -1,4 +1,6 @@
+import csv
 import html
+import io
 import json
 import os
 import re
@@ -65,7 +67,7 @@ class Page(HTMLParser):
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    written = [folder / name for name in ("report.html", "report.md", "analysis.json")]
+    written = [folder / name for name in ("report.html", "report.md", "analysis.json", "runs.csv")]
     return {path.name: path.read_bytes() for path in [*written, *sorted((folder / "figures").iterdir())]}
 
 
@@ -283,3 +285,17 @@ def test_numbers_in_words():
     assert (decimals(None), decimals(1234.5, 1), probability(0.0002)) == ("–", "1,234.5", "< 0.001")
     assert (plural(1, "run"), plural(1200, "run")) == ("1 run", "1,200 runs")
     assert text({"a_b": [1, 2.5], "c": True, "d": None, "e": 12_000}) == "a b 1, 2.5, c on, d none, e 12,000"
+
+
+def test_a_tidy_table_has_a_row_per_run_and_trial(rich, single):
+    rows = list(csv.DictReader(io.StringIO((rich.directory / "runs.csv").read_text())))
+    trials = sum(len(arm.trials) for arm in rich.tuning.arms.values())
+    assert [row["stage"] for row in rows] == ["tuning"] * trials + ["runs"] * len(rich.runs)
+    for row, run, predicted in zip(rows[trials:], rich.runs, rich.predictions, strict=True):
+        assert (row["arm"], int(row["seed"])) == (run.arm, run.seed)
+        assert (float(row["learning_rate"]), float(row["weight_decay"])) == tuple(run.setting)
+        assert float(row["test_accuracy"]) == pytest.approx((predicted == rich.labels).mean())
+        assert row["own_setting"] == str(run.setting == rich.tuning.arms[run.arm].setting)
+    assert {row["widths"] for row in rows} == {arm.widths for arm in rich.plan.arms}
+    lost = list(csv.DictReader(io.StringIO((single.directory / "runs.csv").read_text())))
+    assert [row["train_loss"] == "" for row in lost] == [row["diverged"] == "True" for row in lost]
