@@ -127,6 +127,7 @@ def test_training_images_of_one_colour_are_warned_of(capsys, folder, tmp_path):
         assert call(capsys, "train", "--data", tmp_path / "some", *TINY)[0] == 0
 
 
+@pytest.mark.slow
 def test_resuming_prints_nothing_of_other_packages(folder, tmp_path):
     """Orbax would warn through absl that it was not told how to shard."""
     code = (
