@@ -77,8 +77,8 @@ def run_seeds(
     summary = summarise(results)
     write_json(out / "summary.json", summary)
     if progress:
-        seeds = [f"seed {seed}" for seed in summary["seeds"]]
-        print_fitting(lambda without: _table(summary, without), seeds[::-1])
+        drop = [f"seed {seed}" for seed in reversed(seeds)]
+        print_fitting(lambda without: _table(summary, without), drop)
     return results
 
 
