@@ -37,8 +37,10 @@ def print_table(
         kept = [place for place, column in enumerate(columns) if column not in without]
         for place in kept:
             cells = [row[place] for row in texts if row[place]]
-            if all(cell.removeprefix("+").removeprefix("-")[:1].isdecimal() for cell in cells):
-                table.add_column(columns[place], justify="right", min_width=max(map(len, cells), default=1))
+            numbers = all(cell.removeprefix("+").removeprefix("-")[:1].isdecimal() for cell in cells)
+            if numbers or not any(" " in cell for cell in cells):  # what has no words to wrap stays on one line
+                least = max(map(len, [columns[place], *cells]))
+                table.add_column(columns[place], justify="right" if numbers else "left", no_wrap=True, min_width=least)
             else:
                 table.add_column(columns[place])
         for row in texts:

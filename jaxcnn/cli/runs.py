@@ -80,7 +80,7 @@ def read_run(folder: Path, name: str) -> dict[str, Any]:
     return {
         "run": name,
         "state": "damaged" if not config or (finished.exists() and not result) else state,
-        "model": model.get("module") or f"{model.get('family')} {model.get('depth')} x {widths}",
+        "model": model.get("module") or f"{model.get('family')} {model.get('depth')}x{widths}",
         "data": data.get("name"),
         "epochs": len(history),
         "of": config.get("epochs"),

@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.progress import Progress, ProgressColumn, Task
 from rich.table import Table
+from rich.text import Text
 
 WIDEST = 100_000
 
@@ -27,7 +28,9 @@ def print_fitting(
     console.width = max(console.width, size.minimum if console.is_terminal else size.maximum)
     console.print(table)
     if count:
-        console.print(f"a wider terminal shows: {', '.join(drop[:count])}", soft_wrap=True)
+        console.print(
+            f"a wider terminal shows: {', '.join(drop[:count])}", soft_wrap=True, highlight=False, markup=False
+        )
 
 
 def measured(console: Console, table: Table) -> Measurement:

@@ -40,7 +40,7 @@ def test_every_run_is_a_row_with_its_state_and_numbers(capsys, trained_twice, fo
     stored = json.loads((trained_twice / "b" / "result.json").read_text())
     one = found["b"]
     assert one["test_accuracy"] == stored["metrics"]["test_accuracy"]
-    assert (one["model"], one["data"], one["epochs"], one["of"]) == ("plain 3 x 4", str(folder), 1, 1)
+    assert (one["model"], one["data"], one["epochs"], one["of"]) == ("plain 3x4", str(folder), 1, 1)
     assert (one["params"], one["seed"], one["learning_rate"]) == (stored["params"], 0, 0.1)
     assert found["c"]["validation_accuracy"] == stored["metrics"]["validation_accuracy"]
     assert found["c"].get("seconds") is None

@@ -75,3 +75,14 @@ def test_a_progress_bar_stays_on_one_line_with_whole_numbers(width, name):
     assert "3456/12000" in text
     assert "loss 1.2345  acc 0.9876" in text
     assert ("12,345 im/s" in text) == (width > 120)
+
+
+def test_a_narrow_terminal_wraps_words_and_cuts_none(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "44")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    rows = [("unfinished", "resnet of 20 layers", "20/3000", "0.9233"), ("finished", "plain 3x4", "12/24", "0.8533")]
+    output.print_table(rows, ("state", "model", "epochs", "valid acc"), drop=("epochs",))
+    text = capsys.readouterr().out
+    for part in ("unfinished", "resnet", "layers", "0.9233", "a wider terminal shows: epochs"):
+        assert part in text
+    assert "…" not in text
