@@ -28,9 +28,7 @@ def print_fitting(
     console.width = max(console.width, size.minimum if console.is_terminal else size.maximum)
     console.print(table)
     if count:
-        console.print(
-            f"a wider terminal shows: {', '.join(drop[:count])}", soft_wrap=True, highlight=False, markup=False
-        )
+        console.print(Text(f"a wider terminal shows: {', '.join(drop[:count])}"), soft_wrap=True)
 
 
 def measured(console: Console, table: Table) -> Measurement:
