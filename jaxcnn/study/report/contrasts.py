@@ -42,7 +42,8 @@ def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     yield Heading("By class (exploratory)")
     yield Paragraph(
         "Each contrast on the test images of one class, with its 95 % interval over new seeds and new images of that "
-        "class. q is the p-value after Benjamini and Hochberg over the classes; a class differs if q is below 0.05."
+        "class. q is the p-value after Benjamini and Hochberg over the classes; a class differs if q is below 0.05. "
+        "An arrow means that the interval goes on beyond the panel; a point without a bar has none."
     )
     with_classes = [(number, each) for number, each in enumerate(findings.contrasts, start=1) if each.classes]
     for number, contrast in with_classes:
