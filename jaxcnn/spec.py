@@ -131,6 +131,8 @@ class DataConfig:
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.
         size: Resize images to size x size pixels. Default: as stored.
+        fit: How images of another shape become square: squash (each side for itself, which distorts), crop (the middle
+            of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
         augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
             crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, cutout, color_jitter,
@@ -149,6 +151,7 @@ class DataConfig:
     validation: float = 0.1
     train_size: int | None = None
     size: int | None = None
+    fit: Literal["squash", "crop", "pad"] = "squash"
     on_bad: Literal["refuse", "skip"] = "refuse"
     augment: tuple[str, ...] = ()
     mix: tuple[str, ...] = ()

@@ -25,10 +25,11 @@ RESUME = "run the same command again to resume"
 COMMANDS = {
     "train": "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5",
     "evaluate": "measure a run again: jaxcnn evaluate RUN",
-    "predict": "classify image files: jaxcnn predict RUN IMAGE...",
+    "predict": "classify image files or folders: jaxcnn predict RUN IMAGE...",
     "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
     "report": "rebuild a study's report without training: jaxcnn report DIR",
     "verify": "recompute the numbers of a report from its records: jaxcnn verify DIR",
+    "runs": "table of everything that was trained: jaxcnn runs [DIR]",
     "models": "list models, or show a model's layers or a family's options: jaxcnn models [resnet20 | resnet]",
     "data": "list, describe, check or prepare data sets: jaxcnn data [NAME | check NAME | prepare NAME]",
     "doctor": "versions, devices, caches, and files that shadow a package",

@@ -126,7 +126,7 @@ def _map(value: Any, kind: type[Any], change: Callable[[Any, str], Any], prefix:
 
 
 def _typed(default: Flags, arguments: Sequence[str]) -> tuple[Flags, list[str]]:
-    """Return a dataclass with typed options in its specs and the rates of named optimizers; the flags with short names."""
+    """Return a dataclass with typed options and the rates of named optimizers, and the flags with short names."""
     prefixes = []
 
     def typed(spec: ModelSpec, prefix: str) -> ModelSpec:

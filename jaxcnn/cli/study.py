@@ -96,12 +96,12 @@ def preview(config: StudyConfig, out: Path) -> None:
     columns = ("budget", "depth", "width", "parameters", "MACs", "off %", "ms/step", "MB", "runs")
     rows = [
         (
-            arm.budget_label, arm.depth, arm.width, f"{arm.params:,}", f"{arm.macs:,}", f"{100 * arm.mismatch:+.2f}",
+            arm.budget_label, arm.depth, arm.widths, f"{arm.params:,}", f"{arm.macs:,}", f"{100 * arm.mismatch:+.2f}",
             f"{1000 * cost.step:.1f}", "" if cost.memory is None else f"{cost.memory / 1e6:.0f}", guess.runs_per_arm,
         )
         for arm, cost in zip(plan.arms, guess.costs, strict=True)
     ]  # fmt: skip
-    print_table(rows, columns, title=plan.hypothesis, caption=guess.sentence)
+    print_table(rows, columns, plan.hypothesis, guess.sentence, drop=("MB", "off %", "MACs", "parameters"))
 
 
 def status(study: Annotated[tyro.conf.Positional[Path], STUDY]) -> None:

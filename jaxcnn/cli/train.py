@@ -14,7 +14,7 @@ from jaxcnn.cli.entry import DIVERGED
 from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call_with_flags, ignored_flags, starting_point
 from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import RunConfig
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ class TrainFlags(StartFlags):
         extend: Train a finished run to more `epochs`, where its learning rates so far stay what they were.
         quiet: Show no progress.
         tensorboard: Also write TensorBoard events (extra `tensorboard`).
+        json: Print the result as JSON.
         hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
             pods) or ADDRESS:PORT of the first one. Start the same command on each, with a folder that all of them see.
         host_count: With ADDRESS:PORT: number of processes.
@@ -45,6 +46,7 @@ class TrainFlags(StartFlags):
     extend: bool = False
     quiet: bool = False
     tensorboard: bool = False
+    json: bool = False
     hosts: str | None = None
     host_count: int | None = None
     host_index: int | None = None
@@ -63,6 +65,8 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
     ignored |= {} if flags.hosts else {f"host-{name}": "needs --hosts" for name in ("count", "index", "timeout")}
     refuse_ignored(arguments, ignored | ignored_flags(flags.config))
     _join_hosts(flags)
+    if flags.out is None and not flags.quiet:
+        print("no --out: the model will not be kept", file=sys.stderr)
     from jaxcnn.run import run
     from jaxcnn.train.parallel.hosts import first_host, others_alive
 
@@ -73,15 +77,19 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
         )  # fmt: skip
         if not first_host():
             return
-    rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
-    rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
-    told = {name.replace("_", " "): value for name, value in result.details.items() if isinstance(value, float)}
-    rows += [(f"test {name}", f"{value:.4f}") for name, value in told.items()]
-    rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
-    rows += [("extended after epochs", " ".join(map(str, result.extended)))] if result.extended else []
-    print_table(rows)
-    if flags.out is not None:
-        print(f"written to {flags.out}")
+    if flags.json:
+        where, end = result.directory and str(result.directory), result.diverged and result.diverged["step"]
+        about = {"directory": where, "epochs": len(result.history), "params": result.params, "macs": result.macs}
+        print_json({**about, "diverged": end, **result.metrics, "details": result.details, "seconds": result.seconds})
+    else:
+        rows = [("parameters", f"{result.params:,}"), ("MACs", f"{result.macs:,}")]
+        rows += [(name.replace("_", " "), f"{value:.4f}") for name, value in result.metrics.items()]
+        told = {name.replace("_", " "): value for name, value in result.details.items() if isinstance(value, float)}
+        rows += [(f"test {name}", f"{value:.4f}") for name, value in told.items()]
+        rows += [(f"{name} seconds", f"{value:.4g}") for name, value in result.seconds.items()]
+        rows += [("extended after epochs", " ".join(map(str, result.extended)))] if result.extended else []
+        print_table(rows)
+        print("not kept: give --out FOLDER to keep the model" if flags.out is None else f"written to {flags.out}")
     if result.diverged is not None:
         names = result.diverged["nonfinite"][:3]
         print(
@@ -155,16 +163,22 @@ def predict(
 
     Args:
         run: Folder of the run.
-        images: Image files.
+        images: Image files, and folders of them at any depth.
         top: Number of classes to list.
         checkpoint: last, or best (lowest validation loss).
         json: Print JSON.
     """
     if not images:
-        raise InputError("IMAGE: none given; name one or more files after the run")
+        raise InputError("IMAGE: none given; name one or more files or folders after the run")
+    from jaxcnn.data.sources.folder import list_images
     from jaxcnn.run import predict as predict_images
 
-    predictions = predict_images(run, images, top=top, checkpoint=checkpoint)
+    files: list[Path] = []
+    for path in images:
+        found = [path / each for each in list_images(path, path, lambda *_: None)] if path.is_dir() else [path]
+        require(bool(found), "images", repr(str(path)), "the folder has no image files; name another")
+        files += found
+    predictions = predict_images(run, files, top=top, checkpoint=checkpoint)
     if json:
         print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
         return

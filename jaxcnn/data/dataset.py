@@ -70,6 +70,11 @@ class Source(NamedTuple):
     carve: Mapping[str, int] = {}
 
 
+def fit_identity(fit: str) -> dict[str, Any]:
+    """Return the part of a source's identity that `DataConfig.fit` adds: none by default, so that older caches hold."""
+    return {} if fit == "squash" else {"fit": fit}
+
+
 class Dataset(NamedTuple):
     """A loaded data set; its images are in memory, memory-mapped, or decoded when indexed (streamed).
 

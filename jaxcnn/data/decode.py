@@ -52,7 +52,7 @@ In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarray:
+def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "squash") -> np.ndarray:
     """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP or TIFF, recognised by its content.
 
     Transparent pixels become white, 16-bit pixels keep their upper 8 bits, CMYK becomes RGB (in a JPEG inverted, as
@@ -63,6 +63,7 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
         source: The file's bytes, or its path.
         channels: 1 (grey) or 3 (RGB).
         size: Resize to size x size pixels, or to (height, width); None: as stored.
+        fit: How an image of another shape gets there: squash, crop or pad, as in `DataConfig`.
 
     Returns:
         uint8 (H, W, channels).
@@ -73,8 +74,6 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
     >>> decode_image("photo.jpg", 3, 64).shape  # doctest: +SKIP
     (64, 64, 3)
     """
-    from PIL import Image
-
     height, width = (size, size) if size is None or isinstance(size, int) else size
     with open_image(source) as file:
         key = file.info.get("transparency")
@@ -83,7 +82,7 @@ def decode_image(source: Encoded, channels: int, size: Size = None) -> np.ndarra
         file.load()
         image = _convert(_turn_upright(file), "L" if channels == 1 else "RGB")
         if height is not None and width is not None and image.size != (width, height):
-            image = image.resize((width, height), Image.Resampling.BILINEAR)
+            image = _resize(image, width, height, fit)
         return np.asarray(image).reshape(image.height, image.width, channels)
 
 
@@ -222,14 +221,24 @@ def is_grey(path: str | os.PathLike[str]) -> bool:
         return True
 
 
-def resize_array(image: np.ndarray, size: int | None) -> np.ndarray:
-    """Resize uint8 (H, W, C), any number of channels, to (size, size, C); None: unchanged."""
+def _resize(image: "Image", width: int, height: int, fit: str) -> "Image":
+    """Resize an image bilinearly, the sides each for itself (squash), or both alike and then crop or pad with black."""
+    from PIL import Image, ImageOps
+
+    if fit == "squash":
+        return image.resize((width, height), Image.Resampling.BILINEAR)
+    change = ImageOps.fit if fit == "crop" else ImageOps.pad
+    return change(image, (width, height), Image.Resampling.BILINEAR)
+
+
+def resize_array(image: np.ndarray, size: int | None, fit: str = "squash") -> np.ndarray:
+    """Resize uint8 (H, W, C), any number of channels, to (size, size, C), as `decode_image`."""
     if size is None or image.shape[:2] == (size, size):
         return image
     from PIL import Image
 
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])]
-    resized = [np.asarray(plane.resize((size, size), Image.Resampling.BILINEAR)) for plane in planes]
+    resized = [np.asarray(_resize(plane, size, size, fit)) for plane in planes]
     return np.stack(resized, axis=-1)
 
 

@@ -103,6 +103,27 @@ def check_fields(config: DataConfig) -> None:
         value = getattr(config, name)
         limits = f"must be at least {least}" if most == math.inf else f"must be from {least} to {most}"
         require(value is None or least <= value <= most, name, value, limits)
+    squared = config.fit == "squash" or config.size is not None
+    require(squared, "fit", repr(config.fit), "it needs size, such as size=64, which says what to fit images into")
+
+
+def warn_of_blank(dataset: Dataset) -> None:
+    """Warn of training images of one colour (up to 4,096 are looked at): files that were written or read wrongly."""
+    images = dataset.train["images"]
+    if isinstance(images, StreamedImages):
+        return
+    rows = np.linspace(0, len(images) - 1, min(len(images), SAMPLE)).astype(int)
+    flat = images.reshape(len(images), -1, images.shape[-1])
+    # A few pixels tell most images apart from blank ones.
+    some = flat[rows[:, None], np.linspace(0, flat.shape[1] - 1, 32).astype(int)]
+    likely = rows[(some == some[:, :1]).all((1, 2))].tolist()
+    if blank := [row for row in likely if (flat[row] == flat[row, 0]).all()]:
+        value = ", ".join(map(str, flat[blank[0], 0]))
+        warnings.warn(
+            f"{len(blank)} of {len(rows)} training images of data set {dataset.name!r} are of one colour, such as "
+            f"number {blank[0]} (all {value}); look at the files, and remove or repair them",
+            stacklevel=3,
+        )
 
 
 def _read(

@@ -16,10 +16,13 @@ def progress_bar(label: str, total: int, show: bool = True) -> Iterator[Callable
         yield lambda: None
         return
     from rich.console import Console
-    from rich.progress import Progress
+    from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    console = Console(stderr=True)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bars:
+    from jaxcnn.runtime.console import FittingProgress
+
+    console, bar = Console(stderr=True), BarColumn(30)
+    columns = (TextColumn("{task.description}"), bar, TaskProgressColumn(), TimeRemainingColumn())
+    with FittingProgress(columns, (bar,), console, off=not console.is_terminal, transient=True) as bars:
         task = bars.add_task(label, total=total)
         yield lambda: bars.advance(task)
 

@@ -154,8 +154,8 @@ def _programs_key(config: RunConfig) -> RunConfig:
         "checkpoint_every", "checkpoint_steps", "checkpoint_minutes", "keep", "evaluate_test",
     )  # fmt: skip
     ignored_data = (
-        "name", "data_dir", "validation", "train_size", "size", "on_bad", "stream", "workers", "classes", "images",
-        "data_seed",
+        "name", "data_dir", "validation", "train_size", "size", "fit", "on_bad", "stream", "workers", "classes",
+        "images", "data_seed",
     )  # fmt: skip
     default = RunConfig()
     return replace(

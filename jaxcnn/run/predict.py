@@ -106,7 +106,7 @@ def predict(
     folder = RunFolder(Path(directory))
     config, model = _read_config(folder, model)
     names, shape, mean, std = _described(folder)
-    pixels = np.stack([_read_image(Path(path), shape) for path in images])
+    pixels = np.stack([_read_image(Path(path), shape, config.data.fit) for path in images])
     module = build(replace(config.model, num_classes=len(names))) if model is None else model
     state, task = load_weights(folder, module, shape, checkpoint), make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
@@ -144,12 +144,12 @@ def load_weights(
         return checkpoints.restore(shapes, step=checkpoints.best if which == "best" else None)[0]
 
 
-def _read_image(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _read_image(path: Path, shape: tuple[int, ...], fit: str) -> np.ndarray:
     """Read an image file as uint8 of the model's (H, W, C)."""
     if not path.is_file():
         raise InputError(f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}")
     try:
-        return decode_image(path, shape[2], (shape[0], shape[1]))
+        return decode_image(path, shape[2], (shape[0], shape[1]), fit)
     except BadImage as error:
         raise InputError(f"image {str(path)!r}: {error}; give a PNG, JPEG or another image file") from error
 

@@ -17,6 +17,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
@@ -79,7 +80,9 @@ def run(
     folder = open_folder(config, out, model) if shorter is None else shorter
     if folder is not None and folder.finished and shorter is None:
         return load_result(folder.path)
-    dataset = load(config.data, progress=progress) if dataset is None else dataset
+    if dataset is None:
+        dataset = load(config.data, progress=progress)
+        warn_of_blank(dataset)
     parts = assemble(config, dataset, model)
     if shorter is not None:
         in_turn(lambda: lengthen(shorter, config, run_record(config, model, parts.traced)))
@@ -186,6 +189,8 @@ def finish(
     )
     if folder is not None:
         if first_host():
+            if test:
+                JsonLines(folder.metrics).complete(result.history, {f"test_{name}": test[name] for name in test})
             folder.store(result)
             if config.keep == 0 and about is None:
                 for name in ("checkpoints", "checkpoints_digests"):

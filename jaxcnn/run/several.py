@@ -18,6 +18,7 @@ from rich.table import Table
 from jaxcnn.errors import require
 from jaxcnn.run.folder import RunResult
 from jaxcnn.run.runner import run
+from jaxcnn.runtime.console import print_fitting
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
 
@@ -78,7 +79,8 @@ def run_seeds(
     summary = summarise(results)
     write_json(out / "summary.json", summary)
     if progress:
-        Console().print(_table(summary))
+        drop = [f"seed {seed}" for seed in reversed(seeds)]
+        print_fitting(lambda without: _table(summary, without), drop)
     return results
 
 
@@ -102,13 +104,15 @@ def summarise(results: Sequence[RunResult]) -> dict[str, object]:
     }
 
 
-def _table(summary: dict) -> Table:
+def _table(summary: dict, without: Sequence[str]) -> Table:
     table = Table(title=f"{summary['data']['name']}: {summary['params']:,} parameters, {summary['macs']:,} MACs")
-    for column in ("last epoch", "mean", "sd", *(f"seed {seed}" for seed in summary["seeds"])):
-        table.add_column(column, justify="right")
+    seeds = [n for n, seed in enumerate(summary["seeds"]) if f"seed {seed}" not in without]
+    table.add_column("last epoch", justify="right")
+    for column in ("mean", "sd", *(f"seed {summary['seeds'][n]}" for n in seeds)):
+        table.add_column(column, justify="right", no_wrap=True, min_width=len(column))
     for name, values in summary["metrics"].items():
         spread = "" if values["sd"] is None else f"{values['sd']:.4f}"
         table.add_row(
-            name.replace("_", " "), f"{values['mean']:.4f}", spread, *(f"{value:.4f}" for value in values["runs"])
+            name.replace("_", " "), f"{values['mean']:.4f}", spread, *(f"{values['runs'][n]:.4f}" for n in seeds)
         )
     return table

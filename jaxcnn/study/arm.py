@@ -35,6 +35,11 @@ class Arm(NamedTuple):
         return f"{self.kind}{amount}_depth{self.depth}_width{self.width}"
 
     @property
+    def widths(self) -> str:
+        """Width as a report shows it: the channels of each stage where they were solved one by one (10-19-38)."""
+        return "-".join(map(str, (self.spec and self.spec.stage_widths) or (self.width,)))
+
+    @property
     def budget_label(self) -> str:
         """The budget in words: "27,000 parameters", "40,813,184 MACs", "50 ms a step"."""
         if self.kind == "seconds":

@@ -159,7 +159,7 @@ def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str
         trials = [1 - trial["validation_error"] for trial in tuning["arms"][label]["trials"]]
         for name, old, new in (
             ("test error of every run", found["test_errors"], rates),
-            ("test error of every arm and its interval", _limits(found["test_error"]), [mean, low, high]),
+            ("test error of every arm and its interval", _limits(found["test_error"]), _possible([mean, low, high], 0)),
             (
                 "means over seeds of other metrics",
                 [found["train_loss"], found["test_loss"], 1 - found["train_error"], 1 - found["validation_error"]],
@@ -265,11 +265,12 @@ def _contrast_checks(
         pooled = np.mean([max(each.var(ddof=1), 1 / (12 * len(labels) ** 2)) for each in (first, second)])
         values = [
             ("difference for new seeds and images, 95 and 90 %",
-             [*_limits(found["population"]), *_limits(found["population90"])], [*wide, *narrow]),
+             [*_limits(found["population"]), *_limits(found["population90"])],
+             [*_possible(wide), *_possible(narrow)]),
             ("p-values, after Holm too",
              [found[n] for n in ("population_p", "population_holm", "fixed_p", "fixed_holm")],
              [p[place], corrected[0][place], fixed[3], corrected[1][place]]),
-            ("difference on this test set (Welch)", _limits(found["fixed"]), fixed[:3]),
+            ("difference on this test set (Welch)", _limits(found["fixed"]), _possible(fixed[:3])),
             ("consistency of errors between arms", [found["consistency"]], [_kappa(deeper.wrong, wider.wrong)]),
             ("chance that the deeper run errs less", [found["superiority"]["estimate"]], [_wins(first, second)]),
         ]  # fmt: skip
@@ -280,15 +281,15 @@ def _contrast_checks(
                            [crossing.examples / (crossing.examples + crossing.seeds)]))  # fmt: skip
             effect = found["detectable"] / math.sqrt(pooled)
             values.append(("power at the detectable difference", [0.8], [_power(effect, found["seeds"])]))
-            if found["bootstrap"]:
-                limits = _bootstrap(deeper.wrong, wider.wrong, crossing)
+            if found["bootstrap"] and found["bootstrap"]["low"] is not None:
+                _, *limits = _possible([crossing.estimate, *_bootstrap(deeper.wrong, wider.wrong, crossing)])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
             by_class = [c for c in (_of_class(labels, deeper, wider, n) for n in range(int(labels.max()) + 1)) if c]
             q = _benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
-                           [[*each, one] for each, one in zip(by_class, q, strict=True)]))  # fmt: skip
+                           [[*_possible(each), one] for each, one in zip(by_class, q, strict=True)]))  # fmt: skip
         for name, old, new in values:
             rows.setdefault(name, []).append((old, new))
         outcomes.append(_decide(wide, narrow, corrected[0][place], fixed, corrected[1][place], margin))
@@ -463,6 +464,13 @@ def _data_check(plan: Any, recorded: dict[str, Any], labels: np.ndarray) -> Chec
         return Check(name, 0, 0, 0.0, f"not checked: {str(error).split(';')[0]}")
     same = [dataset.validation_hash == recorded["validation_hash"], np.array_equal(test, labels)]
     return Check(name, 2, sum(same), 0.0)
+
+
+def _possible(interval: list[float], least: float = -1) -> list[float]:
+    """Cut [estimate, low, high, ...] to shares from `least` to 1; no limits if they are wider than that."""
+    estimate, low, high, *rest = interval
+    none = high - low > 1 - least
+    return [estimate, -math.inf if none else max(low, least), math.inf if none else min(high, 1), *rest]
 
 
 def _limits(interval: dict[str, Any]) -> list[float]:

@@ -2,14 +2,15 @@
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from jaxcnn.errors import missing_extra
+from jaxcnn.runtime.console import FittingProgress
 from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
@@ -44,11 +45,18 @@ class JsonLines:
                     break
             except (ValueError, KeyError, TypeError):
                 break
-            records.append(record)
+            records.append({name: value for name, value in record.items() if not name.startswith("test_")})
         if len(records) == up_to_epoch:  # Else the caller refuses the file, which then stays as it is.
-            with atomic_write(self._path) as spare:
-                spare.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+            self._replace(records)
         return records
+
+    def complete(self, records: Sequence[Record], test: Record) -> None:
+        """Write the records of a whole run, the last with the metrics of the test split."""
+        self._replace([*records[:-1], {**records[-1], **test}])
+
+    def _replace(self, records: Sequence[Record]) -> None:
+        with atomic_write(self._path) as spare:
+            spare.write_text("".join(json.dumps(dict(record)) + "\n" for record in records), encoding="utf-8")
 
 
 def summary_writer() -> Any:
@@ -70,25 +78,27 @@ class TensorBoard:
         """Write each number of the record at its step."""
         for name, value in record.items():
             if isinstance(value, int | float) and name not in ("epoch", "step"):
-                self._writer.add_scalar(name.replace("_", "/", 1), value, record["step"])
+                title = name if name == "learning_rate" else name.replace("_", "/", 1)
+                self._writer.add_scalar(title, value, record["step"])
         self._writer.flush()
 
 
-class Bar(Progress):
+class Bar(FittingProgress):
     """The console's progress bar: steps, loss, accuracy, images a second and time left; plain lines in a log file."""
 
-    def __init__(self, total: int, done: int, name: str, shown: bool = True):
-        console = Console(stderr=True)
-        words, report, left = (TextColumn(text) for text in ("{task.description}", "{task.fields[report]}", "left"))
-        columns = (words, BarColumn(), MofNCompleteColumn(), report, TimeElapsedColumn(), left, TimeRemainingColumn())
-        super().__init__(*columns, console=console, disable=not (shown and console.is_terminal))
-        self.add_task(name, total=total, completed=done, report="")
+    def __init__(self, total: int, done: int, name: str, shown: bool = True, console: Console | None = None):
+        console = console or Console(stderr=True)
+        texts = ("{task.description}", "{task.fields[report]}", "{task.fields[speed]}", "left")
+        words, report, speed, left = map(TextColumn, texts)
+        bar, took = BarColumn(20), TimeElapsedColumn()
+        columns = (words, bar, MofNCompleteColumn(), report, speed, took, left, TimeRemainingColumn())
+        super().__init__(columns, (speed, bar, took, words), console, off=not (shown and console.is_terminal))
+        self.add_task(name, total=total, completed=done, report="", speed="")
 
     def show(self, step: int, metrics: Mapping[str, float], images_per_second: float) -> None:
         """Show the state after `step` steps."""
-        parts = [f"{name} {value:.4f}" for name, value in metrics.items()]
-        report = "  ".join([*parts, f"{images_per_second:,.0f} im/s"])
-        self.update(self.task_ids[0], completed=step, report=report)
+        report = "  ".join(f"{SHORT.get(name, name)} {value:.4f}" for name, value in metrics.items())
+        self.update(self.task_ids[0], completed=step, report=report, speed=f"{images_per_second:,.0f} im/s")
 
 
 def epoch_line(record: Record, epochs: int) -> str:

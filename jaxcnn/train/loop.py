@@ -20,6 +20,7 @@ from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.divergence import finite, poisoned, states_before
 from jaxcnn.train.evaluation import Sums, add, examples, totals
 from jaxcnn.train.log import Bar, JsonLines, TensorBoard, epoch_line
+from jaxcnn.train.optimizer import factors_by_epoch
 from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length
 from jaxcnn.train.parallel.hosts import agreed
 from jaxcnn.train.state import TrainState
@@ -120,6 +121,8 @@ def fit(
     for run in runs:
         if config.on_nonfinite == "stop" and int(run.state.skipped) > 0:  # it was saved between its end and its record
             run.diverged = int(run.state.step)
+    shape = replace(config.optimizer, learning_rate=1.0, milestones=tuple(config.optimizer.milestones), frozen=())
+    factors = factors_by_epoch(shape, config.epochs, per_epoch)
     ended, feed = [False for _ in runs], programs.feed(validation)
     trainer = _Trainer(runs, programs, task, train, count, order)
     state = programs.place(programs.join([run.state for run in runs]))
@@ -147,8 +150,9 @@ def fit(
                 run.state = states[place]
                 if not ended[place]:
                     reached = step if run.diverged is None else run.diverged
-                    times = {"steps_timed": reached - first, "seconds": seconds}
-                    run.history.append(_record(task, epoch + 1, reached, sums[place], unseen[place], config) | times)
+                    record = _record(task, epoch + 1, reached, sums[place], unseen[place], config)
+                    record["learning_rate"] = run.config.optimizer.learning_rate * float(factors[epoch])
+                    run.history.append(record | {"steps_timed": reached - first, "seconds": seconds})
                     # Before the checkpoint: a line too many is dropped when a run resumes, one too few would be missed.
                     for writer in run.writers:
                         writer.write(run.history[-1])

@@ -1,10 +1,12 @@
 """Optimizers whose learning rate and weight decay are arrays in their state."""
 
 import math
+from functools import lru_cache
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.contrib
 
@@ -40,6 +42,15 @@ def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
         ramp = optax.linear_schedule(1.0 / (warmup + 1), 1.0, warmup)
         main = optax.join_schedules([ramp, main], [warmup])
     return main
+
+
+@lru_cache(maxsize=16)
+def factors_by_epoch(config: OptimizerConfig, epochs: int, steps_per_epoch: int) -> np.ndarray:
+    """Return the factor of the peak rate (epochs,) at the last step of each epoch."""
+    last = np.arange(1, epochs + 1, dtype=np.int32) * steps_per_epoch - 1
+    with jax.numpy_dtype_promotion("standard"):
+        factors = jax.jit(schedule_shape(config, epochs * steps_per_epoch, steps_per_epoch))(last)
+    return np.broadcast_to(np.asarray(factors), last.shape)
 
 
 def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:

@@ -9,7 +9,7 @@ from tests.campaigns.scene import STUDY, TINY, Input, Scene, reader
 
 RANDOM_NAME = re.compile(r"[0-9a-f]{32}")
 RECORDS = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json")
-REPORT_FILES = ("study/report.", "study/analysis.json", "study/figures/", "study/claims/")
+REPORT_FILES = ("study/report.", "study/analysis.json", "study/runs.csv", "study/figures/", "study/claims/")
 """What `report` writes."""
 
 

@@ -25,7 +25,7 @@ def page(*arguments):
 page()
 page("--help")
 assert "tyro" not in sys.modules
-for command in ("evaluate", "predict", "report", "models", "data", "doctor"):
+for command in ("evaluate", "predict", "report", "runs", "models", "data", "doctor"):
     page(command, "--help")
 page("study", "status", "--help")
 page("data", "check", "--help")
@@ -40,7 +40,7 @@ assert not sys.modules["jax._src.xla_bridge"].backends_are_initialized()
 def test_help_starts_no_backend_and_mostly_imports_no_jax():
     done = subprocess.run([sys.executable, "-c", HELP], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("usage: jaxcnn") == 13
+    assert done.stdout.count("usage: jaxcnn") == 14
     assert all(f"\n  {command} " in done.stdout for command in COMMANDS)
 
 

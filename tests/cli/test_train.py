@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from PIL import Image
@@ -110,3 +112,51 @@ def test_adam_gets_its_own_rate_on_the_command_line():
     assert train_config("--optimizer.name", "adam").optimizer == OptimizerConfig("adam")
     assert train_config("--optimizer.name=adam", "--optimizer.learning-rate", "0.1").optimizer.learning_rate == 0.1
     assert train_config("--optimizer.name", "sgd").optimizer == OptimizerConfig()
+
+
+def test_a_result_is_json_for_scripts_and_a_model_that_is_not_kept_is_said(capsys, folder):
+    code, out, error = call(capsys, "train", "--data", folder, *TINY, "--json")
+    assert code == 0
+    result = json.loads(out)
+    assert {"params", "macs", "epochs", "train_loss", "validation_accuracy", "test_accuracy", "seconds"} <= set(result)
+    assert (result["directory"], result["diverged"]) == (None, None)
+    loud = [flag for flag in TINY if flag != "--quiet"]
+    code, out, error = call(capsys, "train", "--data", folder, *loud)
+    assert "no --out: the model will not be kept" in error
+    assert "not kept: give --out FOLDER to keep the model" in out
+
+
+def test_a_folder_of_images_is_predicted(capsys, trained, folder, tmp_path):
+    (tmp_path / "new" / "deeper").mkdir(parents=True)
+    shutil.copy(folder / "dark" / "0.png", tmp_path / "new" / "b.png")
+    shutil.copy(folder / "light" / "0.png", tmp_path / "new" / "deeper" / "a.png")
+    (tmp_path / "new" / "notes.txt").write_text("no image")
+    found = json.loads(call(capsys, "predict", trained, tmp_path / "new", folder / "dark" / "1.png", "--json")[1])
+    names = [tmp_path / "new" / "b.png", tmp_path / "new" / "deeper" / "a.png", folder / "dark" / "1.png"]
+    assert [each["path"] for each in found] == [str(name) for name in names]
+    (tmp_path / "none").mkdir()
+    assert "the folder has no image files" in refused(capsys, "predict", trained, tmp_path / "none")
+
+
+def test_training_images_of_one_colour_are_warned_of(capsys, folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "some")
+    for number in range(3):
+        Image.new("L", (12, 12), 0).save(tmp_path / "some" / "dark" / f"black{number}.png")
+    with pytest.warns(UserWarning, match=r"[123] of \d+ training images of data set .* are of one colour, .*all 0"):
+        assert call(capsys, "train", "--data", tmp_path / "some", *TINY)[0] == 0
+
+
+@pytest.mark.slow
+def test_resuming_prints_nothing_of_other_packages(folder, tmp_path):
+    """Orbax would warn through absl that it was not told how to shard."""
+    code = (
+        "import os, signal, sys\nfrom jaxcnn.run import run\nfrom jaxcnn.spec import *\n"
+        "config = RunConfig(ModelSpec('plain', 3, 4), DataConfig(sys.argv[1]), epochs=4)\n"
+        "def stop(record):\n    if record['epoch'] == 2:\n        os._exit(0)\n"
+        "run(config, out=sys.argv[2], progress=False, on_epoch=stop if len(sys.argv) > 3 else None)\n"
+    )
+    for words in (["stop"], []):
+        arguments = [sys.executable, "-c", code, str(folder), str(tmp_path / "r"), *words]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert done.stderr == ""
+    assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 4

@@ -442,3 +442,24 @@ def test_pillow_is_silent_and_other_warnings_stay():
         warnings.warn("ours", stacklevel=1)
         assert list(warnings.filters) == before
     assert [str(each.message) for each in caught] == ["ours"]
+
+
+def striped():
+    """An image twice as wide as high: a left, a middle and a right part of 3, 6 and 3 columns."""
+    pixels = np.full((6, 12), 200, np.uint8)
+    pixels[:, :3], pixels[:, 9:] = 50, 100
+    return pixels
+
+
+def test_an_image_of_another_shape_is_squashed_cropped_or_padded():
+    stream = io.BytesIO()
+    Image.fromarray(striped()).save(stream, "PNG")
+    squashed, cropped, padded = (decode_image(stream.getvalue(), 1, 6, fit) for fit in ("squash", "crop", "pad"))
+    assert squashed.shape == cropped.shape == padded.shape == (6, 6, 1)
+    assert (squashed[:, 0] < 60).all()
+    assert (squashed[:, 5] < 110).all()
+    assert (cropped == 200).all()
+    assert (padded[[0, 5]] == 0).all()
+    np.testing.assert_array_equal(padded[2, :, 0], squashed[2, :, 0])
+    for fit, whole in (("squash", squashed), ("crop", cropped), ("pad", padded)):
+        np.testing.assert_array_equal(resize_array(striped()[..., None], 6, fit), whole)

@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from PIL import Image
 from sklearn.datasets import load_digits
 
 from jaxcnn.data.loading import info, load
@@ -102,3 +103,20 @@ def test_importing_the_data_layer_loads_nothing_heavy():
 
 
 RECORDED = "7c74182af9b912218ed9f5d59c80368e8d70295a45039aec627e3e9629c620dc"
+
+
+def test_fit_is_part_of_the_cache_and_needs_a_size(tmp_path):
+    rng = np.random.default_rng(0)
+    for label in ("a", "b"):
+        (tmp_path / label).mkdir()
+        for number in range(12):
+            pixels = rng.integers(0, 256, (8, 16), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / label / f"{number}.png")
+    loaded = [load(DataConfig(str(tmp_path), size=8, fit=fit)) for fit in ("squash", "crop", "pad", "squash")]
+    images = [each.train["images"] for each in loaded]
+    np.testing.assert_array_equal(images[0], images[3])
+    assert not np.array_equal(images[0], images[1])
+    assert (images[2][:, :2] == 0).all()
+    assert len({each.validation_hash for each in loaded}) == 1
+    with pytest.raises(InputError, match="fit='crop': it needs size, such as size=64"):
+        load(DataConfig(str(tmp_path), fit="crop"))

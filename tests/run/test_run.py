@@ -18,6 +18,7 @@ from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.own_module import module_record
 from jaxcnn.runtime.files import write_sealed
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.train.optimizer import schedule_shape
 
 CONFIG = RunConfig(model=ModelSpec("plain", depth=3, width=4), epochs=2, batch_size=128)
 
@@ -52,8 +53,18 @@ def test_folder_holds_what_the_docs_say(finished):
         "config.json", "data.json", "environment.json", "metrics.jsonl", "checkpoints", "checkpoints_digests",
         "predictions.npz", "result.json",
     }  # fmt: skip
-    lines = (finished.directory / "metrics.jsonl").read_text().splitlines()
-    assert [json.loads(line) for line in lines] == list(finished.history)
+    lines = [json.loads(line) for line in (finished.directory / "metrics.jsonl").read_text().splitlines()]
+    tested = {name: value for name, value in finished.metrics.items() if name.startswith("test_")}
+    assert lines == [finished.history[0], {**finished.history[1], **tested}]
+    assert set(tested) == {"test_loss", "test_accuracy"}
+
+
+def test_every_epoch_records_its_learning_rate(finished):
+    steps = finished.history[0]["step"]
+    shape = schedule_shape(CONFIG.optimizer, 2 * steps, steps)
+    wanted = [CONFIG.optimizer.learning_rate * float(shape(step)) for step in (steps - 1, 2 * steps - 1)]
+    assert [record["learning_rate"] for record in finished.history] == pytest.approx(wanted)
+    assert wanted[0] > wanted[1] > 0
 
 
 def test_a_finished_run_is_read_not_repeated(finished):

@@ -14,6 +14,7 @@ from jaxcnn.study.plan import load_plan, store_plan, study_identity
 from jaxcnn.study.result import load_study, store_stages
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule
+from jaxcnn.study.verdict.analyse import analyse
 
 ROOT = Path(__file__).parents[2]
 FROZEN = ROOT / "tests" / "fixtures" / "study_format2"
@@ -53,6 +54,18 @@ def test_a_former_study_is_read_as_it_was_written(directory):
     assert [(run.arm, run.seed, run.metrics["test_accuracy"]) for run in result.runs] == [
         (run["arm"], run["seed"], run["metrics"]["test_accuracy"]) for run in runs
     ]
+
+
+@pytest.mark.parametrize("directory", PUBLISHED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_published_numbers_do_not_move(directory):
+    """Intervals and decisions of every committed analysis.json, from its predictions."""
+    written, findings = json.loads((directory / "analysis.json").read_text()), analyse(load_study(directory))
+    assert (findings.decision, findings.scope) == (written["decision"], written["scope"])
+    for each, record in zip(findings.arms, written["arms"], strict=True):
+        assert each.test_error._asdict() == pytest.approx(record["test_error"], abs=1e-9)
+    for each, record in zip(findings.contrasts, written["contrasts"], strict=True):
+        for name in ("population", "population90", "fixed"):
+            assert getattr(each, name)._asdict() == pytest.approx(record[name], abs=1e-9)
 
 
 def test_a_former_study_keeps_its_missing_numbers():

@@ -11,6 +11,7 @@ from jaxcnn.cli import main
 from jaxcnn.study import load_study, write_report
 from jaxcnn.study.verify import verify
 from tests.docs.pages import ROOT
+from tests.study.planted import planted_study
 
 RESULTS = ROOT / "docs" / "results"
 STUDIES = sorted(path.parent for path in RESULTS.rglob("plan.json"))
@@ -95,3 +96,11 @@ def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixtu
         main(["verify", str(study)])
     assert end.value.code == 2
     assert "analysis.json" in capsys.readouterr().err
+
+
+def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> None:
+    """Two seeds that differ by tens of points: some limits are cut, others say nothing."""
+    for name, errors in {"a": {8: (0.32, 0.55), 20: (0.2, 0.9)}, "b": {8: (0.0, 0.01), 20: (0.3, 0.45)}}.items():
+        write_report(planted_study(tmp_path / name, errors, images=100), tmp_path / name)
+        differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.count]
+        assert differences == []

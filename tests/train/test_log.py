@@ -27,3 +27,14 @@ def test_json_lines_hold_a_record_each(tmp_path):
     lines.write({**RECORD, "step": 28})
     assert [json.loads(line)["step"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == [21, 28]
     assert lines.read(up_to_epoch=4)[0] == RECORD
+
+
+def test_the_last_line_of_a_whole_run_has_the_test_split_which_a_resume_leaves_out(tmp_path):
+    lines = JsonLines(tmp_path / "metrics.jsonl")
+    first, last = {**RECORD, "epoch": 1}, {**RECORD, "epoch": 2}
+    lines.write(first)
+    lines.write(last)
+    lines.complete([first, last], {"test_loss": 0.75})
+    written = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line).get("test_loss") for line in written] == [None, 0.75]
+    assert lines.read(up_to_epoch=2) == [first, last]

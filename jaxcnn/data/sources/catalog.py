@@ -66,11 +66,11 @@ def find_source(config: DataConfig) -> Source:
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
-        return tfds_source(name, prepared, config.size)
+        return tfds_source(name, prepared, config.size, config.fit)
     if path.is_dir():
-        return folder_source(name, path, config.size)
+        return folder_source(name, path, config.size, config.fit)
     if path.suffix == ".npz" and path.is_file():
-        return npz_source(name, path, config.size)
+        return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
         raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or a set's name{near}")

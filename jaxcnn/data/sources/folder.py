@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.cache import load_or_compute
-from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
+from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.errors import InputError
 
@@ -51,7 +51,7 @@ class Names:
         return os.fsdecode(bytes(self.block[self.ends[index] : self.ends[index + 1]]))
 
 
-def folder_source(name: str, root: Path, size: int | None = None) -> Source:
+def folder_source(name: str, root: Path, size: int | None = None, fit: str = "squash") -> Source:
     """Return an image folder as a source.
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
@@ -63,7 +63,7 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
     if problems:
         raise InputError(problems[0])
     files = {split: [len(paths), _digest(root, paths, labels)] for split, (paths, labels) in listings.items()}
-    identity = {"folder": str(root.resolve()), "files": files, "size": size}
+    identity = {"folder": str(root.resolve()), "files": files, "size": size} | fit_identity(fit)
 
     def all_grey() -> np.ndarray:
         return np.array(all(ordered_map(is_grey, (os.path.join(root, path) for path in listings["train"][0]))))
@@ -72,7 +72,7 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
     def count_channels() -> int:  # not called if the decoded images are cached
         return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
 
-    readers = {split: _Reader(str(root), *listing, count_channels, size) for split, listing in listings.items()}
+    readers = {split: _Reader(str(root), *listing, count_channels, size, fit) for split, listing in listings.items()}
     pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels) for split, r in readers.items()}
     return Source(name, str(root), identity, classes, pools)
 
@@ -199,6 +199,7 @@ class _Reader:
     labels: np.ndarray
     count_channels: Callable[[], int]
     size: int | None
+    fit: str = "squash"
 
     def read(self) -> Iterator[Example]:
         self.count_channels()  # before the threads start, so that it is computed once
@@ -207,7 +208,8 @@ class _Reader:
     def at(self, index: int) -> Example:
         path, label = self.paths[index], int(self.labels[index])
         try:
-            return Example(path, decode_image(os.path.join(self.root, path), self.count_channels(), self.size), label)
+            file = os.path.join(self.root, path)
+            return Example(path, decode_image(file, self.count_channels(), self.size, self.fit), label)
         except BadImage as reason:
             return Example(path, reason, label)
 

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
@@ -29,7 +30,7 @@ BOMB_BYTES, BOMB_RATIO = 2**30, 200
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def npz_source(name: str, path: Path, size: int | None = None) -> Source:
+def npz_source(name: str, path: Path, size: int | None = None, fit: str = "squash") -> Source:
     """Return an .npz file as a source.
 
     Images are (N, H, W) or (N, H, W, C): integers 0..255, or floats 0..1, which are scaled. Labels are whole numbers
@@ -56,9 +57,10 @@ def npz_source(name: str, path: Path, size: int | None = None) -> Source:
             there = (set(pair) & present).pop()
             raise InputError(f"{name!r} has the array {there!r} but lacks {missing.pop()!r}; save both")
         if not missing:
-            pools[split] = Pool(file.count(*pair), functools.partial(file.read, *pair, size))
+            pools[split] = Pool(file.count(*pair), functools.partial(file.read, *pair, size, fit))
     status = path.stat()
-    identity = {"npz": str(path.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns, "size": size}
+    identity: dict[str, Any] = {"npz": str(path.resolve()), "bytes": status.st_size, "mtime_ns": status.st_mtime_ns}
+    identity |= {"size": size} | fit_identity(fit)
     return Source(name, str(path), identity, file.class_names(keys["train"][1], present), pools)
 
 
@@ -165,6 +167,6 @@ class _File:
         bounds = f" in {images.min()}..{images.max()}" if images.dtype.kind in "iuf" else ""
         raise self.error(key, f"is {images.dtype}{bounds}; save integers in 0..255 or floats in 0..1")
 
-    def read(self, images: str, labels: str, size: int | None) -> Iterator[Example]:
+    def read(self, images: str, labels: str, size: int | None, fit: str) -> Iterator[Example]:
         for i, (image, label) in enumerate(zip(self.images(images), self.labels(labels), strict=True)):
-            yield Example(f"{images}[{i}]", resize_array(image, size), int(label))
+            yield Example(f"{images}[{i}]", resize_array(image, size, fit), int(label))

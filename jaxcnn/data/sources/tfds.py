@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.cache import load_or_compute
-from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
+from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import decode_image, ordered_map
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
@@ -92,7 +92,7 @@ def _classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
     return (image, label) if image and label else None
 
 
-def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
+def tfds_source(name: str, folder: Path, size: int | None = None, fit: str = "squash") -> Source:
     """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form."""
     import tensorflow_datasets as tfds
 
@@ -124,14 +124,15 @@ def tfds_source(name: str, folder: Path, size: int | None = None) -> Source:
     is_emnist = info.get("name") == "emnist"
     variant = (info.get("configName") or folder.parent.name) if is_emnist else ""
     files = sorted((str(path.resolve()), path.stat()) for path in folder.iterdir() if path.is_file())
-    identity = {"tfds": info.get("name"), "version": info.get("version"), "size": size}
+    identity = {"tfds": info.get("name"), "version": info.get("version"), "size": size} | fit_identity(fit)
     identity["files"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
     decoded: Any = builder.info.features
     channels, first_label = 1 if decoded[keys[0]].shape[-1] == 1 else 3, int(variant == "letters")
     pools = {}
     for key, split in splits.items():
         shards = [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in split.file_instructions]
-        reader = _Reader(name, folder, key, split.num_examples, shards, keys, channels, size, is_emnist, first_label)
+        form = (channels, size, fit, is_emnist, first_label)
+        reader = _Reader(name, folder, key, split.num_examples, shards, keys, *form)
         labels = functools.partial(reader.labels, identity)
         pools[SPLIT_NAMES[key]] = Pool(reader.length, reader.read, reader.at, labels)
     return Source(name, str(folder), identity, tuple(EMNIST_CLASSES.get(variant) or decoded[keys[1]].names), pools)
@@ -156,6 +157,7 @@ class _Reader:
     keys: tuple[str, str]  # names of the image and the label feature
     channels: int
     size: int | None
+    fit: str
     transpose: bool  # whether rows and columns are stored exchanged
     first_label: int  # stored value of label 0
     opened: Any = None
@@ -200,7 +202,8 @@ class _Reader:
         name, features = f"{self.split}[{item[0]}]", _parse(item[1])
         label = self.label(features)
         try:
-            image = decode_image(features[self.keys[0]].bytes_list.value[0], self.channels, self.size)
+            encoded = features[self.keys[0]].bytes_list.value[0]
+            image = decode_image(encoded, self.channels, self.size, self.fit)
         except BadImage as reason:
             return Example(name, reason, label)
         # TFDS stores EMNIST as NIST's files do, with rows and columns exchanged.

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import NamedTuple, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from jaxcnn.runtime.console import FittingProgress
 from jaxcnn.study.execution.worker import Reader
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import FILES
@@ -64,16 +65,10 @@ class StudyBar:
         self._read = Reader(plan, directory)
         self._console = console or Console(stderr=True)
         self._lines = shown and not self._console.is_terminal
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.fields[runs]} runs"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=False),
-            console=self._console,
-            disable=not shown or self._lines,
-        )
+        stage, runs, left = map(TextColumn, ("{task.description}", "{task.fields[runs]} runs", "left"))
+        bar, took = BarColumn(30), TimeElapsedColumn()
+        columns = (stage, bar, runs, took, left, TimeRemainingColumn(elapsed_when_finished=False))
+        self._progress = FittingProgress(columns, (bar, took), self._console, off=not shown or self._lines)
         self._task = self._progress.add_task("", total=1, runs="")
         self._stage, self._refreshed = "", 0.0
 

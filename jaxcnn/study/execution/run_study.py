@@ -9,6 +9,7 @@ from functools import cache, partial
 from pathlib import Path
 
 from jaxcnn.data import load
+from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
@@ -113,6 +114,7 @@ def _run(
         store_stages(out, now)
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
+    warn_of_blank(dataset)
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, family, bar.refresh)

@@ -174,7 +174,7 @@ def error_overlay(members: Sequence[Member], budgets: Sequence[str]) -> Figure:
                     each.plot(places, means, markersize=4.5, **style)
                 for place, error in zip(places, (finding.test_error for finding in arms), strict=True):
                     if error.bounded:
-                        ends = [100 * max(error.low, 0), 100 * error.high]
+                        ends = [100 * error.low, 100 * error.high]
                         each.plot([place, place], ends, color=style["color"], marker="_", markersize=5, linewidth=1.1)
             scale.label(each, [str(depth) for depth in scale.depths])
         for number, label in enumerate(labels):

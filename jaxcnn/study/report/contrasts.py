@@ -7,14 +7,24 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, panels
+from jaxcnn.study.report.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, draw_interval, panels
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.findings import ClassFinding, ContrastFinding, Findings
-from jaxcnn.study.verdict.formatting import arm_name, decimals, effect, percent, probability, setting_name, signed_span
+from jaxcnn.study.verdict.formatting import (
+    arm_name,
+    decimals,
+    detected,
+    effect,
+    percent,
+    probability,
+    setting_name,
+    signed_span,
+)
 
 DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
+UNCLEAR = "no clear difference"
 MOST_CLASSES = 20
 TABLE_CLASSES = 5
 
@@ -27,12 +37,13 @@ def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         ("deeper minus wider (points)", lambda each: effect(each.difference)),
         ("p", lambda each: probability(each.p)),
         ("q", lambda each: probability(each.q)),
-        ("after correction", lambda each: "differs" if each.q < LEVEL else "open"),
+        ("after correction", lambda each: "differs" if each.q < LEVEL else UNCLEAR),
     )
     yield Heading("By class (exploratory)")
     yield Paragraph(
         "Each contrast on the test images of one class, with its 95 % interval over new seeds and new images of that "
-        "class. q is the p-value after Benjamini and Hochberg over the classes; a class differs if q is below 0.05."
+        "class. q is the p-value after Benjamini and Hochberg over the classes; a class differs if q is below 0.05. "
+        "An arrow means that the interval goes on beyond the panel; a point without a bar has none."
     )
     with_classes = [(number, each) for number, each in enumerate(findings.contrasts, start=1) if each.classes]
     for number, contrast in with_classes:
@@ -81,7 +92,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("P(a deeper run errs less) (95 % interval)", chance),
         ("κ between the arms", lambda each: decimals(each.consistency)),
         ("κ between seeds, deeper and wider", between_seeds),
-        ("smallest difference these seeds detect (80 % power)", lambda each: percent(each.detectable)),
+        ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
         ("seeds per arm to detect the observed difference", needed),
     ]
     rows = [(name, *map(cell, findings.contrasts)) for name, cell in statistics]
@@ -111,8 +122,8 @@ def contrast_figure(branches: Sequence[tuple[str, ContrastFinding]], margin: flo
             axes.axvspan(-100 * margin, 100 * margin, label="within the margin", **look)
         labels = "population: new seeds, new images", "this test set: new seeds (Welch)"
         for row, (_, contrast) in enumerate(branches):
-            _draw_interval(axes, row - 0.12, contrast.population, BLUE, "s", 3.2, labels[0])
-            _draw_interval(axes, row + 0.2, contrast.fixed, VERMILION, "o", 1.2, labels[1])
+            _draw_row(axes, row - 0.12, contrast.population, BLUE, "s", 3.2, labels[0])
+            _draw_row(axes, row + 0.2, contrast.fixed, VERMILION, "o", 1.2, labels[1])
     return figure
 
 
@@ -128,8 +139,8 @@ def class_figure(classes: Sequence[ClassFinding]) -> Figure:
     intervals = [each.difference for each in shown]
     with _forest(rows, intervals, 1.2 + 0.23 * len(rows), columns=2) as (figure, axes):
         for row, each in enumerate(shown):
-            look = (BLUE, "s", 1.4, "differs (q < 0.05)") if each.q < LEVEL else (GREY, "o", 1.4, "open")
-            _draw_interval(axes, row, each.difference, *look, filled=each.q < LEVEL)
+            look = (BLUE, "s", 1.4, "differs (q < 0.05)") if each.q < LEVEL else (GREY, "o", 1.4, UNCLEAR)
+            _draw_row(axes, row, each.difference, *look, filled=each.q < LEVEL)
     return figure
 
 
@@ -139,22 +150,22 @@ def _forest(
 ) -> Iterator[tuple[Figure, Axes]]:
     """Make a forest plot with one name per row whose limits fit the intervals."""
     with panels([""], "", "", single=height, columns=columns) as (figure, (axes,)):
+        axes.set_xlim(*_difference_limits(intervals))
         yield figure, axes
         axes.axvline(0, color=BLACK, linewidth=1)
         # Names are the user's: a dollar sign is no formula.
         axes.set_yticks(range(len(rows)), rows, parse_math=False)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        axes.set_xlim(*_difference_limits(intervals))
         figure.supxlabel(DIFFERENCE, fontsize=9)
 
 
-def _draw_interval(
+def _draw_row(
     axes: Axes, row: float, interval: Interval, color: str, marker: str, thick: float, label: str, *,
     filled: bool = True,
 ) -> None:  # fmt: skip
     if interval.bounded:
-        axes.plot([100 * interval.low, 100 * interval.high], [row, row], color=color, linewidth=thick)
+        draw_interval(axes, row, 100 * interval.low, 100 * interval.high, color=color, linewidth=thick)
     fill = color if filled and interval.bounded else "white"
     style = {"color": color, "linewidth": thick, "marker": marker, "markersize": 5, "markerfacecolor": fill}
     axes.plot([100 * interval.estimate], [row], label=label, zorder=3, **style)

@@ -5,11 +5,10 @@ from collections.abc import Callable, Iterator, Sequence
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter, NullLocator
 
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, DEPTH, Part, Picture, depth_axis, look, panels, pictures
+from jaxcnn.study.report.style import BLACK, DEPTH, Part, Picture, depth_axis, label_log, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, FrontFinding
 from jaxcnn.study.verdict.formatting import RESOURCES, UNKNOWN, decimals
@@ -38,7 +37,7 @@ def cost_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 
     columns = (
         ("depth", lambda each: str(each.arm.depth)),
-        ("width", lambda each: str(each.arm.width)),
+        ("width", lambda each: each.arm.widths),
         ("parameters", lambda each: f"{each.arm.params:,}"),
         ("MACs per image", lambda each: f"{each.arm.macs:,}"),
         ("activation elements", lambda each: f"{each.arm.activations:,}"),
@@ -92,12 +91,7 @@ def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> F
             each.set_yscale("log", base=2)
             low, high = each.get_ylim()
             each.set_ylim(min(low, 0.9), max(high, 1.15))
-            low, high = each.get_ylim()
-            round_numbers = [value for value in (0.25, 0.5, 0.75, 1, 1.5, 2, 3, 4, 6, 8) if low <= value <= high]
-            narrow = high < 10 and low > 0.2
-            each.yaxis.set_major_locator(FixedLocator(round_numbers) if narrow else LogLocator(base=2))
-            each.yaxis.set_major_formatter("{x:g}×")
-            each.yaxis.set_minor_locator(NullLocator())
+            label_log(each.yaxis, unit="×")
     return figure
 
 
@@ -113,7 +107,7 @@ def front_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         arms = plan.of(budget)
         several = len({arm.depth for arm in arms}) < len(arms)
         on_front = [arm for arm in arms if arm.label in front.front]
-        return ", ".join(f"{arm.depth} (width {arm.width})" if several else str(arm.depth) for arm in on_front)
+        return ", ".join(f"{arm.depth} (width {arm.widths})" if several else str(arm.depth) for arm in on_front)
 
     yield Heading("Error against cost")
     yield Picture("pareto", pareto_figure(findings, plan.arms, plan.budgets), caption)
@@ -139,24 +133,18 @@ def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str
                 if arm.label not in front.front:
                     style["markerfacecolor"] = "none"
                 each.plot([cost], [error], **style)
-            _scale_costs(each, [cost for cost, _, _ in points])
+            # A log scale if costs spread over more than a factor of three, as they do over several budgets.
+            spread = max(front.costs) >= 3 * min(front.costs)
+            each.set_xscale("log" if spread else "linear")
             each.margins(x=0.2, y=0.12)
+            if spread:
+                label_log(each.xaxis, least=3)
             _name_front(each, best)
             each.set_xlabel(name, fontsize=9)
         for number, budget in enumerate(budgets):
             axes[0].plot([], [], **dict(look(number), linestyle="none", label=budget))
         axes[0].plot([], [], "--", color=BLACK, label="front (filled)")
     return figure
-
-
-def _scale_costs(axes: Axes, costs: Sequence[float]) -> None:
-    """Use a log scale if costs spread over more than a factor of three, as they do over several budgets."""
-    if max(costs) < 3 * min(costs):
-        return
-    axes.set_xscale("log")
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if max(costs) < 60 * min(costs) else (1,)))
-    axes.xaxis.set_major_formatter("{x:g}")
-    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _name_front(axes: Axes, points: Sequence[tuple[float, float, int]]) -> None:

@@ -6,10 +6,23 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from jaxcnn.study.report.document import Bullets, Heading, table
-from jaxcnn.study.report.style import BLACK, BLUE, DEPTH, GREY, VERMILION, Part, depth_axis, limits, panels, pictures
+from jaxcnn.study.report.style import (
+    BLACK,
+    BLUE,
+    DEPTH,
+    GREY,
+    VERMILION,
+    Part,
+    depth_axis,
+    draw_interval,
+    label_log,
+    limits,
+    panels,
+    pictures,
+)
 from jaxcnn.study.result import RunRecord, StudyResult
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, TrendFinding
@@ -24,10 +37,10 @@ def error_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     )
     if any(trend.fit for trend in findings.trends):
         caption += (
-            " Dashed: the trend. At the bottom: the depth of the lowest fitted error with its 95 % interval (open: at "
-            "an end of the range)."
+            " Dashed: the trend. At the bottom: the depth of the lowest fitted error with its 95 % interval (hollow: "
+            "at an end of the range)."
         )
-    caption += " Each panel has its own scale; intervals may extend beyond the panel."
+    caption += " Each panel has its own scale; an arrow: the interval extends beyond the panel."
     yield Heading("Test error against depth")
     yield from pictures("error_vs_depth", result.plan.budgets, lambda group: error_figure(findings, group), caption)
     yield Bullets([_trend(trend) for trend in findings.trends])
@@ -57,7 +70,12 @@ def error_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
 
 def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], fit: DepthFit | None) -> None:
     scale, places = depth_axis(axes, arms)
-    ends: list[float] = []
+    bounded = [(place, each.test_error) for place, each in zip(places, arms, strict=True) if each.test_error.bounded]
+    ends = [100 * end for _, error in bounded for end in (error.low, error.high)]
+    axes.set_ylim(*limits([100 * error for finding in arms for error in finding.test_errors], ends))
+    for place, error in bounded:
+        style = {"color": BLUE, "marker": "_", "markersize": 7, "linewidth": 1.6}
+        draw_interval(axes, place, 100 * error.low, 100 * error.high, upright=True, **style)
     for place, finding in zip(places, arms, strict=True):
         # Seeds stand a little to the right and spread out, so that equal errors can be counted.
         count = len(finding.test_errors)
@@ -65,9 +83,6 @@ def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], fit: DepthFit | None) -
         seeds = [100 * error for error in finding.test_errors]
         look = {"marker": "o", "markersize": 3.2, "markerfacecolor": "none", "markeredgecolor": GREY}
         axes.plot(place + shift, seeds, linestyle="none", label="one seed" if place == places[0] else None, **look)
-        if finding.test_error.bounded:
-            ends += [100 * max(finding.test_error.low, 0), 100 * finding.test_error.high]
-            axes.plot([place, place], ends[-2:], color=BLUE, marker="_", markersize=7, linewidth=1.6)
     means = [100 * finding.test_error.estimate for finding in arms]
     axes.plot(places, means, "s", color=BLUE, markersize=5.5, label="mean, 95 % interval")
     if fit:
@@ -80,7 +95,6 @@ def _draw_errors(axes: Axes, arms: Sequence[ArmFinding], fit: DepthFit | None) -
         style = {"markersize": 6.5, "markerfacecolor": "none" if fit.edge else VERMILION, "color": VERMILION}
         style |= {"linestyle": "none", "clip_on": False, "zorder": 5, "label": "best depth, 95 % interval"}
         axes.plot([float(scale.at(fit.optimum))], [0.035], "D", transform=bottom, **style)
-    axes.set_ylim(*limits([100 * error for finding in arms for error in finding.test_errors], ends))
 
 
 def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
@@ -136,8 +150,8 @@ def fitting_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
             test = np.array([100 * finding.test_error.estimate for finding in arms])
             look = {"facecolor": "none", "edgecolor": "#b0b0b0", "linewidth": 0.0, "hatch": "////", "label": "gap"}
             each.fill_between(places, train, test, **look)
-            each.plot(places, test, "o-", color=BLUE, label="test error")
-            each.plot(places, train, "^--", color=VERMILION, label="training error")
+            each.plot(places, test, "o-", color=BLUE, label="test error", clip_on=False)
+            each.plot(places, train, "^--", color=VERMILION, label="training error", clip_on=False)
             each.set_ylim(bottom=0)
     return figure
 
@@ -152,11 +166,7 @@ def learning_figure(result: StudyResult, arms: Sequence[ArmFinding]) -> Figure:
                 note = f"{plural(finding.diverged, 'run')} diverged"
                 each.text(0.97, 0.94, note, transform=each.transAxes, ha="right", va="top", fontsize=9)
         axes[0].set_yscale("log")
-        low, high = axes[0].get_ylim()
-        # 1, 2, 5 over two decades, powers of ten beyond.
-        axes[0].yaxis.set_major_locator(LogLocator(subs=(1,) if high > 100 * low else (1, 2, 5)))
-        axes[0].yaxis.set_major_formatter("{x:g}")
-        axes[0].yaxis.set_minor_formatter(NullFormatter())
+        label_log(axes[0].yaxis)
         axes[0].xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return figure
 

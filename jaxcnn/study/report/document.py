@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable, Sequence
 from html import escape
-from itertools import groupby
+from itertools import groupby, repeat
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -191,8 +191,10 @@ def _html_table(table: Table) -> str:
 
     scope = ' scope="row"'
     head = "".join(f'<th scope="col">{escape(text)}</th>' for text in table.header)
+    # A narrow screen shows the name of a cell's column in the cell.
+    names = [f' data-name="{escape(text)}"' if table.words else "" for text in table.header[1:]]
     rows = _lines(
-        f"<tr>{cell(name, 'th', scope, LONG_NAME)}{''.join(cell(text, 'td') for text in rest)}</tr>"
+        f"<tr>{cell(name, 'th', scope, LONG_NAME)}{''.join(map(cell, rest, repeat('td'), names))}</tr>"
         for name, *rest in table.rows
     )
     caption = f"<caption>{escape(table.caption)}</caption>" if table.caption else ""

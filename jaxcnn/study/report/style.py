@@ -5,6 +5,7 @@ style or a hatch, so that figures work in black and white. Figures are narrow en
 """
 
 import math
+import textwrap
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,9 +15,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from jaxcnn.runtime.files import atomic_write
 from jaxcnn.study.report.document import Block
@@ -28,7 +30,7 @@ BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73"
 WIDTH = 4.9
 MOST_PANELS = 8
 MOST_LABELS = 6
-DEPTH = "depth (weighted layers); w: width"
+DEPTH = "depth (weighted layers); w: width, or that of each stage"
 LEAST_GAP = 0.13
 """Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
 # The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
@@ -82,7 +84,7 @@ def panels(
             spare.set_visible(False)
         for each, title in zip(axes, titles, strict=True):
             each.tick_params(labelbottom=True, labelleft=True)
-            each.set_title(title)
+            each.set_title(textwrap.fill(title, 26))
         if x:
             figure.supxlabel(x, fontsize=10)
         if y:
@@ -121,10 +123,40 @@ def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.nd
     """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm."""
     widths: dict[int, list[str]] = {}
     for finding in arms:
-        widths.setdefault(finding.arm.depth, []).append(str(finding.arm.width))
+        widths.setdefault(finding.arm.depth, []).append(finding.arm.widths)
     scale = DepthAxis(list(widths))
-    scale.label(axes, [f"{depth}\nw {', '.join(each)}" for depth, each in sorted(widths.items())])
+    stacked = {depth: ", ".join(each).replace("-", "-\n") for depth, each in sorted(widths.items())}
+    scale.label(axes, [f"{depth}\nw {each}" for depth, each in stacked.items()])
     return scale, scale.at([finding.arm.depth for finding in arms])
+
+
+def label_log(axis: Axis, *, least: int = 4, unit: str = "") -> None:
+    """Label a log axis with round numbers: the coarsest of several scales that puts `least` labels on it."""
+    low, high = sorted(axis.get_view_interval())
+    decades = 10.0 ** np.arange(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    ticks = [tick for tick in MaxNLocator(5).tick_values(low, high) if low <= tick <= high]
+    for steps in ((1, 1.2, 1.4, 1.6, 1.8, 2, 2.5, 3, 4, 5, 6, 7, 8, 9), (1, 1.5, 2, 3, 5, 7), (1, 2, 5), (1,)):
+        coarser = [tick for decade in decades for step in steps if low <= (tick := decade * step) <= high]
+        ticks = coarser if len(coarser) >= least else ticks
+    axis.set_major_locator(FixedLocator(ticks))
+    axis.set_major_formatter(f"{{x:g}}{unit}")
+    axis.set_minor_locator(NullLocator())
+
+
+def draw_interval(
+    axes: Axes, place: float, low: float, high: float, *, upright: bool = False, **style: Any
+) -> None:  # fmt: skip
+    """Draw a bar at a place of the other axis; an arrow says that it goes beyond the panel, whose limits are set."""
+
+    def draw(ends: Sequence[float], **style: Any) -> None:
+        places = [place] * len(ends)
+        axes.plot(*((places, ends) if upright else (ends, places)), **style)
+
+    first, last = axes.get_ylim() if upright else axes.get_xlim()
+    draw([low, high], **style)
+    arrows = ((first, "v" if upright else "<", low < first), (last, "^" if upright else ">", high > last))
+    for end, arrow in [(end, arrow) for end, arrow, beyond in arrows if beyond]:
+        draw([end], color=style["color"], marker=arrow, markersize=6, clip_on=False)
 
 
 def limits(points: Sequence[float], ends: Sequence[float]) -> tuple[float, float]:

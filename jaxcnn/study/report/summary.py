@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 
-from jaxcnn.study.arm import Arm
 from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
@@ -44,11 +43,11 @@ def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield the numbers of all arms, a table per budget."""
     columns = (
         ("depth", lambda each: str(each.arm.depth)),
-        ("width (stages)", lambda each: f"{each.arm.width}" + (f" ({stages(each.arm)})" if stages(each.arm) else "")),
+        ("width", lambda each: each.arm.widths),
         ("learning rate", lambda each: f"{each.setting.learning_rate:g}{' (edge)' * each.edge}"),
         ("weight decay", lambda each: f"{each.setting.weight_decay:g}"),
         ("test error (%)", lambda each: percent(each.test_error.estimate)),
-        ("95 % interval", lambda each: span(each.test_error, lowest=0.0)),
+        ("95 % interval", lambda each: span(each.test_error)),
         ("validation error (%)", lambda each: percent(each.validation_error)),
         ("training error (%)", lambda each: percent(each.train_error)),
         ("runs", lambda each: f"{len(each.test_errors)}" + (f" ({each.diverged} diverged)" if each.diverged else "")),
@@ -58,15 +57,12 @@ def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         yield table(columns, findings.at(budget), budget)
     text = (
         "Errors are those of the last epoch, means over seeds, each arm at its own tuned setting. Widths are channels "
-        "of the first stage; in brackets the channels of each stage if they were solved one by one for the budget."
+        "of the first stage, or of each stage where they were solved one by one for the budget."
     )
     if any(finding.edge for finding in findings.arms):
         text += " (edge): the best learning rate was the lowest or highest tried."
     if any(finding.diverged for finding in findings.arms):
         text += " Runs that diverged have no finite loss at the end; their errors are included."
+    if any(not finding.test_error.bounded for finding in findings.arms):
+        text += " none: with one seed, or seeds that differ too much, no interval is narrower than all possible errors."
     yield Paragraph(text)
-
-
-def stages(arm: Arm) -> str:
-    """Return the channels of each stage if they were solved one by one, such as 16-32-63; otherwise nothing."""
-    return "-".join(map(str, (arm.spec and arm.spec.stage_widths) or ()))

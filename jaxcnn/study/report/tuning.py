@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator, NullLocator
 
 from jaxcnn.study.report.document import Heading, Paragraph, table
-from jaxcnn.study.report.style import BLACK, VERMILION, Part, limits, look, panels, pictures
+from jaxcnn.study.report.style import BLACK, VERMILION, Part, label_log, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
@@ -41,7 +41,7 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     caption = (
         "Expected best validation error after n trials drawn from the grid (Dodge et al. 2019). A curve that still "
         "falls means that more tuning would have found a better setting. Curves that cross mean that the order of the "
-        "arms depends on the tuning effort. A first trial that may diverge can lie above the panel."
+        "arms depends on the tuning effort."
     )
     yield from pictures("expected_best", result.plan.budgets, lambda group: expected_figure(findings, group), caption)
     if edges := [f"{arm_name(each.arm)} at {each.arm.budget_label}" for each in findings.arms if each.edge]:
@@ -77,19 +77,16 @@ def sensitivity_figure(result: StudyResult, arms: Sequence[ArmFinding]) -> Figur
     """Draw validation error against learning rate: a panel per arm, a line per weight decay, the choice ringed."""
     scored = [scores(result.tuning.arms[finding.arm.label].trials) for finding in arms]
     finite = [100 * error for each in scored for error, loss in each.values() if loss < math.inf]
-    lowest, highest = max(min(finite, default=1.0), LEAST), max(finite, default=100.0)
+    lowest, highest = max(min(finite, default=1.0), LEAST), max(*finite, LEAST)
     titles = [arm_name(finding.arm) + (" (edge)" if finding.edge else "") for finding in arms]
     labels = "learning rate (log scale)", "validation error (%, log scale)"
     with panels(titles, *labels, height=2.3, share=True) as (figure, axes):
         axes[0].set_xscale("log")
         axes[0].set_yscale("log")
-        # Errors at useless rates lie far above the rest, which they would squeeze into one line.
-        axes[0].set_ylim(0.9 * lowest, min(1.3 * max(highest, lowest), 4 * lowest))
+        axes[0].set_ylim(0.8 * lowest, 1.6 * highest)  # above the highest: crosses of settings that diverged
         for each, finding, points in zip(axes, arms, scored, strict=True):
             _draw_sensitivity(each, finding, points, result.tuning.shared)
-            each.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-            each.yaxis.set_major_formatter("{x:g}")
-            each.yaxis.set_minor_locator(NullLocator())
+            label_log(each.yaxis)
     return figure
 
 
@@ -119,17 +116,16 @@ def _draw_sensitivity(
 def expected_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
     """Draw the expected best validation error against the number of trials: a panel per budget, a line per arm."""
     depths = sorted({finding.arm.depth for finding in findings.arms})
-    labels = "tuning trials per arm", "expected best validation error (%)"
+    labels = "tuning trials per arm", "expected best validation error (%, log scale)"
     with panels(budgets, *labels, height=2.4, columns=4) as (figure, axes):
         for each, budget in zip(axes, budgets, strict=True):
             arms = findings.at(budget)
             for finding in arms:
-                values = [100 * error for error in finding.expected_best]
+                values = [max(100 * error, LEAST) for error in finding.expected_best]
                 style = dict(look(depths.index(finding.arm.depth)), label=f"depth {finding.arm.depth}")
                 every = max(1, len(values) // 5)
                 each.plot(range(1, len(values) + 1), values, markersize=4, markevery=every, **style)
-            # The first trial may have diverged and count as all wrong: it would press the rest of the curve flat.
-            visible = [100 * error for finding in arms for error in finding.expected_best[2:] or finding.expected_best]
-            each.set_ylim(*limits(visible, []))
+            each.set_yscale("log")
+            label_log(each.yaxis)
             each.xaxis.set_major_locator(MaxNLocator(nbins=6, integer=True))
     return figure

@@ -10,6 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import special  # scipy.stats takes 0.7 s to import, which every worker of a study would pay
 
+ENDLESS = (-math.inf, math.inf)
+"""Limits that say nothing."""
+
 
 class Interval(NamedTuple):
     """An estimate with its confidence limits, in the unit of the values."""
@@ -22,6 +25,14 @@ class Interval(NamedTuple):
     def bounded(self) -> bool:
         """Whether both limits are finite."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+    def within(self, lowest: float, highest: float) -> "Interval":
+        """Return the interval cut to the possible values; without limits if it is wider than all of them.
+
+        The cut keeps the coverage, because the true value is a possible one.
+        """
+        low, high = max(self.low, lowest), min(self.high, highest)
+        return Interval(self.estimate, *((low, high) if self.high - self.low <= highest - lowest else ENDLESS))
 
 
 def finite(values: ArrayLike, name: str, each: str) -> np.ndarray:

@@ -71,7 +71,7 @@ def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
         arm=arm,
         setting=setting,
         edge=edge,
-        test_error=mean_interval(rates, resolution=1 / errors.shape[1]),
+        test_error=mean_interval(rates, resolution=1 / errors.shape[1]).within(0, 1),
         test_errors=rates,
         validation_error=1 - mean("validation_accuracy"),
         train_error=1 - mean("train_accuracy"),
@@ -110,13 +110,13 @@ def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, .
             wider=wider,
             settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
             seeds=seeds,
-            population=crossing.interval,
-            population90=crossing.interval90,
+            population=crossing.interval.within(-1, 1),
+            population90=crossing.interval90.within(-1, 1),
             population_p=crossing.p,
             population_holm=population_holm,
-            bootstrap=crossing.bootstrap if crossing.freedom else None,
+            bootstrap=crossing.bootstrap.within(-1, 1) if crossing.bootstrap and crossing.freedom else None,
             parts=dict(crossing.parts),
-            fixed=interval,
+            fixed=interval.within(-1, 1),
             fixed_p=fixed_p,
             fixed_holm=fixed_holm,
             tost=tost_p(crossing.interval.estimate, crossing.standard_error, crossing.freedom, margin),
@@ -139,7 +139,7 @@ def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tupl
         of_class = result.labels == label
         if of_class.sum() > 1:
             each = crossed(first[:, of_class], second[:, of_class], draws=0)
-            findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval, each.p, each.p))
+            findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval.within(-1, 1), each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
 

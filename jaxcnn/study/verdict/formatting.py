@@ -8,7 +8,7 @@ from jaxcnn.study.arm import WORDS, Arm
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.tuning import Setting
 
-UNKNOWN = "–"
+UNKNOWN, NONE = "–", "none"
 RESOURCES = {**WORDS, "memory": "memory", "seconds": "time per step", "time": "time per step"}
 """Names of the resources that budgets and fronts refer to."""
 
@@ -26,19 +26,24 @@ def signed(share: float) -> str:
     return shown[1:] if shown in ("+0.00", "-0.00") else shown
 
 
-def span(interval: Interval, *, lowest: float = -math.inf) -> str:
-    """Format the limits of an error, cut at the lowest possible value: 1.20 to 1.50."""
-    return f"{percent(max(interval.low, lowest))} to {percent(interval.high)}" if interval.bounded else UNKNOWN
+def span(interval: Interval) -> str:
+    """Format the limits of an error: 1.20 to 1.50, or none."""
+    return f"{percent(interval.low)} to {percent(interval.high)}" if interval.bounded else NONE
 
 
 def signed_span(interval: Interval | None) -> str:
     """Format the limits of a difference: +0.30 to +1.04."""
-    return f"{signed(interval.low)} to {signed(interval.high)}" if interval and interval.bounded else UNKNOWN
+    return f"{signed(interval.low)} to {signed(interval.high)}" if interval and interval.bounded else NONE
 
 
 def effect(interval: Interval) -> str:
     """Format a difference with its limits: +0.67 (+0.30 to +1.04)."""
     return f"{signed(interval.estimate)} ({signed_span(interval) if interval.bounded else 'no interval'})"
+
+
+def detected(difference: float) -> str:
+    """Format the smallest difference that seeds detect, in points; there is none beyond 100."""
+    return f"{percent(difference)} points" if difference <= 1 else "no possible difference"
 
 
 def decimals(value: float | None, places: int = 2) -> str:
@@ -58,7 +63,7 @@ def plural(count: int, word: str) -> str:
 
 def arm_name(arm: Arm) -> str:
     """Name an arm within its budget."""
-    return f"depth {arm.depth}, width {arm.width}"
+    return f"depth {arm.depth}, width {arm.widths}"
 
 
 def setting_name(setting: Setting) -> str:

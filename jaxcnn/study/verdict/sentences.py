@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.rule import Decision, Scope
 from jaxcnn.study.verdict.findings import ContrastFinding, TrendFinding
-from jaxcnn.study.verdict.formatting import percent, signed, signed_span
+from jaxcnn.study.verdict.formatting import detected, percent, signed, signed_span
 
 
 def _name(arm: Arm) -> str:
-    return f"depth {arm.depth} (width {arm.width})"
+    return f"depth {arm.depth} (width {arm.widths})"
 
 
 def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
@@ -17,14 +17,18 @@ def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
     deeper, wider = _name(contrast.deeper), _name(contrast.wider)
     effect = f"deeper minus wider is {signed(contrast.population.estimate)} percentage points of test error"
     start = f"{contrast.decision} at {contrast.budget}"
-    if not contrast.population.bounded:
-        return f"{start}: {deeper} and {wider} cannot be told apart with one seed each, which shows no spread; {effect}"
+    if contrast.decision == "inconclusive" and not contrast.population.bounded:
+        why = "one seed each, which shows no spread"
+        if contrast.seeds > 1:
+            why = f"{contrast.seeds} seeds each, which differ too much for an interval"
+        return f"{start}: {deeper} and {wider} cannot be told apart with {why}; {effect}"
     if contrast.decision == "equivalent":
         return (
             f"{start}: {deeper} and {wider} differ by less than the margin of {percent(margin)} points; {effect} "
             f"(90 % interval {signed_span(contrast.population90)} for new seeds and new images)"
         )
-    everywhere = f"95 % interval {signed_span(contrast.population)} for new seeds and new images"
+    everywhere = f"95 % interval {signed_span(contrast.population)}" if contrast.population.bounded else "no interval"
+    everywhere += " for new seeds and new images"
     here = f"{signed_span(contrast.fixed)} over {contrast.seeds} seeds on these {images:,} test images"
     if contrast.decision == "inconclusive":
         return f"{start}: {deeper} and {wider} cannot be told apart; {effect} ({everywhere}; {here})"
@@ -93,18 +97,16 @@ def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> st
             f"The decision holds for images drawn like those of {data} and for this recipe with its tuning grid. A "
             f"different recipe or grid that moves the difference by {percent(limit)} points would overturn it."
         )
-    detectable = percent(contrast.detectable)
+    detectable = detected(contrast.detectable)
     needed = f"about {contrast.needed:,}" if contrast.needed else "more than 1,000"
     if brief:
         return (
-            f"{contrast.seeds} seeds per arm detect {detectable} points on this test set in four studies of five; "
+            f"{contrast.seeds} seeds per arm detect {detectable} on this test set in four studies of five; "
             f"detecting the observed difference takes {needed} seeds per arm."
         )
     share = contrast.parts.get("examples", 0.0)
-    text = (
-        f"With this spread {contrast.seeds} seeds per arm detect a true difference of {detectable} points or more on "
-        "this test set in four studies of five"
-    )
+    true = f"a true difference of {detectable} or more" if contrast.detectable <= 1 else detectable
+    text = f"With this spread {contrast.seeds} seeds per arm detect {true} on this test set in four studies of five"
     if contrast.decision == "inconclusive":
         text += f"; detecting the observed difference takes {needed} seeds per arm"
     return (

@@ -5,11 +5,21 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure
 
 from jaxcnn.study.report.contrasts import class_figure, contrast_figure
 from jaxcnn.study.report.costs import ledger_figure, pareto_figure
 from jaxcnn.study.report.curves import error_figure, fitting_figure, learning_figure
-from jaxcnn.study.report.style import LOOKS, DepthAxis, limits, look, pictures, write_figure
+from jaxcnn.study.report.style import (
+    LOOKS,
+    DepthAxis,
+    draw_interval,
+    label_log,
+    limits,
+    look,
+    pictures,
+    write_figure,
+)  # fmt: skip
 from jaxcnn.study.report.tuning import expected_figure, sensitivity_figure
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.analyse import analyse
@@ -52,7 +62,7 @@ def test_looks_differ_in_marker_and_line():
 def test_errors_show_means_seeds_intervals_widths_and_the_trend(study):
     result, findings = study
     (axes,) = error_figure(findings, result.plan.budgets).axes
-    assert [text.get_text() for text in axes.get_xticklabels()] == ["8\nw 10", "14\nw 7", "20\nw 5"]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["8\nw 10-\n20-\n39", "14\nw 7-\n14-\n27", "20\nw 5"]
     mean = next(line for line in axes.lines if line.get_marker() == "s")
     np.testing.assert_allclose(mean.get_ydata(orig=False), [100 * np.mean(ERRORS[depth]) for depth in (8, 14, 20)])
     seeds = [line.get_ydata(orig=False) for line in axes.lines if line.get_marker() == "o"]
@@ -76,7 +86,7 @@ def test_sensitivity_marks_the_chosen_point_the_edge_and_what_diverged(tuned):
     panels = shown(sensitivity_figure(result, arms))
     titles = [axes.get_title(loc="left") for axes in panels]
     assert titles[0] == "depth 8, width 12"
-    assert titles[3].endswith("(edge)")
+    assert titles[3] == "depth 32, width 5-10-19\n(edge)"
     for axes, finding in zip(panels, arms, strict=True):
         ring = next(line for line in axes.lines if line.get_label() == "chosen")
         assert ring.get_xdata(orig=False)[0] == finding.setting.learning_rate
@@ -164,6 +174,44 @@ def test_limits_show_all_points_and_let_endless_bars_run_out():
     assert high < 4
     low, high = limits([0.0], [])
     assert low < 0 < high
+
+
+def test_no_figure_of_tuning_or_training_cuts_a_point(tmp_path):
+    """Trials of very different errors, some all wrong, and training errors of zero."""
+    wild = planted_study(
+        tmp_path, {8: (0.3, 0.4), 14: (0.0, 0.0), 20: (0.9, 0.8)}, tuning=TEN_SETTINGS, diverged={(20, 1)}
+    )
+    findings = analyse(wild)
+    for figure in (
+        sensitivity_figure(wild, findings.arms), expected_figure(findings, wild.plan.budgets),
+        fitting_figure(findings, wild.plan.budgets), learning_figure(wild, findings.arms),
+    ):  # fmt: skip
+        for axes in shown(figure):
+            low, high = axes.get_ylim()
+            for line in axes.lines:
+                if line.get_transform() == axes.transData:
+                    values = np.asarray(line.get_ydata(orig=False), float)
+                    inside = (values[np.isfinite(values)] > low) & (values[np.isfinite(values)] < high)
+                    assert inside.all() or not line.get_clip_on(), (axes.get_title(loc="left"), line.get_label())
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.33, 88), (0.9, 1.6), (12.1, 13.4), (0.001, 900), (1, 2.5), (14, 240)])
+def test_log_axes_have_four_labels_or_more(low, high):
+    axes = Figure().add_subplot()
+    axes.set_yscale("log")
+    axes.set_ylim(low, high)
+    label_log(axes.yaxis)
+    labels = axes.yaxis.get_major_formatter().format_ticks(axes.yaxis.get_majorticklocs())
+    assert 4 <= len(labels) == len(set(labels)) <= 9
+
+
+def test_an_interval_beyond_the_panel_ends_in_an_arrow():
+    axes = Figure().add_subplot()
+    axes.set_xlim(-2, 2)
+    draw_interval(axes, 0, -1, 1, color="black")
+    assert len(axes.lines) == 1
+    draw_interval(axes, 1, -5, 1, color="black")
+    assert [(line.get_marker(), *line.get_xdata()) for line in axes.lines[2:]] == [("<", -2)]
 
 
 def test_many_panels_go_to_several_figures():

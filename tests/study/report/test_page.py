@@ -1,4 +1,6 @@
+import csv
 import html
+import io
 import json
 import os
 import re
@@ -15,7 +17,7 @@ from jaxcnn.study import analyse, load_study, verdict_table, write_report
 from jaxcnn.study.plan import study_identity
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.statistics.seeds import Interval
-from jaxcnn.study.verdict.formatting import decimals, effect, percent, plural, probability, signed, span, text
+from jaxcnn.study.verdict.formatting import decimals, detected, effect, percent, plural, probability, signed, span, text
 from tests.study.planted import ARMS, TEN_SETTINGS, planted_study, rich_study
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
@@ -65,7 +67,7 @@ class Page(HTMLParser):
 
 
 def files(folder: Path) -> dict[str, bytes]:
-    written = [folder / name for name in ("report.html", "report.md", "analysis.json")]
+    written = [folder / name for name in ("report.html", "report.md", "analysis.json", "runs.csv")]
     return {path.name: path.read_bytes() for path in [*written, *sorted((folder / "figures").iterdir())]}
 
 
@@ -136,7 +138,7 @@ def test_every_arm_and_number_is_there(rich, name):
         arm = finding.arm
         for part in (
             f"{arm.params:,}", f"{arm.macs:,}", f"{arm.activations:,}", f"{100 * arm.mismatch:+.2f}",
-            percent(finding.test_error.estimate), span(finding.test_error, lowest=0.0),
+            percent(finding.test_error.estimate), span(finding.test_error),
             percent(finding.validation_error), percent(finding.train_error), f"{1000 * finding.cost.step:.2f}",
         ):  # fmt: skip
             assert part in content
@@ -229,7 +231,15 @@ def test_the_terminals_table_fits_a_hundred_columns(rich, single, capsys):
     for part in ("35-70-139", "0.02!", "15,000 parameters", "240,000 parameters", "for new seeds", "! best at an edge"):
         assert part in shown
     Console(width=100).print(verdict_table(single))
-    assert "10.00 [–]" in capsys.readouterr().out
+    assert "10.00 [none]" in capsys.readouterr().out
+
+
+def test_tables_of_words_stack_on_a_phone_and_pages_have_a_dark_and_a_print_form(single, rich):
+    for study in (single, rich):
+        content = (study.directory / "report.html").read_text()
+        assert content.count(' data-name="difference, new seeds and images (points)"') == len(study.plan.budgets)
+        for rule in (r"prefers-color-scheme: dark", r"@media print", r"attr\(data-name\)"):
+            assert re.search(rule, content)
 
 
 def test_building_a_report_does_not_import_jax(tmp_path):
@@ -268,9 +278,24 @@ def test_numbers_in_words():
     endless = Interval(0.01, float("-inf"), float("inf"))
     assert (percent(0.01855), percent(float("nan"))) == ("1.85", "–")
     assert (signed(-0.00001), signed(0.0067)) == ("0.00", "+0.67")
-    assert span(Interval(0.01, -0.002, 0.022), lowest=0.0) == "0.00 to 2.20"
-    assert (span(endless), effect(endless)) == ("–", "+1.00 (no interval)")
+    assert span(Interval(0.01, -0.002, 0.022).within(0, 1)) == "0.00 to 2.20"
+    assert (span(endless), effect(endless)) == ("none", "+1.00 (no interval)")
+    assert (detected(0.0123), detected(1.24)) == ("1.23 points", "no possible difference")
     assert effect(Interval(-0.01, -0.02, 0.0)) == "-1.00 (-2.00 to 0.00)"
     assert (decimals(None), decimals(1234.5, 1), probability(0.0002)) == ("–", "1,234.5", "< 0.001")
     assert (plural(1, "run"), plural(1200, "run")) == ("1 run", "1,200 runs")
     assert text({"a_b": [1, 2.5], "c": True, "d": None, "e": 12_000}) == "a b 1, 2.5, c on, d none, e 12,000"
+
+
+def test_a_tidy_table_has_a_row_per_run_and_trial(rich, single):
+    rows = list(csv.DictReader(io.StringIO((rich.directory / "runs.csv").read_text())))
+    trials = sum(len(arm.trials) for arm in rich.tuning.arms.values())
+    assert [row["stage"] for row in rows] == ["tuning"] * trials + ["runs"] * len(rich.runs)
+    for row, run, predicted in zip(rows[trials:], rich.runs, rich.predictions, strict=True):
+        assert (row["arm"], int(row["seed"])) == (run.arm, run.seed)
+        assert (float(row["learning_rate"]), float(row["weight_decay"])) == tuple(run.setting)
+        assert float(row["test_accuracy"]) == pytest.approx((predicted == rich.labels).mean())
+        assert row["own_setting"] == str(run.setting == rich.tuning.arms[run.arm].setting)
+    assert {row["widths"] for row in rows} == {arm.widths for arm in rich.plan.arms}
+    lost = list(csv.DictReader(io.StringIO((single.directory / "runs.csv").read_text())))
+    assert [row["train_loss"] == "" for row in lost] == [row["diverged"] == "True" for row in lost]

@@ -31,6 +31,13 @@ def test_mean_interval_by_hand():
     assert interval.high - interval.estimate == pytest.approx(4.302653 / math.sqrt(3), rel=1e-6)
 
 
+def test_an_interval_is_cut_to_possible_values_or_says_nothing():
+    assert Interval(0.01, -0.02, 0.04).within(0, 1) == Interval(0.01, 0.0, 0.04)
+    assert Interval(0.1, -0.3, 0.5).within(-1, 1) == Interval(0.1, -0.3, 0.5)
+    assert Interval(0.3, -0.9, 1.2).within(0, 1) == Interval(0.3, -math.inf, math.inf)
+    assert not Interval(0.3, -math.inf, math.inf).within(0, 1).bounded
+
+
 @settings(deadline=None, max_examples=50)
 @given(VALUES, VALUES)
 def test_intervals_are_scipys(first, second):

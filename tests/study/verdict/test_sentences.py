@@ -1,12 +1,13 @@
 """The verdict in words."""
 
 import re
+from dataclasses import replace
 
 import pytest
 
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.sentences import summarise
-from tests.study.planted import family_arms, planted_study
+from tests.study.planted import ARMS, family_arms, planted_study
 
 HIGH, LOW = (0.20, 0.21, 0.20, 0.19, 0.20), (0.10, 0.11, 0.10, 0.09, 0.10)
 
@@ -28,7 +29,9 @@ def test_deeper_wider_and_how_they_are_said(tmp_path):
         "deeper",
         "population",
     )
-    assert wider.sentence.startswith("Wider at 30,000 parameters: depth 8 (width 10) makes fewer errors than depth 20")
+    assert wider.sentence.startswith(
+        "Wider at 30,000 parameters: depth 8 (width 10-20-39) makes fewer errors than depth 20"
+    )
     assert "deeper minus wider is +10.00 percentage points" in words(wider)
     assert "deeper minus wider is -10.00 percentage points" in words(deeper)
     assert "over 5 seeds on these 2,000 test images" in wider.sentence
@@ -116,3 +119,31 @@ def test_budgets_that_are_all_inconclusive(tmp_path):
         for each in budgets(tmp_path, {15_000: 0.1, 60_000: 0.1}).contrasts
     ]
     assert summarise("inconclusive", "none", contrasts, ()).startswith("Inconclusive over all budgets. Test error")
+
+
+def test_intervals_of_error_rates_stay_within_0_and_100_or_are_none(tmp_path):
+    """Two seeds that differ by tens of points: Student's limits would be -89 and +176."""
+    far = {8: (0.32, 0.55), 14: (0.1, 0.9), 20: (0.2, 0.9)}
+    findings = analyse(planted_study(tmp_path, far, images=100))
+    (contrast,) = findings.contrasts
+    intervals = [each.test_error for each in findings.arms]
+    assert not any(interval.bounded for interval in intervals)
+    assert not contrast.population.bounded
+    assert contrast.population.estimate == pytest.approx(0.115)
+    assert "cannot be told apart with 2 seeds each, which differ too much for an interval" in findings.sentence
+    assert "2 seeds per arm detect no possible difference on this test set" in findings.change
+    near = analyse(planted_study(tmp_path / "near", {8: (0.0, 0.01), 20: (0.02, 0.05)}, images=100))
+    for each in near.arms:
+        assert 0 <= each.test_error.low <= each.test_error.estimate <= each.test_error.high <= 1
+    for each in near.contrasts[0].classes:
+        assert -1 <= each.difference.low <= each.difference.high <= 1 or not each.difference.bounded
+
+
+def test_arms_whose_first_stage_is_alike_are_told_apart(tmp_path):
+    stages = {8: (4, 9, 17), 14: (4, 8, 15)}
+    arms = [
+        arm._replace(width=4, spec=replace(arm.spec, width=4, stage_widths=stages[arm.depth]))
+        for arm in ARMS[:2]
+    ]  # fmt: skip
+    findings = analyse(planted_study(tmp_path, {8: LOW, 14: HIGH}, arms=arms, images=2000))
+    assert "depth 8 (width 4-9-17) makes fewer errors than depth 14 (width 4-8-15)" in findings.sentence

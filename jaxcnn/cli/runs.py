@@ -1,0 +1,121 @@
+"""`jaxcnn runs`: a table of everything that was trained below a folder, from its files; JAX is not needed."""
+
+import csv as tables
+import json as texts
+import os
+import sys
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from jaxcnn.cli.output import print_json, print_table
+from jaxcnn.errors import InputError, printable, require
+
+SHOWN = {
+    "run": "run", "state": "state", "model": "model", "data": "data", "epochs": "epochs", "learning_rate": "lr",
+    "seed": "seed", "params": "parameters", "validation_accuracy": "valid acc", "test_accuracy": "test acc",
+    "seconds": "s", "finished": "finished (UTC)",
+}  # fmt: skip
+"""Columns of the table and their heads; CSV and JSON have more."""
+DROPPED = ("finished (UTC)", "s", "parameters", "seed", "data", "epochs", "lr")
+
+
+def runs(
+    folder: Positional[Path] = Path("runs"), sort: str = "run", reverse: bool = False, csv: bool = False,
+    json: bool = False,
+) -> None:  # fmt: skip
+    """List all runs below a folder, those of studies and unfinished ones too.
+
+    Args:
+        folder: Where to look.
+        sort: Column to sort by, such as test_accuracy, learning_rate, params, seconds or finished.
+        reverse: Sort downwards.
+        csv: Print CSV, with more columns.
+        json: Print JSON, with more columns.
+    """
+    require(folder.is_dir(), "folder", repr(str(folder)), "there is no such folder; name the one that holds the runs")
+    rows = list(read_runs(folder))
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    if rows and sort not in names:
+        raise InputError(f"sort={sort!r}: there is no such column; choose one of {', '.join(names)}")
+    known = sorted((row for row in rows if row.get(sort) is not None), key=lambda row: row[sort], reverse=reverse)
+    rows = known + [row for row in rows if row.get(sort) is None]
+    if json:
+        print_json(rows)
+    elif csv:
+        table = tables.DictWriter(sys.stdout, names, lineterminator="\n")
+        table.writeheader()
+        table.writerows(rows)
+    elif rows:
+        shown = [[_cell(name, row) for name in SHOWN] for row in rows]
+        print_table(shown, tuple(SHOWN.values()), drop=DROPPED)
+    else:
+        print(f"no runs below {printable(str(folder))}")
+
+
+def read_runs(folder: Path) -> Iterator[dict[str, Any]]:
+    """Yield a flat row per run below a folder, sorted by path: what its files say of it."""
+    for here, inner, files in os.walk(folder):
+        inner.sort()
+        if "config.json" in files:
+            inner.clear()  # its checkpoints
+            yield read_run(Path(here), os.path.relpath(here, folder))
+
+
+def read_run(folder: Path, name: str) -> dict[str, Any]:
+    """Return the row of one run; metrics of an unfinished one are those of its last epoch."""
+    config, result, lines = _json(folder / "config.json"), _json(folder / "result.json"), folder / "metrics.jsonl"
+    history = [_parsed(line) for line in lines.read_text(errors="replace").splitlines()] if lines.exists() else []
+    model, data, optimizer = (config.get(part) or {} for part in ("model", "data", "optimizer"))
+    metrics = result.get("metrics") or {
+        key: value for key, value in (history[-1] if history else {}).items() if key.startswith(("train_", "valid"))
+    }
+    finished = folder / "result.json"
+    state = "diverged" if result.get("diverged") else "finished" if result else "unfinished"
+    widths = "-".join(map(str, model.get("stage_widths") or (model.get("width"),)))
+    when = datetime.fromtimestamp(finished.stat().st_mtime, UTC) if result else None
+    return {
+        "run": name,
+        "state": "damaged" if not config or (finished.exists() and not result) else state,
+        "model": model.get("module") or f"{model.get('family')} {model.get('depth')}x{widths}",
+        "data": data.get("name"),
+        "epochs": len(history),
+        "of": config.get("epochs"),
+        "batch_size": config.get("batch_size"),
+        "optimizer": optimizer.get("name"),
+        "learning_rate": optimizer.get("learning_rate"),
+        "weight_decay": optimizer.get("weight_decay"),
+        "seed": config.get("seed"),
+        "params": result.get("params"),
+        "macs": result.get("macs"),
+        **metrics,
+        "seconds": (result.get("seconds") or {}).get("total"),
+        "finished": when and f"{when:%Y-%m-%d %H:%M}",
+    }
+
+
+def _json(path: Path) -> dict[str, Any]:
+    """Return a JSON object; an empty one where it is missing or damaged."""
+    return _parsed(path.read_text(errors="replace")) if path.exists() else {}
+
+
+def _parsed(text: str) -> dict[str, Any]:
+    try:
+        value = texts.loads(text)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _cell(name: str, row: dict[str, Any]) -> str:
+    value = row.get(name)
+    if name == "epochs":
+        return f"{value}/{row['of']}"
+    if name in ("validation_accuracy", "test_accuracy") and value is not None:
+        return f"{value:.4f}"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if name == "params" and value is not None else printable(str("" if value is None else value))
