@@ -108,6 +108,7 @@ def check(config: Annotated[DataConfig, UNPREFIXED], json: bool = False) -> None
 def lines(report: Inspection) -> Iterator[str]:
     """Yield a report as lines of text: the content, the problems by weight, the verdict."""
     from jaxcnn.data.check import KINDS
+    from jaxcnn.data.dataset import class_counts
 
     yield f"{printable(report.name)}: {report.images:,} images in {len(report.class_names)} classes"
     if report.decoded < report.images:
@@ -118,6 +119,9 @@ def lines(report: Inspection) -> Iterator[str]:
     for split, counts in report.splits.items() if report.class_names else ():
         spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
         yield f"  {split:<10} {sum(counts):>9,} images, {spread} a class"
+    if report.class_names and report.splits:
+        totals = [sum(counts) for counts in zip(*report.splits.values(), strict=True)]
+        yield f"  classes: {class_counts(report.class_names, totals)}"
     if report.balance is not None:
         yield f"  largest class of the training images / smallest: {report.balance:g}"
     weights = []

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -17,10 +19,14 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data.dataset import class_counts
+from jaxcnn.data.sources.catalog import located
+from jaxcnn.data.splits import content_hash
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.run.assemble import Parts, assemble, initial_state, module_record
+from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.runtime.environment import environment
 from jaxcnn.runtime.files import write_json
@@ -66,6 +72,10 @@ def run(
     if folder is not None and folder.finished:
         return load_result(folder.path)
     dataset = load(config.data, progress=progress) if dataset is None else dataset
+    if folder is not None:
+        dataset = check_data(folder, dataset)
+    if progress and "labels" in dataset.train:
+        print(_summary(dataset), file=sys.stderr)
     parts = assemble(config, dataset, model)
     with ExitStack() as stack:
         one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
@@ -74,16 +84,22 @@ def run(
 
 
 def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
-    """Return a run's folder, which is free or its own, or raise InputError; write nothing."""
+    """Return a run's folder, which is free or its own, or raise InputError; write nothing.
+
+    Images at another path are accepted if they are the ones that the run recorded: data can be moved.
+    """
     if out is None:
         return None
-    folder = RunFolder(Path(out))
-    folder.refuse_other(run_record(config, model))
+    folder, record = RunFolder(Path(out)), run_record(config, model)
+    folder.refuse_other(record)
+    if folder.names_other_data(record):
+        check_data(folder, load(config.data))
     return folder
 
 
 def run_record(config: RunConfig, model: linen.Module | None) -> dict[str, Any]:
-    """Return what config.json holds: the config, a user-defined module in place of its model."""
+    """Return what config.json holds: the config with absolute paths, a user-defined module in place of its model."""
+    config = replace(config, data=located(config.data))
     return as_record(config) | ({} if model is None else {"model": module_record(model)})
 
 
@@ -103,7 +119,7 @@ def begin(
     one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
     if folder is None:
         return one
-    in_turn(lambda: _claim(stack, folder, run_record(config, model), describe(dataset)))
+    in_turn(lambda: _claim(stack, folder, run_record(config, model), dataset))
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
@@ -143,11 +159,13 @@ def finish(
 
     Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
-    config, started, test, predictions = one.config, time.perf_counter(), {}, {}
+    config, started, test, predictions, data = one.config, time.perf_counter(), {}, {}, describe(dataset)
     about = None if one.diverged is None else _divergence(parts, one, dataset)
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
-        test, predictions = measure(parts, state, dataset.load_test(), config.batch_size)
+        arrays = dataset.load_test()
+        test, predictions = measure(parts, state, arrays, config.batch_size)
+        data["test_hash"] = content_hash(arrays)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
     timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
@@ -166,7 +184,7 @@ def finish(
             "total": seconds,
         },
         environment=environment(),
-        data=describe(dataset),
+        data=data,
         programs=programs.record,
         diverged=about,
     )
@@ -188,19 +206,10 @@ def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return what is recorded of a data set: enough to name it, to check it and to predict with the model later."""
-    return {
-        "name": dataset.name,
-        "sizes": dict(dataset.sizes),
-        "class_names": list(dataset.class_names),
-        "image_shape": list(dataset.image_shape),
-        "mean": dataset.mean.tolist(),
-        "std": dataset.std.tolist(),
-        "validation_hash": dataset.validation_hash,
-        "skipped": list(dataset.skipped),
-        "sampled": dataset.sampled,
-    }
+def _summary(dataset: Dataset) -> str:
+    counts = np.bincount(dataset.train["labels"], minlength=len(dataset.class_names)).tolist()
+    shown = class_counts(dataset.class_names, counts)
+    return f"{dataset.name}: {sum(counts):,} training images in {len(counts)} classes: {shown}"
 
 
 def measure(
@@ -228,19 +237,12 @@ def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[
     return records
 
 
-def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: dict[str, Any]) -> None:
+def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], dataset: Dataset) -> None:
     """Record config, data and environment, or refuse to resume with other images than the run began with."""
     folder.claim(record)
     if first_host():
         stack.enter_context(folder.lock())
+    check_data(folder, dataset)
     write_json(folder.path / "environment.json", environment())
     if not (folder.path / "data.json").exists():
-        write_json(folder.path / "data.json", about)
-        return
-    stored = folder.read("data.json")
-    for name in ("sizes", "class_names", "image_shape", "validation_hash"):
-        if stored.get(name) != about[name]:
-            raise InputError(
-                f"data {about['name']!r}: its {name} changed since the run in {str(folder.path)!r} began "
-                f"({stored.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
-            )
+        write_json(folder.path / "data.json", describe(dataset))

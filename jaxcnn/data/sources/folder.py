@@ -3,6 +3,8 @@
 import functools
 import hashlib
 import os
+import re
+import unicodedata
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,17 +14,28 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.cache import load_or_compute
-from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source
+from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.errors import InputError
 
 FORMATS_BY_EXTENSION = {
-    **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff")},
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe"), "JPEG"),
-    **dict.fromkeys((".ppm", ".pgm", ".pbm"), "PPM"),
+    **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff", "avif")},
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), "JPEG"),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
     ".tif": "TIFF",
+    ".apng": "PNG",
 }
-"""Extensions of image files -> formats in Pillow's names; files with other extensions are ignored."""
+UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"  # images all the same: refused by name
+FORMATS_BY_EXTENSION |= {f".{name}": name.upper() for name in UNREAD.split()}
+"""Extensions of image files -> formats, in Pillow's names where it reads them; files with other extensions are
+ignored."""
+
+SPLIT = re.compile(
+    r"(?P<more>.*[\W_])?(?:(?P<train>train(?:ing)?)|(?P<validation>val|valid|validation|validate|dev|eval)|"
+    r"(?P<test>test(?:ing)?))[\W_]*(?:set|data|images?|imgs?|split|samples?)?"
+)
+"""Names of folders that hold a split: train, Testing, training_set. With more in front, as in seg_train, a name looks
+like one but may be a class."""
 
 Note = Callable[[str, str], object]
 """(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
@@ -56,8 +69,9 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
     links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
-    files without an image's extension are ignored. A folder without class folders, a class without training images and
-    splits with different classes are refused.
+    files without an image's extension are ignored. Names of classes that differ in their Unicode form only are equal.
+    A folder without class folders, a class without training images, splits with different classes, and folders that
+    look like splits in the place of classes are refused.
     """
     classes, listings, problems = list_folder(root)
     if problems:
@@ -73,7 +87,7 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
         return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
 
     readers = {split: _Reader(str(root), *listing, count_channels, size) for split, listing in listings.items()}
-    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels) for split, r in readers.items()}
+    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels, r.paths) for split, r in readers.items()}
     return Source(name, str(root), identity, classes, pools)
 
 
@@ -94,35 +108,85 @@ def list_folder(
         note(kind, path)
 
     inner = _subfolders(root, root, note_problem)
-    named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
+    named = [(split, folder) for folder in inner if (split := split_named(folder.name))]
     has_splits = any(split == "train" and _subfolders(root, folder, lambda kind, path: None) for split, folder in named)
     if has_splits:
-        others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
+        others = ", ".join(repr(folder.name) for folder in inner if not split_named(folder.name))
         if others:
             problems.append(f"folder {str(root)!r} has a train folder and also {others}; move these into train")
         if len(dict(named)) != len(named):
             twice = ", ".join(folder.name for _, folder in named)
             problems.append(f"folder {str(root)!r} names one split twice ({twice}); keep one of each")
-        folders = [(split, part) for split, folder in named for part in _subfolders(root, folder, note_problem)]
+        parts = [(split, folder, _subfolders(root, folder, note_problem)) for split, folder in named]
+        problems += [
+            f"split folder {str(folder)!r} has no class folders; sort its images into folders like those of the "
+            f"training folder, or move it elsewhere"
+            for _, folder, within in parts
+            if not within
+        ]
+        folders = [(split, part) for split, _, within in parts for part in within]
         folders.sort(key=lambda pair: pair[0] != "train")  # a repeated image is a repeat of the training image
     else:
         folders = [("train", folder) for folder in inner]
+        if inner and all(SPLIT.fullmatch(folder.name.lower()) for folder in inner):
+            shown = ", ".join(repr(folder.name) for folder in inner)
+            problems.append(
+                f"the folders of {str(root)!r} look like splits, not classes ({shown}); name them train, validation "
+                f"and test, with one folder per class in each, as in train/cat/1.png"
+            )
     if not folders:
         problems.append(f"folder {str(root)!r} has no class folders; sort its images into one folder per class")
-    labels = {name: label for label, name in enumerate(sorted({folder.name for _, folder in folders}))}
+    labels = {name: label for label, name in enumerate(sorted({_class_name(folder) for _, folder in folders}))}
     listings = {split: (Names(), array("i")) for split in ("train", *(dict(named) if has_splits else ()))}
-    trained = {folder.name for split, folder in folders if split == "train"}
+    trained = [_class_name(folder) for split, folder in folders if split == "train"]
+    seen = dict[tuple[str, str], Path]()
     for split, folder in folders:
         images = list_images(root, folder, note)
-        if folder.name not in trained:
+        problems += _misplaced(root, folder, images, alone=split == "train" and len(trained) == 1)
+        twin = seen.setdefault((split, _class_name(folder)), folder)
+        if twin != folder:
+            problems.append(
+                f"class folders {str(twin)!r} and {str(folder)!r} have names that look alike and differ in their "
+                f"Unicode form only; move the images of one into the other"
+            )
+        if _class_name(folder) not in trained:
             problems.append(f"class folder {str(folder)!r} is not in the training folder; add it there or remove it")
         if split == "train" and not images:
             problems.append(f"class folder {str(folder)!r} has no images; add some or remove the folder")
         for path in images:
             listings[split][0].append(path)
-            listings[split][1].append(labels[folder.name])
+            listings[split][1].append(labels[_class_name(folder)])
     arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
     return tuple(labels), arrays, problems
+
+
+def split_named(name: str) -> str | None:
+    """Return the split of which a folder's name is a common name: "test" for Testing; None for any other name."""
+    match = SPLIT.fullmatch(name.lower())
+    return None if match is None or match["more"] else match.lastgroup
+
+
+def _class_name(folder: Path) -> str:
+    return unicodedata.normalize("NFC", folder.name)
+
+
+def _misplaced(root: Path, folder: Path, images: list[str], alone: bool) -> Iterator[str]:
+    """Yield why a folder is no class: it holds splits, or, as the only one, the folders of the classes."""
+    cut = len(os.path.join(folder.relative_to(root), ""))
+    firsts = {path[cut:].partition(os.sep)[0] for path in images if os.sep in path[cut:]}
+    if not firsts or any(os.sep not in path[cut:] for path in images):
+        return
+    shown = ", ".join(repr(name) for name in sorted(firsts)[:3])
+    if all(SPLIT.fullmatch(name.lower()) for name in firsts):
+        yield (
+            f"class folder {str(folder)!r} holds splits ({shown}); put the splits above the classes, as in "
+            f"train/{folder.name}/1.png"
+        )
+    elif alone and len(firsts) > 1:
+        yield (
+            f"folder {str(folder.parent)!r} holds the single class folder {folder.name!r}, and the classes seem to lie "
+            f"inside it ({shown}); name {str(folder)!r}, or move them up"
+        )
 
 
 def _subfolders(root: Path, folder: Path, note: Note) -> list[Path]:

@@ -13,6 +13,8 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
 from jaxcnn.run.assemble import assemble
+from jaxcnn.run.data import check_data
+from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
@@ -111,6 +113,8 @@ def _run(
         store_stages(out, now)
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
+    for path in sorted(out.rglob("data.json"))[:1]:
+        check_data(RunFolder(path.parent), dataset)
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, family, bar.refresh)

@@ -58,11 +58,51 @@ def test_classes_are_folders_and_splits_are_made(root):
     assert data.skipped == ()
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_split_folders_are_kept(root, name):
-    data = read(own_splits(root, 3, **{"train": {}, name: {}, "test": {}}))
-    assert data.sizes == {"train": 6, "validation": 6, "test": 6}
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Training", "valid", "Testing"), ("training_set", "Validation Set", "test_set"),
+     ("train-images", "dev", "TestData")],
+)  # fmt: skip
+def test_split_folders_with_common_names_are_splits_not_classes(root, names):
+    data = read(own_splits(root, 3, **{name: {} for name in names}))
+    assert data.class_names == ("a", "b")
+    assert (data.sizes, data.split_by) == ({"train": 6, "validation": 6, "test": 6}, "index")
     assert len(data.load_test()["labels"]) == 6
+
+
+def placed(root, **options):
+    """The split of each image, by its pixels."""
+    data = read(root, **options)
+    splits = {"train": data.train, "validation": data.validation, "test": data.load_test()}
+    return {image.tobytes(): split for split, each in splits.items() for image in each["images"]}
+
+
+def test_an_added_image_moves_no_other(root):
+    before = placed(root)
+    for i in range(12, 40):
+        save(root / "dark" / f"{i}.png", 90 + i)
+    save(root / "dark" / "bad.png")
+    (root / "dark" / "bad.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="skipped 1 files"):
+        after = placed(root, on_bad="skip")
+    assert len(after) == 24 + 28
+    assert after.items() >= before.items()
+
+
+def test_classes_in_two_unicode_forms_are_one_across_splits(root):
+    for split, name in (("train", "caf\u00e9"), ("train", "b"), ("test", "cafe\u0301")):
+        for i in range(6):
+            save(root.parent / "own" / split / name / f"{i}.png", 60 + i)
+    assert read(root.parent / "own", validation=0.2).class_names == ("b", "caf\u00e9")
+
+
+def test_files_of_every_image_extension_are_read_or_refused(root):
+    save(root / "dark" / "a.jfif", 41, format="jpeg")
+    save(root / "dark" / "b.avif", 42)
+    assert sum(read(root).sizes.values()) == 26
+    (root / "dark" / "c.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(InputError, match=r"dark/c.heic in data set .* not an image in a format that is read: PNG"):
+        read(root)
 
 
 def test_a_class_may_be_called_train(root):
@@ -142,12 +182,17 @@ def test_bad_images_are_skipped_with_a_warning_each_time(root):
         read(root)
 
 
-def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
+def test_a_bad_test_split_is_found_before_training(root):
     own = own_splits(root, train={}, test={})
     (own / "test" / "b" / "9.png").write_bytes(b"")
-    data = read(own, validation=0.2)
     with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
-        data.load_test()
+        read(own, validation=0.2)
+    for label in "ab":
+        for file in (own / "test" / label).iterdir():
+            file.rename(own / "test" / f"{label}{file.name}")
+        (own / "test" / label).rmdir()
+    with pytest.raises(InputError, match=r"split folder '.*test' has no class folders; sort its images into folders"):
+        read(own, validation=0.2)
 
 
 def test_sizes_that_differ_need_size(root):
@@ -162,7 +207,7 @@ def test_sizes_that_differ_need_size(root):
 def test_a_test_split_of_another_size_needs_size(root):
     own = own_splits(root, train={"size": (10, 10)}, test={"size": (12, 12)})
     with pytest.raises(InputError, match=r"test images .* shape \(12, 12, 1\) .* \(10, 10, 1\); set size"):
-        read(own, validation=0.2).load_test()
+        read(own, validation=0.2)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +219,15 @@ def test_a_test_split_of_another_size_needs_size(root):
         (["train/a/1.png", "train/b/1.png", "test/c/1.png"], "test/c' is not in the training folder"),
         (["train/a/1.png", "test/a/1.png", "more/a/1.png"], "also 'more'"),
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "names one split twice"),
+        (
+            ["train/1.png", "test/1.png"],
+            r"look like splits, not classes \('test', 'train'\); name them train",
+        ),
+        (["a_train/a/1.png", "a_train/b/1.png", "a_test/a/1.png"], "look like splits, not classes"),
+        (["set/a/1.png", "set/b/1.png"], r"holds the single class folder 'set', .* \('a', 'b'\); name '.*set'"),
+        (["train/seg/a/1.png", "train/seg/b/1.png", "test/seg/a/1.png"], "holds the single class folder 'seg'"),
+        (["a/train/1.png", "a/test/1.png", "b/train/1.png"], r"class folder '.*a' holds splits \('test', 'train'\)"),
+        (["caf\u00e9/1.png", "cafe\u0301/1.png", "b/1.png"], "differ in their Unicode form only; move the images"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, files, message):
