@@ -224,7 +224,7 @@ class RunConfig:
         checkpoint_steps: Also save within an epoch, this many steps after the last save. Default: disabled.
         checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
-        evaluate_test: Read the test split, once, after the last epoch. False (tuning): never open it.
+        evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)

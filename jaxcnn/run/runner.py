@@ -159,7 +159,8 @@ def finish(
 
     Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
-    config, started, test, predictions, data = one.config, time.perf_counter(), {}, {}, describe(dataset)
+    config, started, test, predictions = one.config, time.perf_counter(), {}, {}
+    data = describe(dataset) if folder is None else folder.read("data.json")
     about = None if one.diverged is None else _divergence(parts, one, dataset)
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
