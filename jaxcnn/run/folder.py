@@ -120,11 +120,9 @@ class RunFolder:
         return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
 
     def names_other_data(self, config: Mapping[str, Any]) -> bool:
-        """Return whether the stored configuration and `config` give two paths of data, so that data.json decides."""
-        if not (self.path / "data.json").exists():
-            return False
-        names = [record["data"]["name"] for record in (self._stored(), config)]
-        return names[0] != names[1] and all(map(os.path.isabs, names))
+        """Return whether `config` gives another path of data than the stored one, so that data.json decides."""
+        name = config["data"]["name"]
+        return os.path.isabs(name) and (self.path / "data.json").exists() and name != self._stored()["data"]["name"]
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this configuration's, or check that it is; raise as `refuse_other` does."""

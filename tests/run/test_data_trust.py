@@ -128,6 +128,12 @@ def test_a_moved_run_and_moved_data_are_found(work, monkeypatch):
     shutil.move(work / "run", work / "elsewhere")
     shutil.move(work / "images", work / "other")
     assert evaluate_run(work / "elsewhere", data=str(work / "other")) == expected
+    record = json.loads((work / "elsewhere" / "config.json").read_text())  # as former versions stored paths
+    record["data"]["name"] = "images"
+    (work / "elsewhere" / "config.json").write_text(json.dumps(record))
+    stored = json.loads((work / "elsewhere" / "result.json").read_text())
+    del stored["files"]
+    write_sealed(work / "elsewhere" / "result.json", stored)
     again = run(config_of(work / "other"), out=work / "elsewhere", progress=False)  # the same images at another path
     assert again.metrics == load_result(work / "elsewhere").metrics
     shutil.move(work / "other", work / "images")

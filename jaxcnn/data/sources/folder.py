@@ -18,23 +18,23 @@ from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.errors import InputError
 
+UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"
 FORMATS_BY_EXTENSION = {
     **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff", "avif")},
     **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), "JPEG"),
     **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
     ".tif": "TIFF",
     ".apng": "PNG",
+    **{f".{name}": name.upper() for name in UNREAD.split()},
 }
-UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"  # images all the same: refused by name
-FORMATS_BY_EXTENSION |= {f".{name}": name.upper() for name in UNREAD.split()}
-"""Extensions of image files -> formats, in Pillow's names where it reads them; files with other extensions are
-ignored."""
+"""Extensions of image files -> formats in Pillow's names; unread ones are refused by name, so that no image is left out
+silently. Files with other extensions are ignored."""
 
 SPLIT = re.compile(
     r"(?P<more>.*[\W_])?(?:(?P<train>train(?:ing)?)|(?P<validation>val|valid|validation|validate|dev|eval)|"
-    r"(?P<test>test(?:ing)?))[\W_]*(?:set|data|images?|imgs?|split|samples?)?"
+    r"(?P<test>test(?:ing)?))[\W_]*(?:set|data|images?|imgs?|split|samples?)?\d*"
 )
-"""Names of folders that hold a split: train, Testing, training_set. With more in front, as in seg_train, a name looks
+"""Names of folders that hold a split: train, Testing, training_set, test1. With more in front, as in seg_train, a name looks
 like one but may be a class."""
 
 Note = Callable[[str, str], object]
@@ -138,7 +138,7 @@ def list_folder(
         problems.append(f"folder {str(root)!r} has no class folders; sort its images into one folder per class")
     labels = {name: label for label, name in enumerate(sorted({_class_name(folder) for _, folder in folders}))}
     listings = {split: (Names(), array("i")) for split in ("train", *(dict(named) if has_splits else ()))}
-    trained = [_class_name(folder) for split, folder in folders if split == "train"]
+    trained = {_class_name(folder) for split, folder in folders if split == "train"}
     seen = dict[tuple[str, str], Path]()
     for split, folder in folders:
         images = list_images(root, folder, note)

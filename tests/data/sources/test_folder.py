@@ -61,7 +61,7 @@ def test_classes_are_folders_and_splits_are_made(root):
 @pytest.mark.parametrize(
     "names",
     [("train", "val", "test"), ("Training", "valid", "Testing"), ("training_set", "Validation Set", "test_set"),
-     ("train-images", "dev", "TestData")],
+     ("train-images", "dev", "TestData"), ("train2017", "val2017", "test1")],
 )  # fmt: skip
 def test_split_folders_with_common_names_are_splits_not_classes(root, names):
     data = read(own_splits(root, 3, **{name: {} for name in names}))

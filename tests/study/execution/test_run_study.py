@@ -170,6 +170,21 @@ def test_poisoned_test_labels_change_no_choice(small, tmp_path, monkeypatch):
     assert found.runs[0].metrics["test_accuracy"] != honest.runs[0].metrics["test_accuracy"]
 
 
+def test_a_study_whose_data_changed_is_not_resumed(copied, monkeypatch):
+    def changed(config, **options):
+        data = load(config, **options)
+        return data._replace(train=data.train | {"images": data.train["images"][::-1].copy()})
+
+    shutil.rmtree(copied / reported(copied)[0])
+    for name in ("runs.json", "predictions.npz"):
+        (copied / name).unlink()
+    before = files(copied)
+    monkeypatch.setattr(runner, "load", changed)
+    with pytest.raises(InputError, match="data 'digits': its content changed since the run in"):
+        small_study(copied)
+    assert files(copied) == before
+
+
 def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
     tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0)
