@@ -121,7 +121,8 @@ class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder or an .npz file.
+        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
+            with the columns file (paths below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.

@@ -63,8 +63,8 @@ def list_data(data_dir: str | None = None, json: bool = False) -> None:
         return
     print_table(known, known[0]._fields, "data sets")
     print(
-        "also: the path of an image folder (root/class/*.png) or of an .npz file; `jaxcnn data check NAME`, "
-        "`jaxcnn data prepare NAME`"
+        "also: the path of an image folder (root/class/*.png), of an .npz file, or of a .csv file of labels; "
+        "`jaxcnn data check NAME`, `jaxcnn data prepare NAME`"
     )
 
 

@@ -148,13 +148,14 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
     except OSError as error:
         problems.append(f"{error.filename!r}: {error.strerror}; check the path and its permissions")
     scanned = _scan_source(source, problems)
-    if "folder" in source.identity or (problems and prepared is None and path.is_dir()):
+    if "folder" in source.identity or (problems and prepared is None and (path.is_dir() or path.suffix == ".csv")):
         class_names, listings, structure = list_folder(path, lambda kind, name: ignored[kind].append(name))
         problems += [problem for problem in structure if problem not in problems]
         pools = {split: Pool(len(names), lambda: iter(()), names=names) for split, (names, _) in listings.items()}
         source = source._replace(class_names=class_names, pools=pools)
         files = [(split, *file) for split, listing in listings.items() for file in zip(*listing, strict=True)]
-        scanned = ordered_map(lambda file: scan_file(path, *file), files, batch=16)
+        root = path.parent if path.is_file() else path
+        scanned = ordered_map(lambda file: scan_file(root, *file), files, batch=16)
     images, total = [], sum(pool.length for pool in source.pools.values())
     with progress_bar(f"reading {printable(Path(config.name).name)}", total, progress) as advance:
         for image in scanned:

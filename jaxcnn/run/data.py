@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -34,39 +35,50 @@ def describe(dataset: Dataset) -> dict[str, Any]:
 
 
 def check_data(folder: RunFolder, dataset: Dataset) -> Dataset:
-    """Return the data set with the statistics that a run recorded, after a check that it is the one recorded.
+    """Return a data set as `check_recorded` does for a run's data.json, or as it is where nothing is recorded yet."""
+    if not (folder.path / "data.json").exists():
+        return dataset
+    return check_recorded(folder.read("data.json"), dataset, f"the run in {str(folder.path)!r}")
 
-    Where nothing is recorded yet, the data set is returned as it is.
+
+def check_recorded(stored: Mapping[str, Any], dataset: Dataset, where: str) -> Dataset:
+    """Return a data set with the recorded mean and deviation, after a check that it is the recorded one.
+
+    Args:
+        stored: What `describe` returned, in this version or a former one.
+        dataset: The images of today.
+        where: What recorded them, for errors: "the run in 'runs/first'".
 
     Raises:
         InputError: The images, their classes or their splits have changed.
     """
-    if not (folder.path / "data.json").exists():
-        return dataset
-    stored, now = folder.read("data.json"), describe(dataset)
+    now = describe(dataset)
     if now["split_by"] == "name" and stored.get("split_by", "index") == "index":
         raise InputError(
-            f"run {str(folder.path)!r}: its validation and test images were chosen by index, as former versions did, "
-            f"and are now chosen by their names, so that test images of today were trained on; its result can be read "
-            f"and it can predict, but to evaluate or resume it train it again in a new folder"
+            f"data {dataset.name!r}: the validation and test images of {where} were chosen by index, as former versions "
+            f"did, and are now chosen by their names, so that it trained on images that are test images now; its result "
+            f"can be read and it can predict, but to evaluate or resume it train it again in a new folder"
         )
     for name in RECORDED:
         if name in stored and not _equal(name, stored[name], now[name]):
-            raise changed(folder, dataset.name, name, f" ({shortened(stored[name])}, now {shortened(now[name])})")
-    return dataset._replace(
-        **{name: np.asarray(stored[name], np.float32) for name in ("mean", "std") if name in stored}
-    )
+            difference = f" ({shortened(stored[name])}, now {shortened(now[name])})"
+            raise changed(dataset, name, where, "" if name == "content" else difference)
+    statistics = {name: np.asarray(stored[name], np.float32) for name in ("mean", "std") if name in stored}
+    return dataset._replace(**statistics)
 
 
-def changed(folder: RunFolder, data: str, what: str, difference: str = "") -> InputError:
-    """Return the error for images that are not those of a run."""
+def changed(dataset: Dataset, what: str, where: str, difference: str = "") -> InputError:
+    """Return the error for images that are not the recorded ones."""
     return InputError(
-        f"data {data!r}: its {what} changed since the run in {str(folder.path)!r} began{difference}; restore the data, "
-        "give the place of the recorded ones as data, or choose another folder"
+        f"data {dataset.name!r}: its {what} changed since {where} began{difference}; restore the data, give the place of "
+        "the recorded ones as data, or choose another folder"
     )
 
 
 def _equal(name: str, stored: Any, now: Any) -> bool:
     if name in ("mean", "std"):  # former versions may have rounded otherwise
-        return len(stored) == len(now) and bool(np.allclose(stored, now, rtol=0, atol=1e-6))
+        try:
+            return np.shape(stored) == np.shape(now) and bool(np.allclose(stored, now, rtol=0, atol=1e-6))
+        except (TypeError, ValueError):  # not numbers: the file was damaged
+            return False
     return stored == now

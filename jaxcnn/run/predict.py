@@ -67,7 +67,7 @@ def evaluate_run(
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
     recorded = folder.read_result().test_hash if folder.finished else None
     if split == "test" and recorded not in (None, content_hash(arrays)):
-        raise changed(folder, dataset.name, "test split")
+        raise changed(dataset, "test split", f"the run in {str(folder.path)!r}")
     return measure(parts, state, arrays, config.batch_size)[0]
 
 

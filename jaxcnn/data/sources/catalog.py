@@ -64,7 +64,7 @@ def located(config: DataConfig) -> DataConfig:
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith(".npz") or name.startswith((".", "~", os.sep))
+    return name.endswith((".npz", ".csv")) or name.startswith((".", "~", os.sep))
 
 
 def find_source(config: DataConfig) -> Source:
@@ -79,12 +79,12 @@ def find_source(config: DataConfig) -> Source:
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
         return tfds_source(name, prepared, config.size)
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".csv" and path.is_file()):
         return folder_source(name, path, config.size)
     if path.suffix == ".npz" and path.is_file():
         return npz_source(name, path, config.size)
     if is_path and not path.exists():
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or the name of a data set")
+        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a known name")
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
@@ -98,7 +98,7 @@ def find_source(config: DataConfig) -> Source:
         )
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else "`jaxcnn data` lists the known ones"
-    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file; {hint}")
+    raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file; {hint}")
 
 
 def digits_source(size: int | None = None) -> Source:

@@ -1,5 +1,6 @@
-"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val."""
+"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val, or a CSV file of labels."""
 
+import csv
 import functools
 import hashlib
 import os
@@ -16,6 +17,7 @@ import numpy as np
 from jaxcnn.data.cache import load_or_compute
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
 UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"
@@ -36,6 +38,10 @@ SPLIT = re.compile(
 )
 """Names of folders that hold a split: train, Testing, training_set, test1. With more in front, as in seg_train, a name looks
 like one but may be a class."""
+
+Listing = tuple[tuple[str, ...], dict[str, tuple["Names", np.ndarray]], list[str]]
+"""The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why `folder_source`
+refuses the images, one sentence each."""
 
 Note = Callable[[str, str], object]
 """(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
@@ -71,9 +77,10 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
     links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
     files without an image's extension are ignored. Names of classes that differ in their Unicode form only are equal.
     A folder without class folders, a class without training images, splits with different classes, and folders that
-    look like splits in the place of classes are refused.
+    look like splits in the place of classes are refused. Instead of a folder, `root` may be a CSV file (`list_table`).
     """
     classes, listings, problems = list_folder(root)
+    root = root.parent if root.is_file() else root
     if problems:
         raise InputError(problems[0])
     files = {split: [len(paths), _digest(root, paths, labels)] for split, (paths, labels) in listings.items()}
@@ -91,15 +98,54 @@ def folder_source(name: str, root: Path, size: int | None = None) -> Source:
     return Source(name, str(root), identity, classes, pools)
 
 
-def list_folder(
-    root: Path, note: Note = lambda kind, path: None
-) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
-    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
+def list_table(file: Path) -> Listing:
+    """List the images that a CSV file names, in its order.
 
-    Returns:
-        The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why
-        `folder_source` refuses the folder, one sentence each.
+    Its columns are `file` (a path below the CSV file's folder), `label` (the name of the class) and, if there are
+    splits, `split` (train, validation or test).
     """
+    rows, splits, problems = dict[str, tuple[str, str]](), ["train"], []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            table = csv.DictReader(text, strict=True)
+            names = {str(name).strip().lower(): name for name in table.fieldnames or ()}
+            if not {"file", "label"} <= names.keys():
+                problems.append(f"it has the columns {', '.join(names) or 'none'}; name two of them file and label")
+            for row in () if problems else table:
+                cells = {key: (row[names[key]] or "").strip() for key in ("file", "label", "split") if key in names}
+                path, label, split = cells["file"], cells["label"], cells.get("split", "train")
+                path, known = os.path.normpath(path), split_named(split)
+                if os.path.isabs(path) or path.startswith(".") or not label or path in rows or known is None:
+                    problems.append(
+                        f"line {table.line_num} (file {path!r}, label {label!r}, split {split!r}) is not usable; give "
+                        f"each file below the CSV file's folder once, with a label, and train, validation or test"
+                    )
+                    break
+                rows[path] = unicodedata.normalize("NFC", label), known
+                splits += [] if known in splits else [known]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"it cannot be read ({one_line(error)}); save it as CSV in UTF-8")
+    if not rows and not problems:
+        problems.append("it names no images; add a line for each")
+    found = {label for label, _ in rows.values()}
+    numbers = all(map(str.isdecimal, found))
+    ordered = sorted(found, key=lambda name: (int(name) if numbers else 0, name))
+    labels = {name: label for label, name in enumerate(ordered)}
+    untrained = sorted(found - {label for label, split in rows.values() if split == "train"})
+    if untrained:
+        problems.append(f"class {untrained[0]!r} has no training image; add some, or remove its other images")
+    listings = {split: (Names(), array("i")) for split in splits}
+    for path, (label, split) in rows.items():
+        listings[split][0].append(path)
+        listings[split][1].append(labels[label])
+    arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
+    return tuple(labels), arrays, [f"{str(file)!r}: {problem}" for problem in problems]
+
+
+def list_folder(root: Path, note: Note = lambda kind, path: None) -> Listing:
+    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`."""
+    if root.is_file():
+        return list_table(root)
     problems = []
 
     def note_problem(kind: str, path: str) -> None:

@@ -5,10 +5,12 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 from jaxcnn.data import load
+from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
@@ -60,8 +62,13 @@ def run_study(
         Interrupted: Ctrl-C; the same call resumes.
     """
     out, count = Path(out), check_place(config, family)
+    stored = load_plan(out) if (out / FILE).exists() else None
+    name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
+    if stored is not None and located(stored.base.data).name == name:
+        name = stored.base.data.name
+    config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
     if arms is None:
-        arms = match_widths(config, family=family, known=load_plan(out).arms if (out / FILE).exists() else ())
+        arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
     plan = make_plan(config, arms, command=_command())
     _check_family(plan, family)
     with ExitStack() as stack:

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data.cache import entry_path
+from jaxcnn.data.check import inspect
 from jaxcnn.data.loading import load
 from jaxcnn.data.sources import folder as module
 from jaxcnn.data.sources.folder import Names, folder_source, list_folder
@@ -381,3 +382,42 @@ def test_folders_that_may_not_be_listed(root, monkeypatch):
     assert listed(root)[1:3] == ([], {"closed_folder": ["."]})
     with pytest.raises(InputError, match="cannot be read; check its permissions"):
         folder_source("set", root)
+
+
+def table(root, *lines):
+    (root / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return root / "labels.csv"
+
+
+def test_labels_come_from_a_csv_file(root):
+    names = [(f"{name}/{i}.png", 10 - i % 2) for name in ("dark", "light") for i in range(12)]
+    data = read(table(root, "File, Label", *(f"{path}, {label}" for path, label in names)))
+    assert data.class_names == ("9", "10")  # by number
+    assert (sum(data.sizes.values()), data.split_by) == (24, "name")
+    before = data.validation_hash
+    rows = (f"x,{path},{label},{'Testing' if i % 3 == 0 else 'train'}" for i, (path, label) in enumerate(names))
+    data = read(table(root, "id,file,label,split", *rows), stream=True)
+    assert (data.sizes["test"], data.validation_hash != before) == (8, True)
+    assert data.load_test()["labels"].tolist() == [int(path.split("/")[1][:-4]) % 2 == 0 for path, _ in names[::3]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["name;class", "dark/0.png;a"], "it has the columns name;class; name two of them file and label"),
+        (["file,label", "dark/0.png,a", "dark/0.png,b"], r"line 3 \(file 'dark/0.png', label 'b', .* is not usable"),
+        (["file,label"], "it names no images"),
+        (["file,label", "dark/0.png,a,b,c", "dark/1.png"], "line 3 .* is not usable"),
+        (["file,label", "../x.png,a"], "line 2 .* is not usable; give each file below the CSV file's folder once"),
+        (["file,label", "dark/0.png,"], "line 2 .* is not usable"),
+        (["file,label,split", "dark/0.png,a,other"], "line 2 .*split 'other'.* is not usable"),
+        (["file,label,split", "dark/0.png,a,train", "dark/1.png,b,test"], "class 'b' has no training image"),
+        (["file,label", "dark/0.png,a", "none.png,b"], "none.png in data set .* cannot be used"),
+        (["file,label", '"dark/0.png,a'], "it cannot be read"),
+    ],
+)
+def test_csv_files_that_are_refused(root, lines, message):
+    file = table(root, *lines)
+    with pytest.raises(InputError, match=message):
+        read(file)
+    assert inspect(DataConfig(str(file))).verdict in ("unusable", "flawed")

@@ -11,7 +11,7 @@ import pytest
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
-from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.spec import DataConfig, Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution import run_study as runner
 from jaxcnn.study.execution import worker as work
 from jaxcnn.study.execution.run_study import run_study
@@ -183,6 +183,23 @@ def test_a_study_whose_data_changed_is_not_resumed(copied, monkeypatch):
     with pytest.raises(InputError, match="data 'digits': its content changed since the run in"):
         small_study(copied)
     assert files(copied) == before
+
+
+def test_a_path_is_stored_absolute_and_names_one_study(tmp_path, monkeypatch):
+    class Reached(Exception):
+        """Planned, and nothing trained."""
+
+    def stop(*_):
+        raise Reached
+
+    digits = load(DataConfig("digits")).train
+    np.savez(tmp_path / "set.npz", images=np.asarray(digits["images"]), labels=digits["labels"])
+    monkeypatch.setattr(runner, "_run", stop)
+    for folder, name in ((".", "set.npz"), (".", "./set.npz"), ("s", "../set.npz")):
+        monkeypatch.chdir(tmp_path / folder)
+        with pytest.raises(Reached):
+            small_study(tmp_path / "s", base=replace(BASE, data=DataConfig(name)))
+    assert load_plan(tmp_path / "s").base.data.name == str(tmp_path / "set.npz")
 
 
 def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
