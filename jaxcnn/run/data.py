@@ -55,9 +55,9 @@ def check_recorded(stored: Mapping[str, Any], dataset: Dataset, where: str) -> D
     now = describe(dataset)
     if now["split_by"] == "name" and stored.get("split_by", "index") == "index":
         raise InputError(
-            f"data {dataset.name!r}: the validation and test images of {where} were chosen by index, as former versions "
-            f"did, and are now chosen by their names, so that it trained on images that are test images now; its result "
-            f"can be read and it can predict, but to evaluate or resume it train it again in a new folder"
+            f"data {dataset.name!r}: validation and test images of {where} were chosen by index, as former versions "
+            f"did, and are now chosen by their names, so that it trained on images that are test images now; its "
+            f"result can be read and it can predict, but to evaluate or resume it train it again in a new folder"
         )
     for name in RECORDED:
         if name in stored and not _equal(name, stored[name], now[name]):
@@ -70,8 +70,8 @@ def check_recorded(stored: Mapping[str, Any], dataset: Dataset, where: str) -> D
 def changed(dataset: Dataset, what: str, where: str, difference: str = "") -> InputError:
     """Return the error for images that are not the recorded ones."""
     return InputError(
-        f"data {dataset.name!r}: its {what} changed since {where} began{difference}; restore the data, give the place of "
-        "the recorded ones as data, or choose another folder"
+        f"data {dataset.name!r}: its {what} changed since {where} began{difference}; restore the data, give the place "
+        "of the recorded ones as data, or choose another folder"
     )
 
 

@@ -1,4 +1,4 @@
-"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val, or a CSV file of labels."""
+"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val; or a CSV of labels."""
 
 import csv
 import functools
@@ -36,8 +36,8 @@ SPLIT = re.compile(
     r"(?P<more>.*[\W_])?(?:(?P<train>train(?:ing)?)|(?P<validation>val|valid|validation|validate|dev|eval)|"
     r"(?P<test>test(?:ing)?))[\W_]*(?:set|data|images?|imgs?|split|samples?)?\d*"
 )
-"""Names of folders that hold a split: train, Testing, training_set, test1. With more in front, as in seg_train, a name looks
-like one but may be a class."""
+"""Names of folders that hold a split: train, Testing, training_set, test1. With more in front, as in seg_train, a name
+looks like one but may be a class."""
 
 Listing = tuple[tuple[str, ...], dict[str, tuple["Names", np.ndarray]], list[str]]
 """The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why `folder_source`
