@@ -253,7 +253,7 @@ def test_other_images_than_the_study_began_with_are_refused(copied, monkeypatch)
     for name in ("pilot.json", "runs.json"):
         (copied / name).unlink()
     monkeypatch.setattr(runner, "load", lambda config, **_: load(replace(config, train_size=100)))
-    with pytest.raises(InputError, match="changed between the runs"):
+    with pytest.raises(InputError, match="its sizes changed since the run in"):
         small_study(copied)
     assert not (copied / "runs.json").exists()
 
