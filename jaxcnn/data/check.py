@@ -268,7 +268,7 @@ def _divide(config: DataConfig, source: Source, labelled: Sequence[ScannedImage]
     train = np.flatnonzero(splits == "train")
     if len(train):
         labels, own = np.array([image.label for image in labelled])[train], frozenset(source.pools)
-        names = None if source.pools["train"].names is None else [labelled[i].name for i in train]
+        names = None if source.pools["train"].names is None else [labelled[i].name for i in train.tolist()]
         try:
             parts = divide(labels, config.validation, config.train_size, own, source.carve, names)
         except InputError as error:
