@@ -126,7 +126,8 @@ class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder or an .npz file.
+        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
+            with the columns file (paths below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.
@@ -241,7 +242,7 @@ class RunConfig:
         checkpoint_steps: Also save within an epoch, this many steps after the last save. Default: disabled.
         checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
-        evaluate_test: Read the test split, once, after the last epoch. False (tuning): never open it.
+        evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)

@@ -68,8 +68,8 @@ def list_data(data_dir: str | None = None, json: bool = False) -> None:
         return
     print_table(known, known[0]._fields, "data sets")
     print(
-        "also: the path of an image folder (root/class/*.png) or of an .npz file; `jaxcnn data check NAME`, "
-        "`jaxcnn data prepare NAME`"
+        "also: the path of an image folder (root/class/*.png), of an .npz file, or of a .csv file of labels; "
+        "`jaxcnn data check NAME`, `jaxcnn data prepare NAME`"
     )
 
 
@@ -113,6 +113,7 @@ def check(data: Annotated[NamedData, UNPREFIXED], json: bool = False) -> None:
 def lines(report: Inspection) -> Iterator[str]:
     """Yield a report as lines of text: the content, the problems by weight, the verdict."""
     from jaxcnn.data.check import KINDS
+    from jaxcnn.data.dataset import class_counts
 
     yield f"{printable(report.name)}: {report.images:,} images in {len(report.class_names)} classes"
     if report.decoded < report.images:
@@ -123,6 +124,9 @@ def lines(report: Inspection) -> Iterator[str]:
     for split, counts in report.splits.items() if report.class_names else ():
         spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
         yield f"  {split:<10} {sum(counts):>9,} images, {spread} a class"
+    if report.class_names and report.splits:
+        totals = [sum(counts) for counts in zip(*report.splits.values(), strict=True)]
+        yield f"  classes: {class_counts(report.class_names, totals)}"
     if report.balance is not None:
         yield f"  largest class of the training images / smallest: {report.balance:g}"
     weights = []

@@ -14,7 +14,7 @@ from jaxcnn.cli.entry import DIVERGED
 from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call_with_flags, ignored_flags, starting_point
 from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import InputError, printable, require
 from jaxcnn.spec import RunConfig
 
 if TYPE_CHECKING:
@@ -131,6 +131,7 @@ def evaluate(
     run: Annotated[Positional[Path], arg(metavar="RUN")],
     split: str = "test",
     checkpoint: Literal["last", "best"] = "last",
+    data: str | None = None,
     data_dir: str | None = None,
     json: bool = False,
 ) -> None:
@@ -140,12 +141,13 @@ def evaluate(
         run: Folder of the run.
         split: test, validation or train.
         checkpoint: last, or best (lowest validation loss).
+        data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
         json: Print JSON.
     """
     from jaxcnn.run import evaluate_run
 
-    metrics = evaluate_run(run, split=split, data_dir=data_dir, checkpoint=checkpoint)
+    metrics = evaluate_run(run, split=split, data=data, data_dir=data_dir, checkpoint=checkpoint)
     if json:
         print_json({"split": split, **metrics})
     else:
@@ -181,6 +183,11 @@ def predict(
     predictions = predict_images(run, files, top=top, checkpoint=checkpoint)
     if json:
         print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
-        return
-    for each in predictions:
-        print(f"{each['path']}: {each['text']}")
+    for each in () if json else predictions:
+        if "error" not in each:
+            print(f"{each['path']}: {each['text']}")
+    bad = [each["error"] for each in predictions if "error" in each]
+    for text in bad[1:]:
+        print(f"jaxcnn: {printable(text)}", file=sys.stderr)
+    if bad:  # The others are printed; the exit code says that some are missing.
+        raise InputError(bad[0])

@@ -33,9 +33,10 @@ KINDS: dict[str, dict[str, str]] = {
         "dangling": "broken symbolic links",
         "not_an_image": "files that are not images in spite of their extensions",
         "huge": f"images of more than {MAX_PIXELS:,} pixels, refused by their headers",
-        "unsupported": "images whose pixels have no range, such as floating point numbers",
+        "unsupported": "images whose pixels have no range, such as floating point, or 16 bits of which few are used",
     },
     "flaw": {
+        "few_levels": "16-bit images with all values below 4,096: of their upper 8 bits at most 16 levels are left",
         "closed_folder": "folders that cannot be read: their contents are missing",
         "test_in_train": "test images that are also training images, pixel for pixel",
         "validation_in_train": "validation images that are also training images, pixel for pixel",
@@ -150,13 +151,14 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
     except OSError as error:
         problems.append(f"{error.filename!r}: {error.strerror}; check the path and its permissions")
     scanned = _scan_source(source, problems)
-    if "folder" in source.identity or (problems and prepared is None and path.is_dir()):
+    if "folder" in source.identity or (problems and prepared is None and (path.is_dir() or path.suffix == ".csv")):
         class_names, listings, structure = list_folder(path, lambda kind, name: ignored[kind].append(name))
         problems += [problem for problem in structure if problem not in problems]
-        pools = {split: Pool(len(names), lambda: iter(())) for split, (names, _) in listings.items()}
+        pools = {split: Pool(len(names), lambda: iter(()), names=names) for split, (names, _) in listings.items()}
         source = source._replace(class_names=class_names, pools=pools)
         files = [(split, *file) for split, listing in listings.items() for file in zip(*listing, strict=True)]
-        scanned = ordered_map(lambda file: scan_file(path, *file), files, batch=16)
+        root = path.parent if path.is_file() else path
+        scanned = ordered_map(lambda file: scan_file(root, *file), files, batch=16)
     images, total = [], sum(pool.length for pool in source.pools.values())
     with progress_bar(f"reading {printable(Path(config.name).name)}", total, progress) as advance:
         for image in scanned:
@@ -205,7 +207,8 @@ def header_kinds(source: Encoded, extension: str = "") -> list[str]:
             "wrongly_named": FORMATS_BY_EXTENSION.get(extension, name) != name,
             "cmyk": file.mode == "CMYK",
             "palette": file.mode in ("P", "PA"),
-            "sixteen_bits": has_16_bits(file),
+            "sixteen_bits": (wide := has_16_bits(file)),
+            "few_levels": wide and file.mode.startswith("I") and np.asarray(file).max() < 4096,
             "transparent": file.has_transparency_data,
             "several_frames": getattr(file, "is_animated", False),
         }
@@ -267,9 +270,10 @@ def _divide(config: DataConfig, source: Source, labelled: Sequence[ScannedImage]
     splits = np.array([image.pool for image in labelled], object)
     train = np.flatnonzero(splits == "train")
     if len(train):
-        labels = np.array([image.label for image in labelled])[train]
+        labels, own = np.array([image.label for image in labelled])[train], frozenset(source.pools)
+        names = None if source.pools["train"].names is None else [labelled[i].name for i in train.tolist()]
         try:
-            parts = divide(labels, config.validation, config.train_size, frozenset(source.pools), source.carve)
+            parts = divide(labels, config.validation, config.train_size, own, source.carve, names)
         except InputError as error:
             return splits.tolist(), [str(error)]
         splits[train] = ""

@@ -1,15 +1,20 @@
 """Records of the data layer: an example, a source with its pools, and a loaded data set."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from jaxcnn.errors import printable
 
 Split = dict[str, np.ndarray]
 """Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels" int32 (N,)."""
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
-"""Names of splits in image folders and TFDS sets -> names of splits here."""
+"""Names of splits in TFDS sets -> names of splits here."""
+
+MAX_CLASSES = 20
+"""Number of classes that a line of text lists."""
 
 
 class BadImage(Exception):
@@ -43,12 +48,14 @@ class Pool(NamedTuple):
         at: Decodes the example at an index; picklable. None if the source is in memory anyway.
         labels: Reads all labels, int32 (length,), without decoding images, and calls its argument after each label that
             had to be read. None if the source is in memory anyway.
+        names: Names by which validation and test images are chosen from this pool. None: they are chosen by index.
     """
 
     length: int
     read: Callable[[], Iterator[Example]]
     at: Callable[[int], Example] | None = None
     labels: Callable[[Callable[[], object]], np.ndarray] | None = None
+    names: Iterable[str] | None = None
 
 
 class Source(NamedTuple):
@@ -82,7 +89,7 @@ class Dataset(NamedTuple):
         name: Name as the user wrote it.
         train: Training split.
         validation: Validation split, disjoint from `train`.
-        load_test: Reads the test split. Protocols call it once, at the end.
+        load_test: Returns the test split. Protocols call it once, at the end.
         class_names: One name per label; labels are 0 .. len(class_names) - 1.
         image_shape: (H, W, C).
         mean: float32 (C,), of the training split's pixels scaled to [0, 1].
@@ -92,6 +99,7 @@ class Dataset(NamedTuple):
         skipped: Skipped files of the training and validation splits, with reasons.
         where: Folder or file that was read, or the package that provides the set.
         sampled: Number of training images in `mean` and `std`; None: all.
+        split_by: How validation and test images were chosen from the training images: by name or by index.
     """
 
     name: str
@@ -107,3 +115,11 @@ class Dataset(NamedTuple):
     skipped: tuple[str, ...] = ()
     where: str = ""
     sampled: int | None = None
+    split_by: str = "index"
+
+
+def class_counts(names: Sequence[str], counts: Sequence[int]) -> str:
+    """Return classes with their numbers of images as text: cat (120), dog (80)."""
+    shown = [f"{printable(name)} ({count:,})" for name, count in zip(names, counts, strict=True)]
+    more = len(shown) - MAX_CLASSES
+    return ", ".join(shown[:MAX_CLASSES]) + (f" and {more:,} more" if more > 0 else "")

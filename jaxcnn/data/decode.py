@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import cache
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -28,11 +30,13 @@ MAX_PIXELS_PER_BYTE = 10_000
 """Largest number of pixels per byte of a file; a PNG reaches 8,256 (Deflate's 1,032 to 1, one bit a pixel). A header
 that claims more is damaged. WebP and fax coding have no such bound."""
 
-FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF")
-"""Formats that are read. Pillow reads more, some of which start other programs (EPS) or contain no pixels."""
+FORMATS = ("PNG", "JPEG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF")
+"""Formats that are read, AVIF since Pillow 11.3. Others of Pillow's start programs (EPS) or contain no pixels."""
 
-SIGNATURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|P[1-6]\s", re.DOTALL)
+SIGNATURE = re.compile(rb"\x89PNG|\xff\xd8\xff|GIF8|BM|RIFF....WEBP|II\*\0|MM\0\*|P[1-6]\s|....ftypavi[fs]", re.DOTALL)
 """First bytes of a file in one of these formats."""
+
+DARK = "its 16-bit values are all below 256, of which nothing is left in 8 bits; save it with 8 bits, or scale it up"
 
 GREY_MODES = ("1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N")
 
@@ -53,11 +57,12 @@ Out = TypeVar("Out")
 
 
 def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "squash") -> np.ndarray:
-    """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP or TIFF, recognised by its content.
+    """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP, TIFF or AVIF, recognised by its content.
 
-    Transparent pixels become white, 16-bit pixels keep their upper 8 bits, CMYK becomes RGB (in a JPEG inverted, as
-    Adobe stores it), the camera's orientation tag is applied and an animation gives its first frame. An image of more
-    than `MAX_PIXELS` pixels is refused by its header, before any is decoded.
+    Transparent pixels become white, 16-bit pixels keep their upper 8 bits (an image whose values are all below 256 is
+    refused: it would be black), CMYK becomes RGB (in a JPEG inverted, as Adobe stores it), the camera's orientation tag
+    is applied and an animation gives its first frame. An image of more than `MAX_PIXELS` pixels is refused by its
+    header, before any is decoded.
 
     Args:
         source: The file's bytes, or its path.
@@ -77,9 +82,12 @@ def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "
     height, width = (size, size) if size is None or isinstance(size, int) else size
     with open_image(source) as file:
         key = file.info.get("transparency")
-        if isinstance(key, tuple) and has_16_bits(file):  # a transparent colour in 16 bits, but pixels that come in 8
+        wide = has_16_bits(file)
+        if isinstance(key, tuple) and wide:  # a transparent colour in 16 bits, but pixels that come in 8
             file.info["transparency"] = tuple(value >> 8 for value in key)
         file.load()
+        if wide and not file.mode.startswith("I") and not np.asarray(file).any():
+            raise BadImage(DARK, "unsupported")
         image = _convert(_turn_upright(file), "L" if channels == 1 else "RGB")
         if height is not None and width is not None and image.size != (width, height):
             image = _resize(image, width, height, fit)
@@ -98,7 +106,7 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
         filters.insert(0, QUIET)
         try:
             length = file.seek(0, os.SEEK_END)
-            with Image.open(file, formats=FORMATS) as image:
+            with Image.open(file, formats=_readable()) as image:
                 _check_size(image, length)
                 yield image
         except BadImage:
@@ -110,6 +118,11 @@ def open_image(source: Encoded) -> Iterator["ImageFile"]:
             filters = warnings.filters
             with suppress(ValueError):
                 filters.remove(QUIET)
+
+
+@cache
+def _readable() -> tuple[str, ...]:
+    return FORMATS if find_spec("PIL.AvifImagePlugin") else FORMATS[:-1]
 
 
 def _open_file(source: Encoded) -> BinaryIO:
@@ -139,7 +152,7 @@ def _check_size(image: "ImageFile", length: int) -> None:
     pixels, size = image.width * image.height, f"{image.width:,} x {image.height:,} pixels"
     if max(pixels, tile) > MAX_PIXELS:
         raise BadImage(f"it is suspiciously large ({size}; at most {MAX_PIXELS:,} are decoded)", "huge")
-    if pixels > MAX_PIXELS_PER_BYTE * length and image.format != "WEBP" and image.mode != "1":
+    if pixels > MAX_PIXELS_PER_BYTE * length and image.format not in ("WEBP", "AVIF") and image.mode != "1":
         raise BadImage(f"it cannot be decoded ({length:,} bytes cannot contain the {size} that it claims)")
 
 
@@ -203,6 +216,8 @@ def _convert(image: "Image", mode: str) -> "Image":
         )
     if image.mode == "I" or image.mode.startswith("I;16"):
         pixels, key = np.asarray(image).astype(np.int64), image.info.get("transparency")
+        if 0 < pixels.max() < 256:
+            raise BadImage(DARK, "unsupported")
         upper = pixels.clip(0, 65535) >> 8
         upper = np.where(pixels == key, 255, upper) if isinstance(key, int) else upper
         image = Image.fromarray(upper.astype(np.uint8))

@@ -3,6 +3,7 @@
 import hashlib
 import math
 import warnings
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,7 @@ from jaxcnn.data.messages import check_labels
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import InputError, printable, require
 from jaxcnn.records import as_record, check_choices
 from jaxcnn.spec import DataConfig
 
@@ -39,8 +40,10 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     With `config.stream`, images are decoded when they are indexed (`jaxcnn.data.stream`); the splits are the same, and
     mean and deviation are those of a sample if the training split is large.
 
-    A missing validation split is taken from the training images (`config.validation` of them): stratified, by index,
-    recorded in `validation_hash`. A missing test split, a fifth of them, is taken before. The digits' splits are fixed.
+    A missing validation split is taken from the training images (`config.validation` of them) and recorded in
+    `validation_hash`; a missing test split, a fifth of them, is taken before. Images of a folder are chosen by a hash
+    of their names, so that an added image moves no other; those of other sources stratified, by index. The digits'
+    splits are fixed. A test split of its own is decoded here too, so that one that does not fit is refused early.
     A name in place of a config means all other fields at their defaults.
 
     Raises:
@@ -53,32 +56,31 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     check_fields(config)
     source = find_source(config)
     pool, skipped = _read(source, config, progress, "train")
-    parts = divide(pool["labels"], config.validation, config.train_size, frozenset(source.pools), source.carve)
+    own, names = frozenset(source.pools), source.pools["train"].names
+    if names is not None and skipped:
+        names = _without(names, skipped)
+    parts = divide(pool["labels"], config.validation, config.train_size, own, source.carve, names)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
-    if "validation" in source.pools:
+    if "validation" in own:
         validation, more = _read(source, config, progress, "validation", train)
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
-
-    def load_test() -> Split:
-        own = "test" in source.pools
-        return _read(source, config, progress, "test", train)[0] if own else _pick(pool, parts["test"])
-
+    test = _read(source, config, progress, "test", train)[0] if "test" in own else _pick(pool, parts["test"])
     mean, std, sampled = _statistics(source, config, train)
-    tests = source.pools["test"].length if "test" in source.pools else len(parts["test"])
     return Dataset(
         name=config.name,
         train=train,
         validation=validation,
-        load_test=load_test,
+        load_test=lambda: test,
         class_names=source.class_names,
         image_shape=train["images"].shape[1:],
         mean=mean,
         std=std,
         validation_hash=validation_hash(validation["labels"], chosen, len(pool["labels"])),
-        sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": tests},
+        sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": len(test["labels"])},
         skipped=skipped,
         where=source.where,
         sampled=sampled,
+        split_by="index" if names is None or own >= {"validation", "test"} else "name",
     )
 
 
@@ -144,6 +146,17 @@ def _read(
             f"set size, such as size={ours[0]}, to resize both to one"
         )
     return arrays, skipped
+
+
+def _without(names: Iterable[str], skipped: tuple[str, ...]) -> list[str]:
+    """Return the names without those of skipped files, which are reported in the same order."""
+    left, kept = list(reversed(skipped)), []
+    for name in names:
+        if left and left[-1].startswith(f"{printable(name)}: "):
+            left.pop()
+        else:
+            kept.append(name)
+    return kept
 
 
 def _pick(split: Split, indices: np.ndarray) -> Split:

@@ -1,11 +1,14 @@
-"""The fixed choice of validation, test and smaller training sets: by index, the same for every seed."""
+"""The fixed choice of validation, test and smaller training sets: by index or by name, the same for every seed."""
 
 import hashlib
 import math
-from collections.abc import Mapping
+import os
+import unicodedata
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from jaxcnn.data.dataset import Split
 from jaxcnn.errors import InputError, require
 
 ORDER_SEED = 20_240_607
@@ -13,6 +16,9 @@ ORDER_SEED = 20_240_607
 
 TEST_SHARE = 0.2
 """Share of a source without a test split that becomes one."""
+
+HASHED_BYTES = 2**30
+"""Bytes of images that `content_hash` covers: all of a small split, evenly spread images of a large one."""
 
 
 def stratified_order(labels: np.ndarray) -> np.ndarray:
@@ -39,9 +45,10 @@ def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
 
 
 def divide(
-    labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Divide a source's training images by index.
+    labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int],
+    names: Iterable[str] | None = None,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Divide a source's training images, by index or by name.
 
     Args:
         labels: int (N,).
@@ -49,6 +56,7 @@ def divide(
         train_size: Number of images to keep for training; None: all.
         own: Splits that the source has itself.
         carve: Fixed counts for "validation" and "test", if the source's convention gives them.
+        names: One name per image, to divide by; None: by index.
 
     Returns:
         Sorted indices of "train", "validation" and "test"; empty for a split that the source has itself.
@@ -56,10 +64,15 @@ def divide(
     Raises:
         InputError: A split would be empty, or train_size does not fit.
     """
-    n, order = len(labels), stratified_order(labels)
-    tests = 0 if "test" in own else carve.get("test", round(TEST_SHARE * n))
-    rest = n - tests
-    validations = 0 if "validation" in own else carve.get("validation", round(validation * rest))
+    n = len(labels)
+    if names is None:
+        tests = 0 if "test" in own else carve.get("test", round(TEST_SHARE * n))
+        validations = 0 if "validation" in own else carve.get("validation", round(validation * (n - tests)))
+        test, chosen, train = np.split(stratified_order(labels), [tests, tests + validations])
+    else:
+        shares = 0.0 if "test" in own else TEST_SHARE, 0.0 if "validation" in own else validation
+        test, chosen, train = _divide_by_name(names, labels, *shares)
+    tests, validations, rest = len(test), len(chosen), n - len(test)
     if "validation" not in own and not 0 < validations < rest:
         raise InputError(
             f"validation={validation} of {rest} images leaves {validations} for validation and {rest - validations} "
@@ -67,7 +80,6 @@ def divide(
         )
     if "test" not in own and tests == 0:
         raise InputError(f"the data set has {n} images, too few to take a test split from; add images")
-    test, chosen, train = np.split(order, [tests, tests + validations])
     train = np.sort(train)
     if train_size is not None:
         classes = len(np.unique(labels[train]))
@@ -75,6 +87,39 @@ def divide(
         require(classes <= train_size <= len(train), "train_size", train_size, limits)
         train = train[covering_prefix(labels[train], train_size)]
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
+
+
+def _divide_by_name(names: Iterable[str], labels: np.ndarray, tests: float, validations: float) -> list[np.ndarray]:
+    """Return the indices of test, validation and training images, each chosen by the hash of its own name.
+
+    An image is added to a split, or removed, without moving another one. The shares are those of many images; a class
+    of which a split would get none gives it the image with the nearest hash, if one is left for training.
+    """
+    texts = (os.fsencode(unicodedata.normalize("NFC", name).replace(os.sep, "/")) for name in names)
+    digests = b"".join(hashlib.blake2b(text, digest_size=8).digest() for text in texts)
+    position = np.frombuffer(digests, "<u8") / 2**64
+    order = np.lexsort((position, labels))
+    parts: tuple[list[np.ndarray], ...] = [], [], []
+    for members in np.split(order, np.flatnonzero(np.diff(labels[order])) + 1):
+        edges = np.searchsorted(position[members], [tests, tests + validations * (1 - tests)])
+        most = len(members) - 1 - (validations > 0 and len(members) > 2)
+        first = min(max(edges[0], 1), most) if tests else 0
+        second = min(max(edges[1], first + 1), len(members) - 1) if validations else first
+        for part, chosen in zip(parts, np.split(members, [first, second]), strict=True):
+            part.append(chosen)
+    return [np.concatenate(part) for part in parts]
+
+
+def content_hash(split: Split) -> str:
+    """Return the SHA-256 of a split's arrays; streamed images, which are not in memory, are left out."""
+    digest = hashlib.sha256()
+    for name, array in sorted(split.items()):
+        if isinstance(array, np.ndarray):
+            digest.update(f"{name} {array.shape} {array.dtype.str}".encode())
+            every = -(-array.nbytes // HASHED_BYTES) or 1
+            for start in range(0, len(array), 1024 * every):
+                digest.update(np.ascontiguousarray(array[start : start + 1024 * every : every]).data)
+    return digest.hexdigest()
 
 
 def validation_hash(labels: np.ndarray, indices: np.ndarray, total: int) -> str:

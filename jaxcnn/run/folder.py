@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
@@ -41,7 +43,7 @@ class RunResult:
         macs: Multiply-accumulates of one image's forward pass, convolutions and dense layers.
         seconds: compile, train, step (median over epochs, a step), total.
         environment: Versions and hardware.
-        data: The data set: name, sizes, classes, shape, normalisation, hash of the validation split.
+        data: The data set: name, sizes, classes, shape, normalisation, hashes of the splits.
         programs: How the step was driven: mode (jit, pmap, sharded), devices, scan, members (runs in one program).
         diverged: None, or of the step whose loss or gradients were not finite: step, indices (of its examples in the
             training split), loss, parameter_norms and gradient_norms by path, nonfinite (paths). Nothing was learnt
@@ -84,6 +86,7 @@ class StoredResult(NamedTuple):
     files: dict[str, str] | None = None
     details: dict[str, Any] | None = None
     extended: tuple[int, ...] = ()
+    test_hash: str | None = None
 
 
 class RunFolder:
@@ -125,17 +128,23 @@ class RunFolder:
             raise InputError(f"out={shown}: it holds files but no run; choose an empty or a new folder")
 
     def difference(self, config: Mapping[str, Any]) -> str:
-        """Return in words where the stored configuration differs from `config`; empty where they are the same run."""
-        known, own = self.read_config()
-        # In the form of this version; a user-defined module, and what a user-defined network computes, as recorded.
-        stored, model = as_record(known), self.read("config.json").get("model", {})
-        stored["model"] = model if own else stored["model"] | {"computation": model.get("computation", {})}
-        have, want = flat(identity(stored)), flat(identity(config))
+        """Return in words where the stored configuration differs from `config`; empty where they are the same run.
+
+        Paths of data may differ: data can be moved, and data.json says which they are.
+        """
+        have, want = flat(identity(self._stored())), flat(identity(config))
+        if self.names_other_data(config):
+            have["data.name"] = want["data.name"]
         if have.get(f"{TRACED}traced_by") != want.get(f"{TRACED}traced_by"):  # not recorded, or by other versions
             have, want = ({n: v for n, v in each.items() if not n.startswith(TRACED)} for each in (have, want))
         names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
         shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
         return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+
+    def names_other_data(self, config: Mapping[str, Any]) -> bool:
+        """Return whether `config` gives another path of data than the stored one, so that data.json decides."""
+        name = config["data"]["name"]
+        return os.path.isabs(name) and (self.path / "data.json").exists() and name != self._stored()["data"]["name"]
 
     def claim(self, config: Mapping[str, Any]) -> None:
         """Make the folder this configuration's, or check that it is; raise as `refuse_other` does."""
@@ -226,7 +235,10 @@ class RunFolder:
             digest = sha256(file)
         fields = {name: getattr(result, name) for name in StoredResult._fields if hasattr(result, name)}
         files = {name: seal(self.read(name)) for name in BESIDE}
-        write_sealed(self.path / "result.json", as_record(StoredResult(digest, files=files, **fields)))
+        write_sealed(
+            self.path / "result.json",
+            as_record(StoredResult(digest, files=files, test_hash=result.data.get("test_hash"), **fields)),
+        )
 
     def read_result(self) -> StoredResult:
         """Read what `store` wrote.
@@ -244,6 +256,13 @@ class RunFolder:
                 raise InputError(f"{str(self.path / name)!r}: {CHANGED}, or belongs to another run; {REMEDY}")
         return stored
 
+    def _stored(self) -> dict[str, Any]:
+        """Return the stored config in the form of this version, paths absolute, a user-defined module as recorded."""
+        config, own = self.read_config()
+        record, model = as_record(replace(config, data=located(config.data))), self.read("config.json").get("model", {})
+        # A user-defined module, and what a user-defined network computes, as recorded.
+        return record | {"model": model if own else record["model"] | {"computation": model.get("computation", {})}}
+
 
 def load_result(directory: Path | str) -> RunResult:
     """Read a finished run.
@@ -257,9 +276,10 @@ def load_result(directory: Path | str) -> RunResult:
     folder = RunFolder(Path(directory))
     config, _ = folder.read_config()
     stored = folder.read_result()._asdict()
-    digest, _, details = (stored.pop(name) for name in ("predictions_sha256", "files", "details"))
+    digest, _, details, test = (stored.pop(name) for name in ("predictions_sha256", "files", "details", "test_hash"))
     predictions = folder.read_predictions(digest) if config.evaluate_test else {}
-    beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": folder.read("data.json")}
+    data = folder.read("data.json") | ({} if test is None else {"test_hash": test})
+    beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": data}
     return RunResult(config, folder.path, predictions=predictions, details=details or {}, **stored, **beside)
 
 

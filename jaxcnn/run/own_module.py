@@ -14,6 +14,7 @@ from flax import linen
 
 from jaxcnn import nn
 from jaxcnn.analysis.fingerprint import fingerprint
+from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.models import build, family_named
 from jaxcnn.nn.calls import FLAGS, call_parameters, has_switch
@@ -154,11 +155,11 @@ def traced_for(folder: RunFolder, config: RunConfig, model: linen.Module | None)
 
 
 def run_record(config: RunConfig, model: linen.Module | None, traced: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return what config.json holds: the config, a user-defined module in place of its model.
+    """Return what config.json holds: the config with absolute paths, a user-defined module in place of its model.
 
     `traced` is what a user-defined network computes (`computation`), None where that is not known or not needed.
     """
-    record = as_record(config)
+    record = as_record(replace(config, data=located(config.data)))
     if model is not None:
         record["model"] = module_record(model)
     if traced is not None:

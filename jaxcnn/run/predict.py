@@ -13,9 +13,12 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
+from jaxcnn.data.decode import ordered_map
+from jaxcnn.data.splits import content_hash
 from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
+from jaxcnn.run.data import changed, check_data
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.own_module import traced_for
 from jaxcnn.run.runner import measure
@@ -32,31 +35,42 @@ def evaluate_run(
     split: str = "test",
     checkpoint: str = "last",
     model: linen.Module | None = None,
+    data: str | None = None,
     data_dir: str | None = None,
 ) -> dict[str, float]:
-    """Compute the metrics of a run's checkpoint on a split of its data.
+    """Compute the metrics of a run's checkpoint on a split of its data, which must be those that it recorded.
 
     Args:
         directory: The run's folder.
         split: test, validation or train.
         checkpoint: last, or best (lowest validation loss).
         model: The module, where the run trained a user-defined one.
+        data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if it has moved.
 
     Raises:
-        InputError: No such run, no checkpoint, a checkpoint of another model, unknown split.
+        InputError: No such run, no checkpoint, a checkpoint of another model, unknown split, or data that have changed.
 
     >>> evaluate_run("runs/first", split="validation", checkpoint="best")  # doctest: +SKIP
     """
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
     config, model = _read_config(folder, model)
-    if data_dir is not None:
-        config = replace(config, data=replace(config.data, data_dir=data_dir))
-    dataset = load(config.data)
+    moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
+    config = replace(config, data=replace(config.data, **moved))
+    try:
+        dataset = load(config.data)
+    except InputError as error:
+        if moved or Path(config.data.name).exists():
+            raise
+        raise InputError(f"{error}; if the run's data have moved, give their new place as data or data_dir") from None
+    dataset = check_data(folder, dataset)
     parts = assemble(config, dataset, model)
     state = load_weights(folder, parts.module, dataset.image_shape, checkpoint)
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
+    recorded = folder.read_result().test_hash if folder.finished else None
+    if split == "test" and recorded not in (None, content_hash(arrays)):
+        raise changed(dataset, "test split", f"the run in {str(folder.path)!r}")
     return measure(parts, state, arrays, config.batch_size)[0]
 
 
@@ -88,6 +102,8 @@ def predict(
 ) -> list[dict[str, Any]]:
     """Predict image files of any size and mode with a run's checkpoint; the data set itself is not needed.
 
+    Images are decoded and predicted in batches as large as those of the training.
+
     Args:
         directory: The run's folder.
         images: Image files; each is converted to the channels and resized to the size the model was trained on.
@@ -96,25 +112,36 @@ def predict(
 
     Returns:
         One mapping per image: path, text (for the console), and what the task describes (classification: name,
-        probability, top: pairs of name and probability).
+        probability, top: pairs of name and probability), or `error` for a file that cannot be read.
 
     Raises:
-        InputError: A file that is missing or cannot be decoded (named), no such run, no checkpoint.
+        InputError: No file can be read, no such run, no checkpoint.
 
     >>> predict("runs/first", ["photo.png"])[0]["name"]  # doctest: +SKIP
     """
     folder = RunFolder(Path(directory))
     config, model = _read_config(folder, model)
     names, shape, mean, std = _described(folder)
-    pixels = np.stack([_read_image(Path(path), shape, config.data.fit) for path in images])
     module = build(replace(config.model, num_classes=len(names))) if model is None else model
     state, task = load_weights(folder, module, shape, checkpoint), make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
     decode = jax.jit(lambda state, batch: task.decode(forward(state, batch)))
-    batch = {"images": jnp.asarray(pixels), "mask": jnp.ones(len(pixels), jnp.float32)}
-    decoded = jax.device_get(decode(state, batch))
-    rows = [{name: values[i] for name, values in decoded.items()} for i in range(len(pixels))]
-    return [{"path": Path(path), **task.describe(row, names, top)} for path, row in zip(images, rows, strict=True)]
+    size, found = max(min(config.batch_size, len(images)), 1), list[dict[str, Any]]()
+    for start in range(0, len(images), size):
+        paths = [Path(path) for path in images[start : start + size]]
+        read = list(ordered_map(lambda path: _read_image(path, shape, config.data.fit), paths, batch=8))
+        pixels = np.zeros((size, *shape), np.uint8)
+        for place, image in enumerate(read):
+            if isinstance(image, np.ndarray):
+                pixels[place] = image
+        decoded = jax.device_get(decode(state, {"images": jnp.asarray(pixels), "mask": jnp.ones(size, jnp.float32)}))
+        for place, (path, image) in enumerate(zip(paths, read, strict=True)):
+            row = {name: values[place] for name, values in decoded.items()}
+            bad = {"text": image, "error": image} if isinstance(image, str) else None
+            found.append({"path": path, **(bad or task.describe(row, names, top))})
+    if images and all("error" in each for each in found):
+        raise InputError(found[0]["error"])
+    return found
 
 
 def _described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
@@ -144,14 +171,14 @@ def load_weights(
         return checkpoints.restore(shapes, step=checkpoints.best if which == "best" else None)[0]
 
 
-def _read_image(path: Path, shape: tuple[int, ...], fit: str) -> np.ndarray:
-    """Read an image file as uint8 of the model's (H, W, C)."""
+def _read_image(path: Path, shape: tuple[int, ...], fit: str) -> np.ndarray | str:
+    """Read an image file as uint8 of the model's (H, W, C), or return why it cannot be read."""
     if not path.is_file():
-        raise InputError(f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}")
+        return f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}"
     try:
         return decode_image(path, shape[2], (shape[0], shape[1]), fit)
     except BadImage as error:
-        raise InputError(f"image {str(path)!r}: {error}; give a PNG, JPEG or another image file") from error
+        return f"image {str(path)!r}: {error}; give a PNG, JPEG or another image file"
 
 
 def _read_config(folder: RunFolder, model: linen.Module | None) -> tuple[RunConfig, linen.Module | None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -17,10 +18,13 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data.dataset import class_counts
 from jaxcnn.data.loading import warn_of_blank
+from jaxcnn.data.splits import content_hash
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
+from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.run.own_module import run_record, traced_for
@@ -83,6 +87,10 @@ def run(
     if dataset is None:
         dataset = load(config.data, progress=progress)
         warn_of_blank(dataset)
+    if folder is not None:
+        dataset = check_data(folder, dataset)
+    if progress and "labels" in dataset.train:
+        print(_summary(dataset), file=sys.stderr)
     parts = assemble(config, dataset, model)
     if shorter is not None:
         in_turn(lambda: lengthen(shorter, config, run_record(config, model, parts.traced)))
@@ -93,11 +101,17 @@ def run(
 
 
 def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
-    """Return a run's folder, which is free or its own, or raise InputError; write nothing."""
+    """Return a run's folder, which is free or its own, or raise InputError; write nothing.
+
+    Images at another path are accepted if they are the ones that the run recorded: data can be moved.
+    """
     if out is None:
         return None
     folder = RunFolder(Path(out))
-    folder.refuse_other(run_record(config, model, traced_for(folder, config, model)))
+    record = run_record(config, model, traced_for(folder, config, model))
+    folder.refuse_other(record)
+    if folder.names_other_data(record):
+        check_data(folder, load(config.data))
     return folder
 
 
@@ -117,7 +131,7 @@ def begin(
     one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
     if folder is None:
         return one
-    in_turn(lambda: _claim(stack, folder, run_record(config, model, parts.traced), describe(dataset)))
+    in_turn(lambda: _claim(stack, folder, run_record(config, model, parts.traced), dataset))
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
@@ -158,10 +172,13 @@ def finish(
     Compiling and everything so far took it `compiled` and `seconds`; an earlier process trained `past` of its epochs.
     """
     config, started, test, predictions, details = one.config, time.perf_counter(), {}, {}, {}
+    data = describe(dataset) if folder is None else folder.read("data.json")
     about = None if one.diverged is None else _divergence(parts, one, dataset)
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
-        test, predictions, details = measure(parts, state, dataset.load_test(), config.batch_size)
+        arrays = dataset.load_test()
+        test, predictions, details = measure(parts, state, arrays, config.batch_size)
+        data["test_hash"] = content_hash(arrays)
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
     timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
@@ -180,7 +197,7 @@ def finish(
             "total": seconds,
         },
         environment=environment(),
-        data=describe(dataset),
+        data=data,
         programs=programs.record,
         diverged=about,
         finished=now(),
@@ -208,19 +225,10 @@ def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
 
-def describe(dataset: Dataset) -> dict[str, Any]:
-    """Return what is recorded of a data set: enough to name it, to check it and to predict with the model later."""
-    return {
-        "name": dataset.name,
-        "sizes": dict(dataset.sizes),
-        "class_names": list(dataset.class_names),
-        "image_shape": list(dataset.image_shape),
-        "mean": dataset.mean.tolist(),
-        "std": dataset.std.tolist(),
-        "validation_hash": dataset.validation_hash,
-        "skipped": list(dataset.skipped),
-        "sampled": dataset.sampled,
-    }
+def _summary(dataset: Dataset) -> str:
+    counts = np.bincount(dataset.train["labels"], minlength=len(dataset.class_names)).tolist()
+    shown = class_counts(dataset.class_names, counts)
+    return f"{dataset.name}: {sum(counts):,} training images in {len(counts)} classes: {shown}"
 
 
 def measure(
@@ -248,19 +256,12 @@ def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[
     return records
 
 
-def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], about: dict[str, Any]) -> None:
+def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], dataset: Dataset) -> None:
     """Record config, data and environment, or refuse to resume with other images than the run began with."""
     folder.claim(record)
     if first_host():
         stack.enter_context(folder.lock())
+    check_data(folder, dataset)
     write_json(folder.path / "environment.json", environment())
     if not (folder.path / "data.json").exists():
-        write_json(folder.path / "data.json", about)
-        return
-    stored = folder.read("data.json")
-    for name in ("sizes", "class_names", "image_shape", "validation_hash"):
-        if stored.get(name) != about[name]:
-            raise InputError(
-                f"data {about['name']!r}: its {name} changed since the run in {str(folder.path)!r} began "
-                f"({stored.get(name)!r}, now {about[name]!r}); restore the data or choose another folder"
-            )
+        write_json(folder.path / "data.json", describe(dataset))

@@ -8,6 +8,7 @@ from pathlib import Path
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import run
+from jaxcnn.run.data import check_recorded
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.result import load_study
 from jaxcnn.study.schedule import StudyRun, run_config
@@ -49,9 +50,7 @@ def rerun(
     config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
     if data_dir is not None:
         config = replace(config, data=replace(config.data, data_dir=data_dir))
-    dataset = load(config.data, progress=progress)
-    if dataset.validation_hash != result.data["validation_hash"]:
-        raise InputError(f"data {dataset.name!r}: its validation split is not the study's; restore the data set")
+    dataset = check_recorded(result.data, load(config.data, progress=progress), f"the study in {str(directory)!r}")
     again = run(config, dataset=dataset, progress=progress).predictions["predictions"]
     row = result.runs.index(own[seeds.index(seed)])
     return int((again == result.predictions[row]).sum()), int(again.size)

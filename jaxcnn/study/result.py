@@ -164,7 +164,8 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     if (directory / "runs.json").exists():
         read_file(directory, "runs.json", RunsFile)
     results = [read(directory / each.path) for each in runs]
-    data = _unique(result.data for result in results)
+    recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
+    data = _unique({name: value for name, value in result.data.items() if name in recorded} for result in results)
     labels = _unique(result.predictions["labels"].tolist() for result in results)
     if len(data) > 1 or len(labels) > 1:
         raise InputError(

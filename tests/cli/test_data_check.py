@@ -37,6 +37,7 @@ def test_a_good_set_is_exit_0(capsys, root):
     assert (code, error) == (0, "")
     assert out.splitlines()[0] == f"{root}: 40 images in 2 classes"
     assert "  height x width: 8x8 (40)\n" in out
+    assert "  classes: cats (20), dogs (20)\n" in out
     assert out.endswith("usable as it is\n")
 
 
@@ -87,7 +88,7 @@ def test_json_is_plain_and_holds_the_same(capsys, root):
     found = json.loads(out)
     assert found["verdict"] == "flawed"
     assert found["findings"]["empty"] == {"count": 1, "names": ["cats/tab\\there.png: the file is empty (0 bytes)"]}
-    assert sum(found["splits"]["train"]) == 29
+    assert sum(map(sum, found["splits"].values())) == 40
 
 
 def test_names_that_cannot_be_printed_are_escaped(root):

@@ -160,3 +160,25 @@ def test_resuming_prints_nothing_of_other_packages(folder, tmp_path):
         done = subprocess.run(arguments, capture_output=True, text=True, check=True)
         assert done.stderr == ""
     assert len((tmp_path / "r" / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_evaluate_refuses_changed_data_and_takes_moved_ones(capsys, trained, folder, tmp_path):
+    accuracy = call(capsys, "evaluate", trained, "--json")[1]
+    moved = shutil.copytree(folder, tmp_path / "moved")
+    assert call(capsys, "evaluate", trained, "--data", moved, "--json")[1] == accuracy
+    (moved / "dark").rename(moved / "a_dark")
+    error = refused(capsys, "evaluate", trained, "--data", moved)
+    assert "its class_names changed since the run in" in error
+    assert "(['dark', 'light'], now ['a_dark', 'light'])" in error
+
+
+def test_a_bad_image_among_good_ones_loses_no_prediction(capsys, trained, folder, tmp_path):
+    (tmp_path / "text.png").write_text("not an image")
+    images = [folder / "dark" / "0.png", tmp_path / "text.png", tmp_path / "none.png", folder / "light" / "0.png"]
+    code, out, error = call(capsys, "predict", trained, *images)
+    assert code == 2
+    assert [line.partition(": ")[0] for line in out.splitlines()] == [str(images[0]), str(images[3])]
+    assert [line.startswith("jaxcnn: image ") for line in error.splitlines()] == [True, True]
+    code, out, _ = call(capsys, "predict", trained, *images, "--json")
+    assert code == 2
+    assert ["error" in each for each in json.loads(out)] == [False, True, True, False]

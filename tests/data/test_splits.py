@@ -5,10 +5,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, stratified_order, validation_hash
+from jaxcnn.data.splits import (
+    channel_statistics,
+    content_hash,
+    covering_prefix,
+    divide,
+    stratified_order,
+    validation_hash,
+)  # fmt: skip
 from jaxcnn.errors import InputError
 
 RECORDED, RECORDED_HASH = [20, 25, 43, 45, 47, 57], "31c1acb9b2186d25"
+BY_NAME = [0, 2, 8, 11, 16, 17, 18, 25, 27, 35, 38, 41, 44, 50, 56, 57]
 
 label_lists = st.lists(st.integers(0, 6), min_size=1, max_size=300).map(np.array)
 
@@ -115,3 +123,46 @@ def test_channel_statistics_equal_numpys_and_a_constant_channel_has_unit_std():
     mean, std = channel_statistics(np.full((4, 2, 2, 1), 51, np.uint8))
     np.testing.assert_allclose(mean, [0.2], rtol=1e-6)
     np.testing.assert_array_equal(std, [1.0])
+
+
+def test_a_division_by_name_depends_on_each_name_alone():
+    names = [f"{'ab'[i % 2]}/{i}.png" for i in range(2000)]
+    labels = np.arange(2000) % 2
+
+    def by_name(keep, **kwargs):
+        options = {"validation": 0.1, "train_size": None, "own": frozenset({"train"}), "carve": {}} | kwargs
+        parts = divide(labels[keep], names=[names[i] for i in keep], **options)
+        return {names[keep[i]]: split for split, chosen in parts.items() for i in chosen}
+
+    whole = by_name(np.arange(2000))
+    counts = {split: list(whole.values()).count(split) for split in ("train", "validation", "test")}
+    # Binomial: 400 +- 18 test images, 160 +- 12 for validation.
+    assert abs(counts["test"] - 400) < 4 * 18
+    assert abs(counts["validation"] - 160) < 4 * 12
+    assert len(whole) == 2000
+    half = by_name(np.random.default_rng(0).permutation(2000)[:1000])
+    assert half.items() <= whole.items()
+    more = by_name(np.arange(2000), validation=0.3)
+    assert {name for name in more if more[name] == "test"} == {name for name in whole if whole[name] == "test"}
+    assert set(by_name(np.arange(2000), own=frozenset({"train", "test"})).values()) == {"train", "validation"}
+
+
+def test_a_division_by_name_leaves_no_split_without_a_class_that_has_three_images():
+    labels = np.repeat(np.arange(200), 3)
+    parts = divide(labels, 0.1, None, frozenset({"train"}), {}, [f"{i}.png" for i in range(600)])
+    for chosen in parts.values():
+        assert np.bincount(labels[chosen], minlength=200).tolist() == [1] * 200
+
+
+def test_the_division_by_name_is_the_recorded_one():
+    # A change here makes training images of existing runs test images.
+    names, labels = [f"{'ab'[i % 2]}/{i}.png" for i in range(60)], np.arange(60) % 2
+    assert divide(labels, 0.1, None, frozenset({"train"}), {}, names)["test"].tolist() == BY_NAME
+
+
+def test_the_hash_of_a_split_sees_pixels_labels_and_order():
+    images, labels = np.arange(48, dtype=np.uint8).reshape(4, 3, 4, 1), np.arange(4)
+    changed = images.copy()
+    changed[3, 2, 3, 0] += 1
+    splits = [(images, labels), (changed, labels), (images, labels[::-1]), (images[::-1], labels)]
+    assert len({content_hash({"images": i, "labels": np.ascontiguousarray(k)}) for i, k in splits}) == 4

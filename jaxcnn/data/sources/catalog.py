@@ -3,6 +3,7 @@
 import difflib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,6 +56,21 @@ def names(data_dir: str | None = None) -> list[CatalogEntry]:
     return [CatalogEntry(name, text, state) for state, sets in states.items() for name, text in sets.items()]
 
 
+def located(config: DataConfig) -> DataConfig:
+    """Return a config whose paths are absolute: it names the same images in every working folder."""
+    name, path, folder = config.name, Path(config.name).expanduser(), config.data_dir
+    is_set = name in EMBEDDED or (not _is_path(name) and find_prepared(name, folder) is not None)
+    return replace(
+        config,
+        name=name if is_set or not path.exists() else os.path.abspath(path),
+        data_dir=None if folder is None else os.path.abspath(Path(folder).expanduser()),
+    )
+
+
+def _is_path(name: str) -> bool:
+    return name.endswith((".npz", ".csv")) or name.startswith((".", "~", os.sep))
+
+
 def find_source(config: DataConfig) -> Source:
     """Return the source that `config.name` refers to, or raise an InputError that suggests similar names."""
     name = config.name
@@ -62,18 +78,20 @@ def find_source(config: DataConfig) -> Source:
         return digits_source(config.size)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
-    path, is_path = Path(name).expanduser(), name.endswith(".npz") or name.startswith((".", "~", os.sep))
+    path, is_path = Path(name).expanduser(), _is_path(name)
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
         return tfds_source(name, prepared, config.size, config.fit)
-    if path.is_dir():
+    if path.is_dir() or (path.suffix == ".csv" and path.is_file()):
         return folder_source(name, path, config.size, config.fit)
     if path.suffix == ".npz" and path.is_file():
         return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz file or a set's name{near}")
+        raise InputError(
+            f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a name{near}"
+        )
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
@@ -87,7 +105,7 @@ def find_source(config: DataConfig) -> Source:
         )
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
-    raise InputError(f"name={name!r} is not a known data set, image folder or .npz file{hint}")
+    raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
 
 
 def digits_source(size: int | None = None) -> Source:

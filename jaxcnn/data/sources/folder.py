@@ -1,8 +1,11 @@
-"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val."""
+"""An image folder: root/class/*.png, or root/train/class/*.png beside root/test and root/val; or a CSV of labels."""
 
+import csv
 import functools
 import hashlib
 import os
+import re
+import unicodedata
 from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,17 +15,33 @@ from typing import Any
 import numpy as np
 
 from jaxcnn.data.cache import load_or_compute
-from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fit_identity
+from jaxcnn.data.dataset import BadImage, Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
+from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 
+UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"
 FORMATS_BY_EXTENSION = {
-    **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff")},
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe"), "JPEG"),
-    **dict.fromkeys((".ppm", ".pgm", ".pbm"), "PPM"),
+    **{f".{name}": name.upper() for name in ("png", "bmp", "gif", "webp", "tiff", "avif")},
+    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".jfi"), "JPEG"),
+    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), "PPM"),
     ".tif": "TIFF",
+    ".apng": "PNG",
+    **{f".{name}": name.upper() for name in UNREAD.split()},
 }
-"""Extensions of image files -> formats in Pillow's names; files with other extensions are ignored."""
+"""Extensions of image files -> formats in Pillow's names; unread ones are refused by name, so that no image is left out
+silently. Files with other extensions are ignored."""
+
+SPLIT = re.compile(
+    r"(?P<more>.*[\W_])?(?:(?P<train>train(?:ing)?)|(?P<validation>val|valid|validation|validate|dev|eval)|"
+    r"(?P<test>test(?:ing)?))[\W_]*(?:set|data|images?|imgs?|split|samples?)?\d*"
+)
+"""Names of folders that hold a split: train, Testing, training_set, test1. With more in front, as in seg_train, a name
+looks like one but may be a class."""
+
+Listing = tuple[tuple[str, ...], dict[str, tuple["Names", np.ndarray]], list[str]]
+"""The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why `folder_source`
+refuses the images, one sentence each."""
 
 Note = Callable[[str, str], object]
 """(kind of `jaxcnn.data.check.KINDS`, path below the root): called for each file or folder that is ignored."""
@@ -56,10 +75,12 @@ def folder_source(name: str, root: Path, size: int | None = None, fit: str = "sq
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
     links are followed. If all training images are greyscale, images have one channel, otherwise three. Hidden files and
-    files without an image's extension are ignored. A folder without class folders, a class without training images and
-    splits with different classes are refused.
+    files without an image's extension are ignored. Names of classes that differ in their Unicode form only are equal.
+    A folder without class folders, a class without training images, splits with different classes, and folders that
+    look like splits in the place of classes are refused. Instead of a folder, `root` may be a CSV file (`list_table`).
     """
     classes, listings, problems = list_folder(root)
+    root = root.parent if root.is_file() else root
     if problems:
         raise InputError(problems[0])
     files = {split: [len(paths), _digest(root, paths, labels)] for split, (paths, labels) in listings.items()}
@@ -73,19 +94,58 @@ def folder_source(name: str, root: Path, size: int | None = None, fit: str = "sq
         return 1 if load_or_compute(name, "grey", identity, all_grey) else 3
 
     readers = {split: _Reader(str(root), *listing, count_channels, size, fit) for split, listing in listings.items()}
-    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels) for split, r in readers.items()}
+    pools = {split: Pool(len(r.labels), r.read, r.at, lambda _, r=r: r.labels, r.paths) for split, r in readers.items()}
     return Source(name, str(root), identity, classes, pools)
 
 
-def list_folder(
-    root: Path, note: Note = lambda kind, path: None
-) -> tuple[tuple[str, ...], dict[str, tuple[Names, np.ndarray]], list[str]]:
-    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`.
+def list_table(file: Path) -> Listing:
+    """List the images that a CSV file names, in its order.
 
-    Returns:
-        The class names; the paths below the root and labels int32 (N,) of each split; and the reasons why
-        `folder_source` refuses the folder, one sentence each.
+    Its columns are `file` (a path below the CSV file's folder), `label` (the name of the class) and, if there are
+    splits, `split` (train, validation or test).
     """
+    rows, splits, problems = dict[str, tuple[str, str]](), ["train"], []
+    try:
+        with file.open(newline="", encoding="utf-8-sig") as text:
+            table = csv.DictReader(text, strict=True)
+            names = {str(name).strip().lower(): name for name in table.fieldnames or ()}
+            if not {"file", "label"} <= names.keys():
+                problems.append(f"it has the columns {', '.join(names) or 'none'}; name two of them file and label")
+            for row in () if problems else table:
+                cells = {key: (row[names[key]] or "").strip() for key in ("file", "label", "split") if key in names}
+                path, label, split = cells["file"], cells["label"], cells.get("split", "train")
+                path, known = os.path.normpath(path), split_named(split)
+                if os.path.isabs(path) or path.startswith(".") or not label or path in rows or known is None:
+                    problems.append(
+                        f"line {table.line_num} (file {path!r}, label {label!r}, split {split!r}) is not usable; give "
+                        f"each file below the CSV file's folder once, with a label, and train, validation or test"
+                    )
+                    break
+                rows[path] = unicodedata.normalize("NFC", label), known
+                splits += [] if known in splits else [known]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        problems.append(f"it cannot be read ({one_line(error)}); save it as CSV in UTF-8")
+    if not rows and not problems:
+        problems.append("it names no images; add a line for each")
+    found = {label for label, _ in rows.values()}
+    numbers = all(map(str.isdecimal, found))
+    ordered = sorted(found, key=lambda name: (int(name) if numbers else 0, name))
+    labels = {name: label for label, name in enumerate(ordered)}
+    untrained = sorted(found - {label for label, split in rows.values() if split == "train"})
+    if untrained:
+        problems.append(f"class {untrained[0]!r} has no training image; add some, or remove its other images")
+    listings = {split: (Names(), array("i")) for split in splits}
+    for path, (label, split) in rows.items():
+        listings[split][0].append(path)
+        listings[split][1].append(labels[label])
+    arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
+    return tuple(labels), arrays, [f"{str(file)!r}: {problem}" for problem in problems]
+
+
+def list_folder(root: Path, note: Note = lambda kind, path: None) -> Listing:
+    """List the images of a folder, as far as its structure allows, and report all that is ignored to `note`."""
+    if root.is_file():
+        return list_table(root)
     problems = []
 
     def note_problem(kind: str, path: str) -> None:
@@ -94,35 +154,85 @@ def list_folder(
         note(kind, path)
 
     inner = _subfolders(root, root, note_problem)
-    named = [(SPLIT_NAMES[folder.name.lower()], folder) for folder in inner if folder.name.lower() in SPLIT_NAMES]
+    named = [(split, folder) for folder in inner if (split := split_named(folder.name))]
     has_splits = any(split == "train" and _subfolders(root, folder, lambda kind, path: None) for split, folder in named)
     if has_splits:
-        others = ", ".join(repr(folder.name) for folder in inner if folder.name.lower() not in SPLIT_NAMES)
+        others = ", ".join(repr(folder.name) for folder in inner if not split_named(folder.name))
         if others:
             problems.append(f"folder {str(root)!r} has a train folder and also {others}; move these into train")
         if len(dict(named)) != len(named):
             twice = ", ".join(folder.name for _, folder in named)
             problems.append(f"folder {str(root)!r} names one split twice ({twice}); keep one of each")
-        folders = [(split, part) for split, folder in named for part in _subfolders(root, folder, note_problem)]
+        parts = [(split, folder, _subfolders(root, folder, note_problem)) for split, folder in named]
+        problems += [
+            f"split folder {str(folder)!r} has no class folders; sort its images into folders like those of the "
+            f"training folder, or move it elsewhere"
+            for _, folder, within in parts
+            if not within
+        ]
+        folders = [(split, part) for split, _, within in parts for part in within]
         folders.sort(key=lambda pair: pair[0] != "train")  # a repeated image is a repeat of the training image
     else:
         folders = [("train", folder) for folder in inner]
+        if inner and all(SPLIT.fullmatch(folder.name.lower()) for folder in inner):
+            shown = ", ".join(repr(folder.name) for folder in inner)
+            problems.append(
+                f"the folders of {str(root)!r} look like splits, not classes ({shown}); name them train, validation "
+                f"and test, with one folder per class in each, as in train/cat/1.png"
+            )
     if not folders:
         problems.append(f"folder {str(root)!r} has no class folders; sort its images into one folder per class")
-    labels = {name: label for label, name in enumerate(sorted({folder.name for _, folder in folders}))}
+    labels = {name: label for label, name in enumerate(sorted({_class_name(folder) for _, folder in folders}))}
     listings = {split: (Names(), array("i")) for split in ("train", *(dict(named) if has_splits else ()))}
-    trained = {folder.name for split, folder in folders if split == "train"}
+    trained = {_class_name(folder) for split, folder in folders if split == "train"}
+    seen = dict[tuple[str, str], Path]()
     for split, folder in folders:
         images = list_images(root, folder, note)
-        if folder.name not in trained:
+        problems += _misplaced(root, folder, images, alone=split == "train" and len(trained) == 1)
+        twin = seen.setdefault((split, _class_name(folder)), folder)
+        if twin != folder:
+            problems.append(
+                f"class folders {str(twin)!r} and {str(folder)!r} have names that look alike and differ in their "
+                f"Unicode form only; move the images of one into the other"
+            )
+        if _class_name(folder) not in trained:
             problems.append(f"class folder {str(folder)!r} is not in the training folder; add it there or remove it")
         if split == "train" and not images:
             problems.append(f"class folder {str(folder)!r} has no images; add some or remove the folder")
         for path in images:
             listings[split][0].append(path)
-            listings[split][1].append(labels[folder.name])
+            listings[split][1].append(labels[_class_name(folder)])
     arrays = {split: (names, np.array(its, np.int32)) for split, (names, its) in listings.items()}
     return tuple(labels), arrays, problems
+
+
+def split_named(name: str) -> str | None:
+    """Return the split of which a folder's name is a common name: "test" for Testing; None for any other name."""
+    match = SPLIT.fullmatch(name.lower())
+    return None if match is None or match["more"] else match.lastgroup
+
+
+def _class_name(folder: Path) -> str:
+    return unicodedata.normalize("NFC", folder.name)
+
+
+def _misplaced(root: Path, folder: Path, images: list[str], alone: bool) -> Iterator[str]:
+    """Yield why a folder is no class: it holds splits, or, as the only one, the folders of the classes."""
+    cut = len(os.path.join(folder.relative_to(root), ""))
+    firsts = {path[cut:].partition(os.sep)[0] for path in images if os.sep in path[cut:]}
+    if not firsts or any(os.sep not in path[cut:] for path in images):
+        return
+    shown = ", ".join(repr(name) for name in sorted(firsts)[:3])
+    if all(SPLIT.fullmatch(name.lower()) for name in firsts):
+        yield (
+            f"class folder {str(folder)!r} holds splits ({shown}); put the splits above the classes, as in "
+            f"train/{folder.name}/1.png"
+        )
+    elif alone and len(firsts) > 1:
+        yield (
+            f"folder {str(folder.parent)!r} holds the single class folder {folder.name!r}, and the classes seem to lie "
+            f"inside it ({shown}); name {str(folder)!r}, or move them up"
+        )
 
 
 def _subfolders(root: Path, folder: Path, note: Note) -> list[Path]:

@@ -5,15 +5,19 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 
 from jaxcnn.data import load
 from jaxcnn.data.loading import warn_of_blank
+from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
 from jaxcnn.run.assemble import assemble
+from jaxcnn.run.data import check_data
+from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
@@ -61,8 +65,13 @@ def run_study(
     >>> result = run_study(StudyConfig(depths=(8, 20), params=(27_000,)), out="runs/study")  # doctest: +SKIP
     """
     out, count = Path(out), check_place(config, family)
+    stored = load_plan(out) if (out / FILE).exists() else None
+    name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
+    if stored is not None and located(stored.base.data).name == name:
+        name = stored.base.data.name
+    config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
     if arms is None:
-        arms = match_widths(config, family=family, known=load_plan(out).arms if (out / FILE).exists() else ())
+        arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
     plan = make_plan(config, arms, command=_command())
     _check_family(plan, family)
     with ExitStack() as stack:
@@ -115,6 +124,8 @@ def _run(
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
+    for path in sorted(out.rglob("data.json"))[:1]:
+        check_data(RunFolder(path.parent), dataset)
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, family, bar.refresh)

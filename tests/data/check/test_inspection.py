@@ -104,6 +104,17 @@ def own_splits(root):
     return root
 
 
+def test_files_that_are_not_read_and_16_bit_images_with_small_values_are_named(root):
+    (root / "a" / "x.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    Image.fromarray(np.full((8, 8), 200, np.uint16)).save(root / "a" / "y.png")
+    Image.fromarray(np.full((8, 8), 4000, np.uint16)).save(root / "b" / "z.png")
+    found = check(root)
+    assert found.verdict == "flawed"
+    assert "a/x.heic: it is not an image in a format that is read" in found.findings["not_an_image"].names[0]
+    assert "a/y.png: its 16-bit values are all below 256" in found.findings["unsupported"].names[0]
+    assert found.findings["few_levels"].names == ("b/z.png",)
+
+
 def test_splits_of_its_own(tmp_path):
     root = own_splits(tmp_path / "set")
     assert check(root, validation=0.2).verdict == "usable"
@@ -267,7 +278,9 @@ def test_damaged_records(real_data, tmp_path):
 
 
 def save(path, value=100, *, mode="L", **options):
-    Image.fromarray(np.full((6, 6), value, np.uint8)).convert(mode).save(path, **options)
+    image = Image.fromarray(np.full((6, 6), value, np.uint8))
+    image = Image.fromarray(np.full((6, 6), 16 * value, np.uint16)) if mode == "I;16" else image.convert(mode)
+    image.save(path, **options)
 
 
 @pytest.mark.parametrize(
@@ -280,7 +293,7 @@ def save(path, value=100, *, mode="L", **options):
          ("several_frames",)),
         ("inks.jpeg", "CMYK", {"format": "jpeg"}, ("cmyk",)),
         ("palette.png", "P", {}, ("palette",)),
-        ("wide.png", "I;16", {}, ("sixteen_bits",)),
+        ("wide.png", "I;16", {}, ("sixteen_bits", "few_levels")),
         ("clear.png", "RGBA", {}, ("transparent",)),
     ],
 )  # fmt: skip

@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.data.cache import entry_path
+from jaxcnn.data.check import inspect
 from jaxcnn.data.loading import load
 from jaxcnn.data.sources import folder as module
 from jaxcnn.data.sources.folder import Names, folder_source, list_folder
@@ -58,11 +59,51 @@ def test_classes_are_folders_and_splits_are_made(root):
     assert data.skipped == ()
 
 
-@pytest.mark.parametrize("name", ["val", "valid", "validation"])
-def test_split_folders_are_kept(root, name):
-    data = read(own_splits(root, 3, **{"train": {}, name: {}, "test": {}}))
-    assert data.sizes == {"train": 6, "validation": 6, "test": 6}
+@pytest.mark.parametrize(
+    "names",
+    [("train", "val", "test"), ("Training", "valid", "Testing"), ("training_set", "Validation Set", "test_set"),
+     ("train-images", "dev", "TestData"), ("train2017", "val2017", "test1")],
+)  # fmt: skip
+def test_split_folders_with_common_names_are_splits_not_classes(root, names):
+    data = read(own_splits(root, 3, **{name: {} for name in names}))
+    assert data.class_names == ("a", "b")
+    assert (data.sizes, data.split_by) == ({"train": 6, "validation": 6, "test": 6}, "index")
     assert len(data.load_test()["labels"]) == 6
+
+
+def placed(root, **options):
+    """The split of each image, by its pixels."""
+    data = read(root, **options)
+    splits = {"train": data.train, "validation": data.validation, "test": data.load_test()}
+    return {image.tobytes(): split for split, each in splits.items() for image in each["images"]}
+
+
+def test_an_added_image_moves_no_other(root):
+    before = placed(root)
+    for i in range(12, 40):
+        save(root / "dark" / f"{i}.png", 90 + i)
+    save(root / "dark" / "bad.png")
+    (root / "dark" / "bad.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match="skipped 1 files"):
+        after = placed(root, on_bad="skip")
+    assert len(after) == 24 + 28
+    assert after.items() >= before.items()
+
+
+def test_classes_in_two_unicode_forms_are_one_across_splits(root):
+    for split, name in (("train", "caf\u00e9"), ("train", "b"), ("test", "cafe\u0301")):
+        for i in range(6):
+            save(root.parent / "own" / split / name / f"{i}.png", 60 + i)
+    assert read(root.parent / "own", validation=0.2).class_names == ("b", "caf\u00e9")
+
+
+def test_files_of_every_image_extension_are_read_or_refused(root):
+    save(root / "dark" / "a.jfif", 41, format="jpeg")
+    save(root / "dark" / "b.avif", 42)
+    assert sum(read(root).sizes.values()) == 26
+    (root / "dark" / "c.heic").write_bytes(b"\0\0\0\x18ftypheic")
+    with pytest.raises(InputError, match=r"dark/c.heic in data set .* not an image in a format that is read: PNG"):
+        read(root)
 
 
 def test_a_class_may_be_called_train(root):
@@ -142,12 +183,17 @@ def test_bad_images_are_skipped_with_a_warning_each_time(root):
         read(root)
 
 
-def test_a_bad_test_image_is_found_when_the_test_split_is_read(root):
+def test_a_bad_test_split_is_found_before_training(root):
     own = own_splits(root, train={}, test={})
     (own / "test" / "b" / "9.png").write_bytes(b"")
-    data = read(own, validation=0.2)
     with pytest.raises(InputError, match=r"test/b/9.png .*\(0 bytes\)"):
-        data.load_test()
+        read(own, validation=0.2)
+    for label in "ab":
+        for file in (own / "test" / label).iterdir():
+            file.rename(own / "test" / f"{label}{file.name}")
+        (own / "test" / label).rmdir()
+    with pytest.raises(InputError, match=r"split folder '.*test' has no class folders; sort its images into folders"):
+        read(own, validation=0.2)
 
 
 def test_sizes_that_differ_need_size(root):
@@ -162,7 +208,7 @@ def test_sizes_that_differ_need_size(root):
 def test_a_test_split_of_another_size_needs_size(root):
     own = own_splits(root, train={"size": (10, 10)}, test={"size": (12, 12)})
     with pytest.raises(InputError, match=r"test images .* shape \(12, 12, 1\) .* \(10, 10, 1\); set size"):
-        read(own, validation=0.2).load_test()
+        read(own, validation=0.2)
 
 
 @pytest.mark.parametrize(
@@ -174,6 +220,15 @@ def test_a_test_split_of_another_size_needs_size(root):
         (["train/a/1.png", "train/b/1.png", "test/c/1.png"], "test/c' is not in the training folder"),
         (["train/a/1.png", "test/a/1.png", "more/a/1.png"], "also 'more'"),
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "names one split twice"),
+        (
+            ["train/1.png", "test/1.png"],
+            r"look like splits, not classes \('test', 'train'\); name them train",
+        ),
+        (["a_train/a/1.png", "a_train/b/1.png", "a_test/a/1.png"], "look like splits, not classes"),
+        (["set/a/1.png", "set/b/1.png"], r"holds the single class folder 'set', .* \('a', 'b'\); name '.*set'"),
+        (["train/seg/a/1.png", "train/seg/b/1.png", "test/seg/a/1.png"], "holds the single class folder 'seg'"),
+        (["a/train/1.png", "a/test/1.png", "b/train/1.png"], r"class folder '.*a' holds splits \('test', 'train'\)"),
+        (["caf\u00e9/1.png", "cafe\u0301/1.png", "b/1.png"], "differ in their Unicode form only; move the images"),
     ],
 )
 def test_folders_that_are_refused(tmp_path, files, message):
@@ -327,3 +382,42 @@ def test_folders_that_may_not_be_listed(root, monkeypatch):
     assert listed(root)[1:3] == ([], {"closed_folder": ["."]})
     with pytest.raises(InputError, match="cannot be read; check its permissions"):
         folder_source("set", root)
+
+
+def table(root, *lines):
+    (root / "labels.csv").write_text("\n".join(lines) + "\n", encoding="utf-8-sig")
+    return root / "labels.csv"
+
+
+def test_labels_come_from_a_csv_file(root):
+    names = [(f"{name}/{i}.png", 10 - i % 2) for name in ("dark", "light") for i in range(12)]
+    data = read(table(root, "File, Label", *(f"{path}, {label}" for path, label in names)))
+    assert data.class_names == ("9", "10")  # by number
+    assert (sum(data.sizes.values()), data.split_by) == (24, "name")
+    before = data.validation_hash
+    rows = (f"x,{path},{label},{'Testing' if i % 3 == 0 else 'train'}" for i, (path, label) in enumerate(names))
+    data = read(table(root, "id,file,label,split", *rows), stream=True)
+    assert (data.sizes["test"], data.validation_hash != before) == (8, True)
+    assert data.load_test()["labels"].tolist() == [int(path.split("/")[1][:-4]) % 2 == 0 for path, _ in names[::3]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (["name;class", "dark/0.png;a"], "it has the columns name;class; name two of them file and label"),
+        (["file,label", "dark/0.png,a", "dark/0.png,b"], r"line 3 \(file 'dark/0.png', label 'b', .* is not usable"),
+        (["file,label"], "it names no images"),
+        (["file,label", "dark/0.png,a,b,c", "dark/1.png"], "line 3 .* is not usable"),
+        (["file,label", "../x.png,a"], "line 2 .* is not usable; give each file below the CSV file's folder once"),
+        (["file,label", "dark/0.png,"], "line 2 .* is not usable"),
+        (["file,label,split", "dark/0.png,a,other"], "line 2 .*split 'other'.* is not usable"),
+        (["file,label,split", "dark/0.png,a,train", "dark/1.png,b,test"], "class 'b' has no training image"),
+        (["file,label", "dark/0.png,a", "none.png,b"], "none.png in data set .* cannot be used"),
+        (["file,label", '"dark/0.png,a'], "it cannot be read"),
+    ],
+)
+def test_csv_files_that_are_refused(root, lines, message):
+    file = table(root, *lines)
+    with pytest.raises(InputError, match=message):
+        read(file)
+    assert inspect(DataConfig(str(file))).verdict in ("unusable", "flawed")

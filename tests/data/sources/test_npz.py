@@ -117,9 +117,16 @@ def test_arrays_that_do_not_fit(tmp_path, arrays, message):
 
 
 def test_a_test_label_that_training_lacks(tmp_path):
-    data = read(tmp_path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1)
     with pytest.raises(InputError, match=r"test labels .* contain 4, outside 0..3"):
-        data.load_test()
+        read(tmp_path, x_train=IMAGES, y_train=LABELS, x_test=IMAGES, y_test=LABELS + 1)
+
+
+def test_a_test_split_of_another_form_is_found_before_training(tmp_path):
+    train = {"x_train": IMAGES, "y_train": LABELS, "y_test": LABELS}
+    with pytest.raises(InputError, match=r"'x_test' .* float32 in 0.0..2\d\d.0; save integers in 0..255"):
+        read(tmp_path, **train, x_test=IMAGES.astype(np.float32))
+    with pytest.raises(InputError, match=r"the test images of data set .* have shape"):
+        read(tmp_path, **train, x_test=IMAGES[:, 1:])
 
 
 @pytest.mark.parametrize("content", [b"", b"nothing like a zip file"])

@@ -11,7 +11,7 @@ import pytest
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
-from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.spec import DataConfig, Seeds, StudyConfig, Tuning
 from jaxcnn.study.execution import run_study as runner
 from jaxcnn.study.execution import worker as work
 from jaxcnn.study.execution.run_study import run_study
@@ -170,6 +170,38 @@ def test_poisoned_test_labels_change_no_choice(small, tmp_path, monkeypatch):
     assert found.runs[0].metrics["test_accuracy"] != honest.runs[0].metrics["test_accuracy"]
 
 
+def test_a_study_whose_data_changed_is_not_resumed(copied, monkeypatch):
+    def changed(config, **options):
+        data = load(config, **options)
+        return data._replace(train=data.train | {"images": data.train["images"][::-1].copy()})
+
+    shutil.rmtree(copied / reported(copied)[0])
+    for name in ("runs.json", "predictions.npz"):
+        (copied / name).unlink()
+    before = files(copied)
+    monkeypatch.setattr(runner, "load", changed)
+    with pytest.raises(InputError, match="data 'digits': its content changed since the run in"):
+        small_study(copied)
+    assert files(copied) == before
+
+
+def test_a_path_is_stored_absolute_and_names_one_study(tmp_path, monkeypatch):
+    class Reached(Exception):
+        """Planned, and nothing trained."""
+
+    def stop(*_):
+        raise Reached
+
+    digits = load(DataConfig("digits")).train
+    np.savez(tmp_path / "set.npz", images=np.asarray(digits["images"]), labels=digits["labels"])
+    monkeypatch.setattr(runner, "_run", stop)
+    for folder, name in ((".", "set.npz"), (".", "./set.npz"), ("s", "../set.npz")):
+        monkeypatch.chdir(tmp_path / folder)
+        with pytest.raises(Reached):
+            small_study(tmp_path / "s", base=replace(BASE, data=DataConfig(name)))
+    assert load_plan(tmp_path / "s").base.data.name == str(tmp_path / "set.npz")
+
+
 def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
     tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0)
@@ -221,7 +253,7 @@ def test_other_images_than_the_study_began_with_are_refused(copied, monkeypatch)
     for name in ("pilot.json", "runs.json"):
         (copied / name).unlink()
     monkeypatch.setattr(runner, "load", lambda config, **_: load(replace(config, train_size=100)))
-    with pytest.raises(InputError, match="changed between the runs"):
+    with pytest.raises(InputError, match="its sizes changed since the run in"):
         small_study(copied)
     assert not (copied / "runs.json").exists()
 
