@@ -165,7 +165,7 @@ def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = Fa
     if json:
         print_json(checks)
     else:
-        rows = [(c.name, c.count, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
-        print_table(rows, ("quantity", "count", "equal", "gap", "remark"))
-    if any(check.equal < check.count for check in checks):
+        rows = [(c.name, c.numbers, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
+        print_table(rows, ("quantity", "numbers", "equal", "gap", "remark"))
+    if any(check.equal < check.numbers for check in checks):
         sys.exit(1)
