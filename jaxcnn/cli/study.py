@@ -166,6 +166,6 @@ def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = Fa
         print_json(checks)
     else:
         rows = [(c.name, c.numbers, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
-        print_table(rows, ("quantity", "numbers", "equal", "gap", "remark"))
+        print_table(rows, ("quantity", "count", "equal", "gap", "remark"))
     if any(check.equal < check.numbers for check in checks):
         sys.exit(1)
