@@ -200,7 +200,7 @@ def verify(study: Annotated[tyro.conf.Positional[Path], STUDY], data: bool = Tru
     if json:
         print_json(checks)
     else:
-        rows = [(c.name, c.count, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
+        rows = [(c.name, c.numbers, c.equal, f"{c.difference:.2g}", c.remark) for c in checks]
         print_table(rows, ("quantity", "count", "equal", "gap", "remark"))
-    if any(check.equal < check.count for check in checks):
+    if any(check.equal < check.numbers for check in checks):
         sys.exit(1)

@@ -29,7 +29,7 @@ class Check(NamedTuple):
     """One kind of number of the report."""
 
     name: str
-    count: int  #: How many numbers were compared.
+    numbers: int  #: How many were compared.
     equal: int  #: How many of them agree.
     difference: float  #: Largest absolute difference.
     remark: str = ""
@@ -48,7 +48,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         data: Also load the data set and compare its validation and test split with what the study recorded.
 
     Returns:
-        The checks. All is well where `equal == count` in each of them.
+        The checks. All is well where `equal == numbers` in each of them.
 
     Raises:
         InputError: A file is missing or cannot be read.
@@ -105,7 +105,7 @@ def _pairs(record: Any) -> Any:
 
 def _ends(directory: Path) -> list[dict[str, str]]:
     """Return the labels of the deepest and the shallowest arm of each budget."""
-    budgets: dict[float, list[dict[str, Any]]] = {}
+    budgets: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for each in _json(directory / "plan.json")["arms"]:
         budgets.setdefault((each["kind"], each["budget"]), []).append(each)
     ordered = [sorted(each, key=lambda arm: arm["depth"]) for each in budgets.values()]
@@ -172,7 +172,7 @@ def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str
             ("expected best of n trials", found["expected_best"], _expected_best(trials, tuning["arms"][label])),
         ):
             pairs.setdefault(name, []).append((old, new))
-    return [_close(name, *zip(*each, strict=True)) for name, each in pairs.items()]
+    return [_close(name, *_split(each)) for name, each in pairs.items()]
 
 
 def _accuracies(runs: list[dict[str, Any]], wrong: np.ndarray) -> list[Check]:
@@ -251,7 +251,7 @@ def _contrast_checks(
     for deeper, wider in pairs:
         crossings.append(_cross(deeper.wrong, wider.wrong) if min(len(deeper.runs), len(wider.runs)) > 1 else None)
         welches.append(_welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
-    p = [1.0 if each is None else 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom) for each in crossings]
+    p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
     corrected = _holm(p), _holm([each[3] for each in welches])
     for place, (found, (deeper, wider)) in enumerate(zip(reported, pairs, strict=True)):
         crossing, fixed = crossings[place], welches[place]
@@ -293,12 +293,12 @@ def _contrast_checks(
         for name, old, new in values:
             rows.setdefault(name, []).append((old, new))
         outcomes.append(_decide(wide, narrow, corrected[0][place], fixed, corrected[1][place], margin))
-    checks = [_close(prefix + name, *zip(*each, strict=True)) for name, each in rows.items()]
+    checks = [_close(prefix + name, *_split(each)) for name, each in rows.items()]
     checks.append(_same(f"{prefix}decision of every budget", [(r["decision"], r["scope"]) for r in reported], outcomes))
     return [*checks, _drawn(f"{prefix}crossed bootstrap, drawn anew", drawn)] if drawn else checks
 
 
-def _welch(first: np.ndarray, second: np.ndarray, step: float) -> list[float]:
+def _welch(first: np.ndarray, second: np.ndarray, step: float) -> list[Any]:
     """Return Welch's difference, its 95 % limits and p-value; a variance is at least that of rounding to one image."""
     from scipy import stats
 
@@ -311,7 +311,7 @@ def _welch(first: np.ndarray, second: np.ndarray, step: float) -> list[float]:
     return [gap, *stats.t.interval(0.95, freedom, gap, error), 2 * stats.t.sf(abs(gap) / error, freedom)]
 
 
-def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[float] | None:
+def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[Any] | None:
     from scipy import stats
 
     own = labels == number
@@ -340,7 +340,8 @@ def _wins(first: np.ndarray, second: np.ndarray) -> float:
     """Return the share of pairs of runs of which the first errs less; ties count half (Mann and Whitney)."""
     from scipy import stats
 
-    return 1 - float(stats.mannwhitneyu(first, second).statistic) / (len(first) * len(second))
+    larger: Any = stats.mannwhitneyu(first, second)[0]
+    return 1 - float(larger) / (len(first) * len(second))
 
 
 def _power(effect: float, seeds: int) -> float:
@@ -406,7 +407,7 @@ def _trend_checks(analysis: dict[str, Any], arms: dict[str, _Arm]) -> list[Check
         fits.append(([fit["optimum"]], [_lowest(np.polyfit(logs, means, 2, w=weights), steps)]))
         if min(map(len, rates)) > 1:
             limits += _trend_limits(fit, logs, rates, weights, steps)
-    checks = [_close("trend over depth and its best depth", *zip(*fits, strict=True), tolerance=2e-3)] if fits else []
+    checks = [_close("trend over depth and its best depth", *_split(fits), tolerance=2e-3)] if fits else []
     return [*checks, _drawn("interval of the best depth, drawn anew", limits)] if limits else checks
 
 
@@ -485,6 +486,10 @@ def _close(name: str, reported: Iterable[Any], recomputed: Iterable[Any], tolera
     alike = np.isclose(old, new, rtol=tolerance, atol=1e-9) | (~np.isfinite(old) & ~np.isfinite(new))
     gap = np.abs(old - new)[np.isfinite(old) & np.isfinite(new)]
     return Check(name, old.size, int(alike.sum()), float(gap.max(initial=0.0)))
+
+
+def _split(pairs: list[tuple[Any, Any]]) -> tuple[list[Any], list[Any]]:
+    return [old for old, _ in pairs], [new for _, new in pairs]
 
 
 def _drawn(name: str, triples: list[tuple[float, float, float]]) -> Check:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 # Times, and the checksums and records that contain times: they differ between two undisturbed runs, too.
-TIMED = {"seconds", "steps_timed", "seal", "files", "environment", "environments", "command"}
+TIMED = {"seconds", "steps_timed", "finished", "sealed", "seal", "files", "environment", "environments", "command"}
 
 
 def study_differences(whole: Path, other: Path) -> list[str]:

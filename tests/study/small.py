@@ -70,7 +70,7 @@ def outcome(directory: Path) -> dict:
     """All that a study's result is made of, without what a clock measured."""
     runs = json.loads((directory / "runs.json").read_text())["runs"]
     for run in runs:
-        del run["seconds"]
+        del run["seconds"], run["finished"]
         for epoch in run["history"]:
             del epoch["seconds"], epoch["steps_timed"]
     with np.load(directory / "predictions.npz") as arrays:

@@ -21,16 +21,16 @@ STUDIES = sorted(path.parent for path in RESULTS.rglob("plan.json"))
 def test_every_published_study_agrees_with_its_records(folder: Path) -> None:
     """Every number of analysis.json follows from predictions.npz and the records beside it."""
     checks = verify(folder, data=False)
-    assert [check for check in checks if check.equal < check.count] == []
-    assert sum(check.count for check in checks) > 200
+    assert [check for check in checks if check.equal < check.numbers] == []
+    assert sum(check.numbers for check in checks) > 200
 
 
 def test_a_new_study_agrees_with_its_records(copied: Path) -> None:
     """In the format of this version, the data set's splits included."""
     write_report(load_study(copied), copied)
     checks = verify(copied)
-    assert [check for check in checks if check.equal < check.count] == []
-    assert checks[-1].count == 2
+    assert [check for check in checks if check.equal < check.numbers] == []
+    assert checks[-1].numbers == 2
 
 
 def edited(folder: Path, name: str, old: str, new: str) -> None:
@@ -49,7 +49,7 @@ def study(tmp_path: Path) -> Path:
 
 def names_that_differ(folder: Path) -> set[str]:
     """Return the names of the checks that fail."""
-    return {check.name for check in verify(folder, data=False) if check.equal < check.count}
+    return {check.name for check in verify(folder, data=False) if check.equal < check.numbers}
 
 
 def test_an_edited_record_breaks_its_seal_and_the_numbers_that_follow(study: Path) -> None:
