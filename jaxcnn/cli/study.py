@@ -152,7 +152,7 @@ def report(studies: tyro.conf.Positional[tuple[Path, ...]], out: Path = Path("ru
 
 
 def verify(study: tyro.conf.Positional[Path], data: bool = True, json: bool = False) -> None:
-    """Recompute every number of a study's report from its predictions and records; exit code 1 if one differs.
+    """Recompute the numbers of a study's report from its predictions and records; exit code 1 if one differs.
 
     Args:
         study: Folder of the study.
