@@ -187,7 +187,7 @@ def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], 
 
 
 def verify(study: Annotated[tyro.conf.Positional[Path], STUDY], data: bool = True, json: bool = False) -> None:
-    """Recompute every number of a study's report from its predictions and records; exit code 1 if one differs.
+    """Recompute the numbers of a study's report from its predictions and records; exit code 1 if one differs.
 
     Args:
         study: Folder of the study.

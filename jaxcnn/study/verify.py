@@ -1,8 +1,8 @@
-"""Verify a study: every number of its report again, from the per-example predictions and the records of its runs.
+"""Verify a study: the numbers of its report again, from the per-example predictions and the records of its runs.
 
-Nothing here uses `jaxcnn.study.statistics` or `jaxcnn.study.verdict`: the formulas are written a second time, on plain
-JSON, with scipy.stats where it has them. What random draws decide (bootstraps) is drawn anew and must agree up to a
-tenth of the interval.
+It reads plain JSON, and its formulas are not the report's (`jaxcnn.study.formulas`). What random draws decide
+(bootstraps) is drawn anew and must agree up to a tenth of the interval. Not recomputed: the limits of the chance that
+the deeper run errs less, the number of seeds needed, and measured costs, which are compared with costs.json only.
 """
 
 from __future__ import annotations
@@ -17,9 +17,22 @@ import numpy as np
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import read_sealed, sha256
+from jaxcnn.study.formulas import (
+    DRAWS,
+    benjamini_hochberg,
+    bootstrap,
+    combine,
+    cross,
+    decide,
+    holm,
+    kappa,
+    lowest,
+    power,
+    welch,
+    wins,
+)  # fmt: skip
 from jaxcnn.study.plan import load_plan, study_identity
 
-DRAWS = 4000
 EXACT, DRAWN = 1e-6, 0.1
 """Largest relative difference of what is computed; largest difference of what is drawn, in widths of its interval."""
 REMEDY = "restore it from a copy; keep the file as it is until then"
@@ -75,11 +88,13 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
             for ends in _ends(directory)
         ]
         if analysis[kind]:
-            checks += _contrast_checks(analysis[kind], pairs, labels, plan.margin, "shared: " if shared else "")
-    decisions = [(each["decision"], each["scope"]) for each in analysis["contrasts"]]
-    checks.append(_same("verdict over all budgets", [(analysis["decision"], analysis["scope"])], [_combine(decisions)]))
+            found, outcomes = _contrast_checks(analysis[kind], pairs, labels, plan.margin, "shared: " if shared else "")
+            checks += found
+            if not shared:
+                verdict = [(analysis["decision"], analysis["scope"])]
+                checks.append(_same("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += _trend_checks(analysis, arms)
-    checks.append(_front_check(analysis))
+    checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data:
         checks.append(_data_check(plan, runs["data"], labels))
     return checks
@@ -127,15 +142,19 @@ def _seals(directory: Path, runs: dict[str, Any]) -> Check:
     return Check("seals and hashes of the files", count, count - len(bad), 0.0, ", ".join(bad))
 
 
-def _best(trials: list[dict[str, Any]]) -> list[float] | None:
-    """Return the setting with the lowest mean validation error, then loss, then values; None without trials."""
+def _scores(trials: list[dict[str, Any]]) -> dict[tuple[float, ...], tuple[float, float]]:
+    """Return mean validation error and loss of each setting; a trial that diverged makes it all wrong."""
     scores = {}
     for setting in {tuple(trial["setting"]) for trial in trials}:
         own = [trial for trial in trials if tuple(trial["setting"]) == setting]
-        if any(trial["diverged"] for trial in own):
-            scores[setting] = (1.0, math.inf)
-        else:
-            scores[setting] = tuple(np.mean([t[f"validation_{name}"] for t in own]) for name in ("error", "loss"))
+        error, loss = (float(np.mean([_number(t[f"validation_{name}"]) for t in own])) for name in ("error", "loss"))
+        scores[setting] = (1.0, math.inf) if any(trial["diverged"] for trial in own) else (error, loss)
+    return scores
+
+
+def _best(trials: list[dict[str, Any]]) -> list[float] | None:
+    """Return the setting with the lowest mean validation error, then loss, then values; None without trials."""
+    scores = _scores(trials)
     return list(min(scores, key=lambda setting: (*scores[setting], *setting))) if scores else None
 
 
@@ -156,7 +175,6 @@ def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str
             # The spread is at least that of rounding to one image (Sheppard's correction).
             error = math.sqrt(max(rates.var(ddof=1), 1 / (12 * images**2)) / seeds)
             low, high = stats.t.interval(0.95, seeds - 1, mean, error)
-        trials = [1 - trial["validation_error"] for trial in tuning["arms"][label]["trials"]]
         for name, old, new in (
             ("test error of every run", found["test_errors"], rates),
             ("test error of every arm and its interval", _limits(found["test_error"]), _possible([mean, low, high], 0)),
@@ -168,8 +186,8 @@ def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str
                     for name in ("train_loss", "test_loss", "train_accuracy", "validation_accuracy")
                 ],
             ),
-            ("consistency of errors between seeds", [found["seed_consistency"]], [_kappa(wrong, wrong)]),
-            ("expected best of n trials", found["expected_best"], _expected_best(trials, tuning["arms"][label])),
+            ("consistency of errors between seeds", [found["seed_consistency"]], [kappa(wrong, wrong)]),
+            ("expected best of n trials", found["expected_best"], _expected_best(tuning["arms"][label]["trials"])),
         ):
             pairs.setdefault(name, []).append((old, new))
     return [_close(name, *_split(each)) for name, each in pairs.items()]
@@ -180,15 +198,9 @@ def _accuracies(runs: list[dict[str, Any]], wrong: np.ndarray) -> list[Check]:
     return [_close("accuracy in the run records and in the predictions", [accuracy], [1 - wrong.mean(1)])]
 
 
-def _expected_best(right: list[float], arm: dict[str, Any]) -> list[float]:
+def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
     """Return the expected lowest error of n draws from the settings' mean scores (Dodge et al. 2019)."""
-    if not right:
-        return []
-    means = []
-    for setting in {tuple(trial["setting"]) for trial in arm["trials"]}:
-        own = [trial for trial in arm["trials"] if tuple(trial["setting"]) == setting]
-        diverged = any(trial["diverged"] for trial in own)
-        means.append(1.0 if diverged else float(np.mean([trial["validation_error"] for trial in own])))
+    means = [error for error, _ in _scores(trials).values()]
     errors, count = sorted(means), len(means)
     # P(the smallest of n draws is the i-th smallest) = ((N - i + 1) / N)^n - ((N - i) / N)^n.
     chances = [[((count - i) / count) ** n - ((count - i - 1) / count) ** n for i in range(count)]
@@ -196,63 +208,19 @@ def _expected_best(right: list[float], arm: dict[str, Any]) -> list[float]:
     return [float(np.dot(chance, errors)) for chance in chances]
 
 
-def _kappa(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the mean of Cohen's kappa of right and wrong over pairs of runs; of one arm, over its pairs of seeds."""
-    values = []
-    for i, one in enumerate(first):
-        for j, two in enumerate(second):
-            if first is second and j <= i:
-                continue
-            a, b = 1 - one.mean(), 1 - two.mean()
-            chance = a * b + (1 - a) * (1 - b)
-            values.append(1.0 if 1 - chance < 1e-12 else (np.mean(one == two) - chance) / (1 - chance))
-    return float(np.mean(values)) if values else math.nan
-
-
-class _Crossing(NamedTuple):
-    """The population contrast, deeper minus wider."""
-
-    estimate: float
-    error: float
-    freedom: float
-    examples: float
-    seeds: float
-
-
-def _cross(first: np.ndarray, second: np.ndarray) -> _Crossing:
-    """Compute the variance over new seeds and new images from two-way mean squares.
-
-    The variance from images is at least one test example, 1 / N^2: with no disagreement in N images, the arms may still
-    differ on up to 3 / N of all images (rule of three).
-    """
-    count = first.shape[1]
-    gap = first.mean(0) - second.mean(0)
-    examples = max(gap.var(ddof=1) / count, 1 / count**2)
-    seeds, spread = 0.0, examples**2 / (count - 1)
-    for wrong in (first, second):
-        size = len(wrong)
-        between = count * wrong.mean(1).var(ddof=1)
-        rest = wrong - wrong.mean(1, keepdims=True) - wrong.mean(0, keepdims=True) + wrong.mean()
-        residual = (rest**2).sum() / ((size - 1) * (count - 1))
-        seeds += (between - residual) / (size * count)
-        spread += (between**2 / (size - 1) + residual**2 / ((size - 1) * (count - 1))) / (size * count) ** 2
-    seeds = max(seeds, 0.0)
-    return _Crossing(gap.mean(), math.sqrt(examples + seeds), (examples + seeds) ** 2 / spread, examples, seeds)
-
-
 def _contrast_checks(
     reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str
-) -> list[Check]:
+) -> tuple[list[Check], list[tuple[str, str]]]:
     from scipy import stats
 
     rows: dict[str, list[tuple[Any, Any]]] = {}
     drawn: list[tuple[float, float, float]] = []
     outcomes, crossings, welches = [], [], []
     for deeper, wider in pairs:
-        crossings.append(_cross(deeper.wrong, wider.wrong) if min(len(deeper.runs), len(wider.runs)) > 1 else None)
-        welches.append(_welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
+        crossings.append(cross(deeper.wrong, wider.wrong) if min(len(deeper.runs), len(wider.runs)) > 1 else None)
+        welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
-    corrected = _holm(p), _holm([each[3] for each in welches])
+    corrected = holm(p), holm([each[3] for each in welches])
     for place, (found, (deeper, wider)) in enumerate(zip(reported, pairs, strict=True)):
         crossing, fixed = crossings[place], welches[place]
         wide = narrow = [fixed[0], -math.inf, math.inf]
@@ -271,8 +239,8 @@ def _contrast_checks(
              [found[n] for n in ("population_p", "population_holm", "fixed_p", "fixed_holm")],
              [p[place], corrected[0][place], fixed[3], corrected[1][place]]),
             ("difference on this test set (Welch)", _limits(found["fixed"]), _possible(fixed[:3])),
-            ("consistency of errors between arms", [found["consistency"]], [_kappa(deeper.wrong, wider.wrong)]),
-            ("chance that the deeper run errs less", [found["superiority"]["estimate"]], [_wins(first, second)]),
+            ("consistency of errors between arms", [found["consistency"]], [kappa(deeper.wrong, wider.wrong)]),
+            ("chance that the deeper run errs less", [found["superiority"]["estimate"]], [wins(first, second)]),
         ]  # fmt: skip
         if crossing is not None:
             room = (margin - abs(crossing.estimate)) / crossing.error
@@ -280,35 +248,24 @@ def _contrast_checks(
             values.append(("share of variance from images", [found["parts"]["examples"]],
                            [crossing.examples / (crossing.examples + crossing.seeds)]))  # fmt: skip
             effect = found["detectable"] / math.sqrt(pooled)
-            values.append(("power at the detectable difference", [0.8], [_power(effect, found["seeds"])]))
+            values.append(("power at the detectable difference", [0.8], [power(effect, found["seeds"])]))
             if found["bootstrap"] and found["bootstrap"]["low"] is not None:
-                _, *limits = _possible([crossing.estimate, *_bootstrap(deeper.wrong, wider.wrong, crossing)])
+                _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
             by_class = [c for c in (_of_class(labels, deeper, wider, n) for n in range(int(labels.max()) + 1)) if c]
-            q = _benjamini_hochberg([each[3] for each in by_class])
+            q = benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
                            [[*_possible(each), one] for each, one in zip(by_class, q, strict=True)]))  # fmt: skip
         for name, old, new in values:
             rows.setdefault(name, []).append((old, new))
-        outcomes.append(_decide(wide, narrow, corrected[0][place], fixed, corrected[1][place], margin))
+        outcomes.append(decide(wide, narrow, corrected[0][place], fixed, corrected[1][place], margin))
     checks = [_close(prefix + name, *_split(each)) for name, each in rows.items()]
     checks.append(_same(f"{prefix}decision of every budget", [(r["decision"], r["scope"]) for r in reported], outcomes))
-    return [*checks, _drawn(f"{prefix}crossed bootstrap, drawn anew", drawn)] if drawn else checks
-
-
-def _welch(first: np.ndarray, second: np.ndarray, step: float) -> list[Any]:
-    """Return Welch's difference, its 95 % limits and p-value; a variance is at least that of rounding to one image."""
-    from scipy import stats
-
-    gap = first.mean() - second.mean()
-    if min(len(first), len(second)) < 2:
-        return [gap, -math.inf, math.inf, 1.0]
-    parts = [max(each.var(ddof=1), step**2 / 12) / len(each) for each in (first, second)]
-    error = math.sqrt(sum(parts))
-    freedom = sum(parts) ** 2 / sum(p**2 / (len(e) - 1) for p, e in zip(parts, (first, second), strict=True))
-    return [gap, *stats.t.interval(0.95, freedom, gap, error), 2 * stats.t.sf(abs(gap) / error, freedom)]
+    if drawn:
+        checks.append(_drawn(f"{prefix}crossed bootstrap, drawn anew", drawn))
+    return checks, outcomes
 
 
 def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[Any] | None:
@@ -317,79 +274,9 @@ def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> lis
     own = labels == number
     if own.sum() < 2:
         return None
-    each = _cross(deeper.wrong[:, own], wider.wrong[:, own])
+    each = cross(deeper.wrong[:, own], wider.wrong[:, own])
     low, high = stats.t.interval(0.95, each.freedom, each.estimate, each.error)
     return [each.estimate, low, high, 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom)]
-
-
-def _holm(p: list[float]) -> list[float]:
-    """Return p-values adjusted step by step (Holm 1979)."""
-    order, largest, adjusted = sorted(range(len(p)), key=p.__getitem__), 0.0, [0.0] * len(p)
-    for rank, place in enumerate(order):
-        largest = adjusted[place] = max(largest, min(1.0, p[place] * (len(p) - rank)))
-    return adjusted
-
-
-def _benjamini_hochberg(p: list[float]) -> list[float]:
-    from scipy import stats
-
-    return stats.false_discovery_control(p).tolist() if p else []
-
-
-def _wins(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the share of pairs of runs of which the first errs less; ties count half (Mann and Whitney)."""
-    from scipy import stats
-
-    larger: Any = stats.mannwhitneyu(first, second)[0]
-    return 1 - float(larger) / (len(first) * len(second))
-
-
-def _power(effect: float, seeds: int) -> float:
-    """Return the power of a two-sided t test at 5 %, effect in standard deviations."""
-    from scipy import stats
-
-    freedom, shift = 2 * seeds - 2, effect * math.sqrt(seeds / 2)
-    limit = stats.t.ppf(0.975, freedom)
-    return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
-
-
-def _bootstrap(first: np.ndarray, second: np.ndarray, crossing: _Crossing) -> tuple[float, float]:
-    """Draw images for both arms together and seeds for each, and add what the floors add."""
-    from scipy import stats
-
-    rng, (count,) = np.random.default_rng(20_260), first.shape[1:]
-    gap = first.mean(0) - second.mean(0)
-    draws = np.array([gap[rng.integers(count, size=count)].mean() for _ in range(DRAWS)]) - gap.mean()
-    draws *= math.sqrt(count / (count - 1))
-    draws += math.sqrt(max(0.0, crossing.examples - gap.var(ddof=1) / count)) * rng.standard_normal(DRAWS)
-    spread = sum(wrong.mean(1).var(ddof=1) / len(wrong) for wrong in (first, second))
-    if crossing.seeds:
-        for sign, rates in ((1, first.mean(1)), (-1, second.mean(1))):
-            size = len(rates)
-            means = rates[rng.integers(size, size=(DRAWS, size))].mean(1) - rates.mean()
-            draws += sign * means * math.sqrt(crossing.seeds / spread * size / (size - 1))
-    draws *= stats.t.ppf(0.975, crossing.freedom) / stats.norm.ppf(0.975)
-    low, high = np.quantile(draws, [0.025, 0.975]) + crossing.estimate
-    return float(low), float(high)
-
-
-def _decide(
-    wide: list[float], narrow: list[float], p: float, fixed: list[float], fixed_p: float, margin: float
-) -> tuple[str, str]:
-    """Apply the rule "ends-holm-1"."""
-    if -margin < narrow[1] and narrow[2] < margin:
-        return "equivalent", "population"
-    for estimate, corrected, scope in ((wide[0], p, "population"), (fixed[0], fixed_p, "test set")):
-        if corrected < 0.05:
-            return ("wider" if estimate > 0 else "deeper"), scope
-    return "inconclusive", "none"
-
-
-def _combine(outcomes: list[tuple[str, str]]) -> tuple[str, str]:
-    decisions = {decision for decision, _ in outcomes}
-    if len(decisions) > 1 or "inconclusive" in decisions:
-        return "inconclusive", "none"
-    return outcomes[0][0], "test set" if any(scope == "test set" for _, scope in outcomes) else "population"
 
 
 def _trend_checks(analysis: dict[str, Any], arms: dict[str, _Arm]) -> list[Check]:
@@ -404,15 +291,11 @@ def _trend_checks(analysis: dict[str, Any], arms: dict[str, _Arm]) -> list[Check
         means = np.array([each.mean() for each in rates])
         fits.append((fit["coefficients"], np.polyfit(logs, means, 2, w=weights)[::-1]))
         steps = np.linspace(logs.min(), logs.max(), 4001)
-        fits.append(([fit["optimum"]], [_lowest(np.polyfit(logs, means, 2, w=weights), steps)]))
+        fits.append(([fit["optimum"]], [lowest(np.polyfit(logs, means, 2, w=weights), steps)]))
         if min(map(len, rates)) > 1:
             limits += _trend_limits(fit, logs, rates, weights, steps)
     checks = [_close("trend over depth and its best depth", *_split(fits), tolerance=2e-3)] if fits else []
     return [*checks, _drawn("interval of the best depth, drawn anew", limits)] if limits else checks
-
-
-def _lowest(fit: np.ndarray, steps: np.ndarray) -> float:
-    return float(np.exp(steps[np.argmin(np.polyval(fit, steps))]))
 
 
 def _trend_limits(
@@ -436,10 +319,24 @@ def _trend_limits(
     for place, each in enumerate(rates):
         moved = each[rng.integers(len(each), size=(DRAWS, len(each)))].mean(1) - means[place]
         drawn[:, place] = means[place] + stretch * math.sqrt(len(each) / (len(each) - 1)) * moved
-    best = np.log([_lowest(each, steps) for each in np.polyfit(logs, drawn.T, 2, w=weights).T])
+    best = np.log([lowest(each, steps) for each in np.polyfit(logs, drawn.T, 2, w=weights).T])
     low, high = np.quantile(best, [0.025, 0.975])
     width = max(high - low, float(np.ptp(logs)) / 4)
     return [(math.log(fit["low"]), low, width), (math.log(fit["high"]), high, width)]
+
+
+def _cost_check(directory: Path, analysis: dict[str, Any]) -> Check:
+    """Compare the costs that the report shows with plan.json and costs.json."""
+    planned = {each["label"]: each for each in _json(directory / "plan.json")["arms"]}
+    file = directory / "costs.json"
+    measured = _json(file)["arms"] if file.exists() else {}
+    old, new = list[Any](), list[Any]()
+    for each in analysis["arms"]:
+        label, cost = each["arm"]["label"], each["cost"] or {}
+        old += [each["arm"][name] for name in ("params", "macs", "activations", "mismatch")] + sorted(cost.values())
+        new += [planned[label][name] for name in ("params", "macs", "activations", "mismatch")]
+        new += sorted(measured.get(label, {}).values())
+    return _close("costs in the report and in their files", old, new)
 
 
 def _front_check(analysis: dict[str, Any]) -> Check:

@@ -79,6 +79,14 @@ def test_an_edited_number_of_the_report_is_noticed(study: Path, name: str) -> No
     assert len(names_that_differ(study)) == 1
 
 
+def test_a_cost_that_is_not_the_measured_one_is_noticed(study: Path) -> None:
+    """And nothing else is."""
+    analysis = json.loads((study / "analysis.json").read_text())
+    analysis["arms"][0]["cost"]["step"] *= 2
+    (study / "analysis.json").write_text(json.dumps(analysis))
+    assert names_that_differ(study) == {"costs in the report and in their files"}
+
+
 def test_the_command_ends_with_one_where_a_number_differs(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """And returns where all agree, the data set's own splits included."""
     main(["verify", str(study)])

@@ -89,9 +89,7 @@ def find_source(config: DataConfig) -> Source:
         return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
-        raise InputError(
-            f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a name{near}"
-        )
+        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a name{near}")
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
