@@ -15,7 +15,7 @@ import numpy as np
 
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError, require, similar_paths
-from jaxcnn.records import as_record, from_record
+from jaxcnn.records import as_record, differences, flat, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, identity
 
@@ -137,9 +137,7 @@ class RunFolder:
             have["data.name"] = want["data.name"]
         if have.get(f"{TRACED}traced_by") != want.get(f"{TRACED}traced_by"):  # not recorded, or by other versions
             have, want = ({n: v for n, v in each.items() if not n.startswith(TRACED)} for each in (have, want))
-        names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
-        shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
-        return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+        return differences(have, want)
 
     def names_other_data(self, config: Mapping[str, Any]) -> bool:
         """Return whether `config` gives another path of data than the stored one, so that data.json decides."""
@@ -281,11 +279,3 @@ def load_result(directory: Path | str) -> RunResult:
     data = folder.read("data.json") | ({} if test is None else {"test_hash": test})
     beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": data}
     return RunResult(config, folder.path, predictions=predictions, details=details or {}, **stored, **beside)
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a record without nesting: each value by its path, such as model.width."""
-    values: dict[str, Any] = {}
-    for name, value in tree.items():
-        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return values

@@ -16,9 +16,9 @@ from flax import linen
 
 from jaxcnn.data import Dataset, load
 from jaxcnn.errors import InputError, require
-from jaxcnn.records import as_record
+from jaxcnn.records import as_record, flat
 from jaxcnn.run.assemble import MakeSteps, Parts, assemble
-from jaxcnn.run.folder import RunFolder, RunResult, flat, load_result
+from jaxcnn.run.folder import RunFolder, RunResult, load_result
 from jaxcnn.run.runner import begin, complete, open_folder, run
 from jaxcnn.spec import RunConfig
 from jaxcnn.train import Programs, Run, member_programs

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError, similar_paths
-from jaxcnn.records import as_record, check_choices, from_record, shortened
+from jaxcnn.records import as_record, check_choices, differences, flat, from_record, shortened
 from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
@@ -209,12 +209,12 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
         with suppress(FileExistsError):
             write_sealed(path, _plan_record(plan), once=True)
     stored = load_plan(directory)
-    first, second = (identity(as_record(each)) for each in (stored, plan))
     # The tolerance decides the arms, which are compared themselves; former plans do not hold it.
-    if changed := [name for name in first if first[name] != second[name] and name != "tolerance"]:
+    first, second = (flat(identity(as_record(each)) | {"tolerance": None}) for each in (stored, plan))
+    if changed := differences(first, second):
         raise InputError(
-            f"out={str(directory)!r} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
-            "changed; give a new folder, or the settings it was planned with"
+            f"out={str(directory)!r} holds a study with another plan ({changed}): a plan is never changed; give a new "
+            "folder, or the settings it was planned with"
         )
     data = replace(stored.base.data, data_dir=plan.base.data.data_dir, workers=plan.base.data.workers)
     present = {name: getattr(plan, name) for name in NOT_IDENTITY if hasattr(plan, name) and name != "command"}
