@@ -186,17 +186,21 @@ def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], 
         print(f"joined: {write_joined(results, out or Path('runs/joined'))}")
 
 
-def verify(study: Annotated[tyro.conf.Positional[Path], STUDY], data: bool = True, json: bool = False) -> None:
-    """Recompute the numbers of a study's report from its predictions and records; exit code 1 if one differs.
+def verify(
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STUDY|RUN")],
+    data: bool = True,
+    json: bool = False,
+) -> None:
+    """Recompute the numbers of a study or of a run from its predictions and records; exit code 1 if one differs.
 
     Args:
-        study: Folder of the study.
+        folder: Folder of the study, or of a single run.
         data: Also load the data set and compare its splits with the recorded ones.
         json: Print JSON.
     """
     from jaxcnn.study.verify import verify as checks_of
 
-    checks = checks_of(study, data=data)
+    checks = checks_of(folder, data=data)
     if json:
         print_json(checks)
     else:
