@@ -32,7 +32,7 @@ RUN = (
 )
 # What `jaxcnn report DIR` reads and writes, without the HTML pages, which the command rebuilds.
 STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
-         "report.md", "joined.md", "joined.json", "journal.jsonl")  # fmt: skip
+         "report.md", "runs.csv", "joined.md", "joined.json", "journal.jsonl")  # fmt: skip
 
 
 def row(name: str, summary: dict) -> str:

@@ -130,3 +130,16 @@ def test_a_study_begun_before_an_upgrade_is_refused_with_what_changed(tmp_path, 
     with pytest.raises(InputError, match=rf"another plan \({named}\)"):
         small_study(copy, **changes)
     assert files(copy) == before
+
+
+@pytest.mark.parametrize("directory", PUBLISHED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_published_report_is_the_one_that_its_files_give(directory, tmp_path, monkeypatch):
+    """Its text and table of runs; not its figures, which take long, nor what is drawn: NumPy's versions draw otherwise."""
+
+    def lines(path):
+        return [line for line in path.read_text().splitlines() if "bootstrap: 95 %" not in line]
+
+    monkeypatch.setattr("jaxcnn.study.report.page.write_figure", lambda *_: "<svg></svg>")
+    write_report(load_study(directory), tmp_path)
+    for name in ("report.md", "runs.csv"):
+        assert lines(tmp_path / name) == lines(directory / name), f"run jaxcnn report {directory}"

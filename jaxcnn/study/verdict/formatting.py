@@ -76,7 +76,7 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{str(key).replace('_', ' ')} {text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(text, value))
+        return ", ".join(map(text, value)) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None or value == "":
