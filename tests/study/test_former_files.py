@@ -134,7 +134,7 @@ def test_a_study_begun_before_an_upgrade_is_refused_with_what_changed(tmp_path, 
 
 @pytest.mark.parametrize("directory", PUBLISHED, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_published_report_is_the_one_that_its_files_give(directory, tmp_path, monkeypatch):
-    """Its text and table of runs; not its figures, which take long, nor what is drawn: NumPy's versions draw otherwise."""
+    """Its text and table of runs; not figures, which take long, nor the bootstrap, which follows NumPy's version."""
 
     def lines(path):
         return [line for line in path.read_text().splitlines() if "bootstrap: 95 %" not in line]
