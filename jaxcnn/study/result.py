@@ -175,6 +175,10 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     arrays: dict[str, Any] = {
         "labels": np.array(labels[0], kind),
         "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
+        "arms": np.array([each.arm.label for each in runs]),
+        "seeds": np.array([each.seed for each in runs]),
+        "learning_rates": np.array([each.setting.learning_rate for each in runs]),
+        "weight_decays": np.array([each.setting.weight_decay for each in runs]),
     }
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)

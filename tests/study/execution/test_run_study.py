@@ -44,6 +44,13 @@ def test_a_study_leaves_what_it_says(small):
     assert not list(small.rglob("*.partial"))
 
 
+def test_rows_of_the_predictions_are_labelled(small):
+    """Tuned runs and those at the shared setting lie in one array."""
+    with np.load(small / "predictions.npz", allow_pickle=False) as stored:
+        labels = zip(*(stored[name] for name in ("arms", "learning_rates", "weight_decays", "seeds")), strict=True)
+        assert list(labels) == [(run.arm, *run.setting, run.seed) for run in load_study(small).runs]
+
+
 def test_every_run_of_it_is_a_run(small):
     plan, result = load_plan(small), load_study(small)
     now = next_runs(plan, Reader(plan, small))
