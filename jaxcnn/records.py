@@ -109,9 +109,9 @@ def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> str:
     """Return in words where two flat records differ, three fields at most; empty where they are equal."""
     names, texts = [name for name in {**have, **want} if have.get(name) != want.get(name)], []
     for name in names[:3]:
-        pair = have.get(name), want.get(name)
-        objects = any(isinstance(value, list) and value and isinstance(value[0], dict) for value in pair)
-        texts.append(f"{name} differ" if objects else f"{name} is {shortened(pair[0])}, not {shortened(pair[1])}")
+        old, new = have.get(name), want.get(name)
+        objects = any(isinstance(value, list) and value and isinstance(value[0], dict) for value in (old, new))
+        texts.append(f"{name} differ" if objects else f"{name} is {old!r}, not {new!r}")
     return ", ".join(texts) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
 
 
