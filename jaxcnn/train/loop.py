@@ -240,7 +240,7 @@ class _Trainer:
                     self.save(*self.settle(state, sums, step), step)
         return state, sums, step
 
-    def report(self, state: TrainState, added: Sums, step: int) -> None:
+    def report(self, state: TrainState, added: Any, step: int) -> None:
         """Call the runs' `on_step`, as far as they have one and have not diverged."""
         if all(run.on_step is None for run in self.runs):
             return
