@@ -105,9 +105,11 @@ def run(
         warn_of_blank(dataset)
     if folder is not None:
         dataset = check_data(folder, dataset)
-    if progress and "labels" in dataset.train:
-        print(_summary(dataset), file=sys.stderr)
     parts = assemble(config, dataset, own)
+    if progress and out is None:
+        print("no folder to write to (--out): the model will not be kept", file=sys.stderr)
+    if progress and np.ndim(dataset.train.get("labels", 0)) == 1:
+        print(_summary(dataset), file=sys.stderr)
     if shorter is not None:
         in_turn(lambda: lengthen(shorter, config, run_record(config, own, parts.traced)))
     with ExitStack() as stack:
