@@ -47,6 +47,10 @@ def rerun(
         raise InputError(f"seed={seed}: {place.label} has no such run; choose one of {', '.join(map(str, seeds))}")
     if place.spec is None:
         raise InputError(f"arm={arm!r}: its network is {place.family}, a user-defined family; run its script again")
+    if result.plan.own:
+        raise InputError(
+            f"arm={arm!r}: its runs have user-defined parts ({', '.join(result.plan.own)}); run the script"
+        )
     config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
     if data_dir is not None:
         config = replace(config, data=replace(config.data, data_dir=data_dir))

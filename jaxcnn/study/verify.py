@@ -93,10 +93,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
             for ends in _ends(directory)
         ]
         if analysis[kind]:
-            found, outcomes = _contrast_checks(analysis[kind], pairs, labels, plan.margin, "shared: " if shared else "")
+            words = dict(zip(_sides(directory), ("deeper", "wider"), strict=False))
+            rows = [each | {"decision": words.get(each["decision"], each["decision"])} for each in analysis[kind]]
+            found, outcomes = _contrast_checks(rows, pairs, labels, plan.margin, "shared: " if shared else "")
             checks += found
             if not shared:
-                verdict = [(analysis["decision"], analysis["scope"])]
+                verdict = [(words.get(analysis["decision"], analysis["decision"]), analysis["scope"])]
                 checks.append(_same("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
@@ -164,12 +166,20 @@ def _pairs(record: Any) -> Any:
     return [_pairs(value) for value in record] if isinstance(record, list) else record
 
 
+def _sides(directory: Path) -> list[str]:
+    """Return the names of the two families that a study compares, in the order of its arms; none for depths."""
+    arms = _json(directory / "plan.json")["arms"]
+    return list(dict.fromkeys(arm["name"] for arm in arms if arm.get("name")))
+
+
 def _ends(directory: Path) -> list[dict[str, str]]:
-    """Return the labels of the deepest and the shallowest arm of each budget."""
+    """Return the labels of the deepest and the shallowest arm of each budget, or of the first and second family."""
     budgets: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for each in _json(directory / "plan.json")["arms"]:
         budgets.setdefault((each["kind"], each["budget"]), []).append(each)
     ordered = [sorted(each, key=lambda arm: arm["depth"]) for each in budgets.values()]
+    if sides := _sides(directory):
+        ordered = [sorted(each, key=lambda arm: -sides.index(arm["name"])) for each in budgets.values()]
     return [{"deeper": each[-1]["label"], "wider": each[0]["label"]} for each in ordered]
 
 

@@ -37,7 +37,7 @@ def test_a_former_study_is_read_as_it_was_written(directory):
     for arm, record in zip(plan.arms, written["arms"], strict=True):
         assert arm.label == record["label"]
         spec, options = as_record(arm.spec), as_record(arm.spec.options)
-        assert as_record(arm) == {**{k: record[k] for k in arm._fields}, "spec": spec}
+        assert as_record(arm) == {**{k: record[k] for k in arm._fields if k != "name"}, "spec": spec, "name": ""}
         given = {name: value for name, value in record["spec"].items() if value is False or value not in (None, 0.0)}
         assert options == {name: value for name, value in given.items() if name not in spec}
         assert spec == {**{name: record["spec"].get(name) for name in spec}, "options": options}

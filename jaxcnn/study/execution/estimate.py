@@ -6,8 +6,8 @@ from typing import NamedTuple
 from jaxcnn.data import Dataset, load, steps_per_epoch
 from jaxcnn.run.cost import measure_costs
 from jaxcnn.spec import StepCost
-from jaxcnn.study.budget.costs import Builder
-from jaxcnn.study.execution.worker import module_of, processes
+from jaxcnn.study.execution.given import NOTHING, Given
+from jaxcnn.study.execution.worker import processes
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.schedule import next_runs, total_runs
 
@@ -22,13 +22,13 @@ class Estimate(NamedTuple):
     sentence: str  #: The same in words.
 
 
-def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> Estimate:
+def estimate(plan: Plan, dataset: Dataset, given: Given = NOTHING) -> Estimate:
     """Estimate the time of a study from a measured step of every arm.
 
     It counts all seeds up to the cap, no extension of the grid, and evaluation as a third of a training step per batch.
     Several workers on one CPU are taken to share its cores fully.
     """
-    count, costs = processes(plan.workers), arm_costs(plan, dataset, family)
+    count, costs = processes(plan.workers), arm_costs(plan, dataset, given)
     now = next_runs(plan, lambda study_run: None)
     trials, runs = sum(each.stage == "tuning" for each in now.runs), total_runs(plan, now)
     steps, checks = (steps_per_epoch(dataset.sizes[split], plan.base.batch_size) for split in ("train", "validation"))
@@ -41,9 +41,9 @@ def estimate(plan: Plan, dataset: Dataset, *, family: Builder | None = None) -> 
     return Estimate(costs, trials // len(plan.arms) + plan.seeds.cap, runs, seconds, sentence)
 
 
-def arm_costs(plan: Plan, dataset: Dataset | None = None, family: Builder | None = None) -> tuple[StepCost, ...]:
+def arm_costs(plan: Plan, dataset: Dataset | None = None, given: Given = NOTHING) -> tuple[StepCost, ...]:
     """Measure memory and step time of every arm, in the plan's order, in alternating rounds."""
-    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), module_of(arm, family)) for arm in plan.arms]
+    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), given.of(arm)) for arm in plan.arms]
     return measure_costs(pairs, load(plan.base.data) if dataset is None else dataset)
 
 

@@ -14,18 +14,18 @@ from typing import Any
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import SIGNALS, attempt, exit_with_parent, quiet_start, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
-from jaxcnn.study.budget.costs import Builder
+from jaxcnn.study.execution.given import Given, importable
 from jaxcnn.study.execution.worker import work
 from jaxcnn.study.plan import Plan
 
 POLL_SECONDS, STOP_SECONDS = 0.5, 30
 
 
-def work_locally(plan: Plan, directory: Path, family: Builder | None, count: int, refresh: Callable[[], None]) -> None:
+def work_locally(plan: Plan, directory: Path, given: Given, count: int, refresh: Callable[[], None]) -> None:
     """Start `count` worker processes and wait until all runs are finished; call `refresh` about twice a second.
 
     Each gets its share of the cores: small networks gain little from a second core, and a study has many runs. They
-    import a user-defined family, so it must be `importable`.
+    import user-defined functions, so these must be `importable`.
 
     Raises:
         InputError: A worker refused its input, with its message; or the system ended one.
@@ -35,13 +35,13 @@ def work_locally(plan: Plan, directory: Path, family: Builder | None, count: int
     context = multiprocessing.get_context("spawn")
     messages = context.SimpleQueue()
     workers = [
-        context.Process(target=_serve, args=(plan, directory, family, number, count, messages), daemon=True)
+        context.Process(target=_serve, args=(plan, directory, given, number, count, messages), daemon=True)
         for number in range(count)
     ]
     answers: list[tuple[str, Any]] = []
     with graceful() as interrupted:
         try:
-            with quiet_start(import_main=family is not None and family.__module__ == "__main__"):
+            with quiet_start(import_main=any(each.__module__ == "__main__" for _, each in given.functions)):
                 for worker in workers:
                     worker.start()
             while any(worker.is_alive() for worker in workers):
@@ -98,7 +98,7 @@ def _stop(workers: Sequence[BaseProcess]) -> None:
             worker.join()
 
 
-def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, count: int, messages: Any) -> None:
+def _serve(plan: Plan, directory: Path, given: Given, number: int, count: int, messages: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once.
     exit_with_parent(1)
     if hasattr(os, "sched_setaffinity") and (share := sorted(os.sched_getaffinity(0))[number::count]):
@@ -106,7 +106,7 @@ def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, cou
 
     def task() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        work(plan, directory, family=family, worker=(number, count))
+        work(plan, directory, given=given, worker=(number, count))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Nothing is left to interrupt.
 
     kind, value = attempt(task)
@@ -115,19 +115,8 @@ def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, cou
     sys.exit(kind != "done")
 
 
-def importable(family: Builder | None) -> bool:
-    """Return whether a worker process can import a family: a function at the top of a module or of a script's file."""
-    if family is None:
-        return True
-    name, module = getattr(family, "__qualname__", ""), sys.modules.get(getattr(family, "__module__", ""))
-    value: object = module
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value is family and (family.__module__ != "__main__" or hasattr(module, "__file__"))
-
-
-def check_workers(family: Builder | None, count: int) -> None:
-    """Refuse a family that workers cannot import, and a script that starts a study while a worker imports it.
+def check_workers(given: Given, count: int) -> None:
+    """Refuse functions that workers cannot import, and a script that starts a study while a worker imports it.
 
     Raises:
         InputError: Several workers and a lambda, a function inside a function, or one typed at a prompt.
@@ -138,8 +127,9 @@ def check_workers(family: Builder | None, count: int) -> None:
             'jaxcnn: workers import the script that defines their family; put the study under if __name__ == "__main__"'
             ", or give workers=1"
         )
-    if count > 1 and not importable(family):
-        raise InputError(
-            f"family={getattr(family, '__qualname__', family)}: worker processes cannot import it; define it at the "
-            "top of a script or module, or give workers=1"
-        )
+    for name, function in given.functions if count > 1 else ():
+        if not importable(function):
+            raise InputError(
+                f"{name}={getattr(function, '__qualname__', function)}: worker processes cannot import it; define it "
+                "at the top of a script or module, or give workers=1"
+            )

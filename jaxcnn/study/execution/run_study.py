@@ -3,13 +3,15 @@
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.data import load
+from jaxcnn.data.augment import Augment
 from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
@@ -21,17 +23,19 @@ from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget.costs import Builder, family_name
+from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.execution.estimate import arm_costs
-from jaxcnn.study.execution.local import check_workers, importable, work_locally
+from jaxcnn.study.execution.given import NOTHING, Given, MakeChain, OnStudyStep, importable
+from jaxcnn.study.execution.local import check_workers, work_locally
 from jaxcnn.study.execution.locks import claim, complete_journal
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
-from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, module_of, processes, work
+from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, processes, work
 from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import next_runs, run_config
+from jaxcnn.tasks import Task
 
 
 def run_study(
@@ -39,7 +43,12 @@ def run_study(
     arms: Sequence[Arm] | None = None,
     *,
     out: Path | str,
-    family: Builder | None = None,
+    family: Builder | tuple[Builder, ...] | None = None,
+    task: Task | None = None,
+    tx: MakeChain | None = None,
+    augment: Augment | None = None,
+    variables: Callable[[Arm], Mapping[str, Any]] | None = None,
+    on_step: OnStudyStep | None = None,
     progress: bool = True,
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
@@ -52,7 +61,15 @@ def run_study(
         arms: Networks from `match_width` or `match_depth`, two depths or more at every budget. Default: the config's
             depths at its budgets.
         out: Folder of the study. On Ray, all nodes must see it.
-        family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's.
+        family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's; or two of them, to
+            compare one family with the other (`jaxcnn.study.plan.make_plan`): the config's first depth is then that of
+            the first family, its second that of the second.
+        task: A task, as for `run`; its metrics need loss and accuracy, its saved arrays labels and predictions.
+        tx: (learning_rate, weight_decay) -> optax chain, instead of the config's optimizer; the study tunes both.
+        augment: (key, images, start) -> images, as for `run`.
+        variables: (arm) -> initial variables, as for `run`.
+        on_step: As for `run`, with the name of the run before its other arguments. Worker processes call it where they
+            can import it.
         progress: Show one bar over the whole study (a line per stage if stderr is no terminal).
 
     Returns:
@@ -64,33 +81,35 @@ def run_study(
 
     >>> result = run_study(StudyConfig(depths=(8, 20), params=(27_000,)), out="runs/study")  # doctest: +SKIP
     """
-    out, count = Path(out), check_place(config, family)
+    families = () if family is None else family if isinstance(family, tuple) else (family,)
+    given = Given(families, task, tx, augment, variables, on_step)
+    out, count = Path(out), check_place(config, given)
     stored = load_plan(out) if (out / FILE).exists() else None
     name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
     if stored is not None and located(stored.base.data).name == name:
         name = stored.base.data.name
     config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
     if arms is None:
-        arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
-    plan = make_plan(config, arms, command=_command())
-    _check_family(plan, family)
+        arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
+    plan = make_plan(config, arms, command=_command(), own=given.names)
+    given.check(plan)
     with ExitStack() as stack:
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
             first = next_runs(plan, lambda study_run: None).pending[0]
-            assemble(run_config(plan, first), load(plan.base.data, progress=progress), module_of(first.arm, family))
+            assemble(run_config(plan, first), load(plan.base.data, progress=progress), given.of(first.arm))
             if cluster:
                 cluster()
         plan = store_plan(plan, out)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
-                _run(plan, out, family, count, cluster, bar)
+                _run(plan, out, given, count, cluster, bar)
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
 
 
-def check_place(config: StudyConfig, family: Builder | None = None) -> int:
+def check_place(config: StudyConfig, given: Given = NOTHING) -> int:
     """Refuse a number of workers, or settings of Ray, that a study cannot have.
 
     Returns:
@@ -101,23 +120,21 @@ def check_place(config: StudyConfig, family: Builder | None = None) -> int:
     """
     check_choices(config)
     if config.place == "ray":
-        check_ray(config, family)
+        check_ray(config, given)
         return 0
     for name in ("ray_address", "cores_per_run", "gpus_per_run"):
         if (value := getattr(config, name)) is not None:
             raise InputError(f"{name}={value}: it is for a Ray cluster; give place=ray as well, or leave it out")
     count = processes(config.workers)
-    if config.workers is None and not importable(family):
+    if config.workers is None and not all(importable(each) for _, each in given.functions):
         count = 1
-    check_workers(family, count)
+    check_workers(given, count)
     return count
 
 
-def _run(
-    plan: Plan, out: Path, family: Builder | None, count: int, cluster: Callable[[], Cluster] | None, bar: StudyBar
-) -> None:
+def _run(plan: Plan, out: Path, given: Given, count: int, cluster: Callable[[], Cluster] | None, bar: StudyBar) -> None:
     """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
-    read = Reader(plan, out, family)
+    read = Reader(plan, out, given)
     now = next_runs(plan, read)
     if not now.pending and all((out / name).exists() for name in FILES):
         store_stages(out, now)
@@ -128,14 +145,14 @@ def _run(
         check_data(RunFolder(path.parent), dataset)
     bar.refresh()
     if now.pending and cluster:
-        work_on_ray(cluster(), plan, out, family, bar.refresh)
+        work_on_ray(cluster(), plan, out, given, bar.refresh)
     elif now.pending and count > 1:
-        work_locally(plan, out, family, count, bar.refresh)
+        work_locally(plan, out, given, count, bar.refresh)
     elif now.pending:
-        work(plan, out, family=family, dataset=dataset, on_epoch=bar.refresh)
+        work(plan, out, given=given, dataset=dataset, on_epoch=bar.refresh)
     bar.refresh(last=True)
-    local = partial(arm_costs, plan, dataset, family)
-    _finish(plan, out, read, (lambda: costs_on_ray(cluster(), plan, out, family)) if cluster else local)
+    local = partial(arm_costs, plan, dataset, given)
+    _finish(plan, out, read, (lambda: costs_on_ray(cluster(), plan, out, given)) if cluster else local)
 
 
 def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[StepCost, ...]]) -> None:
@@ -154,17 +171,6 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                     store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
         if not claimed:
             time.sleep(WAIT_SECONDS)
-
-
-def _check_family(plan: Plan, family: Builder | None) -> None:
-    own = [arm for arm in plan.arms if arm.spec is None]
-    if own and family is None:
-        raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")
-    name = None if family is None else family_name(family)
-    if family is not None and not own:
-        raise InputError(f"family={name}: the arms are of {plan.arms[0].family}, a family of jaxcnn; leave it out")
-    if any(arm.family != name for arm in own):
-        raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
 
 
 def _command() -> str:

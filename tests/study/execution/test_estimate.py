@@ -7,6 +7,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.spec import Seeds, StepCost, StudyConfig, Tuning
 from jaxcnn.study.execution import estimate as estimates
 from jaxcnn.study.execution.estimate import arm_costs, duration, estimate
+from jaxcnn.study.execution.given import Given
 from jaxcnn.study.plan import make_plan
 from tests.study.families import stack
 from tests.study.small import BASE, arms, quick_costs
@@ -50,8 +51,8 @@ def test_without_tuning(timed):
 
 def test_a_user_defined_family_is_measured_as_itself(timed):
     own = [arm._replace(spec=None, family="tests.study.families:stack") for arm in arms()]
-    estimate(planned(own, workers=1), load(BASE.data), family=stack)
-    assert [module for _, module in timed] == [stack(arm.depth, arm.width) for arm in own]
+    estimate(planned(own, workers=1), load(BASE.data), Given((stack,)))
+    assert [parts.model for _, parts in timed] == [stack(arm.depth, arm.width) for arm in own]
 
 
 def test_no_workers_are_refused_before_anything_is_measured(timed):

@@ -8,6 +8,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import attempt
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.execution.given import Given
 from jaxcnn.study.execution.local import judge, work_locally
 from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.schedule import next_runs
@@ -67,5 +68,5 @@ def test_a_parent_that_fails_leaves_no_worker_behind(tmp_path):
         raise InputError("damaged")
 
     with pytest.raises(InputError, match="damaged"):
-        work_locally(plan, tmp_path, None, 1, fail)
+        work_locally(plan, tmp_path, Given(), 1, fail)
     assert not [child for child in multiprocessing.active_children() if child.name.startswith("SpawnProcess")]
