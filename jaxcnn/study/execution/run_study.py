@@ -27,7 +27,7 @@ from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.execution.estimate import arm_costs
 from jaxcnn.study.execution.given import NOTHING, Given, MakeChain, OnStudyStep, importable
-from jaxcnn.study.execution.local import check_workers, work_locally
+from jaxcnn.study.execution.local import Workers, check_workers, started_workers, work_locally
 from jaxcnn.study.execution.locks import claim, complete_journal
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
@@ -89,11 +89,13 @@ def run_study(
     if stored is not None and located(stored.base.data).name == name:
         name = stored.base.data.name
     config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
-    if arms is None:
-        arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
-    plan = make_plan(config, arms, command=_command(), own=given.names)
-    given.check(plan)
     with ExitStack() as stack:
+        finished = all((out / name).exists() for name in FILES)
+        workers = stack.enter_context(started_workers(given, count)) if count > 1 and not finished else None
+        if arms is None:
+            arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
+        plan = make_plan(config, arms, command=_command(), own=given.names)
+        given.check(plan)
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
             first = next_runs(plan, lambda study_run: None).pending[0]
@@ -103,7 +105,7 @@ def run_study(
         plan = store_plan(plan, out)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
-                _run(plan, out, given, count, cluster, bar)
+                _run(plan, out, given, workers, cluster, bar)
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
@@ -132,7 +134,14 @@ def check_place(config: StudyConfig, given: Given = NOTHING) -> int:
     return count
 
 
-def _run(plan: Plan, out: Path, given: Given, count: int, cluster: Callable[[], Cluster] | None, bar: StudyBar) -> None:
+def _run(
+    plan: Plan,
+    out: Path,
+    given: Given,
+    workers: Workers | None,
+    cluster: Callable[[], Cluster] | None,
+    bar: StudyBar,
+) -> None:
     """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
     read = Reader(plan, out, given)
     now = next_runs(plan, read)
@@ -146,8 +155,8 @@ def _run(plan: Plan, out: Path, given: Given, count: int, cluster: Callable[[], 
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, given, bar.refresh)
-    elif now.pending and count > 1:
-        work_locally(plan, out, given, count, bar.refresh)
+    elif now.pending and workers:
+        work_locally(workers, plan, out, given, bar.refresh)
     elif now.pending:
         work(plan, out, given=given, dataset=dataset, on_epoch=bar.refresh)
     bar.refresh(last=True)
