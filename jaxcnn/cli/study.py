@@ -131,6 +131,7 @@ def rerun(
     arm: str,
     seed: int,
     shared: bool = False,
+    data: str | None = None,
     data_dir: str | None = None,
 ) -> None:
     """Train one run of a finished study again and compare its predictions; exit code 1 if one differs.
@@ -140,6 +141,7 @@ def rerun(
         arm: Label of the arm, or its end, such as depth8_width10.
         seed: Seed of the run.
         shared: The run at the setting that all arms share.
+        data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
     """
     from jaxcnn.study.result import load_study
@@ -149,7 +151,7 @@ def rerun(
     from jaxcnn.runtime.environment import environment
     from jaxcnn.study.rerun import rerun as train
 
-    equal, count = train(study, arm, seed, shared=shared, data_dir=data_dir)
+    equal, count = train(study, arm, seed, shared=shared, data=data, data_dir=data_dir)
     print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
     now = environment()
     packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}

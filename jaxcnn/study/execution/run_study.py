@@ -1,5 +1,6 @@
 """Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
+import os
 import shlex
 import sys
 import time
@@ -8,6 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import TypeVar
 
 from jaxcnn.data import load
 from jaxcnn.data.loading import warn_of_blank
@@ -33,6 +35,8 @@ from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import next_runs, run_config
 
+Config = TypeVar("Config", bound=StudyConfig)
+
 
 def run_study(
     config: StudyConfig,
@@ -45,7 +49,7 @@ def run_study(
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
 
     The same call resumes an interrupted study, and several processes may make it at once, on one machine or a cluster:
-    each run is trained by one of them.
+    each run is trained by one of them. Data at another path are accepted if they are those that its runs recorded.
 
     Args:
         config: Its settings.
@@ -66,13 +70,17 @@ def run_study(
     """
     out, count = Path(out), check_place(config, family)
     stored = load_plan(out) if (out / FILE).exists() else None
-    name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
-    if stored is not None and located(stored.base.data).name == name:
-        name = stored.base.data.name
-    config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
-    if arms is None:
-        arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
-    plan = make_plan(config, arms, command=_command())
+    place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
+    config = _with_data(config, place)
+    try:
+        planned = _planned_name(config, out, stored)
+        if arms is None:
+            arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
+    except InputError as error:
+        if stored is None or os.path.exists(place):
+            raise
+        raise InputError(f"{error}; if the study's data have moved, give their new place as data") from None
+    plan = make_plan(_with_data(config, planned), arms, command=_command())
     _check_family(plan, family)
     with ExitStack() as stack:
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
@@ -81,7 +89,7 @@ def run_study(
             assemble(run_config(plan, first), load(plan.base.data, progress=progress), module_of(first.arm, family))
             if cluster:
                 cluster()
-        plan = store_plan(plan, out)
+        plan = _with_data(store_plan(plan, out), place)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
                 _run(plan, out, family, count, cluster, bar)
@@ -124,8 +132,8 @@ def _run(
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
-    for path in sorted(out.rglob("data.json"))[:1]:
-        check_data(RunFolder(path.parent), dataset)
+    for folder in _recorded_data(out):
+        check_data(folder, dataset)
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, family, bar.refresh)
@@ -154,6 +162,31 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                     store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
         if not claimed:
             time.sleep(WAIT_SECONDS)
+
+
+def _with_data(config: Config, name: str) -> Config:
+    return replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
+
+
+def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
+    """Return the name under which a stored plan has the data of a config, after a check if they have moved.
+
+    Raises:
+        InputError: They are not those that the study's runs recorded.
+    """
+    place = config.base.data.name
+    if stored is None or located(stored.base.data).name == place:
+        return place if stored is None else stored.base.data.name
+    recorded = _recorded_data(out)
+    if not os.path.isabs(place) or not recorded:
+        return place  # another study, which `store_plan` refuses
+    check_data(recorded[0], load(config.base.data))
+    return stored.base.data.name
+
+
+def _recorded_data(out: Path) -> list[RunFolder]:
+    """Return one of the runs of a study that have recorded their data, if there are any."""
+    return [RunFolder(path.parent) for path in sorted(out.rglob("data.json"))[:1]]
 
 
 def _check_family(plan: Plan, family: Builder | None) -> None:
