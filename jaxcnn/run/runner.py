@@ -89,9 +89,11 @@ def run(
         warn_of_blank(dataset)
     if folder is not None:
         dataset = check_data(folder, dataset)
+    parts = assemble(config, dataset, model)
+    if progress and out is None:
+        print("no folder to write to (--out): the model will not be kept", file=sys.stderr)
     if progress and "labels" in dataset.train:
         print(_summary(dataset), file=sys.stderr)
-    parts = assemble(config, dataset, model)
     if shorter is not None:
         in_turn(lambda: lengthen(shorter, config, run_record(config, model, parts.traced)))
     with ExitStack() as stack:

@@ -110,5 +110,5 @@ def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> Non
     """Two seeds that differ by tens of points: some limits are cut, others say nothing."""
     for name, errors in {"a": {8: (0.32, 0.55), 20: (0.2, 0.9)}, "b": {8: (0.0, 0.01), 20: (0.3, 0.45)}}.items():
         write_report(planted_study(tmp_path / name, errors, images=100), tmp_path / name)
-        differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.count]
+        differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.numbers]
         assert differences == []
