@@ -45,6 +45,7 @@ def run_study(
     out: Path | str,
     family: Builder | None = None,
     progress: bool = True,
+    command: str = "",
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
 
@@ -58,6 +59,7 @@ def run_study(
         out: Folder of the study. On Ray, all nodes must see it.
         family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's.
         progress: Show one bar over the whole study (a line per stage if stderr is no terminal).
+        command: Command line that the plan records. Default: that of this process.
 
     Returns:
         The result, as `load_study` reads it.
@@ -80,7 +82,7 @@ def run_study(
         if stored is None or os.path.exists(place):
             raise
         raise InputError(f"{error}; if the study's data have moved, give their new place as data") from None
-    plan = make_plan(_with_data(config, planned), arms, command=_command())
+    plan = make_plan(_with_data(config, planned), arms, command=command or command_line(sys.argv[1:]))
     _check_family(plan, family)
     with ExitStack() as stack:
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
@@ -200,10 +202,10 @@ def _check_family(plan: Plan, family: Builder | None) -> None:
         raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
 
 
-def _command() -> str:
-    """Return the command line that started this process, for the report."""
+def command_line(words: Sequence[str]) -> str:
+    """Return a command line of the program that this process runs, for the report."""
     program = Path(sys.argv[0])
     start = ["python", program.as_posix()] if program.suffix == ".py" else [program.name]
     if program.name == "__main__.py":
         start = ["python", "-m", program.parent.name]
-    return shlex.join([*start, *sys.argv[1:]])
+    return shlex.join([*start, *words])
