@@ -1,5 +1,6 @@
 """Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
+import os
 import shlex
 import sys
 import time
@@ -8,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
@@ -37,6 +38,8 @@ from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store
 from jaxcnn.study.schedule import next_runs, run_config
 from jaxcnn.tasks import Task
 
+Config = TypeVar("Config", bound=StudyConfig)
+
 
 def run_study(
     config: StudyConfig,
@@ -50,11 +53,12 @@ def run_study(
     variables: Callable[[Arm], Mapping[str, Any]] | None = None,
     on_step: OnStudyStep | None = None,
     progress: bool = True,
+    command: str = "",
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
 
     The same call resumes an interrupted study, and several processes may make it at once, on one machine or a cluster:
-    each run is trained by one of them.
+    each run is trained by one of them. Data at another path are accepted if they are those that its runs recorded.
 
     Args:
         config: Its settings.
@@ -71,6 +75,7 @@ def run_study(
         on_step: As for `run`, with the name of the run before its other arguments. Worker processes call it where they
             can import it.
         progress: Show one bar over the whole study (a line per stage if stderr is no terminal).
+        command: Command line that the plan records. Default: that of this process.
 
     Returns:
         The result, as `load_study` reads it.
@@ -85,16 +90,21 @@ def run_study(
     given = Given(families, task, tx, augment, variables, on_step)
     out, count = Path(out), check_place(config, given)
     stored = load_plan(out) if (out / FILE).exists() else None
-    name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
-    if stored is not None and located(stored.base.data).name == name:
-        name = stored.base.data.name
-    config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
+    place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
+    config = _with_data(config, place)
     with ExitStack() as stack:
         finished = all((out / name).exists() for name in FILES)
         workers = stack.enter_context(started_workers(given, count)) if count > 1 and not finished else None
-        if arms is None:
-            arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
-        plan = make_plan(config, arms, command=_command(), own=given.names)
+        try:
+            planned = _planned_name(config, out, stored)
+            if arms is None:
+                arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
+        except InputError as error:
+            if stored is None or os.path.exists(place):
+                raise
+            raise InputError(f"{error}; if the study's data have moved, give their new place as data") from None
+        command = command or command_line(sys.argv[1:])
+        plan = make_plan(_with_data(config, planned), arms, command=command, own=given.names)
         given.check(plan)
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
@@ -102,7 +112,7 @@ def run_study(
             assemble(run_config(plan, first), load(plan.base.data, progress=progress), given.of(first.arm))
             if cluster:
                 cluster()
-        plan = store_plan(plan, out)
+        plan = _with_data(store_plan(plan, out), place)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
                 _run(plan, out, given, workers, cluster, bar)
@@ -150,8 +160,8 @@ def _run(
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
-    for path in sorted(out.rglob("data.json"))[:1]:
-        check_data(RunFolder(path.parent), dataset)
+    for folder in _recorded_data(out):
+        check_data(folder, dataset)
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, given, bar.refresh)
@@ -182,10 +192,35 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
             time.sleep(WAIT_SECONDS)
 
 
-def _command() -> str:
-    """Return the command line that started this process, for the report."""
+def _with_data(config: Config, name: str) -> Config:
+    return replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
+
+
+def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
+    """Return the name under which a stored plan has the data of a config, after a check if they have moved.
+
+    Raises:
+        InputError: They are not those that the study's runs recorded.
+    """
+    place = config.base.data.name
+    if stored is None or located(stored.base.data).name == place:
+        return place if stored is None else stored.base.data.name
+    recorded = _recorded_data(out)
+    if not os.path.isabs(place) or not recorded:
+        return place  # another study, which `store_plan` refuses
+    check_data(recorded[0], load(config.base.data))
+    return stored.base.data.name
+
+
+def _recorded_data(out: Path) -> list[RunFolder]:
+    """Return one of the runs of a study that have recorded their data, if there are any."""
+    return [RunFolder(path.parent) for path in sorted(out.rglob("data.json"))[:1]]
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command line of the program that this process runs, for the report."""
     program = Path(sys.argv[0])
     start = ["python", program.as_posix()] if program.suffix == ".py" else [program.name]
     if program.name == "__main__.py":
         start = ["python", "-m", program.parent.name]
-    return shlex.join([*start, *sys.argv[1:]])
+    return shlex.join([*start, *words])

@@ -110,7 +110,7 @@ def work(
     while (now := next_runs(plan, read)).pending:
         store_stages(directory, now)
         most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
-        for first in _by_arm(now.pending, compiled, number / count):
+        for first in by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
@@ -156,7 +156,7 @@ def _train(
         note(directory, each.path)
 
 
-def _by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
+def by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
     """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on."""
     order = {label: number for number, label in enumerate(dict.fromkeys(each.arm.label for each in study_runs))}
 

@@ -272,7 +272,7 @@ def test_the_command_is_recorded(tmp_path, monkeypatch):
         (["/lib/jaxcnn/__main__.py", "study"], "python -m jaxcnn study"),
     ):
         monkeypatch.setattr(sys, "argv", typed)
-        assert runner._command() == told
+        assert runner.command_line(sys.argv[1:]) == told
 
 
 def test_progress_is_a_line_a_stage_without_a_terminal(copied, capsys, monkeypatch):
