@@ -58,7 +58,7 @@ def test_the_same_call_reads_it_and_other_parts_are_refused(study):
     before, kept = finished_runs(study), files(study)
     small(study, **PARTS)
     assert finished_runs(study) == before
-    with pytest.raises(InputError, match=r"another plan \(own differ\)"):
+    with pytest.raises(InputError, match=r"another plan \(own is"):
         small(study, **{**PARTS, "augment": None})
     edited = TASK._replace(metrics=lambda sums: {"loss": 0.0, "accuracy": 0.5})
     with pytest.raises(InputError, match=r"another run than this study's \(own\.computation\.metrics is"):
