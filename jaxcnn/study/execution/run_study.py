@@ -4,8 +4,8 @@ import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
@@ -92,7 +92,7 @@ def run_study(
     stored = load_plan(out) if (out / FILE).exists() else None
     place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
     config = _with_data(config, place)
-    with ExitStack() as stack:
+    with _interruptible(), ExitStack() as stack:
         finished = all((out / name).exists() for name in FILES)
         workers = stack.enter_context(started_workers(given, count)) if count > 1 and not finished else None
         try:
@@ -190,6 +190,17 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                     store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
         if not claimed:
             time.sleep(WAIT_SECONDS)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn Ctrl-C before the first run into the sentence of one that comes later."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(resumable=True) from None
 
 
 def _with_data(config: Config, name: str) -> Config:
