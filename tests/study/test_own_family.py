@@ -123,8 +123,6 @@ from jaxcnn.study import Tuning, match_width
 from tests.study.families import Stack
 from tests.study.small import SHAPE, small_study
 
-pytestmark = pytest.mark.slow
-
 def mine(depth, width):
     return Stack(depth, width)
 
