@@ -6,10 +6,11 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxcnn.errors import InputError
-from jaxcnn.ops.forms import Forms, banded, forms, settle, unrolled
+from jaxcnn.ops import onednn
+from jaxcnn.ops.forms import Forms, banded, forms, is_as_written, settle, unrolled
+from jaxcnn.ops.onednn import Geometry
 from jaxcnn.ops.window import BORDERS, Padding, Pads, Pair, Size, as_pair, window_padding
 
 
@@ -49,18 +50,14 @@ def conv2d(
     pads = window_padding(x.shape, (kernel.shape[0], kernel.shape[1]), stride, dilation, padding)
     if isinstance(padding, str) and padding in BORDERS:
         x, pads = jnp.pad(x, ((0, 0), *pads, (0, 0)), BORDERS[padding]), ((0, 0), (0, 0))
-    if groups == 1 and dilation == (1, 1) and (chosen := forms(x.shape[1:3], kernel.shape, stride)):
+    chosen = forms(x.shape[1:3], kernel.shape, stride) if groups == 1 and dilation == (1, 1) else None
+    geometry = Geometry(stride, dilation, pads, groups)
+    if not is_as_written() and onednn.takes(x, kernel):
+        y = onednn.convolve(x, kernel, geometry)
+    elif chosen:
         y = _shaped(x, kernel, stride, pads, chosen)
     else:
-        y = lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=stride,
-            padding=pads,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=groups,
-        )
+        y = onednn.plain(x, kernel, geometry)
     return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
 
 

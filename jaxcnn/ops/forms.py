@@ -57,6 +57,11 @@ def as_written() -> Iterator[None]:
         _AS_WRITTEN.reset(token)
 
 
+def is_as_written() -> bool:
+    """Return whether this is within a block of `as_written`."""
+    return _AS_WRITTEN.get()
+
+
 class Forms(NamedTuple):
     """The forward, input-gradient and kernel-gradient implementations of a convolution."""
 
