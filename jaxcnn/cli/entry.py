@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeVar
@@ -14,6 +13,7 @@ from typing import NoReturn, TypeVar
 from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime import backend
 from jaxcnn.runtime.files import cache_dir
+from jaxcnn.runtime.onednn import SWITCH as ONEDNN_SWITCH
 from jaxcnn.runtime.signals import interruptible
 
 Config = TypeVar("Config")
@@ -94,8 +94,7 @@ def launch(
         main: Function of the config.
         config: Frozen dataclass whose fields are the flags.
         smoke: Config that `--smoke` starts from instead of the defaults: the same code in seconds.
-        onednn: False keeps compiled programs in the cache instead of handing convolutions to oneDNN, which is faster
-            for many runs of small networks. Default: chosen by `jaxcnn.runtime.backend`.
+        onednn: False leaves convolutions to XLA, as JAXCNN_ONEDNN=off does. Default: oneDNN where it can be used.
     """
     flags = [flag for flag in sys.argv[1:] if flag != "--smoke"]
     default = smoke if len(flags) < len(sys.argv) - 1 else config()
@@ -128,13 +127,9 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
 
 
 def prepare_backend(onednn: bool | None = None) -> None:
-    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
-    options = backend.backend_options() if onednn is not False else ()
-    if options and backend.backend_started():
-        message = f"{' '.join(options)}: not set: JAX had computed something before `launch`; see {backend.SWITCH}"
-        warnings.warn(message, stacklevel=3)
-    elif options:
-        backend.apply_backend_options()
+    """Make the settings that an entry point makes and a bare import does not."""
+    if onednn is False:
+        os.environ[ONEDNN_SWITCH] = "off"
     backend.apply_cache(cache_dir() / "xla")
     backend.keep_memory()
     # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.

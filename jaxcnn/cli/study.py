@@ -142,10 +142,14 @@ def rerun(
         shared: The run at the setting that all arms share.
         data_dir: Folder of TFDS sets, if they have moved.
     """
+    from jaxcnn.runtime.onednn import SWITCH
     from jaxcnn.study.result import load_study
 
     recorded = load_study(study).environments[0]
     os.environ["XLA_FLAGS"] = recorded.get("xla_flags", "")  # JAX reads it when it starts, which is later
+    before = recorded.get("convolutions", "XLA")
+    if before == "XLA":
+        os.environ[SWITCH] = "off"
     from jaxcnn.runtime.environment import environment
     from jaxcnn.study.rerun import rerun as train
 
@@ -153,7 +157,8 @@ def rerun(
     print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
     now = environment()
     packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}
-    for name, (old, new) in {**packages, "processor": (recorded["processor"], now["processor"])}.items():
+    facts = {"processor": (recorded["processor"], now["processor"]), "convolutions": (before, now["convolutions"])}
+    for name, (old, new) in {**packages, **facts}.items():
         if old != new:
             print(f"  {name}: {old} then, {new} now")
     if equal < count:

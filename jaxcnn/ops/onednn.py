@@ -42,7 +42,7 @@ class Geometry(NamedTuple):
 
 def takes(x: jax.Array, kernel: jax.Array) -> bool:
     """Return whether `convolve` may be called: the bridge is there and the dtypes are its own."""
-    if jax.default_backend() != "cpu" or x.dtype != kernel.dtype or x.dtype not in DTYPES:
+    if x.dtype != kernel.dtype or x.dtype not in DTYPES:
         return False
     # Under shard_map with its check of what varies, operands would have to be made alike; the plain operation is.
     varies = any(getattr(getattr(jax.typeof(v), "mat", None), "varying", ()) for v in (x, kernel))

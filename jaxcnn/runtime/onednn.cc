@@ -27,12 +27,26 @@ enum Kind { FORWARD, IMAGES, KERNEL };
 constexpr int HEAD = 11;
 using Key = std::array<int64_t, HEAD + 12>;
 
+// Below so many multiply-adds one thread computes: waking the others takes longer.
+constexpr double FEW = 2e6;
+
 struct Op {
   dnnl::primitive convolution;
   dnnl::reorder reorder;
   memory::desc images, kernel, inner, output, scratch;
   bool reordered, fast;
 };
+
+// Of libgomp, which the library brings along.
+extern "C" void omp_set_num_threads(int);
+extern "C" int omp_get_max_threads();
+const int all_threads = omp_get_max_threads();
+
+void choose_threads(const Key& key) {
+  double work = 1;
+  for (int i : {11, 15, 16, 17, 18, 20, 21}) work *= key[i];  // N, kh, kw, Cin / groups, Cout, H', W'
+  omp_set_num_threads(work < FEW ? 1 : all_threads);
+}
 
 // OpenMP serves one call at a time; the same lock guards the primitives and the buffers.
 std::mutex lock;
@@ -90,6 +104,7 @@ std::unique_ptr<Op> make(const Key& key) {
 
 const Op& find(const Key& key) {
   static auto* made = new std::map<Key, std::unique_ptr<Op>>;
+  choose_threads(key);
   auto& op = (*made)[key];
   if (!op) op = make(key);
   return *op;

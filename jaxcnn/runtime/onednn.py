@@ -19,11 +19,10 @@ import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError, distribution, version
 from pathlib import Path
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.environment import version_of
 from jaxcnn.runtime.files import atomic_write, cache_dir
 
 SWITCH = "JAXCNN_ONEDNN"
@@ -59,11 +58,11 @@ def bridge() -> ctypes.CDLL | None:
         return _load()[0]
 
 
-def status() -> str:
-    """Return what computes convolutions on a CPU: "oneDNN 2023.2.0", or "XLA" and the reason why it is not oneDNN."""
+def status() -> tuple[str, str]:
+    """Return what computes convolutions on a CPU, such as "oneDNN 2023.2.0", and the reason if it is "XLA"."""
     if bridge() is not None:
-        return f"oneDNN {version_of(LIBRARY)}"
-    return f"XLA ({f'{SWITCH}=off' if switched_off(os.environ) else _load()[1]})"
+        return f"oneDNN {version(LIBRARY)}", ""
+    return "XLA", f"{SWITCH}=off" if switched_off(os.environ) else _load()[1]
 
 
 def switched_off(environ: Mapping[str, str]) -> bool:
@@ -114,7 +113,7 @@ def _installed(package: str, end: str) -> Path:
 
 def _loaded_bridge(library: Path, headers: Path) -> ctypes.CDLL:
     """Load the bridge from the cache; compile it if there is none, or if what is there cannot be loaded."""
-    parts = (SOURCE.read_bytes(), *(value.encode() for value in (version_of("jaxlib"), str(headers), *_libc())))
+    parts = (SOURCE.read_bytes(), *(value.encode() for value in (version("jaxlib"), str(headers), *_libc())))
     path = cache_dir() / "onednn" / f"{hashlib.sha256(b'|'.join(parts)).hexdigest()[:32]}.so"
     with suppress(OSError):
         content = path.read_bytes()
