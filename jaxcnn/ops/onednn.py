@@ -102,7 +102,7 @@ def _make_primitive(kind: int) -> Primitive:
 
 def _numbers(geometry: Geometry) -> list[int]:
     stride, dilation, pads, groups = geometry
-    return [*stride, *dilation, pads[0][0], pads[1][0], pads[0][1], pads[1][1], groups]
+    return [*stride, *dilation, *pads[0], *pads[1], groups]
 
 
 def _partitioned(context: Any) -> bool:

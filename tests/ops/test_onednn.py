@@ -1,0 +1,297 @@
+"""Convolutions by oneDNN are XLA's: values and derivatives of every kind, on several threads, devices and processes."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from jaxcnn import ops
+from jaxcnn.ops.onednn import Geometry, convolve, plain
+from jaxcnn.runtime import onednn
+
+pytestmark = pytest.mark.skipif(onednn.status()[0] == "XLA", reason=onednn.status()[1] or "oneDNN computes")
+CALL = onednn.TARGET
+
+
+@st.composite
+def case(draw):
+    """Shapes of images, kernel and output, and a geometry that fits."""
+    side, few = st.integers(1, 12), st.integers(1, 3)
+    taps, stride = (draw(st.integers(1, 5)), draw(st.integers(1, 5))), (draw(few), draw(few))
+    dilation, groups = (draw(st.integers(1, 2)), draw(st.integers(1, 2))), draw(few)
+    pads = tuple((draw(st.integers(0, 4)), draw(st.integers(0, 4))) for _ in range(2))
+    least = [step * (width - 1) + 1 - sum(pad) for step, width, pad in zip(dilation, taps, pads, strict=True)]
+    size = [max(draw(side), each) for each in least]
+    cin, cout = groups * draw(st.integers(1, 9)), groups * draw(st.integers(1, 9))
+    shapes = (draw(st.integers(0, 4)), *size, cin), (*taps, cin // groups, cout)
+    return *shapes, Geometry(stride, dilation, pads, groups)
+
+
+def values(*shapes, dtype=jnp.float32):
+    rng = np.random.default_rng(0)
+    return [jnp.asarray(rng.standard_normal(shape, np.float32), dtype) for shape in shapes]
+
+
+def all_three(form, geometry, x, kernel):
+    """Output and both gradients of one convolution, in which every output pixel has a weight of its own."""
+    y, pull = jax.vjp(lambda x, kernel: form(x, kernel, geometry), x, kernel)
+    return y, *pull(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype))
+
+
+def assert_near(got, want, tolerance=1e-5):
+    """The largest difference, relative to the largest value."""
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(want), strict=True):
+        a, b = np.float64(a), np.float64(b)
+        assert a.shape == b.shape
+        assert abs(a - b).max(initial=0) <= tolerance * max(abs(b).max(initial=0), 1e-30)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(case())
+def test_values_and_gradients_are_those_of_xla(example):
+    *shapes, geometry = example
+    both = jax.jit(lambda x, kernel: [all_three(form, geometry, x, kernel) for form in (convolve, plain)])
+    assert_near(*both(*values(*shapes)))
+
+
+SHAPES, GEOMETRY = ((3, 9, 8, 4), (3, 3, 2, 6)), Geometry((2, 1), (1, 1), ((1, 0), (2, 3)), 2)
+
+
+def total(form, x, kernel):
+    return jnp.sum(jnp.tanh(form(x, kernel, GEOMETRY)))
+
+
+def along(function, x, kernel):
+    return jax.jvp(function, (x, kernel), (jnp.sin(x), jnp.cos(kernel)))
+
+
+def scanned(form, x, kernel):
+    """Three steps down the gradient, as one program."""
+    grad = jax.grad(partial(total, form), (0, 1))
+    step = lambda carry, _: (tuple(v - 0.1 * g for v, g in zip(carry, grad(*carry), strict=True)), None)  # noqa: E731
+    return jax.lax.scan(step, (x, kernel), None, length=3)[0]
+
+
+def mapped(axes, form, x, kernel):
+    """vmap of values and gradients over images, kernels or both, and over the examples within."""
+    many = [jnp.stack([v, 2 * v, -v]) if axis == 0 else v for v, axis in zip((x, kernel), axes, strict=True)]
+    single = jax.vmap(lambda x, kernel: form(x[None], kernel, GEOMETRY)[0], (0, None))
+    grads = jax.vmap(jax.grad(partial(total, form), (0, 1)), axes)(*many)
+    return jax.vmap(single, axes)(*many), grads, jax.grad(lambda *v: jax.vmap(single, axes)(*v).sum(), (0, 1))(*many)
+
+
+KINDS = {
+    "jvp": lambda form, *v: along(partial(total, form), *v),
+    "second, forward over reverse": lambda form, *v: along(jax.grad(partial(total, form), (0, 1)), *v)[1],
+    "second, reverse over reverse": lambda form, *v: jax.grad(
+        lambda *v: sum(jnp.sum(g**2) for g in jax.grad(partial(total, form), (0, 1))(*v)), (0, 1)
+    )(*v),
+    "third": lambda form, *v: along(lambda *v: along(jax.grad(partial(total, form), (0, 1)), *v)[1], *v)[1],
+    "remat": lambda form, *v: jax.grad(jax.checkpoint(partial(total, form)), (0, 1))(*v),
+    "scan": scanned,
+    "vmap both": partial(mapped, (0, 0)),
+    "vmap images": partial(mapped, (0, None)),
+    "vmap kernels": partial(mapped, (None, 0)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_derivatives_and_transformations(kind):
+    arrays = values(*SHAPES)
+    program = jax.jit(lambda *v: [KINDS[kind](form, *v) for form in (convolve, plain)])
+    assert CALL in program.lower(*arrays).as_text()
+    assert_near(*program(*arrays), tolerance=3e-5)
+
+
+def test_eager_calls():
+    x, kernel = values(*SHAPES)
+    assert_near(all_three(convolve, GEOMETRY, x, kernel), all_three(plain, GEOMETRY, x, kernel))
+
+
+def test_bfloat16_computes_in_float32_within_a_call():
+    shapes, geometry = ((4, 8, 8, 16), (3, 3, 16, 32)), Geometry((1, 1), (1, 1), ((1, 1), (1, 1)), 1)
+    x, kernel = values(*shapes, dtype=jnp.bfloat16)
+    exact = all_three(plain, geometry, x.astype(jnp.float32), kernel.astype(jnp.float32))
+    got = all_three(convolve, geometry, x, kernel)
+    assert {v.dtype for v in got} == {jnp.dtype(jnp.bfloat16)}
+    assert_near([v.astype(jnp.float32) for v in got], exact, tolerance=5e-3)
+
+
+def test_threads_call_at_once():
+    """Four threads, each with a shape of its own, so that scratch memory grows meanwhile."""
+    found = {}
+
+    def work(size):
+        x, kernel = values((8, size, size, size), (3, 3, size, 16))
+        padded = Geometry((1, 1), (1, 1), ((1, 1), (1, 1)), 1)
+        step = jax.jit(partial(all_three, convolve, padded))
+        want = jax.jit(partial(all_three, plain, padded))(x, kernel)
+        found[size] = [step(x, kernel) for _ in range(20)], want
+
+    threads = [threading.Thread(target=work, args=(size,)) for size in (5, 8, 12, 16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for got, want in found.values():
+        for each in got:
+            assert_near(each, want)
+    assert len(found) == 4
+
+
+def train(x, kernel):
+    return jnp.sum(jnp.tanh(ops.conv2d(x, kernel, padding=1)))
+
+
+def test_a_batch_over_several_devices_is_not_gathered():
+    """jit over a mesh: XLA's convolution, which it can split; shard_map: each device calls oneDNN with its own rows."""
+    x, kernel = values((8, 6, 6, 4), (3, 3, 4, 4))
+    mesh = Mesh(np.array(jax.devices()[:4]), ("d",))
+    rows = NamedSharding(mesh, P("d"))
+    want = jax.value_and_grad(train, (0, 1))(x, kernel)
+    spread = jax.jit(jax.value_and_grad(train, (0, 1)), in_shardings=(rows, NamedSharding(mesh, P())))
+    text = spread.lower(x, kernel).compile().as_text()
+    assert "all-gather" not in text
+    assert CALL not in text
+    assert_near(spread(x, kernel), want)
+    for check in (False, True):
+        per_device = jax.shard_map(
+            lambda x, kernel: jax.lax.psum(train(x, kernel), "d"),
+            mesh=mesh, in_specs=(P("d"), P()), out_specs=P(), check_vma=check,
+        )  # fmt: skip
+        text = jax.jit(per_device).lower(x, kernel).compile().as_text()
+        assert "all-gather" not in text
+        assert (CALL in text) == (not check)
+        assert_near(per_device(x, kernel), want[0])
+    assert_near(jax.grad(per_device, (0, 1))(x, kernel), want[1])
+
+
+def python(code, *, check=True, **variables):
+    """Run code in a process of its own, which prints its last line."""
+    environ = os.environ | {"JAX_PLATFORMS": "cpu", "XLA_FLAGS": ""} | variables
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environ, capture_output=True, text=True, check=False, timeout=300
+    )
+    assert not check or done.returncode == 0, done.stderr
+    return done.stdout.strip(), done.stderr
+
+
+STATUS = """
+import warnings
+from jaxcnn.runtime import onednn
+{}
+with warnings.catch_warnings(record=True) as seen:
+    warnings.simplefilter("always")
+    print([*onednn.status(), [str(each.message) for each in seen]])
+import jax.numpy as jnp
+from jaxcnn import ops
+assert ops.conv2d(jnp.ones((1, 8, 8, 1)), jnp.ones((3, 3, 1, 1)))[0, 1, 1, 0] == 9
+"""
+MISSING = "def distribution(name): raise onednn.PackageNotFoundError(name)\nonednn.distribution = distribution"
+INCOMPLETE = """
+import importlib.metadata, pathlib, types
+class File(str):
+    size = 5
+    def locate(self): return pathlib.Path(onednn.__file__)
+onednn.distribution = lambda name: types.SimpleNamespace(files=[File("x/libdnnl.so.3"), File("x/oneapi/dnnl/dnnl.hpp")])
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "variables", "reason", "warned"),
+    [
+        ("", {"JAXCNN_ONEDNN": "off"}, "JAXCNN_ONEDNN=off", False),
+        (MISSING, {}, "the package onednn-cpu-gomp is not installed", False),
+        ("onednn.platform.machine = lambda: 'aarch64'", {}, "Linux on aarch64", False),
+        (INCOMPLETE, {}, "missing or incomplete, install onednn-cpu-gomp again", True),
+        ("", {"PATH": "/nowhere", "JAXCNN_CACHE": "{tmp}"}, "there is no C++ compiler: install g++", False),
+        ("", {"CXX": "false", "JAXCNN_CACHE": "{tmp}"}, "cannot compile the bridge", True),
+    ],
+)
+def test_without_it_xla_computes_and_one_sentence_says_why(change, variables, reason, warned, tmp_path):
+    variables = {name: value.format(tmp=tmp_path) for name, value in variables.items()}
+    path, why, messages = eval(python(STATUS.format(change), **variables)[0])
+    assert path == "XLA"
+    assert reason in why
+    assert [why in each for each in messages] == [True] * warned
+
+
+def test_a_wrong_switch_is_one_sentence():
+    _, errors = python("from jaxcnn.cli import main\nmain(['doctor'])", check=False, JAXCNN_ONEDNN="on")
+    assert errors.endswith("jaxcnn: JAXCNN_ONEDNN='on': choose auto or off\n")
+
+
+@pytest.mark.slow
+def test_a_damaged_bridge_is_compiled_again_and_two_processes_may_do_so_at_once(tmp_path):
+    def start():
+        return subprocess.Popen(
+            [sys.executable, "-c", STATUS.format("")], env=os.environ | {"JAXCNN_CACHE": str(tmp_path)},
+            stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+
+    for damage in (None, lambda content: content[:5000], lambda content: b"\0" * len(content)):
+        for file in (tmp_path / "onednn").glob("*.so") if damage else ():
+            file.write_bytes(damage(file.read_bytes()))
+        for process in [start(), start()]:
+            path, _, messages = eval(process.communicate(timeout=300)[0])
+            assert path.startswith("oneDNN")
+            assert messages == []
+        assert len(list((tmp_path / "onednn").iterdir())) == 1
+
+
+CONVOLVE = """
+import os, sys, multiprocessing
+import jax, jax.numpy as jnp
+from jaxcnn import ops
+
+def work(queue=None):
+    f = jax.jit(jax.grad(lambda x, k: jnp.sum(ops.conv2d(x, k) ** 2), (0, 1)))
+    out = [float(v.sum()) for v in f(jnp.ones((64, 16, 16, 16)), jnp.ones((3, 3, 16, 16)))]
+    queue.put(out) if queue else None
+    return out
+
+if __name__ == "__main__":
+    method, before = sys.argv[1:]
+    queue = multiprocessing.get_context(method).Queue()
+    here = work() if before == "after" else None
+    child = multiprocessing.get_context(method).Process(target=work, args=(queue,))
+    child.start()
+    found = queue.get(timeout=120)
+    child.join()
+    assert found == (here or work()), found
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("moment", ["before", "after"])
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_child_processes_convolve(method, moment, tmp_path):
+    """Started before or after the parent's first convolution (by fork: from a process with one core for XLA)."""
+    script = tmp_path / "convolve.py"
+    script.write_text(CONVOLVE)
+    subprocess.run([sys.executable, script, method, moment], check=True, timeout=300, capture_output=True, text=True)
+
+
+@pytest.mark.slow
+def test_a_process_killed_during_a_call_leaves_nothing_behind():
+    code = "import jax.numpy as jnp\nfrom jaxcnn import ops\n"
+    code += "x, k = jnp.ones((64, 32, 32, 64)), jnp.ones((3, 3, 64, 64))\n"
+    code += "ops.conv2d(x, k).block_until_ready()\nprint('now', flush=True)\nwhile True: ops.conv2d(x, k)"
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "now\n"
+        time.sleep(0.3)
+        process.kill()
+        assert process.wait(timeout=60) == -9
+    x, kernel = values(*SHAPES)
+    assert_near(convolve(x, kernel, GEOMETRY), plain(x, kernel, GEOMETRY))
