@@ -4,8 +4,7 @@ Left out: flips that alternate by epoch (here each is random), shifted test imag
 epochs instead of the reference's 8. Weight decay limits the kernels' norms; the reference rescales them.
 Runtime: not measured yet on a GPU (the reference: 2.6 s on an A100). `train` counts the training steps, without
 compiling, loading, the statistics of the first 5,000 images and evaluation. The reference counts the last two.
-Expected: not measured yet on a GPU; the reference reports 94.01 %. On two CPU cores, much reduced (5,000 images, width
-16, 8 epochs, batches of 250, seed 0): 69.8 % test accuracy; with SGD 68.0 %; resnet8 after as many epochs 48.8 %.
+Expected: not measured yet on a GPU; the reference reports 94.01 %.
 Needs CIFAR-10: `jaxcnn data prepare cifar10`. Only the first run compiles; use --runs 200 for means.
 """
 

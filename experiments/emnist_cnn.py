@@ -1,7 +1,7 @@
 """EMNIST letters: a LeNet-style network under 130,000 parameters.
 
-Runtime: under 2.5 minutes a seed on two cores of an AMD EPYC that other jobs shared.
-Expected: 92.51 % test accuracy (sd 0.24 over seeds 0, 1, 2) with 11,700 training images, 115,870 parameters.
+Runtime: about 3 minutes a seed on two cores of an AMD EPYC that other jobs shared.
+Expected: 92.68 % test accuracy (sd 0.23 over seeds 0, 1, 2) with 11,700 training images, 115,870 parameters.
 Needs EMNIST letters: `jaxcnn data prepare emnist/letters`.
 """
 

@@ -97,6 +97,24 @@ def check_choices(config: Any, prefix: str = "") -> None:
             raise InputError(f"{prefix}{name}={value!r}: choose {' or '.join(choices)}")
 
 
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Return a record without nesting: each value by its path, such as model.width."""
+    values: dict[str, Any] = {}
+    for name, value in tree.items():
+        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return values
+
+
+def differences(have: Mapping[str, Any], want: Mapping[str, Any]) -> str:
+    """Return in words where two flat records differ, three fields at most; empty where they are equal."""
+    names, texts = [name for name in {**have, **want} if have.get(name) != want.get(name)], []
+    for name in names[:3]:
+        old, new = have.get(name), want.get(name)
+        objects = any(isinstance(value, list) and value and isinstance(value[0], dict) for value in (old, new))
+        texts.append(f"{name} differ" if objects else f"{name} is {old!r}, not {new!r}")
+    return ", ".join(texts) + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+
+
 def shortened(value: Any) -> str:
     """Return a value as an error message shows it, whatever its length."""
     text = repr(value)

@@ -14,6 +14,8 @@ from jaxcnn.errors import InputError, require
 BUDGETS = ("params", "macs", "activations", "seconds")
 """Kinds of budget that a study can match."""
 DEFAULT_PARAMS = 27_000
+Size = int | tuple[int, int]
+"""Side of square images in pixels, or their height and width."""
 NOT_IDENTITY = (
     "data_dir", "workers", "place", "ray_address", "cores_per_run", "gpus_per_run", "command", "seal", "sealed",
     "revision",
@@ -131,8 +133,8 @@ class DataConfig:
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.
-        size: Resize images to size x size pixels. Default: as stored.
-        fit: How images of another shape become square: squash (each side for itself, which distorts), crop (the middle
+        size: Resize images to this many pixels a side, or to height x width, as in 96x160. Default: as stored.
+        fit: How images of another shape get that size: squash (each side for itself, which distorts), crop (the middle
             of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
         augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
@@ -151,7 +153,7 @@ class DataConfig:
     data_dir: str | None = None
     validation: float = 0.1
     train_size: int | None = None
-    size: int | None = None
+    size: Size | None = None
     fit: Literal["squash", "crop", "pad"] = "squash"
     on_bad: Literal["refuse", "skip"] = "refuse"
     augment: tuple[str, ...] = ()
@@ -161,6 +163,12 @@ class DataConfig:
     classes: int = 10
     images: int = 2000
     data_seed: int = 0
+
+    def __post_init__(self) -> None:
+        """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number."""
+        if isinstance(self.size, list | tuple):
+            sides = tuple(self.size)
+            object.__setattr__(self, "size", sides[0] if len(sides) == 2 and sides[0] == sides[1] else sides)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Store results of experiments in docs/results and write the tables of index.md.
 
 python docs/results/tables.py                      rewrite the tables from the stored results
-python docs/results/tables.py runs/lenet_mnist     store runs/lenet_mnist/summary.json first
+python docs/results/tables.py runs/lenet_mnist     store single networks: summaries, records and predictions of the runs
 python docs/results/tables.py runs/deep_vs_wide    store a study: its records, predictions, report and figures
 python docs/results/tables.py runs/fashion_8x8     store a page that joins several studies, and these studies
 """
@@ -10,16 +10,29 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 MARK = "<!-- made by docs/results/tables.py -->"
 STUDIES = "<!-- studies, by docs/results/tables.py -->"
 WITHDRAWN = "<!-- withdrawn studies, by docs/results/tables.py -->"
 RECORDS = "<!-- records of the studies, by docs/results/tables.py -->"
+LAST = "<!-- last batches, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
+LAST_BATCHES = ("last_batch", "last_batch_digits")
+# What `jaxcnn verify DIR` reads of a run, and its summary over seeds.
+RUN = (
+    "config.json",
+    "data.json",
+    "environment.json",
+    "metrics.jsonl",
+    "result.json",
+    "predictions.npz",
+    "summary.json",
+)
 # What `jaxcnn report DIR` reads and writes, without the HTML pages, which the command rebuilds.
 STUDY = ("plan.json", "tuning.json", "pilot.json", "runs.json", "costs.json", "predictions.npz", "analysis.json",
-         "report.md", "joined.md", "joined.json", "journal.jsonl")  # fmt: skip
+         "report.md", "runs.csv", "joined.md", "joined.json", "journal.jsonl")  # fmt: skip
 
 
 def row(name: str, summary: dict) -> str:
@@ -35,16 +48,41 @@ def row(name: str, summary: dict) -> str:
     )
 
 
+def summaries(names: tuple[str, ...]) -> dict[str, dict[str, Any]]:
+    """Return the stored summaries below some folders by their names."""
+    files = [file for name in names for file in sorted((HERE / name).rglob("summary.json"))]
+    return {file.parent.relative_to(HERE).as_posix(): json.loads(file.read_text()) for file in files}
+
+
+def place(summary: dict[str, Any]) -> str:
+    """Return the machine, versions and code of a summary in words."""
+    about = summary["environment"]
+    return (
+        f"{about['processor']}, {about['cores']} cores, jax {about['versions']['jax']}, float32, code "
+        f"`{about['revision'][:10]}`"
+    )
+
+
 def table() -> str:
-    """Return the table of all stored summaries."""
-    stored = {
-        name: json.loads((HERE / f"{name}.json").read_text()) for name in NAMES if (HERE / f"{name}.json").exists()
-    }
+    """Return the table of the single networks."""
+    stored = summaries(NAMES)
     head = "| script | data | params | MACs | validation % | test %, mean ± sd | each seed | ms a step | min |"
     lines = [head, "|:---|:---|---:|---:|---:|---:|:---|---:|---:|", *(row(name, s) for name, s in stored.items())]
-    places = sorted({f"{s['environment']['processor']}, {s['environment']['cores']} cores, jax "
-                     f"{s['environment']['versions']['jax']}, float32" for s in stored.values()})  # fmt: skip
-    return "\n".join([*lines, "", "Measured on: " + "; ".join(places) + "."])
+    return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(set(map(place, stored.values())))) + "."])
+
+
+def last_batches() -> str:
+    """Return the test errors with full and with even batches by number of training images."""
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    stored = summaries(LAST_BATCHES)
+    for name, summary in stored.items():
+        size, kind = name.split("/")[1].split("_")
+        accuracy = summary["metrics"]["test_accuracy"]
+        cell = f"{100 - 100 * accuracy['mean']:.1f} ({100 * accuracy['sd']:.1f})"
+        cells.setdefault((summary["data"]["name"], f"{int(size):,}"), {})[kind] = cell
+    lines = ["| data, training images | full batches | even batches |", "|:---|---:|---:|"]
+    lines += [f"| {data}, {size} | {each['full']} | {each['even']} |" for (data, size), each in cells.items()]
+    return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(set(map(place, stored.values())))) + "."])
 
 
 def points(interval: dict) -> str:
@@ -124,23 +162,34 @@ def store(folder: Path, target: Path) -> None:
             store(each, target / each.name)
 
 
+def store_runs(folder: Path, target: Path) -> None:
+    """Store the runs below a folder without their checkpoints."""
+    shutil.rmtree(target, ignore_errors=True)
+    for name in RUN:
+        for file in folder.rglob(name):
+            copy = target / file.relative_to(folder)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, copy)
+
+
+def fill(text: str) -> str:
+    """Return the page with the tables of the stored results."""
+    contents = {
+        MARK: table(), LAST: last_batches(), STUDIES: studies(shown=True), WITHDRAWN: studies(shown=False),
+        RECORDS: records(),
+    }  # fmt: skip
+    for mark, content in contents.items():
+        text = replace_between(text, mark, content)
+    return text
+
+
 def main() -> None:
     """Store the folders named on the command line, then write the tables."""
     for folder in map(Path, sys.argv[1:]):
-        if (folder / "plan.json").exists() or (folder / "joined.json").exists():
-            store(folder, HERE / folder.name)
-        else:
-            shutil.copyfile(folder / "summary.json", HERE / f"{folder.name}.json")
+        study = (folder / "plan.json").exists() or (folder / "joined.json").exists()
+        (store if study else store_runs)(folder, HERE / folder.name)
     page = HERE / "index.md"
-    text = page.read_text()
-    for mark, content in (
-        (MARK, table()),
-        (STUDIES, studies(shown=True)),
-        (WITHDRAWN, studies(shown=False)),
-        (RECORDS, records()),
-    ):
-        text = replace_between(text, mark, content)
-    page.write_text(text)
+    page.write_text(fill(page.read_text()))
 
 
 if __name__ == "__main__":

@@ -81,7 +81,7 @@ class _Cost(NamedTuple):
     activations: int
 
 
-def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
+def count(module: nn.Module, input_shape: Sequence[int], *others: Sequence[int]) -> Complexity:
     """Count a module at one input shape, in inference, for one example.
 
     Layers are the modules that own parameters, spend MACs or call no other module, in order of their first call.
@@ -90,14 +90,15 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
     once, because its length is not known. A transposed convolution counts a kernel's worth per input pixel.
 
     Args:
-        module: Any Flax linen module whose call takes an array first; `jaxcnn.nn.calls.set_mode` sets it to inference.
+        module: Any Flax linen module whose call takes arrays first; `jaxcnn.nn.calls.set_mode` sets it to inference.
         input_shape: Shape of one example, without the batch: (H, W, C).
+        others: Those of the module's further inputs.
 
     Returns:
         Totals and layers.
 
     Raises:
-        InputError: The shape is not made of positive integers.
+        InputError: A shape is not made of positive integers.
 
     >>> from flax import linen
     >>> cost = count(linen.Dense(10), (64,))
@@ -111,14 +112,14 @@ def count(module: nn.Module, input_shape: Sequence[int]) -> Complexity:
     try:
         hash(module)
     except TypeError:  # One with list fields cannot be remembered.
-        return _counted.__wrapped__(module, tuple(input_shape))
-    return _counted(module, tuple(input_shape))
+        return _counted.__wrapped__(module, *map(tuple, (input_shape, *others)))
+    return _counted(module, *map(tuple, (input_shape, *others)))
 
 
 @lru_cache(maxsize=256)
-def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
-    variables, x = _variables(module, input_shape)
-    calls, jaxpr = _trace(module, variables, x)
+def _counted(module: nn.Module, *input_shapes: tuple[int, ...]) -> Complexity:
+    variables, inputs = _variables(module, *input_shapes)
+    calls, jaxpr = _trace(module, variables, inputs)
     costs = list(_costs(jaxpr.jaxpr, None))
     return Complexity(
         params=_params(variables),
@@ -129,28 +130,28 @@ def _counted(module: nn.Module, input_shape: tuple[int, ...]) -> Complexity:
     )
 
 
-def count_params(module: nn.Module, input_shape: Sequence[int]) -> int:
+def count_params(module: nn.Module, input_shape: Sequence[int], *others: Sequence[int]) -> int:
     """Count the trainable parameters alone, as `count` does in twice the time; same arguments and errors."""
-    return _params(_variables(module, input_shape)[0])
+    return _params(_variables(module, input_shape, *others)[0])
 
 
-def _variables(module: nn.Module, input_shape: Sequence[int]) -> tuple[Any, jax.ShapeDtypeStruct]:
-    """Return the shapes of a module's variables and input."""
-    shape = tuple(input_shape)
-    if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
-        raise InputError(f"input_shape={input_shape!r}: give positive integers, the shape of one example (H, W, C)")
-    x = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+def _variables(module: nn.Module, *input_shapes: Sequence[int]) -> tuple[Any, list[jax.ShapeDtypeStruct]]:
+    """Return the shapes of a module's variables and inputs."""
+    for shape in input_shapes:
+        if not shape or any(not isinstance(size, int) or size < 1 for size in shape):
+            raise InputError(f"input_shape={shape!r}: give positive integers, the shape of one example (H, W, C)")
+    inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in input_shapes]
     module, settings = set_mode(module, train=False)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
     with as_written():
-        return jax.eval_shape(lambda x: module.init(keys, x, **settings), x), x
+        return jax.eval_shape(lambda *inputs: module.init(keys, *inputs, **settings), *inputs), inputs
 
 
 def _params(variables: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
 
 
-def _trace(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> tuple[list[_Call], Any]:
+def _trace(module: nn.Module, variables: Any, inputs: Sequence[jax.ShapeDtypeStruct]) -> tuple[list[_Call], Any]:
     """Trace with every module call under a scope of its own name, so that each operation tells which call it serves."""
     calls: list[_Call] = []
     module, settings = set_mode(module, train=False)
@@ -166,12 +167,12 @@ def _trace(module: nn.Module, variables: Any, x: jax.ShapeDtypeStruct) -> tuple[
         calls[index] = calls[index]._replace(output_shape=tuple(arrays[0].shape[1:]) if arrays else ())
         return out
 
-    def apply(variables: Any, x: jax.Array) -> Any:
+    def apply(variables: Any, *inputs: jax.Array) -> Any:
         with nn.intercept_methods(mark):
-            return module.apply(variables, x, **settings)
+            return module.apply(variables, *inputs, **settings)
 
     with as_written():  # What the network is, not in which form this platform computes it.
-        return calls, jax.make_jaxpr(apply)(variables, x)
+        return calls, jax.make_jaxpr(apply)(variables, *inputs)
 
 
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:

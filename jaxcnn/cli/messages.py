@@ -19,6 +19,7 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 from jaxcnn.errors import InputError, did_you_mean
+from jaxcnn.spec import Size
 
 COLUMNS = 80
 POSITIONAL = get_args(tyro.conf.Positional[int])[1]
@@ -27,6 +28,27 @@ FIELD = re.compile(
 )
 """A field and its value in an error message."""
 WORD = r"[^\s,()\[\]']+"
+SIZE = Size | None
+TYPES = tyro.constructors.ConstructorRegistry()
+"""How flags of types that tyro does not know are read."""
+
+
+@TYPES.primitive_rule
+def _size_rule(info: tyro.constructors.PrimitiveTypeInfo) -> tyro.constructors.PrimitiveConstructorSpec | None:
+    """Read a size as 64 or 96x160."""
+
+    def read(words: list[str]) -> Size | None:
+        if words == ["None"]:
+            return None
+        height, times, width = words[0].partition("x")
+        return (int(height), int(width)) if times else int(height)
+
+    if info.type != SIZE:
+        return None
+    return tyro.constructors.PrimitiveConstructorSpec(
+        1, "{None}|INT|HEIGHTxWIDTH", read, lambda value: value is None or isinstance(value, int | tuple),
+        lambda value: ["x".join(map(str, value)) if isinstance(value, tuple) else str(value)],
+    )  # fmt: skip
 
 
 def flags_of(source: Any, prefix: str = "--") -> dict[str, Any]:
@@ -62,7 +84,7 @@ def parse_words(kind: Any, arguments: Sequence[str], prog: str | None, flags: Ma
     os.environ["COLUMNS"] = str(COLUMNS if helps else 10_000)  # An error is in a box, whose lines must not be broken.
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            return tyro.cli(kind, args=arguments, prog=prog, **options)
+            return tyro.cli(kind, args=arguments, prog=prog, registry=TYPES, **options)
     except SystemExit as end:
         if end.code:
             raise InputError(_sentence(err.getvalue(), arguments, prog, flags)) from None
@@ -100,7 +122,7 @@ def _in_flags(text: str, flags: Mapping[str, Any]) -> str:
         if value == "True" and flags[flag] is bool and not flag.startswith("--model."):
             return flag
         words = [value[1:-1]] if value[0] in "\"'" else re.findall(WORD, value)
-        return f"{flag} {' '.join(words)}"
+        return f"{flag} {('x' if flags[flag] == SIZE else ' ').join(words)}"
 
     return FIELD.sub(named, text)
 

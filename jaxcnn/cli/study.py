@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import tyro
 
@@ -16,6 +17,10 @@ from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.spec import RunConfig, StudyConfig
+
+if TYPE_CHECKING:
+    from jaxcnn.study.execution.estimate import Estimate
+    from jaxcnn.study.plan import Plan
 
 CHOSEN = {
     "model.depth": "give --depths",
@@ -40,17 +45,21 @@ class StudyFlags(StudyConfig, StartFlags):
     `jaxcnn study status STUDY` shows how far a study is, `jaxcnn study rerun STUDY` trains one of its runs again.
 
     Args:
-        dry_run: Show arms, costs, number of runs and estimated time from a measured step; train nothing.
+        dry_run: Show arms, costs, number of runs and estimated time from short runs; keep nothing.
+        fit_into: Lower the cap on seeds, then the epochs, until the estimated time is below this one: 90s, 30m, 1h30m.
+            The choice is printed and recorded. Default: train what the other flags say.
         out: Folder of the study; the same command resumes an interrupted study.
     """
 
     common: ClassVar[tuple[str, ...]] = (
-        "depths", "params", "macs", "dry-run", "margin", "workers", "tuning.learning-rates", "seeds.pilot", "seeds.cap",
+        "depths", "params", "macs", "dry-run", "fit-into", "margin",
+        "workers", "tuning.learning-rates", "seeds.pilot", "seeds.cap",
         *(flag for flag in StartFlags.common if flag not in CHOSEN),
     )  # fmt: skip
 
     base: Annotated[RunConfig, UNPREFIXED] = field(default_factory=RunConfig)
     dry_run: bool = False
+    fit_into: str | None = None
     out: Path = Path("runs/study")
 
 
@@ -61,45 +70,89 @@ def study(arguments: Sequence[str]) -> None:
             call(function, arguments[1:], f"jaxcnn study {function.__name__}")
             return
     start, rest = starting_point(arguments)
-    call_with_flags(lambda flags: _study(flags, rest), StudyFlags(start), rest, "jaxcnn study")
+    call_with_flags(lambda flags: _study(flags, rest, arguments), StudyFlags(start), rest, "jaxcnn study")
 
 
-def _study(flags: StudyFlags, arguments: Sequence[str]) -> None:
+def _study(flags: StudyFlags, arguments: Sequence[str], words: Sequence[str]) -> None:
     chosen = {flag: f"a study chooses it; {remedy}" for flag, remedy in CHOSEN.items()}
     refuse_ignored(arguments, chosen | ignored_flags(flags.base))
     config = StudyConfig(**{each.name: getattr(flags, each.name) for each in fields(StudyConfig)})
     if flags.dry_run:
-        preview(config, flags.out)
+        preview(config, flags.out, flags.fit_into)
         return
     from jaxcnn import study as studies
+
+    command = ""
+    if flags.fit_into is not None:
+        config, command = fitted(config, flags.out, flags.fit_into, ["study", *words])
 
     if config.place == "ray" and not config.seconds:
         import jax
 
         jax.config.update("jax_platforms", "cpu")  # Otherwise JAX takes a GPU's memory from the workers beside it.
-    result = studies.run_study(config, out=flags.out)
+    result = studies.run_study(config, out=flags.out, command=command)
     studies.show_report(result, flags.out)
 
 
-def preview(config: StudyConfig, out: Path) -> None:
-    """Print a study's arms, their costs and its estimated time; write nothing."""
+def fitted(config: StudyConfig, out: Path, fit_into: str, words: Sequence[str]) -> tuple[StudyConfig, str]:
+    """Return a study with epochs and seeds that fit into a time, and the command line that gives the same study."""
+    from jaxcnn.study.execution.run_study import command_line
+    from jaxcnn.study.plan import FILE, load_plan
+
+    if (out / FILE).exists():  # measured again, it may fit in another way, which would be another study
+        plan = load_plan(out)
+        print(f"--fit-into {fit_into}: {_choice(config, plan)}, as chosen when the study in {out} began")
+        command = plan.command
+    else:
+        plan = estimated(config, out, fit_into)[0]
+        places = [n for n, word in enumerate(words) if word.replace("_", "-").startswith("--fit-into")]
+        left = [w for n, w in enumerate(words) if n not in places and not (n - 1 in places and "=" not in words[n - 1])]
+        left += ["--epochs", str(plan.base.epochs), "--seeds.cap", str(plan.seeds.cap)]
+        command = f"{command_line(left)}  # chosen by --fit-into {fit_into}"
+    base = replace(config.base, epochs=plan.base.epochs)
+    return replace(config, base=base, seeds=replace(config.seeds, cap=plan.seeds.cap)), command
+
+
+def estimated(config: StudyConfig, out: Path, fit_into: str | None) -> tuple[Plan, Estimate]:
+    """Return the plan of a study and its estimated time, with epochs and seeds that fit into a time if one is given."""
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, match_widths
-    from jaxcnn.study.execution.estimate import estimate
+    from jaxcnn.study.execution.estimate import duration, estimate, fit_into_time, parse_duration
     from jaxcnn.study.execution.run_study import check_place
     from jaxcnn.study.plan import FILE, load_plan
 
+    imported = time.process_time()  # about as long as the process exists
+    limit = None if fit_into is None else parse_duration(fit_into)
     check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
+    dataset = load(config.base.data, progress=True)  # It may decode the images; the study finds them in the cache.
+    began = time.perf_counter()
     plan = make_plan(config, match_widths(config, known=known))
-    guess = estimate(plan, load(config.base.data, progress=True))
+    before = imported, imported + time.perf_counter() - began
+    if limit is None:
+        return plan, estimate(plan, dataset, before=before)
+    chosen, guess = fit_into_time(plan, dataset, limit, before=before)
+    how = "nothing was lowered" if chosen == plan else "the cap on seeds is lowered first, then the epochs"
+    print(f"--fit-into {fit_into}: {_choice(plan, chosen)}, about {duration(guess.seconds)} with some to spare; {how}")
+    return chosen, guess
+
+
+def _choice(asked: StudyConfig, chosen: StudyConfig) -> str:
+    numbers = (("epochs", asked.base.epochs, chosen.base.epochs), ("seeds", asked.seeds.cap, chosen.seeds.cap))
+    return " and ".join(f"{new} {name}" + (f" instead of {old}" if new != old else "") for name, old, new in numbers)
+
+
+def preview(config: StudyConfig, out: Path, fit_into: str | None = None) -> None:
+    """Print a study's arms, their costs and its estimated time; write nothing."""
+    plan, guess = estimated(config, out, fit_into)
     columns = ("budget", "depth", "width", "parameters", "MACs", "off %", "ms/step", "MB", "runs")
     rows = [
         (
             arm.budget_label, arm.depth, arm.widths, f"{arm.params:,}", f"{arm.macs:,}", f"{100 * arm.mismatch:+.2f}",
-            f"{1000 * cost.step:.1f}", "" if cost.memory is None else f"{cost.memory / 1e6:.0f}", guess.runs_per_arm,
+            f"{'' if cost.measured else '~'}{1000 * cost.step:.1f}",
+            "" if cost.memory is None else f"{cost.memory / 1e6:.0f}", guess.runs_per_arm,
         )
-        for arm, cost in zip(plan.arms, guess.costs, strict=True)
+        for arm, cost in ((arm, guess.arms[arm.label]) for arm in plan.arms)
     ]  # fmt: skip
     print_table(rows, columns, plan.hypothesis, guess.sentence, drop=("MB", "off %", "MACs", "parameters"))
 
@@ -131,6 +184,7 @@ def rerun(
     arm: str,
     seed: int,
     shared: bool = False,
+    data: str | None = None,
     data_dir: str | None = None,
 ) -> None:
     """Train one run of a finished study again and compare its predictions; exit code 1 if one differs.
@@ -140,6 +194,7 @@ def rerun(
         arm: Label of the arm, or its end, such as depth8_width10.
         seed: Seed of the run.
         shared: The run at the setting that all arms share.
+        data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
     """
     from jaxcnn.runtime.onednn import SWITCH
@@ -153,7 +208,7 @@ def rerun(
     from jaxcnn.runtime.environment import environment
     from jaxcnn.study.rerun import rerun as train
 
-    equal, count = train(study, arm, seed, shared=shared, data_dir=data_dir)
+    equal, count = train(study, arm, seed, shared=shared, data=data, data_dir=data_dir)
     print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
     now = environment()
     packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}
@@ -191,17 +246,21 @@ def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], 
         print(f"joined: {write_joined(results, out or Path('runs/joined'))}")
 
 
-def verify(study: Annotated[tyro.conf.Positional[Path], STUDY], data: bool = True, json: bool = False) -> None:
-    """Recompute the numbers of a study's report from its predictions and records; exit code 1 if one differs.
+def verify(
+    folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="STUDY|RUN")],
+    data: bool = True,
+    json: bool = False,
+) -> None:
+    """Recompute the numbers of a study or of a run from its predictions and records; exit code 1 if one differs.
 
     Args:
-        study: Folder of the study.
+        folder: Folder of the study, or of a single run.
         data: Also load the data set and compare its splits with the recorded ones.
         json: Print JSON.
     """
     from jaxcnn.study.verify import verify as checks_of
 
-    checks = checks_of(study, data=data)
+    checks = checks_of(folder, data=data)
     if json:
         print_json(checks)
     else:

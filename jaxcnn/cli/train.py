@@ -65,8 +65,6 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
     ignored |= {} if flags.hosts else {f"host-{name}": "needs --hosts" for name in ("count", "index", "timeout")}
     refuse_ignored(arguments, ignored | ignored_flags(flags.config))
     _join_hosts(flags)
-    if flags.out is None and not flags.quiet:
-        print("no --out: the model will not be kept", file=sys.stderr)
     from jaxcnn.run import run
     from jaxcnn.train.parallel.hosts import first_host, others_alive
 

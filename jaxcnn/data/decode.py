@@ -18,6 +18,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import BadImage
 from jaxcnn.data.messages import one_line
+from jaxcnn.spec import Size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -49,14 +50,11 @@ QUIET: Any = ("ignore", None, Warning, re.compile(r"PIL\."), 0)
 Encoded = bytes | str | os.PathLike[str]
 """An image file: its bytes or its path."""
 
-Size = int | tuple[int, int] | None
-"""Side of a square, (height, width), or as stored."""
-
 In = TypeVar("In")
 Out = TypeVar("Out")
 
 
-def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "squash") -> np.ndarray:
+def decode_image(source: Encoded, channels: int, size: Size | None = None, fit: str = "squash") -> np.ndarray:
     """Decode one image file: PNG, JPEG, GIF, BMP, PPM, WebP, TIFF or AVIF, recognised by its content.
 
     Transparent pixels become white, 16-bit pixels keep their upper 8 bits (an image whose values are all below 256 is
@@ -79,7 +77,7 @@ def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "
     >>> decode_image("photo.jpg", 3, 64).shape  # doctest: +SKIP
     (64, 64, 3)
     """
-    height, width = (size, size) if size is None or isinstance(size, int) else size
+    sides = size_pair(size)
     with open_image(source) as file:
         key = file.info.get("transparency")
         wide = has_16_bits(file)
@@ -89,8 +87,8 @@ def decode_image(source: Encoded, channels: int, size: Size = None, fit: str = "
         if wide and not file.mode.startswith("I") and not np.asarray(file).any():
             raise BadImage(DARK, "unsupported")
         image = _convert(_turn_upright(file), "L" if channels == 1 else "RGB")
-        if height is not None and width is not None and image.size != (width, height):
-            image = _resize(image, width, height, fit)
+        if sides is not None and (image.height, image.width) != sides:
+            image = _resize(image, sides, fit)
         return np.asarray(image).reshape(image.height, image.width, channels)
 
 
@@ -236,24 +234,31 @@ def is_grey(path: str | os.PathLike[str]) -> bool:
         return True
 
 
-def _resize(image: "Image", width: int, height: int, fit: str) -> "Image":
-    """Resize an image bilinearly, the sides each for itself (squash), or both alike and then crop or pad with black."""
+def size_pair(size: Size | None) -> tuple[int, int] | None:
+    """Return a size as (height, width); None: as stored."""
+    return (size, size) if isinstance(size, int) else size
+
+
+def _resize(image: "Image", sides: tuple[int, int], fit: str) -> "Image":
+    """Resize an image bilinearly to (height, width), the sides each for itself (squash), or both alike (crop, pad)."""
     from PIL import Image, ImageOps
 
+    height, width = sides
     if fit == "squash":
         return image.resize((width, height), Image.Resampling.BILINEAR)
     change = ImageOps.fit if fit == "crop" else ImageOps.pad
     return change(image, (width, height), Image.Resampling.BILINEAR)
 
 
-def resize_array(image: np.ndarray, size: int | None, fit: str = "squash") -> np.ndarray:
-    """Resize uint8 (H, W, C), any number of channels, to (size, size, C), as `decode_image`."""
-    if size is None or image.shape[:2] == (size, size):
+def resize_array(image: np.ndarray, size: Size | None, fit: str = "squash") -> np.ndarray:
+    """Resize uint8 (H, W, C), any number of channels, as `decode_image`."""
+    sides = size_pair(size)
+    if sides is None or image.shape[:2] == sides:
         return image
     from PIL import Image
 
     planes = [Image.fromarray(np.ascontiguousarray(image[..., c])) for c in range(image.shape[-1])]
-    resized = [np.asarray(_resize(plane, size, size, fit)) for plane in planes]
+    resized = [np.asarray(_resize(plane, sides, fit)) for plane in planes]
     return np.stack(resized, axis=-1)
 
 

@@ -100,11 +100,15 @@ def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:
 def check_fields(config: DataConfig) -> None:
     """Raise InputError if a field has a value that no data set can have."""
     check_choices(config)
+    sides = config.size if isinstance(config.size, tuple) else (config.size or 1,)
+    whole = len(sides) < 3 and all(hasattr(side, "__index__") for side in sides)
+    require(whole and len(sides) > 0, "size", repr(config.size), "give one number, or a height and a width")
     require(0 < config.validation < 1, "validation", config.validation, "must be a share between 0 and 1, such as 0.1")
     for name, (least, most) in LIMITS.items():
         value = getattr(config, name)
         limits = f"must be at least {least}" if most == math.inf else f"must be from {least} to {most}"
-        require(value is None or least <= value <= most, name, value, limits)
+        for each in value if isinstance(value, tuple) else (value,):
+            require(each is None or least <= each <= most, name, value, limits)
     squared = config.fit == "squash" or config.size is not None
     require(squared, "fit", repr(config.fit), "it needs size, such as size=64, which says what to fit images into")
 
@@ -143,7 +147,7 @@ def _read(
     if ours != theirs:
         raise InputError(
             f"the {split} images of data set {config.name!r} have shape {theirs} and its training images {ours}; "
-            f"set size, such as size={ours[0]}, to resize both to one"
+            f"set size, such as size={ours[0] if ours[0] == ours[1] else ours[:2]}, to resize both to one"
         )
     return arrays, skipped
 

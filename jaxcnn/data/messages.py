@@ -48,8 +48,9 @@ def no_images(source: str, split: str) -> InputError:
 def sizes_differ(source: str, first: str, shape: tuple[int, ...], name: str, other: tuple[int, ...]) -> InputError:
     """Return the error for two images with different shapes (H, W, C)."""
     return InputError(
-        f"images of data set {source!r} differ in size ({printable(first)} is {shape[1]}x{shape[0]} pixels, "
-        f"{printable(name)} is {other[1]}x{other[0]}); set size, such as size=64, to resize all images"
+        f"images of data set {source!r} differ in size (height x width: {printable(first)} is "
+        f"{shape[0]}x{shape[1]}, {printable(name)} is {other[0]}x{other[1]} pixels); set size, such as "
+        "size=64, to resize all images"
     )
 
 

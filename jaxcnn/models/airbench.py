@@ -89,7 +89,7 @@ class AirbenchNet(nn.Module):
         if images.ndim != 4 or min(images.shape[1:3]) < least:
             raise InputError(
                 f"images of shape {images.shape}: {len(self.stage_sizes)} stages need (N, H, W, C) of at least "
-                f"{least}x{least} pixels; use DataConfig.size={least} or larger, or fewer stages (stage_sizes)"
+                f"{least}x{least} pixels; use data.size={least} or larger, or fewer stages (stage_sizes)"
             )
 
 

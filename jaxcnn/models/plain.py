@@ -129,7 +129,7 @@ class PlainNet(nn.Module):
             raise InputError(
                 f"images of {images.shape[1]}x{images.shape[2]} pixels: {len(self.stage_sizes)} stages with "
                 f"kernel={self.kernel} and padding={self.padding!r} need at least {least}x{least}; "
-                f"use DataConfig.size={least} or larger{same}, or fewer stages (stage_sizes)"
+                f"use data.size={least} or larger{same}, or fewer stages (stage_sizes)"
             )
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,12 +15,13 @@ from flax import linen
 
 from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
-from jaxcnn.data.augment import make_mix
+from jaxcnn.data.augment import Augment, make_mix
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.nn import synchronised
 from jaxcnn.records import check_choices
-from jaxcnn.run.own_module import check_module, computation, own_network
+from jaxcnn.run.own_module import check_module, own_network
+from jaxcnn.run.own_parts import Own, Traced, arrays_of, make_tx, started_from, traced_parts
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Batch, Task, make_task, resolve_task
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
@@ -48,7 +49,8 @@ class Parts(NamedTuple):
         complexity: Counted parameters and MACs.
         make_steps: Axis name -> pure training and evaluation steps.
         gradients: Loss and gradients of a batch, for a look at a step that went wrong.
-        traced: What a user-defined network computes; None for a network of jaxcnn.
+        traced: What user-defined parts compute; empty where all parts are jaxcnn's.
+        own: The user-defined parts.
     """
 
     module: linen.Module
@@ -59,69 +61,79 @@ class Parts(NamedTuple):
     complexity: Complexity
     make_steps: MakeSteps
     gradients: GradientsOf
-    traced: Mapping[str, str] | None = None
+    traced: Traced
+    own: Own = Own()
 
 
-def assemble(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> Parts:
+def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None = None) -> Parts:
     """Make the parts of a run; equal architectures share their compiled programs within a process.
 
     Args:
-        config: The run; `module`, if given, is a user-defined one instead of its model.
+        config: The run.
         dataset: The images it is trained on.
+        own: User-defined parts, or a module alone, in place of those of the config.
 
     Raises:
         InputError: A value that no run can have, or data without the task's targets.
     """
     check(config)
+    own = (own if isinstance(own, Own) else Own(own)).checked()
     classes = len(dataset.class_names)
-    if config.model.num_classes not in (None, classes) and module is None:
+    if config.model.num_classes not in (None, classes) and own.model is None:
         raise InputError(
             f"model.num_classes={config.model.num_classes}: data set {dataset.name} has {classes} classes; leave it out"
         )
-    own, traced = own_network(config, module, classes), None
-    module = build(replace(config.model, num_classes=classes)) if own is None else own
-    task = resolve_task(config.task, dataset.train, dataset.class_names)
-    for name in make_task(task).targets:
+    network = own_network(config, own.model, classes)
+    module = build(replace(config.model, num_classes=classes)) if network is None else network
+    if own.task is None:
+        config = replace(config, task=resolve_task(config.task, dataset.train, dataset.class_names))
+    task, kind = own.task or make_task(config.task), config.task.kind if own.task is None else own.task.name
+    for name in task.targets:
         if name not in dataset.train:
-            raise InputError(
-                f"task={task.kind!r}: data set {dataset.name} has no {name}; choose a data set that has them"
-            )
-    if own is not None:
-        check_module(own, make_task(task), dataset.image_shape, classes)
-        traced = tuple(computation(own, dataset.image_shape).items())
+            raise InputError(f"task={kind!r}: data set {dataset.name} has no {name}; choose a data set that has them")
+    if network is not None or own.task is not None:
+        check_module(module, task, dataset.image_shape, classes)
+    traced = traced_parts(own, config, dataset.image_shape, classes, arrays_of(dataset))
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
     mode = choose(config.parallel)
     arguments = (
         module,
-        _programs_key(replace(config, task=task)),
+        own._replace(model=None, variables=None),
+        _programs_key(config),
         (config.epochs * per_epoch, per_epoch),
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
         (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
-        traced,  # a module that was edited is another one
+        tuple((name, *each.items()) for name, each in traced.items()),  # a part that was edited is another one
     )
     try:
         hash(arguments)
     except TypeError:  # A module or task with list fields cannot be cached: compile anew.
-        return _assemble.__wrapped__(*arguments)
-    return _assemble(*arguments)
+        parts = _assemble.__wrapped__(*arguments)
+    else:
+        parts = _assemble(*arguments)
+    return parts._replace(own=own, traced=traced)
 
 
 def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Array) -> TrainState:
     """Return the host state a run starts from: drawn, with the run's learning rate and weight decay.
 
-    Rates are arrays in the optimizer's state, so that one program serves all. A network that initialises itself from
-    data gets training images.
+    Rates are arrays in the optimizer's state, so that one program serves all; a user-defined optax chain has its own. A
+    network that initialises itself from data gets training images.
     """
     state = parts.init(key)
-    rates = {"learning_rate": config.optimizer.learning_rate, "weight_decay": config.optimizer.weight_decay}
-    arrays = {name: jnp.float32(value) for name, value in rates.items()}
-    state = state._replace(opt_state=state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays}))
     if (data_init := getattr(parts.module, "data_init", None)) is not None:
         # Spread over the split, which may be stored class by class.
         pixels = dataset.train["images"]
         images = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
         state = state.with_params(data_init(state.params, images))
+    if parts.own.variables is not None:
+        state = started_from(state, parts.tx, parts.own.variables)
+    if not isinstance(parts.own.tx, optax.GradientTransformation):
+        rates = {"learning_rate": config.optimizer.learning_rate, "weight_decay": config.optimizer.weight_decay}
+        arrays = {name: jnp.float32(value) for name, value in rates.items()}
+        opt_state = state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays})
+        state = state._replace(opt_state=opt_state)
     return jax.device_get(state)
 
 
@@ -169,21 +181,23 @@ def _programs_key(config: RunConfig) -> RunConfig:
 @lru_cache(maxsize=8)
 def _assemble(
     module: linen.Module,
+    own: Own,
     config: RunConfig,
     length: tuple[int, int],
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     image_shape: tuple[int, ...],
     driving: tuple[str, bool, bool],
-    traced: tuple[tuple[str, str], ...] | None,
+    traced: tuple[Any, ...],
 ) -> Parts:
     """Make parts as a pure function of values, cached so that the seeds of one arm compile once.
 
     `length`: steps of the run and of an epoch. `statistics`: mean and standard deviation of the training images.
     `driving`: how the step is driven on this machine (mode, scan, deterministic).
     """
-    task, tx, (mode, scan, deterministic) = make_task(config.task), make_optimizer(config.optimizer, *length), driving
+    (mode, scan, deterministic), task = driving, own.task or make_task(config.task)
+    tx = make_optimizer(config.optimizer, *length) if own.tx is None else make_tx(own.tx)
     mean, std = (np.asarray(part, np.float32) for part in statistics)
-    prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix)
+    prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix, own.augment)
 
     def make_steps(axis_name: str | None) -> tuple[TrainStep, EvalStep]:
         shared = axis_name is not None and config.sync_batch_norm
@@ -200,7 +214,7 @@ def _assemble(
     init = make_init(module, tx, image_shape, ema=config.ema is not None)
     gradients = make_gradients(module, task, prepare=prepare, accumulate=config.accumulate)
     complexity = count(module, image_shape)
-    return Parts(module, task, tx, programs, init, complexity, make_steps, gradients, dict(traced) if traced else None)
+    return Parts(module, task, tx, programs, init, complexity, make_steps, gradients, {})
 
 
 def make_prepare(
@@ -209,8 +223,11 @@ def make_prepare(
     augment: tuple[str, ...] = (),
     compute_dtype: str = "float32",
     mix: tuple[str, ...] = (),
+    own: Augment | None = None,
 ) -> Prepare:
     """Make the function (key, batch, start) -> batch on the device: augment and mix (with a key), normalise.
+
+    `own` is a user-defined augmentation, applied after those named.
 
     Layers compute in the dtype of their input, so the images' dtype here is that of all activations.
     """
@@ -219,6 +236,8 @@ def make_prepare(
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         if key is not None and change is not None:
             batch = {**batch, "images": change(key, batch["images"], start)}
+        if key is not None and own is not None:
+            batch = {**batch, "images": own(jax.random.fold_in(key, len(augment)), batch["images"], start)}
         if key is not None and blend is not None:
             batch = blend(key, batch, start)
         return {**batch, "images": normalize(batch["images"], mean, std).astype(compute_dtype)}

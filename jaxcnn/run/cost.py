@@ -15,13 +15,14 @@ from flax import linen
 from jaxcnn.data import Dataset, batch_indices
 from jaxcnn.errors import require
 from jaxcnn.run.assemble import Parts, assemble
+from jaxcnn.run.own_parts import Own
 from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
 from jaxcnn.train.parallel.programs import memory_bytes
 
 TURN_SECONDS, MOST_STEPS = 0.1, 200
 """A turn of this length is long beside the clock's resolution and short beside the machine's drift."""
-Pair = tuple[RunConfig, linen.Module | None]
+Pair = tuple[RunConfig, Own | linen.Module | None]
 
 
 class Compiled(NamedTuple):
@@ -46,13 +47,13 @@ class Compiled(NamedTuple):
     seconds: float
 
 
-def step_memory(config: RunConfig, dataset: Dataset, module: linen.Module | None = None) -> int | None:
+def step_memory(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None = None) -> int | None:
     """Compute the peak memory of the compiled training step in bytes, on one device that holds the whole batch.
 
-    Nothing is run. Of the images only shape, dtype and number of classes matter; `module` is a user-defined one instead
-    of `config.model`.
+    Nothing is run. Of the images only shape, dtype and number of classes matter; `own` is a user-defined module instead
+    of `config.model`, or all user-defined parts.
     """
-    parts = assemble(replace(config, parallel="jit"), dataset, module)
+    parts = assemble(replace(config, parallel="jit"), dataset, own)
     return _compile(parts, config, dataset, jax.eval_shape(parts.init, jax.random.key(0)))[1]
 
 
@@ -62,7 +63,7 @@ def measure_costs(
     """Measure memory and time of the training steps of several networks (`time_steps`).
 
     Args:
-        pairs: (config, module) of each network; module None takes `config.model`.
+        pairs: (config, module or all user-defined parts) of each network; None takes those of the config.
         dataset: The images, for all networks.
         rounds: Times that every network is measured.
         steps: Steps per turn. Default: as many as fill a tenth of a second.
@@ -107,7 +108,7 @@ def time_steps(
 def compile_all(pairs: Sequence[Pair], dataset: Dataset) -> list[Compiled]:
     """Compile the training step of every network; one copy of the images on the device serves all."""
     feeds: dict[str, Any] = {}
-    return [_prepare(config, module, dataset, feeds) for config, module in pairs]
+    return [_prepare(config, own, dataset, feeds) for config, own in pairs]
 
 
 def make_stopwatch(
@@ -145,8 +146,8 @@ def make_stopwatch(
     return seconds
 
 
-def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, feeds: dict[str, Any]) -> Compiled:
-    parts = assemble(config, dataset, module)
+def _prepare(config: RunConfig, own: Own | linen.Module | None, dataset: Dataset, feeds: dict[str, Any]) -> Compiled:
+    parts = assemble(config, dataset, own)
     programs = parts.programs
     # One copy of the images on the device serves all networks.
     if programs.mode not in feeds:
@@ -167,7 +168,7 @@ def _prepare(config: RunConfig, module: linen.Module | None, dataset: Dataset, f
         jax.block_until_ready(sums)
         step, seconds = programs.train, time.perf_counter() - start
         share = replace(config, batch_size=-(-config.batch_size // programs.devices))
-        memory = step_memory(share, dataset, module)
+        memory = step_memory(share, dataset, own)
     return Compiled(step, feeds[programs.mode], batches, key, [state], memory, seconds)
 
 

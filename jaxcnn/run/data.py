@@ -29,6 +29,7 @@ def describe(dataset: Dataset) -> dict[str, Any]:
         "split_by": dataset.split_by,
         "validation_hash": dataset.validation_hash,
         "content": {"train": content_hash(dataset.train), "validation": content_hash(dataset.validation)},
+        "arrays": {name: (list(each.shape[1:]), str(each.dtype)) for name, each in dataset.train.items()},
         "skipped": list(dataset.skipped),
         "sampled": dataset.sampled,
     }

@@ -38,6 +38,8 @@ def shorter_run(out: Path, config: RunConfig, record: Mapping[str, Any]) -> RunF
         return None
     former = {name: getattr(known.optimizer, name) for name in SCHEDULE}
     folder.refuse_other({**record, "epochs": known.epochs, "optimizer": {**record["optimizer"], **as_record(former)}})
+    if "tx" in record.get("own", {}):  # its rates are recorded with it
+        return _resumable(folder, known)
     per_epoch = steps_per_epoch(folder.read("data.json")["sizes"]["train"], config.batch_size)
     past, future = (_rates(each, known.epochs * per_epoch, per_epoch) for each in (known, config))
     if np.any(past != future):
@@ -46,9 +48,7 @@ def shorter_run(out: Path, config: RunConfig, record: Mapping[str, Any]) -> RunF
             f"schedule={config.optimizer.schedule!r} and warmup_epochs={config.optimizer.warmup_epochs}; extend runs "
             f"of schedule='constant', or give milestones that leave the first {known.epochs} epochs as they were"
         )
-    remedy = f"the run in {str(folder.path)!r} has no checkpoint to go on from; train it anew"
-    require(folder.checkpoints.exists() or not folder.finished, "keep", known.keep, remedy)
-    return folder
+    return _resumable(folder, known)
 
 
 def lengthen(folder: RunFolder, config: RunConfig, record: Mapping[str, Any]) -> None:
@@ -62,6 +62,12 @@ def lengthen(folder: RunFolder, config: RunConfig, record: Mapping[str, Any]) ->
             if (folder.path / name).exists():
                 (folder.path / name).replace(folder.path / f"{stem}_{known.epochs}_epochs.{kind}")
         write_json(folder.path / "config.json", record)
+
+
+def _resumable(folder: RunFolder, known: RunConfig) -> RunFolder:
+    remedy = f"the run in {str(folder.path)!r} has no checkpoint to go on from; train it anew"
+    require(folder.checkpoints.exists() or not folder.finished, "keep", known.keep, remedy)
+    return folder
 
 
 def _rates(config: RunConfig, steps: int, per_epoch: int) -> jax.Array:

@@ -15,14 +15,14 @@ import numpy as np
 
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError, require, similar_paths
-from jaxcnn.records import as_record, from_record
+from jaxcnn.records import as_record, differences, flat, from_record
 from jaxcnn.runtime.files import atomic_write, holds_files, locked, read_sealed, seal, sha256, write_json, write_sealed
 from jaxcnn.spec import RunConfig, identity
 
 CHANGED = "it was changed after it was written"
 REMEDY = "restore it from a copy, or move this run's folder away and train it again"
-TRACED = "model.computation."
-"""Start of the names of what a user-defined network computes."""
+TRACED = ("model.computation.", "own.computation.")
+"""Starts of the names of what a user-defined network and other user-defined parts compute."""
 BESIDE = ("config.json", "data.json", "environment.json")
 """Files that are written before the result; its seal covers them."""
 
@@ -135,11 +135,10 @@ class RunFolder:
         have, want = flat(identity(self._stored())), flat(identity(config))
         if self.names_other_data(config):
             have["data.name"] = want["data.name"]
-        if have.get(f"{TRACED}traced_by") != want.get(f"{TRACED}traced_by"):  # not recorded, or by other versions
-            have, want = ({n: v for n, v in each.items() if not n.startswith(TRACED)} for each in (have, want))
-        names = [name for name in {**have, **want} if have.get(name) != want.get(name)]
-        shown = ", ".join(f"{name} is {have.get(name)!r}, not {want.get(name)!r}" for name in names[:3])
-        return shown + (f", and {len(names) - 3} more" if len(names) > 3 else "")
+        for start in TRACED:
+            if have.get(f"{start}traced_by") != want.get(f"{start}traced_by"):  # not recorded, or by other versions
+                have, want = ({n: v for n, v in each.items() if not n.startswith(start)} for each in (have, want))
+        return differences(have, want)
 
     def names_other_data(self, config: Mapping[str, Any]) -> bool:
         """Return whether `config` gives another path of data than the stored one, so that data.json decides."""
@@ -200,7 +199,7 @@ class RunFolder:
 
         In that case the config's model is the default, which means nothing.
         """
-        record = self.read("config.json")
+        record = {name: value for name, value in self.read("config.json").items() if name != "own"}
         model = record.get("model")
         own = model.get("module") if isinstance(model, dict) else None
         if own is not None:
@@ -259,9 +258,11 @@ class RunFolder:
     def _stored(self) -> dict[str, Any]:
         """Return the stored config in the form of this version, paths absolute, a user-defined module as recorded."""
         config, own = self.read_config()
-        record, model = as_record(replace(config, data=located(config.data))), self.read("config.json").get("model", {})
-        # A user-defined module, and what a user-defined network computes, as recorded.
-        return record | {"model": model if own else record["model"] | {"computation": model.get("computation", {})}}
+        record, written = as_record(replace(config, data=located(config.data))), self.read("config.json")
+        # A user-defined module, and what user-defined parts compute, as recorded.
+        model = written.get("model", {})
+        model = model if own else record["model"] | {"computation": model.get("computation", {})}
+        return record | {"model": model} | ({"own": written["own"]} if "own" in written else {})
 
 
 def load_result(directory: Path | str) -> RunResult:
@@ -281,11 +282,3 @@ def load_result(directory: Path | str) -> RunResult:
     data = folder.read("data.json") | ({} if test is None else {"test_hash": test})
     beside: dict[str, Any] = {"environment": folder.read("environment.json"), "data": data}
     return RunResult(config, folder.path, predictions=predictions, details=details or {}, **stored, **beside)
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Return a record without nesting: each value by its path, such as model.width."""
-    values: dict[str, Any] = {}
-    for name, value in tree.items():
-        values |= flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
-    return values

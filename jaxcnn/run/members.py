@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import lru_cache
@@ -15,12 +15,15 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, load
+from jaxcnn.data.augment import Augment
 from jaxcnn.errors import InputError, require
-from jaxcnn.records import as_record
+from jaxcnn.records import as_record, flat
 from jaxcnn.run.assemble import MakeSteps, Parts, assemble
-from jaxcnn.run.folder import RunFolder, RunResult, flat, load_result
+from jaxcnn.run.folder import RunFolder, RunResult, load_result
+from jaxcnn.run.own_parts import Optimizer, Own
 from jaxcnn.run.runner import begin, complete, open_folder, run
 from jaxcnn.spec import RunConfig
+from jaxcnn.tasks import Task
 from jaxcnn.train import Programs, Run, member_programs
 from jaxcnn.train.parallel.programs import memory_bytes, memory_limit, resident, size
 
@@ -41,6 +44,10 @@ def run_members(
     outs: Sequence[Path | str] | None = None,
     *,
     model: linen.Module | None = None,
+    task: Task | None = None,
+    tx: Optimizer | None = None,
+    augment: Augment | None = None,
+    variables: Mapping[str, Any] | None = None,
     dataset: Dataset | None = None,
     together: int | None = None,
     progress: bool = True,
@@ -66,8 +73,9 @@ def run_members(
     >>> results = run_members([replace(config, seed=seed) for seed in range(4)])  # doctest: +SKIP
     """
     paths = [None] * len(configs) if outs is None else [Path(out) for out in outs]
+    own = Own(model, task, tx, augment, variables).checked()
     _check(configs, paths, together)
-    folders = [open_folder(config, path, model) for config, path in zip(configs, paths, strict=True)]
+    folders = [open_folder(config, path, own) for config, path in zip(configs, paths, strict=True)]
     results = {i: load_result(each.path) for i, each in enumerate(folders) if each is not None and each.finished}
     todo = [i for i in range(len(configs)) if i not in results]
     if together is None:
@@ -77,7 +85,7 @@ def run_members(
         dataset = load(configs[0].data, progress=progress) if dataset is None else dataset
         chosen = todo[first : first + together]
         jobs = [(configs[i], paths[i]) for i in chosen]
-        results |= zip(chosen, _train(jobs, model, dataset, progress, on_epoch), strict=True)
+        results |= zip(chosen, _train(jobs, own, dataset, progress, on_epoch), strict=True)
     return [results[i] for i in range(len(configs))]
 
 
@@ -108,7 +116,7 @@ def _check(configs: Sequence[RunConfig], folders: Sequence[Path | None], togethe
 
 def _train(
     jobs: Sequence[tuple[RunConfig, Path | None]],
-    model: linen.Module | None,
+    own: Own,
     dataset: Dataset,
     progress: bool,
     on_epoch: Report | None,
@@ -116,14 +124,14 @@ def _train(
     """Train runs that fit into one program, apart those that stopped at different steps."""
     if len(jobs) == 1:
         ((config, out),) = jobs
-        return [run(config, out=out, model=model, dataset=dataset, progress=progress, on_epoch=on_epoch)]
+        return [run(config, out=out, **own._asdict(), dataset=dataset, progress=progress, on_epoch=on_epoch)]
     results: dict[int, RunResult] = {}
-    parts = assemble(replace(jobs[0][0], parallel="jit"), dataset, model)
+    parts = assemble(replace(jobs[0][0], parallel="jit"), dataset, own)
     with ExitStack() as stack:
         runs: list[tuple[Run, RunFolder | None]] = []
         for config, out in jobs:
-            folder = open_folder(config, out, model)
-            runs.append((begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch), folder))
+            folder = open_folder(config, out, own)
+            runs.append((begin(stack, config, parts, dataset, folder, on_epoch=on_epoch), folder))
         for step in sorted({int(one.state.step) for one, _ in runs}):
             group = [i for i, (one, _) in enumerate(runs) if int(one.state.step) == step]
             results |= zip(group, _side_by_side([runs[i] for i in group], parts, dataset, progress), strict=True)

@@ -1,10 +1,10 @@
-"""A user-defined module in place of a spec: what is refused before anything is compiled, and its record."""
+"""A user-defined module in place of a spec: what is refused before anything is compiled, and what it computes."""
 
 from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -14,13 +14,10 @@ from flax import linen
 
 from jaxcnn import nn
 from jaxcnn.analysis.fingerprint import fingerprint
-from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.models import build, family_named
-from jaxcnn.nn.calls import FLAGS, call_parameters, has_switch
+from jaxcnn.nn.calls import FLAGS, call_parameters, has_switch, set_mode
 from jaxcnn.ops.forms import as_written
-from jaxcnn.records import as_record
-from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.runtime.environment import version_of
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Task
@@ -29,6 +26,7 @@ from jaxcnn.train.state import apply, by_path, init_variables
 EXAMPLES = 2
 SWITCHED = (linen.BatchNorm, linen.Dropout, nn.BatchNorm, nn.Dropout, nn.StochasticDepth)
 """Layers that differ between training and inference."""
+NNX = "one of flax.nnx, nnx.bridge.to_linen included, keeps its state in itself, where no checkpoint reaches it"
 TRACED_BY = ("jax", "flax", "jaxcnn")
 
 
@@ -52,9 +50,11 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
     if not isinstance(module, linen.Module):
         kind = module if isinstance(module, type) else type(module)
         instance = isinstance(module, type) and issubclass(module, linen.Module)
-        remedy = f"give an instance, {kind.__name__}(...)" if instance else "give a flax.linen module; nnx has others"
+        remedy = f"give an instance, {kind.__name__}(...)" if instance else f"give a flax.linen module, for {NNX}"
         raise InputError(f"model={kind.__name__}: {remedy}")
     name = type(module).__name__
+    if type(module).__module__.startswith("flax.nnx."):
+        raise InputError(f"model={name}: write it with flax.linen, for {NNX}")
     needed = [
         each.name
         for each in list(call_parameters(module).values())[2:]  # after self and the images
@@ -65,8 +65,9 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
         raise InputError(
             f"model={name}: its call needs {' and '.join(needed)} beside the images; give all other arguments defaults"
         )
+    _check_collections(module, name, image_shape)
     _check_switch(module, name, image_shape)
-    inputs = _inputs(module, image_shape)
+    inputs = module_inputs(module, image_shape)
     if still := _unchanged_statistics(module, inputs):
         text = (
             f"model={name}: training leaves the statistics of {', '.join(still)} as they are; pass the switch on to it"
@@ -75,12 +76,24 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
     if task.outputs is not None:
         expected = task.outputs(EXAMPLES, classes)
         for mode in ("training", "inference"):
-            outputs, _ = jax.eval_shape(_call(module, train=mode == "training"), *inputs)
+            outputs, _ = jax.eval_shape(module_call(module, train=mode == "training"), *inputs)
             if _signature(outputs) != _signature(expected):
                 raise InputError(
                     f"model={name}: its outputs for {EXAMPLES} images are {_described(outputs)} in {mode}; {task.name} "
                     f"with {classes} classes needs {_described(expected)}; change its last layer"
                 )
+
+
+def _check_collections(module: linen.Module, name: str, image_shape: tuple[int, ...]) -> None:
+    images, keys = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32), jax.eval_shape(lambda: jax.random.key(0))
+    module, keywords = set_mode(module, train=False)
+    with as_written():
+        made = jax.eval_shape(lambda key, images: module.init(key, images, **keywords), keys, images)
+    if other := sorted({*made} - {"params", "batch_stats"}):
+        raise InputError(
+            f"model={name}: it has variables in the collection {other[0]!r}, which no run keeps; use params and "
+            "batch_stats only"
+        )
 
 
 def _check_switch(module: linen.Module, name: str, image_shape: tuple[int, ...]) -> None:
@@ -94,7 +107,7 @@ def _check_switch(module: linen.Module, name: str, image_shape: tuple[int, ...])
         return call(*args, **kwargs)
 
     with linen.intercept_methods(look):
-        variables, *_ = _inputs(module, image_shape)
+        variables, *_ = module_inputs(module, image_shape)
     if without or (variables["batch_stats"] and not switched):
         raise InputError(
             f"model={name}: it has {without[0] if without else 'batch_stats'} and no switch between training and "
@@ -104,12 +117,12 @@ def _check_switch(module: linen.Module, name: str, image_shape: tuple[int, ...])
 
 def _unchanged_statistics(module: linen.Module, inputs: tuple[Any, Any, Any, Any]) -> list[str]:
     """Return the paths of the layers whose batch statistics come out of a training call as they went in."""
-    jaxpr = jax.make_jaxpr(lambda *inputs: _call(module, train=True)(*inputs)[1])(*inputs).jaxpr
+    jaxpr = jax.make_jaxpr(lambda *inputs: module_call(module, train=True)(*inputs)[1])(*inputs).jaxpr
     leaves = zip(by_path(inputs[0]["batch_stats"]), jaxpr.outvars, strict=False)
     return list(dict.fromkeys(path.rpartition("/")[0] for path, leaf in leaves if leaf in jaxpr.invars))
 
 
-def _inputs(module: linen.Module, image_shape: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
+def module_inputs(module: linen.Module, image_shape: tuple[int, ...]) -> tuple[Any, Any, Any, Any]:
     """Return the shapes of a module's variables, of a few images, their mask and a key."""
     key = jax.eval_shape(lambda: jax.random.key(0))
     variables = jax.eval_shape(lambda key: init_variables(module, image_shape, key), key)
@@ -117,8 +130,8 @@ def _inputs(module: linen.Module, image_shape: tuple[int, ...]) -> tuple[Any, An
     return variables, images, jax.ShapeDtypeStruct((EXAMPLES,), jnp.float32), key
 
 
-def _call(module: linen.Module, *, train: bool) -> Callable[..., tuple[Any, Any]]:
-    """Return the function of what `_inputs` gives to outputs and new statistics."""
+def module_call(module: linen.Module, *, train: bool) -> Callable[..., tuple[Any, Any]]:
+    """Return the function of what `module_inputs` gives to outputs and new statistics."""
 
     def call(variables: Any, images: jax.Array, mask: jax.Array, key: jax.Array) -> tuple[Any, Any]:
         with as_written():  # what the network is, not in which form this platform computes it
@@ -139,34 +152,6 @@ def _with_gradients(call: Callable[..., tuple[Any, Any]]) -> Callable[..., Any]:
     return lambda variables, *rest: descend(variables["params"], variables, *rest)
 
 
-def traced_for(folder: RunFolder, config: RunConfig, model: linen.Module | None) -> dict[str, str] | None:
-    """Return what a user-defined network computes for the images of a folder's run.
-
-    None: it is a network of jaxcnn, or the folder has no run yet.
-    """
-    if not (folder.path / "data.json").exists():
-        return None
-    about = folder.read("data.json")
-    shape, names = about.get("image_shape"), about.get("class_names")
-    if not isinstance(shape, list) or not isinstance(names, list):
-        raise InputError(f"{str(folder.path / 'data.json')!r}: it does not describe images; {REMEDY}")
-    own = own_network(config, model, len(names))
-    return None if own is None else computation(own, tuple(shape))
-
-
-def run_record(config: RunConfig, model: linen.Module | None, traced: Mapping[str, str] | None) -> dict[str, Any]:
-    """Return what config.json holds: the config with absolute paths, a user-defined module in place of its model.
-
-    `traced` is what a user-defined network computes (`computation`), None where that is not known or not needed.
-    """
-    record = as_record(replace(config, data=located(config.data)))
-    if model is not None:
-        record["model"] = module_record(model)
-    if traced is not None:
-        record["model"] |= {"computation": dict(traced)}
-    return record
-
-
 def module_record(module: linen.Module) -> dict[str, str]:
     """Return import path and fields of a user-defined module.
 
@@ -182,13 +167,18 @@ def computation(module: linen.Module, image_shape: tuple[int, ...]) -> dict[str,
 
     They are the same in every process. `traced_by` names the versions that traced: others may trace other operations.
     """
-    inputs = _inputs(module, image_shape)
+    inputs = module_inputs(module, image_shape)
     return {
-        "traced_by": ", ".join(f"{name} {version_of(name)}" for name in TRACED_BY),
+        "traced_by": versions(),
         "initialisation": fingerprint(lambda key: init_variables(module, image_shape, key), inputs[-1]),
-        "training": fingerprint(_with_gradients(_call(module, train=True)), *inputs),
-        "inference": fingerprint(_call(module, train=False), *inputs),
+        "training": fingerprint(_with_gradients(module_call(module, train=True)), *inputs),
+        "inference": fingerprint(module_call(module, train=False), *inputs),
     }
+
+
+def versions() -> str:
+    """Return the versions that trace a computation."""
+    return ", ".join(f"{name} {version_of(name)}" for name in TRACED_BY)
 
 
 def _signature(outputs: Any) -> Any:

@@ -20,10 +20,10 @@ from jaxcnn.models import build
 from jaxcnn.run.assemble import assemble, make_prepare
 from jaxcnn.run.data import changed, check_data
 from jaxcnn.run.folder import REMEDY, RunFolder
-from jaxcnn.run.own_module import traced_for
+from jaxcnn.run.own_parts import Own, traced_for
 from jaxcnn.run.runner import measure
 from jaxcnn.spec import RunConfig
-from jaxcnn.tasks import make_task
+from jaxcnn.tasks import Task, make_task
 from jaxcnn.train import Checkpoints, TrainState
 from jaxcnn.train.state import init_variables
 from jaxcnn.train.step import make_forward
@@ -35,6 +35,7 @@ def evaluate_run(
     split: str = "test",
     checkpoint: str = "last",
     model: linen.Module | None = None,
+    task: Task | None = None,
     data: str | None = None,
     data_dir: str | None = None,
 ) -> dict[str, float]:
@@ -45,6 +46,7 @@ def evaluate_run(
         split: test, validation or train.
         checkpoint: last, or best (lowest validation loss).
         model: The module, where the run trained a user-defined one.
+        task: The task, where the run had a user-defined one.
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if it has moved.
 
@@ -55,7 +57,7 @@ def evaluate_run(
     """
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
-    config, model = _read_config(folder, model)
+    config, own = _read_config(folder, Own(model, task))
     moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
     config = replace(config, data=replace(config.data, **moved))
     try:
@@ -65,7 +67,7 @@ def evaluate_run(
             raise
         raise InputError(f"{error}; if the run's data have moved, give their new place as data or data_dir") from None
     dataset = check_data(folder, dataset)
-    parts = assemble(config, dataset, model)
+    parts = assemble(config, dataset, own)
     state = load_weights(folder, parts.module, dataset.image_shape, checkpoint)
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
     recorded = folder.read_result().test_hash if folder.finished else None
@@ -86,9 +88,9 @@ def load_model(
     >>> logits = module.apply(variables, images, train=False)  # doctest: +SKIP
     """
     folder = RunFolder(Path(directory))
-    config, model = _read_config(folder, model)
+    config, own = _read_config(folder, Own(model), predicting=False)
     names, shape, *_ = _described(folder)
-    module = build(replace(config.model, num_classes=len(names))) if model is None else model
+    module = own.model or build(replace(config.model, num_classes=len(names)))
     return module, load_weights(folder, module, shape, checkpoint).trained
 
 
@@ -99,6 +101,7 @@ def predict(
     top: int = 5,
     checkpoint: str = "last",
     model: linen.Module | None = None,
+    task: Task | None = None,
 ) -> list[dict[str, Any]]:
     """Predict image files of any size and mode with a run's checkpoint; the data set itself is not needed.
 
@@ -108,7 +111,7 @@ def predict(
         directory: The run's folder.
         images: Image files; each is converted to the channels and resized to the size the model was trained on.
         top: Number of alternatives to list.
-        checkpoint: last, or best (lowest validation loss); `model` as for `evaluate_run`.
+        checkpoint: last, or best (lowest validation loss); `model` and `task` as for `evaluate_run`.
 
     Returns:
         One mapping per image: path, text (for the console), and what the task describes (classification: name,
@@ -120,10 +123,10 @@ def predict(
     >>> predict("runs/first", ["photo.png"])[0]["name"]  # doctest: +SKIP
     """
     folder = RunFolder(Path(directory))
-    config, model = _read_config(folder, model)
+    config, own = _read_config(folder, Own(model, task))
     names, shape, mean, std = _described(folder)
-    module = build(replace(config.model, num_classes=len(names))) if model is None else model
-    state, task = load_weights(folder, module, shape, checkpoint), make_task(config.task)
+    module = own.model or build(replace(config.model, num_classes=len(names)))
+    state, task = load_weights(folder, module, shape, checkpoint), own.task or make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
     decode = jax.jit(lambda state, batch: task.decode(forward(state, batch)))
     size, found = max(min(config.batch_size, len(images)), 1), list[dict[str, Any]]()
@@ -181,20 +184,33 @@ def _read_image(path: Path, shape: tuple[int, ...], fit: str) -> np.ndarray | st
         return f"image {str(path)!r}: {error}; give a PNG, JPEG or another image file"
 
 
-def _read_config(folder: RunFolder, model: linen.Module | None) -> tuple[RunConfig, linen.Module | None]:
+def _read_config(folder: RunFolder, own: Own, *, predicting: bool = True) -> tuple[RunConfig, Own]:
+    """Return a run's config and the user's module and task as far as it has them, which must not have been edited."""
     if folder.finished:
         folder.read_result()  # the seals of the files beside it are checked, too
-    config, own = folder.read_config()
-    if own is not None and model is None:
+    config, module = folder.read_config()
+    if module is not None and own.model is None:
         raise InputError(
-            f"run {str(folder.path)!r}: its model is your own module {own}; "
+            f"run {str(folder.path)!r}: its model is your own module {module}; "
             "give it from Python: evaluate_run, predict or load_model with model=..."
         )
-    model, stored = model if own is not None else None, folder.read("config.json").get("model", {})
-    traced, known = traced_for(folder, config, model), stored.get("computation", {})
-    if traced and traced["traced_by"] == known.get("traced_by") and traced["inference"] != known.get("inference"):
+    record = folder.read("config.json")
+    parts = record.get("own", {})
+    own = Own(own.model if module is not None else None, own.task if "task" in parts else None).checked()
+    if predicting and "task" in parts and own.task is None:
         raise InputError(
-            f"run {str(folder.path)!r}: its network was edited since (another computation in inference); give the "
-            "module as it was trained"
+            f"run {str(folder.path)!r}: its task is your own, {parts['task']!r}; give it from Python: evaluate_run or "
+            "predict with task=..."
         )
-    return config, model
+    traced = traced_for(folder, config, own)
+    for name, kind, stored, shown in (
+        ("model", "network", record.get("model", {}), ("inference",)),
+        ("parts", "task", parts, ("sums", "predictions", "metrics")),
+    ):
+        now, known = traced.get(name, {}), stored.get("computation", {})
+        if now and now["traced_by"] == known.get("traced_by") and any(now[each] != known.get(each) for each in shown):
+            raise InputError(
+                f"run {str(folder.path)!r}: its {kind} was edited since (another computation in inference); give the "
+                f"{'module' if kind == 'network' else kind} as it was trained"
+            )
+    return config, own

@@ -6,7 +6,7 @@ import math
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
@@ -18,6 +18,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data.augment import Augment
 from jaxcnn.data.dataset import class_counts
 from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.data.splits import content_hash
@@ -27,13 +28,15 @@ from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
-from jaxcnn.run.own_module import run_record, traced_for
+from jaxcnn.run.own_parts import Optimizer, Own, run_record, traced_for
 from jaxcnn.runtime.environment import environment, now
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
+from jaxcnn.tasks import Task
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
 from jaxcnn.train.log import JsonLines, TensorBoard, summary_writer
+from jaxcnn.train.loop import OnStep
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 
@@ -43,11 +46,16 @@ def run(
     *,
     out: Path | str | None = None,
     model: linen.Module | None = None,
+    task: Task | None = None,
+    tx: Optimizer | None = None,
+    augment: Augment | None = None,
+    variables: Mapping[str, Any] | None = None,
     dataset: Dataset | None = None,
     extend: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: OnStep | None = None,
 ) -> RunResult:
     """Train one model and measure it; the same call resumes an interrupted run.
 
@@ -57,31 +65,39 @@ def run(
         model: A user-defined Flax linen module instead of `config.model`; called with images (N, H, W, C), it returns
             what the task expects (classification: logits). With batch norm or dropout its call has an argument train
             (or training, is_training, deterministic, use_running_average); it may have mask (N,).
+        task: A task, instead of that of `config.task`.
+        tx: An optax chain, instead of `config.optimizer`; or a function (learning_rate, weight_decay) -> chain, which
+            gets the two of `config.optimizer` as arrays. Its update may ask for `value`, the loss of the batch.
+        augment: (key, images, start) -> images of the same shape and dtype, pixel values 0 .. 255, in training, after
+            `config.data.augment`; `start` is the position of the first image in the whole batch.
+        variables: Initial values of `params` and `batch_stats`, all or some of them, as `load_model` returns them.
         dataset: Images already loaded for `config.data`. Default: load them.
         extend: Train a run in `out` that had fewer epochs to the end of this config. The learning rates of the epochs
             that it had must be the same: schedule constant, or milestones that leave them as they were.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
         on_epoch: Called with each epoch's record.
+        on_step: Called after each step with its record (step, epoch, and the metrics of that batch alone) and a
+            function that fetches the state after it, arrays of NumPy. It waits for the device after every step.
 
     Returns:
         The result; a finished run in `out` is read, not repeated.
 
     Raises:
-        InputError: An invalid value, a folder that holds another configuration's run (or that of a module that was
-            edited since), unreadable data.
+        InputError: An invalid value, a folder that holds another configuration's run (or that of a module or another
+            part that was edited since), unreadable data.
         Interrupted: Ctrl-C; the state is saved if `out` was given.
     """
     started = time.perf_counter()
     require(out is not None or not tensorboard, "tensorboard", tensorboard, "needs out, the folder to write to")
     if tensorboard:
         summary_writer()  # Refused before anything is written.
-    shorter = None
+    own, shorter = Own(model, task, tx, augment, variables).checked(), None
     if extend:
         require(out is not None, "extend", extend, "it needs the folder of the run as out")
-        record = run_record(config, model, traced_for(RunFolder(Path(str(out))), config, model))
+        record = run_record(config, own, traced_for(RunFolder(Path(str(out))), config, own))
         shorter = in_turn(lambda: shorter_run(Path(str(out)), config, record))
-    folder = open_folder(config, out, model) if shorter is None else shorter
+    folder = open_folder(config, out, own) if shorter is None else shorter
     if folder is not None and folder.finished and shorter is None:
         return load_result(folder.path)
     if dataset is None:
@@ -89,18 +105,21 @@ def run(
         warn_of_blank(dataset)
     if folder is not None:
         dataset = check_data(folder, dataset)
-    if progress and "labels" in dataset.train:
+    parts = assemble(config, dataset, own)
+    if progress and out is None:
+        print("no folder to write to (--out): the model will not be kept", file=sys.stderr)
+    if progress and np.ndim(dataset.train.get("labels", 0)) == 1:
         print(_summary(dataset), file=sys.stderr)
-    parts = assemble(config, dataset, model)
     if shorter is not None:
-        in_turn(lambda: lengthen(shorter, config, run_record(config, model, parts.traced)))
+        in_turn(lambda: lengthen(shorter, config, run_record(config, own, parts.traced)))
     with ExitStack() as stack:
-        one = begin(stack, config, parts, dataset, folder, model, on_epoch=on_epoch, tensorboard=tensorboard)
-        name = f"{dataset.name} seed {config.seed}"
-        return complete([(one, folder)], parts, parts.programs, dataset, name, started, progress)[0]
+        one = begin(stack, config, parts, dataset, folder, on_epoch=on_epoch, on_step=on_step, tensorboard=tensorboard)
+        name, programs = f"{dataset.name} seed {config.seed}", parts.programs
+        programs = programs if on_step is None else programs._replace(stretch=None)
+        return complete([(one, folder)], parts, programs, dataset, name, started, progress)[0]
 
 
-def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module | None) -> RunFolder | None:
+def open_folder(config: RunConfig, out: Path | str | None, own: Own) -> RunFolder | None:
     """Return a run's folder, which is free or its own, or raise InputError; write nothing.
 
     Images at another path are accepted if they are the ones that the run recorded: data can be moved.
@@ -108,7 +127,7 @@ def open_folder(config: RunConfig, out: Path | str | None, model: linen.Module |
     if out is None:
         return None
     folder = RunFolder(Path(out))
-    record = run_record(config, model, traced_for(folder, config, model))
+    record = run_record(config, own, traced_for(folder, config, own))
     folder.refuse_other(record)
     if folder.names_other_data(record):
         check_data(folder, load(config.data))
@@ -121,17 +140,18 @@ def begin(
     parts: Parts,
     dataset: Dataset,
     folder: RunFolder | None,
-    model: linen.Module | None = None,
     *,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
+    on_step: OnStep | None = None,
     tensorboard: bool = False,
 ) -> Run:
     """Claim the folder and restore the latest checkpoint if there is one; `stack` closes what is opened here."""
     init_key, key = jax.random.split(jax.random.key(config.seed))
-    one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch)
+    one = Run(config, initial_state(parts, config, dataset, init_key), key, on_epoch=on_epoch, on_step=on_step)
+    one.scheduled = parts.own.tx is None
     if folder is None:
         return one
-    in_turn(lambda: _claim(stack, folder, run_record(config, model, parts.traced), dataset))
+    in_turn(lambda: _claim(stack, folder, run_record(config, parts.own, parts.traced), dataset))
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)

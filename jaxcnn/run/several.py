@@ -11,7 +11,6 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
-from flax import linen
 from rich.console import Console
 from rich.table import Table
 
@@ -60,7 +59,7 @@ def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progres
 
 
 def run_seeds(
-    config: RunConfig, seeds: Sequence[int], *, out: Path, model: linen.Module | None = None, progress: bool = True
+    config: RunConfig, seeds: Sequence[int], *, out: Path, progress: bool = True, **parts: Any
 ) -> list[RunResult]:
     """Run each seed in `out/seedN`, print the table and write `out/summary.json`; finished seeds are not repeated.
 
@@ -68,14 +67,13 @@ def run_seeds(
         config: The run; its seed is replaced.
         seeds: One run each.
         out: Folder of all of them.
-        model: Your own module, in place of `config.model`.
         progress: Show progress and the table.
+        parts: User-defined parts (model, task, tx, augment, variables) and callbacks, as for `run`.
 
     >>> results = run_seeds(RunConfig(epochs=20), range(5), out=Path("runs/seeds"))  # doctest: +SKIP
     """
     require(len(seeds) > 0, "seeds", "()", "give at least one, such as 0 1 2")
-    options: dict[str, Any] = {"model": model, "progress": progress}
-    results = [run(replace(config, seed=seed), out=out / f"seed{seed}", **options) for seed in seeds]
+    results = [run(replace(config, seed=seed), out=out / f"seed{seed}", progress=progress, **parts) for seed in seeds]
     summary = summarise(results)
     write_json(out / "summary.json", summary)
     if progress:

@@ -26,13 +26,14 @@ class Arm(NamedTuple):
     activations: int  #: Elements that convolutions put out for one image.
     mismatch: float  #: (cost - budget) / budget, signed.
     seconds: float | None = None  #: Measured time of a training step, only for a budget in seconds.
+    name: str = ""  #: Short name of its family, only where a study compares two families.
 
     @property
     def label(self) -> str:
         """Name of its folder, such as params27000_depth20_width6 or seconds0p05_depth8_width11."""
         number = int(self.budget) if float(self.budget).is_integer() else float(self.budget)
         amount = f"{Decimal(repr(number)):f}".replace(".", "p")  # every digit, no exponent
-        return f"{self.kind}{amount}_depth{self.depth}_width{self.width}"
+        return f"{self.kind}{amount}{f'_{self.name}' * bool(self.name)}_depth{self.depth}_width{self.width}"
 
     @property
     def widths(self) -> str:

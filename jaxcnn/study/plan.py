@@ -4,6 +4,7 @@ plan.json holds it, sealed, written once and never changed; its hash is the iden
 """
 
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -13,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 from jaxcnn.errors import InputError, similar_paths
-from jaxcnn.records import as_record, check_choices, from_record, shortened
+from jaxcnn.records import as_record, check_choices, differences, flat, from_record, shortened
 from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.rule import rule_named
+from jaxcnn.study.rule import FAMILIES, rule_named
 
 LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
 FORMAT, FORMER_FORMAT = "jaxcnn study plan 3", "jaxcnn study plan 2"
@@ -34,6 +35,7 @@ class Plan(StudyConfig):
     #: Identifier of the rule that turns contrasts into the verdict (`jaxcnn.study.rule.RULES`).
     rule: str = "ends-holm-1"
     command: str = ""  #: Command line that started the study; not part of its identity.
+    own: tuple[str, ...] = ()  #: User-defined parts of all runs beside the families: "tx=module:function", ...
 
     def __post_init__(self) -> None:
         """Take depths and budgets from the arms."""
@@ -47,27 +49,43 @@ class Plan(StudyConfig):
         """Budgets in words, in the order of the arms."""
         return tuple(dict.fromkeys(arm.budget_label for arm in self.arms))
 
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What the verdict compares: deeper and wider, or the names of two families in the order of the arms."""
+        names = list(dict.fromkeys(arm.name for arm in self.arms))
+        return (names[0], names[1]) if self.rule == FAMILIES else ("deeper", "wider")
+
     def of(self, budget: str) -> tuple[Arm, ...]:
-        """Return the arms of one budget, the shallowest first."""
-        return tuple(sorted((a for a in self.arms if a.budget_label == budget), key=lambda a: (a.depth, -a.width)))
+        """Return the arms of one budget, the shallowest first; those of two families in the order of the families."""
+        arms = (arm for arm in self.arms if arm.budget_label == budget)
+        if self.rule == FAMILIES:
+            return tuple(sorted(arms, key=lambda arm: self.sides.index(arm.name)))
+        return tuple(sorted(arms, key=lambda arm: (arm.depth, -arm.width)))
 
     def contrast(self, budget: str) -> tuple[Arm, Arm]:
-        """Return (deeper, wider): the arms that the verdict compares, chosen by depth and width alone."""
+        """Return (deeper, wider): the arms that the verdict compares, chosen by depth and width alone.
+
+        Of two families these are the arms of the first and of the second.
+        """
         arms = self.of(budget)
+        if self.rule == FAMILIES:
+            return arms[0], arms[1]
         deepest = max(arm.depth for arm in arms)
         return min((a for a in arms if a.depth == deepest), key=lambda a: a.width), arms[0]
 
 
-def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") -> Plan:
+def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", own: tuple[str, ...] = ()) -> Plan:
     """Declare a study.
 
     Args:
         config: Its settings. An empty hypothesis becomes the project's question with the numbers of the arms.
-        arms: At least two depths at every budget, every arm once.
+        arms: At least two depths at every budget, every arm once. Or one arm of each of two families at every budget:
+            then the verdict compares the families.
         command: Command line, for the report.
+        own: Names of user-defined parts of all runs.
 
     Returns:
-        The plan; its contrasts follow from depth and width alone.
+        The plan; its contrasts follow from depth and width alone, or from the order of the families.
 
     Raises:
         InputError: A setting or an arm that no study can have.
@@ -79,15 +97,36 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "") ->
         text = " ".join(f"{rate / 100:.6g}" for rate in rates)
         raise InputError(f"tuning.learning_rates={rates}: the default is for sgd; with {name} give, say, {text}")
     settings = {each.name: getattr(config, each.name) for each in fields(StudyConfig)}
-    plan = Plan(**settings, arms=tuple(arms), command=command)
+    arms = tuple(arms)
+    if names := family_names(arms):
+        arms, settings["rule"] = tuple(arm._replace(name=names[arm.family]) for arm in arms), FAMILIES
+    plan = Plan(**settings, arms=arms, command=command, own=own)
     check_plan(plan)
     if plan.hypothesis:
         return plan
-    question = (
-        f"On {plan.base.data.name}, {plan.arms[0].family} networks of {' and '.join(plan.budgets)}: the deepest and "
-        "the widest differ in test error."
-    )
+    networks, ends = f"{plan.arms[0].family} networks", "the deepest and the widest"
+    if names:
+        networks, ends = "networks", " and ".join(plan.sides)
+    question = f"On {plan.base.data.name}, {networks} of {' and '.join(plan.budgets)}: {ends} differ in test error."
     return replace(plan, hypothesis=question)
+
+
+def family_names(arms: tuple[Arm, ...]) -> dict[str, str]:
+    """Return short names of two families that a study compares, one arm of each at every budget; else nothing.
+
+    Raises:
+        InputError: Two functions with one name.
+    """
+    families = list(dict.fromkeys(arm.family for arm in arms))
+    budgets = {(arm.kind, arm.budget) for arm in arms}
+    pairs = sorted((arm.kind, arm.budget, arm.family) for arm in arms)
+    if len(families) != 2 or pairs != sorted((*budget, family) for budget in budgets for family in families):
+        return {}
+    for cut in (lambda family: family.rpartition(":")[2], lambda family: family):
+        names = [re.sub(r"[^\w.-]+", "_", cut(family)).strip("_") for family in families]
+        if names[0] != names[1]:
+            return dict(zip(families, names, strict=True))
+    raise InputError(f"arms are of two families called {families[0]}: define them as functions with names of their own")
 
 
 def check_plan(plan: Plan) -> None:
@@ -129,9 +168,13 @@ def _check_arms(plan: Plan) -> None:
     label, count = Counter(arm.label for arm in plan.arms).most_common(1)[0]
     if count > 1:
         raise InputError(f"arms holds {label} more than once: give each arm a depth and width of its own")
+    if (plan.rule == FAMILIES) != all(arm.name for arm in plan.arms) or (plan.rule == FAMILIES) != bool(
+        family_names(plan.arms)
+    ):
+        raise InputError(f"rule={plan.rule!r}: {FAMILIES} is for one arm of each of two families at every budget")
     for budget in plan.budgets:
         depths = sorted({arm.depth for arm in plan.of(budget)})
-        if len(depths) < 2:
+        if len(depths) < 2 and plan.rule != FAMILIES:
             raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
 
 
@@ -209,12 +252,12 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
         with suppress(FileExistsError):
             write_sealed(path, _plan_record(plan), once=True)
     stored = load_plan(directory)
-    first, second = (identity(as_record(each)) for each in (stored, plan))
     # The tolerance decides the arms, which are compared themselves; former plans do not hold it.
-    if changed := [name for name in first if first[name] != second[name] and name != "tolerance"]:
+    first, second = (flat(identity(as_record(each)) | {"tolerance": None}) for each in (stored, plan))
+    if changed := differences(first, second):
         raise InputError(
-            f"out={str(directory)!r} holds a study with another plan ({', '.join(changed)} differ): a plan is never "
-            "changed; give a new folder, or the settings it was planned with"
+            f"out={str(directory)!r} holds a study with another plan ({changed}): a plan is never changed; give a new "
+            "folder, or the settings it was planned with"
         )
     data = replace(stored.base.data, data_dir=plan.base.data.data_dir, workers=plan.base.data.workers)
     present = {name: getattr(plan, name) for name in NOT_IDENTITY if hasattr(plan, name) and name != "command"}
@@ -228,9 +271,10 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
         "sealed": now(),
         "revision": revision(),
         "command": plan.command,
+        **({"own": list(plan.own)} if plan.own else {}),
         "rule": plan.rule,
         "rule_text": rule_named(plan.rule).text,
-        "measure": "test error of the last epoch, deeper minus wider",
+        "measure": f"test error of the last epoch, {' minus '.join(plan.sides)}",
         "contrasts": {
             budget: {"deeper": deeper.label, "wider": wider.label}
             for budget in plan.budgets
@@ -262,4 +306,5 @@ def _plan_fields(record: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(study, Mapping):
         raise InputError(f"study={shortened(study)}: expected an object")
     settings = {name: value for name, value in study.items() if name not in ("depths", *BUDGETS)}  # those of the arms
-    return settings | {"arms": record.get("arms", ()), "rule": rule, "command": record.get("command", "")}
+    rest = {"rule": rule, "command": record.get("command", ""), "own": record.get("own", ())}
+    return settings | {"arms": record.get("arms", ()), **rest}

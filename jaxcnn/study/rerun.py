@@ -20,6 +20,7 @@ def rerun(
     seed: int,
     *,
     shared: bool = False,
+    data: str | None = None,
     data_dir: str | None = None,
     progress: bool = True,
 ) -> tuple[int, int]:
@@ -30,6 +31,7 @@ def rerun(
         arm: The arm's label, or its end if no other arm's label ends so ("depth8_width10").
         seed: One of the study's seeds.
         shared: The run at the setting that all arms share, instead of the arm's own.
+        data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
         progress: Show progress on the console.
 
@@ -47,9 +49,13 @@ def rerun(
         raise InputError(f"seed={seed}: {place.label} has no such run; choose one of {', '.join(map(str, seeds))}")
     if place.spec is None:
         raise InputError(f"arm={arm!r}: its network is {place.family}, a user-defined family; run its script again")
+    if result.plan.own:
+        raise InputError(
+            f"arm={arm!r}: its runs have user-defined parts ({', '.join(result.plan.own)}); run the script"
+        )
     config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
-    if data_dir is not None:
-        config = replace(config, data=replace(config.data, data_dir=data_dir))
+    moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
+    config = replace(config, data=replace(config.data, **moved))
     dataset = check_recorded(result.data, load(config.data, progress=progress), f"the study in {str(directory)!r}")
     again = run(config, dataset=dataset, progress=progress).predictions["predictions"]
     row = result.runs.index(own[seeds.index(seed)])

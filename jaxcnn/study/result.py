@@ -165,9 +165,10 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         read_file(directory, "runs.json", RunsFile)
     results = [read(directory / each.path) for each in runs]
     recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
-    data = _unique({name: value for name, value in result.data.items() if name in recorded} for result in results)
+    data = [{name: value for name, value in result.data.items() if name in recorded} for result in results]
     labels = _unique(result.predictions["labels"].tolist() for result in results)
-    if len(data) > 1 or len(labels) > 1:
+    # Their name may differ: data can be moved while a study is interrupted.
+    if len(_unique(each | {"name": ""} for each in data)) > 1 or len(labels) > 1:
         raise InputError(
             f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
         )
@@ -175,6 +176,10 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     arrays: dict[str, Any] = {
         "labels": np.array(labels[0], kind),
         "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
+        "arms": np.array([each.arm.label for each in runs]),
+        "seeds": np.array([each.seed for each in runs]),
+        "learning_rates": np.array([each.setting.learning_rate for each in runs]),
+        "weight_decays": np.array([each.setting.weight_decay for each in runs]),
     }
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)

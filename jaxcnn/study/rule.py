@@ -11,7 +11,8 @@ from jaxcnn.records import shortened
 if TYPE_CHECKING:  # plans import this file, and need no SciPy
     from jaxcnn.study.statistics.seeds import Interval
 
-Decision = Literal["deeper", "wider", "equivalent", "inconclusive"]
+Decision = str
+"""deeper, wider, equivalent or inconclusive; of two families, the name of one in place of the first two."""
 Scope = Literal["population", "test set", "none"]
 LEVEL = 0.05
 """Significance level of every test of a study."""
@@ -73,6 +74,7 @@ def combine_agreeing(outcomes: Sequence[tuple[Decision, Scope]]) -> tuple[Decisi
     return outcomes[0][0], "test set" if "test set" in scopes else "population"
 
 
+FAMILIES = "families-holm-1"
 RULES = {
     rule.identifier: rule
     for rule in (
@@ -85,6 +87,17 @@ RULES = {
             "only, where Welch's p-value over seeds, corrected by Holm, is below 5 %. (4) Else inconclusive. Several "
             "budgets share a verdict where all of them agree, and are inconclusive together where they do not.",
             decide_ends_holm,
+            combine_agreeing,
+        ),
+        Rule(
+            FAMILIES,
+            "The primary contrast of each budget is the test error of its arm of the first family minus that of its "
+            "arm of the second. (1) Equivalent, where the 90 % population interval (new seeds, new images) lies within "
+            "the margin on both sides of zero (TOST at 5 %). (2) Else one family for the population, where the "
+            "p-value, corrected by Holm over the budgets, is below 5 %. (3) Else one family on this test set only, "
+            "where Welch's p-value over seeds, corrected by Holm, is below 5 %. (4) Else inconclusive. Several budgets "
+            "share a verdict where all of them agree, and are inconclusive together where they do not.",
+            decide_ends_holm,  # the first family takes the place of the deeper arm
             combine_agreeing,
         ),
     )

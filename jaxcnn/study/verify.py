@@ -1,4 +1,4 @@
-"""Verify a study: the numbers of its report again, from the per-example predictions and the records of its runs.
+"""Verify a study or a single run: its numbers again, from the per-example predictions and the records of its runs.
 
 It reads plain JSON, and its formulas are not the report's (`jaxcnn.study.formulas`). What random draws decide
 (bootstraps) is drawn anew and must agree up to a tenth of the interval. Not recomputed: the limits of the chance that
@@ -12,11 +12,14 @@ import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
+from zipfile import BadZipFile
 
 import numpy as np
 
 from jaxcnn.errors import InputError
+from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.files import read_sealed, sha256
+from jaxcnn.spec import DataConfig
 from jaxcnn.study.formulas import (
     DRAWS,
     benjamini_hochberg,
@@ -54,11 +57,11 @@ class _Arm(NamedTuple):
 
 
 def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
-    """Compare a study's analysis.json with numbers recomputed from its other files.
+    """Compare a study's analysis.json, or a single run's result.json, with numbers recomputed from its other files.
 
     Args:
-        directory: The study's folder, as `run_study` wrote it or as it was published.
-        data: Also load the data set and compare its validation and test split with what the study recorded.
+        directory: The study's folder, as `run_study` wrote it or as it was published; or a run's.
+        data: Also load the data set and compare its validation and test split with what was recorded.
 
     Returns:
         The checks. All is well where `equal == numbers` in each of them.
@@ -67,10 +70,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         InputError: A file is missing or cannot be read.
     """
     directory = Path(directory)
+    if (directory / "config.json").exists():
+        return _run_checks(directory, data)
     plan, analysis = load_plan(directory), _json(directory / "analysis.json")
     tuning, runs = _json(directory / "tuning.json"), _json(directory / "runs.json")
-    with np.load(directory / "predictions.npz", allow_pickle=False) as arrays:
-        labels, predictions = arrays["labels"], arrays["predictions"]
+    arrays = _arrays(directory / "predictions.npz")
+    labels, predictions = arrays["labels"], arrays["predictions"]
     wrong = (predictions != labels).astype(np.float64)
 
     def arm(label: str, setting: list[float]) -> _Arm:
@@ -88,23 +93,66 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
             for ends in _ends(directory)
         ]
         if analysis[kind]:
-            found, outcomes = _contrast_checks(analysis[kind], pairs, labels, plan.margin, "shared: " if shared else "")
+            words = dict(zip(_sides(directory), ("deeper", "wider"), strict=False))
+            rows = [each | {"decision": words.get(each["decision"], each["decision"])} for each in analysis[kind]]
+            found, outcomes = _contrast_checks(rows, pairs, labels, plan.margin, "shared: " if shared else "")
             checks += found
             if not shared:
-                verdict = [(analysis["decision"], analysis["scope"])]
+                verdict = [(words.get(analysis["decision"], analysis["decision"]), analysis["scope"])]
                 checks.append(_same("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data:
-        checks.append(_data_check(plan, runs["data"], labels))
+        checks.append(_data_check(plan.base.data, runs["data"], labels))
     return checks
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _run_checks(directory: Path, data: bool) -> list[Check]:
+    """Check a single run: its seals, and what its result says of the test split (classification)."""
+    folder, result = RunFolder(directory), _json(directory / "result.json")
+    arrays = _arrays(directory / "predictions.npz")
+    bad, digests = [], result.get("files") or {}
     try:
-        return _pairs(json.loads(path.read_text()))
+        folder.read_result()  # its own seal, and those of the files beside it
+    except InputError as error:
+        bad.append(str(error).split(":")[0])
+    bad += ["predictions.npz"] * (sha256(directory / "predictions.npz") != result["predictions_sha256"])
+    checks = [
+        Check("seals and hashes of the files", len(digests) + 2, len(digests) + 2 - len(bad), 0.0, ", ".join(bad))
+    ]
+    metrics, last = result["metrics"], _json(directory / "metrics.jsonl", last_line=True)
+    logged = [last.get(name) for name in metrics]
+    checks.append(_close("metrics of the last epoch in the log", metrics.values(), logged))
+    config, _ = folder.read_config()
+    if config.task.kind != "classification":
+        return checks
+    labels, right = arrays["labels"], arrays["predictions"] == arrays["labels"]
+    checks.append(_close("test accuracy", [metrics["test_accuracy"]], [right.mean()]))
+    if details := result.get("details"):
+        confusion = np.zeros(np.shape(details["confusion"]))
+        np.add.at(confusion, (labels, arrays["predictions"]), 1)
+        by_class = [right[labels == n].mean() if (labels == n).any() else math.nan for n in range(len(confusion))]
+        checks.append(_close("confusion counts", details["confusion"], confusion))
+        checks.append(_close("accuracy by class", details["class_accuracy"], by_class))
+    return [*checks, _data_check(config.data, _json(directory / "data.json"), labels)] if data else checks
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return dict(file)
+    except (OSError, ValueError, BadZipFile):
+        raise InputError(f"{path}: cannot be read; {REMEDY}") from None
+
+
+def _json(path: Path, *, last_line: bool = False) -> dict[str, Any]:
+    try:
+        text = path.read_text()
+        return _pairs(json.loads(text.splitlines()[-1] if last_line and text else text))
     except OSError:
-        raise InputError(f"{path}: cannot be read; `jaxcnn report` writes analysis.json, a study the others") from None
+        raise InputError(
+            f"{path}: cannot be read; `jaxcnn report` writes analysis.json, a study or a run the others"
+        ) from None
     except ValueError:
         raise InputError(f"{path}: it is not JSON; {REMEDY}") from None
 
@@ -118,12 +166,20 @@ def _pairs(record: Any) -> Any:
     return [_pairs(value) for value in record] if isinstance(record, list) else record
 
 
+def _sides(directory: Path) -> list[str]:
+    """Return the names of the two families that a study compares, in the order of its arms; none for depths."""
+    arms = _json(directory / "plan.json")["arms"]
+    return list(dict.fromkeys(arm["name"] for arm in arms if arm.get("name")))
+
+
 def _ends(directory: Path) -> list[dict[str, str]]:
-    """Return the labels of the deepest and the shallowest arm of each budget."""
+    """Return the labels of the deepest and the shallowest arm of each budget, or of the first and second family."""
     budgets: dict[tuple[str, float], list[dict[str, Any]]] = {}
     for each in _json(directory / "plan.json")["arms"]:
         budgets.setdefault((each["kind"], each["budget"]), []).append(each)
     ordered = [sorted(each, key=lambda arm: arm["depth"]) for each in budgets.values()]
+    if sides := _sides(directory):
+        ordered = [sorted(each, key=lambda arm: -sides.index(arm["name"])) for each in budgets.values()]
     return [{"deeper": each[-1]["label"], "wider": each[0]["label"]} for each in ordered]
 
 
@@ -350,13 +406,13 @@ def _front_check(analysis: dict[str, Any]) -> Check:
     return _same("Pareto fronts", [front["front"] for front in analysis["fronts"]], recomputed)
 
 
-def _data_check(plan: Any, recorded: dict[str, Any], labels: np.ndarray) -> Check:
+def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray) -> Check:
     """Load the data set and compare its validation split by hash and its test split by labels."""
     from jaxcnn.data import load
 
     name = "validation and test split of the data set"
     try:
-        dataset = load(plan.base.data)
+        dataset = load(config)
         test = dataset.load_test()["labels"]
     except InputError as error:
         return Check(name, 0, 0, 0.0, f"not checked: {str(error).split(';')[0]}")

@@ -16,6 +16,11 @@ Sums = dict[str, jax.Array]
 Arrays = Mapping[str, np.ndarray]
 
 
+def no_details(predictions: Arrays, split: Arrays) -> dict[str, Any]:
+    """Return nothing beside the metrics."""
+    return {}
+
+
 class Task(NamedTuple):
     """A task holds no arrays, no architecture and no state: functions that `train` and `run` call.
 
@@ -52,7 +57,7 @@ class Task(NamedTuple):
     describe: Callable[[Arrays, Sequence[str], int], dict[str, Any]]
     test_flips: bool = False
     outputs: Callable[[int, int], Any] | None = None
-    details: Callable[[Arrays, Arrays], dict[str, Any]] = lambda predictions, split: {}
+    details: Callable[[Arrays, Arrays], dict[str, Any]] = no_details
 
 
 Make = Callable[[Any], Task]

@@ -30,6 +30,7 @@ REPORT_SECONDS = 0.25
 """Time between two updates of the console: fetching a number waits for the device."""
 Order = Callable[[int, int, int], np.ndarray]
 Record = dict[str, Any]
+OnStep = Callable[[Record, Callable[[], TrainState]], None]
 
 
 @dataclass
@@ -43,6 +44,9 @@ class Run:
         checkpoints: Where the state is saved. Default: nowhere.
         writers: Each takes one record per epoch.
         on_epoch: Called with each record after the writers.
+        on_step: Called after every step with a record of that step alone and a function that fetches its state. Steps
+            are then not to be scanned.
+        scheduled: Whether its learning rates are those of `config.optimizer`, so that they are recorded.
         history: Records of the epochs so far.
         sums: Sums of the epoch under way, where a run resumes within one.
         diverged: Step whose loss or gradients were not finite, `state` being the state before it.
@@ -54,6 +58,8 @@ class Run:
     checkpoints: Checkpoints | None = None
     writers: Sequence[JsonLines | TensorBoard] = ()
     on_epoch: Callable[[Record], None] | None = None
+    on_step: OnStep | None = None
+    scheduled: bool = True
     history: list[Record] = field(default_factory=list)
     sums: Sums = field(default_factory=dict)
     diverged: int | None = None
@@ -151,7 +157,8 @@ def fit(
                 if not ended[place]:
                     reached = step if run.diverged is None else run.diverged
                     record = _record(task, epoch + 1, reached, sums[place], unseen[place], config)
-                    record["learning_rate"] = run.config.optimizer.learning_rate * float(factors[epoch])
+                    if run.scheduled:
+                        record["learning_rate"] = run.config.optimizer.learning_rate * float(factors[epoch])
                     run.history.append(record | {"steps_timed": reached - first, "seconds": seconds})
                     # Before the checkpoint: a line too many is dropped when a run resumes, one too few would be missed.
                     for writer in run.writers:
@@ -215,6 +222,7 @@ class _Trainer:
             state, added = self.advance(state, *self.batches(stretch, orders), self.key)
             waiting.append(added)
             step, now = stretch.stop, time.perf_counter()
+            self.report(state, added, step)
             due = self.due(step)
             if now - reported_at > REPORT_SECONDS or step == steps.stop or due or stop_requested():
                 for part in jax.device_get(waiting):
@@ -231,6 +239,16 @@ class _Trainer:
                 if due and step < steps.stop:
                     self.save(*self.settle(state, sums, step), step)
         return state, sums, step
+
+    def report(self, state: TrainState, added: Any, step: int) -> None:
+        """Call the runs' `on_step`, as far as they have one and have not diverged."""
+        if all(run.on_step is None for run in self.runs):
+            return
+        for place, (run, sums) in enumerate(zip(self.runs, self.programs.part(jax.device_get(added)), strict=True)):
+            if run.on_step is not None and run.diverged is None:
+                metrics = {f"train_{name}": value for name, value in self.task.metrics(add({}, sums)).items()}
+                record = {"step": step, "epoch": (step - 1) // self.per_epoch + 1, **metrics}
+                run.on_step(record, lambda place=place: self.programs.part(self.programs.fetch(state))[place])
 
     def settle(self, state: TrainState, sums: list[Sums], step: int) -> tuple[list[TrainState], list[Sums]]:
         """Return host states and sums, those of a run that has just diverged as they were before that step.

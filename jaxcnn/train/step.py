@@ -35,6 +35,7 @@ def make_train_step(
 
     Args:
         module: Any Flax linen module.
+        tx: Any optax transformation; one that asks for `value` (reduce_on_plateau) gets the loss of the batch.
         prepare: (key, batch, start) -> batch on the device: normalisation and augmentation.
         axis_name: Name of the mapped axis where one step is spread over devices. The loss is divided by the weight of
             all devices together, so uneven masks change nothing.
@@ -59,9 +60,10 @@ def make_train_step(
     (1, 8.0)
     """
     gradients = make_gradients(module, task, prepare=prepare, axis_name=axis_name, accumulate=accumulate)
+    update: Any = optax.with_extra_args_support(tx).update
 
     def moved(state: TrainState, found: Gradients) -> TrainState:
-        updates, opt_state = tx.update(found.grads, state.opt_state, state.params)
+        updates, opt_state = update(found.grads, state.opt_state, state.params, value=found.loss)
         params = optax.apply_updates(state.params, updates)
         averages = _averages(state, {"params": params, "batch_stats": found.batch_stats}, ema)
         return TrainState(state.step + 1, params, found.batch_stats, opt_state, state.skipped, averages)

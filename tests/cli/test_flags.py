@@ -135,7 +135,7 @@ def test_a_study_has_its_own_flags_and_those_of_its_runs():
     assert (flags.base.epochs, flags.base.optimizer.momentum, flags.base.data.size) == (3, 0.5, 8)
     assert flags.base.model == ModelSpec("plain", options={"norm": False})
     assert flags.dry_run
-    own = {"model", "data", "dry_run", "out"}
+    own = {"model", "data", "dry_run", "fit_into", "out"}
     assert {each.name for each in fields(StudyFlags)} == {each.name for each in fields(StudyConfig)} | own
 
 

@@ -96,6 +96,7 @@ def test_unknown_models_name_the_five_nearest(capsys):
 def test_mistyped_folders_are_suggested(capsys, tmp_path, monkeypatch, trained):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "a.png").write_bytes(b"")
     shutil.copytree(trained, tmp_path / "runs" / "first")
     assert "did you mean photos" in refused(capsys, "train", "--data", "photo")
     assert "did you mean photos" in refused(capsys, "data", "check", "./photo")

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -12,6 +13,8 @@ from jaxcnn.cli import main
 from jaxcnn.run import cost
 from jaxcnn.runtime.files import PARTIAL
 from jaxcnn.study.budget import match as budget
+from jaxcnn.study.execution import estimate as estimates
+from jaxcnn.study.execution.probe import Probe, RunTimes
 from jaxcnn.study.plan import load_plan
 from tests.cli.calls import call, refused
 
@@ -113,6 +116,58 @@ def test_a_dry_run_shows_arms_and_time_and_writes_nothing(tmp_path, capsys, monk
     # Four arms of 2 trials and 2 seeds, and the two contrasts' arms at the shared setting.
     assert "4 arms, at most 24 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.fixture
+def slow_steps(monkeypatch):
+    """A step takes a second here, as far as the estimate knows."""
+
+    def probe(plan, dataset, family, count, before):
+        calls.append(plan)
+        return Probe({arm.label: RunTimes(0.0, 0.0, 0.0, 1.0, 0.0) for arm in plan.arms}, 0.0)
+
+    calls = []
+    monkeypatch.setattr(estimates, "probe", probe)
+    monkeypatch.setattr(time, "process_time", lambda: 1.0)  # This process is older than one of the command line.
+    return calls
+
+
+def test_a_study_fitted_into_a_time_says_what_it_chose_and_why(tmp_path, capsys, monkeypatch, unreported, slow_steps):
+    """The plan's command gives the same study without a measurement, and the same command resumes it."""
+    typed = [*STUDY, "--epochs", "8", "--seeds.cap", "4", "--fit-into", "2m", "--out", str(tmp_path / "s")]
+    monkeypatch.setattr(sys, "argv", ["jaxcnn", *typed])
+    code, out, error = call(capsys, *typed)
+    assert code == 0, error
+    # 12 runs of two arms, 4 trials, 4 runs and 4 at the shared setting, of 2 epochs of 3 steps: 72 seconds and others.
+    shown = " ".join(out.split())
+    assert "--fit-into 2m: 2 epochs instead of 8 and 2 seeds instead of 4, about " in shown
+    assert "the cap on seeds is lowered first, then the epochs" in shown
+    plan = load_plan(tmp_path / "s")
+    assert (plan.base.epochs, plan.seeds.cap, plan.seeds.pilot) == (2, 2, 2)
+    left = [word for word in typed if word not in ("--fit-into", "2m")]
+    words = [*left, "--epochs", "2", "--seeds.cap", "2"]
+    assert plan.command == f"jaxcnn {' '.join(words)}  # chosen by --fit-into 2m"
+    before = {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()}
+    for again in (typed, words):
+        code, out, error = call(capsys, *again)
+        assert code == 0, error
+    assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
+    assert len(slow_steps) == 1
+    code, out, error = call(capsys, *[*typed[:-1], str(tmp_path / "new")], "--dry-run")
+    assert "2 epochs instead of 8" in " ".join(out.split())
+    assert "of 2 epochs (3 steps each): about" in " ".join(out.split())
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_study_that_fits_is_left_as_it_is_and_one_that_cannot_is_refused(tmp_path, capsys, slow_steps):
+    words = [*STUDY, "--out", tmp_path / "s", "--dry-run", "--fit-into"]
+    code, out, error = call(capsys, *words, "1h")
+    assert code == 0, error
+    assert "--fit-into 1h: 1 epochs and 2 seeds, about " in " ".join(out.split())
+    assert "nothing was lowered" in " ".join(out.split())
+    assert "--fit-into 20 seconds: 12 runs of 1 epoch need about " in refused(capsys, *words, "20s")
+    assert "--fit-into soon: give a time such as 90s, 30m, 2h or 1h30m" in refused(capsys, *words, "soon")
+    assert not (tmp_path / "s").exists()
 
 
 def test_several_budgets_are_one_study(tmp_path, capsys, unreported):

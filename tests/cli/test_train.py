@@ -122,7 +122,7 @@ def test_a_result_is_json_for_scripts_and_a_model_that_is_not_kept_is_said(capsy
     assert (result["directory"], result["diverged"]) == (None, None)
     loud = [flag for flag in TINY if flag != "--quiet"]
     code, out, error = call(capsys, "train", "--data", folder, *loud)
-    assert "no --out: the model will not be kept" in error
+    assert "(--out): the model will not be kept" in error
     assert "not kept: give --out FOLDER to keep the model" in out
 
 

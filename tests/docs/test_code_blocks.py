@@ -16,7 +16,7 @@ from jaxcnn.models import FAMILIES
 from jaxcnn.study.rule import RULES
 from tests.docs.pages import ROOT, Block, blocks, commands, name, pages, write_files
 
-STUDIES = ("docs/study.md", "docs/howto/family.md")
+STUDIES = ("docs/study.md", "docs/howto/family.md", "docs/howto/parts.md")
 """Pages whose blocks run a study, as the experiments do: slow."""
 PYTHON = [
     pytest.param(page, marks=[pytest.mark.slow] if name(page) in STUDIES else [], id=name(page))

@@ -87,6 +87,6 @@ def test_synchronised_statistics_equal_one_device():
 def test_errors():
     with pytest.raises(InputError, match=r"depth=2: airbench needs at least one convolution .*nearest is 3"):
         build(ModelSpec("airbench", 2, 4), 3)
-    with pytest.raises(InputError, match=r"3 stages need .* at least 9x9 pixels; use DataConfig.size=9"):
+    with pytest.raises(InputError, match=r"3 stages need .* at least 9x9 pixels; use data.size=9"):
         jax.eval_shape(build(ModelSpec("airbench", 8, 4), 3).init, jax.random.key(0), jnp.zeros((1, 8, 8, 1)))
     jax.eval_shape(build(ModelSpec("airbench", 8, 4), 3).init, jax.random.key(0), jnp.zeros((1, 9, 9, 1)))

@@ -214,3 +214,12 @@ def test_lenet5_agrees_with_pytorch():
         for part, grad in layer.items():
             expected = stored[f"d/{name}/{part}"]
             assert_close(grad[::8] if grad.size > 5000 else grad, expected, f"d{name}/{part}")
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_every_family_takes_rectangles_and_maps_keep_their_shape(name):
+    module, images = build(SPECS[name], CLASSES), jax.ShapeDtypeStruct((2, 16, 40, 2), jnp.float32)
+    variables = jax.eval_shape(module.init, jax.random.key(0), images)
+    assert jax.eval_shape(module.apply, variables, images).shape == (2, CLASSES)
+    maps = jax.eval_shape(partial(module.apply, method="features"), variables, images)
+    assert all(each.shape[2] > each.shape[1] for each in maps) or name == "dense"  # whose maps are 1x1

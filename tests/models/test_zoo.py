@@ -181,7 +181,7 @@ def test_more_errors():
 @pytest.mark.parametrize(
     ("spec", "shape", "message"),
     [
-        (ModelSpec("lenet", 5, 6), (8, 8, 1), r"images of 8x8 pixels.*at least 12x12.*DataConfig.size=12.*'same'"),
+        (ModelSpec("lenet", 5, 6), (8, 8, 1), r"images of 8x8 pixels.*at least 12x12.*data.size=12.*'same'"),
         (ModelSpec("lenet", 5, 6, options={"padding": "valid"}), (14, 14, 1), "at least 16x16"),
         (ModelSpec("vgg", 11, 2), (28, 28, 1), "at least 32x32"),
         (ModelSpec("plain", 8, 2), (3, 8, 1), "images of 3x8 pixels.*at least 4x4"),

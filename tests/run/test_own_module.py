@@ -143,7 +143,8 @@ REFUSED = {
         r"its outputs for 2 images are float32 \(2, 3\) in training; .*10 classes needs float32 \(2, 10\)",
     ),
     "twelve logits": (Linear(12), r"model=Linear: its outputs for 2 images are float32 \(2, 12\)"),
-    "nnx": (nnx.Dropout(0.5), r"model=Dropout: give a flax.linen module"),
+    "nnx": (nnx.Dropout(0.5), r"model=Dropout: give a flax.linen module, for one of flax.nnx"),
+    "bridge": (nnx.bridge.to_linen(nnx.Dropout, 0.5), r"model=ToLinen: write it with flax.linen, for one of flax.nnx"),
     "class": (Linear, r"model=Linear: give an instance, Linear\(\.\.\.\)"),
 }
 

@@ -41,10 +41,11 @@ def quick_costs() -> None:
 
 
 def small_study(out, *, workers=1, base=BASE, among=None, family=None, progress=False, **changes):
-    """Run the study to its end, in this process; changes are other fields of `StudyConfig`."""
+    """Run the study to its end, in this process; changes are other fields of `StudyConfig`, or parts of its runs."""
     quick_costs()
+    parts = {name: changes.pop(name) for name in ("task", "tx", "augment", "variables", "on_step") if name in changes}
     config = StudyConfig(base, workers=workers, **{**DECLARED, **changes})
-    return run_study(config, among or arms(), out=out, family=family, progress=progress)
+    return run_study(config, among or arms(), out=out, family=family, progress=progress, **parts)
 
 
 def main(out: str, workers: int) -> None:

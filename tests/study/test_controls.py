@@ -49,7 +49,7 @@ def test_a_quartered_width_loses(tmp_path, handicapped, verdict):
             spec = replace(arm.spec, width=width, stage_widths=None)
             arms[place] = arm._replace(spec=spec, width=width)
     tuning = Tuning((0.05, 0.2), (1e-4,), extensions=0)
-    result = small_study(tmp_path / "s", base=REAL, among=arms, margin=0.01, tuning=tuning, seeds=Seeds(4, 4))
+    result = small_study(tmp_path / "s", base=REAL, among=arms, margin=0.01, tuning=tuning, seeds=Seeds(8, 8))
     found = analyse(result)
     assert (found.decision, found.scope) == (verdict, "population"), found.sentence
     assert found.sentence.startswith(f"{verdict.capitalize()} at 1,000 parameters")

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +12,18 @@ from jaxcnn.errors import InputError
 from jaxcnn.records import as_record
 from jaxcnn.runtime.files import write_sealed
 from jaxcnn.study.plan import load_plan, store_plan, study_identity
+from jaxcnn.study.report.page import write_report
 from jaxcnn.study.result import load_study, store_stages
 from jaxcnn.study.rule import RULES
 from jaxcnn.study.schedule import Schedule
 from jaxcnn.study.verdict.analyse import analyse
+from jaxcnn.study.verify import verify
+from tests.study.small import BASE, files, finished_runs, small_study
 
 ROOT = Path(__file__).parents[2]
 FROZEN = ROOT / "tests" / "fixtures" / "study_format2"
+# The study of tests/study/small.py, begun by commit e9109f1 and killed in its fourth run, between two checkpoints.
+BEGUN = ROOT / "tests" / "fixtures" / "study_begun_format2"
 PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").rglob("plan.json"))
 
 
@@ -31,7 +37,7 @@ def test_a_former_study_is_read_as_it_was_written(directory):
     for arm, record in zip(plan.arms, written["arms"], strict=True):
         assert arm.label == record["label"]
         spec, options = as_record(arm.spec), as_record(arm.spec.options)
-        assert as_record(arm) == {**{k: record[k] for k in arm._fields}, "spec": spec}
+        assert as_record(arm) == {**{k: record[k] for k in arm._fields if k != "name"}, "spec": spec, "name": ""}
         given = {name: value for name, value in record["spec"].items() if value is False or value not in (None, 0.0)}
         assert options == {name: value for name, value in given.items() if name not in spec}
         assert spec == {**{name: record["spec"].get(name) for name in spec}, "options": options}
@@ -93,3 +99,47 @@ def test_a_former_plan_with_an_unknown_rule_is_refused(tmp_path):
     write_sealed(copy / "plan.json", json.loads((copy / "plan.json").read_text()) | {"rule": "Toss a coin."})
     with pytest.raises(InputError, match=r"rule='Toss a coin\.': unknown; choose one of"):
         load_plan(copy)
+
+
+def test_a_study_begun_before_an_upgrade_goes_on(tmp_path):
+    """Its plan and finished runs stay byte for byte; the run that was killed keeps the epochs of its checkpoint."""
+    copy = shutil.copytree(BEGUN, tmp_path / "study", copy_function=shutil.copy2)
+    plan, finished = (copy / "plan.json").read_bytes(), finished_runs(copy)
+    (killed,) = (path.parent for path in copy.rglob("metrics.jsonl") if not (path.parent / "result.json").exists())
+    first_epoch = (killed / "metrics.jsonl").read_text().splitlines()[0]
+    result = small_study(copy, base=replace(BASE, batches="full"))
+    assert len(result.runs) == sum("/runs/" in str(path) for path in copy.rglob("result.json")) == 6
+    assert (copy / "plan.json").read_bytes() == plan
+    assert finished.items() <= finished_runs(copy).items()
+    assert (killed / "metrics.jsonl").read_text().splitlines()[0] == first_epoch
+    write_report(result, copy)
+    assert [check for check in verify(copy) if check.equal < check.numbers] == []
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({}, "base.batches is 'full', not 'even'"),  # what the same command says since the upgrade
+        ({"base": replace(BASE, batches="full", epochs=4)}, "base.epochs is 3, not 4"),
+        ({"base": replace(BASE, batches="full"), "margin": 0.01}, "margin is 0.05, not 0.01"),
+    ],
+)
+def test_a_study_begun_before_an_upgrade_is_refused_with_what_changed(tmp_path, changes, named):
+    copy = shutil.copytree(BEGUN, tmp_path / "study")
+    before = files(copy)
+    with pytest.raises(InputError, match=rf"another plan \({named}\)"):
+        small_study(copy, **changes)
+    assert files(copy) == before
+
+
+@pytest.mark.parametrize("directory", PUBLISHED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_published_report_is_the_one_that_its_files_give(directory, tmp_path, monkeypatch):
+    """Its text and table of runs; not figures, which take long, nor the bootstrap, which follows NumPy's version."""
+
+    def lines(path):
+        return [line for line in path.read_text().splitlines() if "bootstrap: 95 %" not in line]
+
+    monkeypatch.setattr("jaxcnn.study.report.page.write_figure", lambda *_: "<svg></svg>")
+    write_report(load_study(directory), tmp_path)
+    for name in ("report.md", "runs.csv"):
+        assert lines(tmp_path / name) == lines(directory / name), f"run jaxcnn report {directory}"

@@ -10,7 +10,7 @@ from flax import linen
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Seeds
 from jaxcnn.study import match_width, write_report
-from jaxcnn.study.execution.local import importable
+from jaxcnn.study.execution.given import importable
 from jaxcnn.study.result import load_study
 from tests.study import families
 from tests.study.families import stack

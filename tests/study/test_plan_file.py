@@ -2,6 +2,7 @@
 
 import calendar
 import json
+import re
 import threading
 import time
 from dataclasses import replace
@@ -70,19 +71,19 @@ def test_a_plan_records_when_and_by_which_code_it_was_sealed(tmp_path):
 @pytest.mark.parametrize(
     ("other", "named"),
     [
-        (replace(PLAN, margin=0.01), "margin"),
-        (replace(PLAN, seeds=Seeds(3, 6)), "seeds"),
-        (replace(PLAN, tuning=Tuning(extensions=1)), "tuning"),
-        (replace(PLAN, base=replace(BASE, epochs=9)), "base"),
-        (replace(PLAN, arms=ARMS[:2]), "depths, arms"),
-        (replace(PLAN, hypothesis="another"), "hypothesis"),
+        (replace(PLAN, margin=0.01), "margin is 0.005, not 0.01"),
+        (replace(PLAN, seeds=Seeds(3, 6)), "seeds.cap is 5, not 6"),
+        (replace(PLAN, tuning=Tuning(extensions=1)), "tuning.extensions is 2, not 1"),
+        (replace(PLAN, base=replace(BASE, epochs=9)), "base.epochs is 3, not 9"),
+        (replace(PLAN, arms=ARMS[:2]), "depths is [8, 14, 20], not [8, 14], arms differ"),
+        (replace(PLAN, hypothesis="another"), "hypothesis is '"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_another_plan_is_refused_and_nothing_overwritten(tmp_path, other, named):
     store_plan(PLAN, tmp_path)
     before = (tmp_path / FILE).read_bytes()
-    with pytest.raises(InputError, match=rf"another plan \({named} differ\)"):
+    with pytest.raises(InputError, match=r"another plan \(" + re.escape(named)):
         store_plan(other, tmp_path)
     assert (tmp_path / FILE).read_bytes() == before
 
@@ -121,7 +122,7 @@ def test_of_many_at_once_one_plan_wins(tmp_path):
     winner = load_plan(tmp_path / "study")
     assert len(held) == len(refused) == 6, refused
     assert set(held) == {winner}
-    assert all("margin differ" in text for text in refused)
+    assert all("margin is" in text for text in refused)
     assert [file.name for file in (tmp_path / "study").iterdir()] == [FILE]
 
 

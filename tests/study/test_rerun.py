@@ -37,7 +37,7 @@ def test_differences_are_counted_and_end_with_one(copied, capsys):
 
 @pytest.mark.parametrize(
     ("words", "problem"),
-    [(["--arm", "depth99", "--seed", "0"], "arm='depth99': the study has no such arm"), (None, "has no such run")],
+    [(["--arm", "depth99", "--seed", "0"], "--arm depth99: the study has no such arm"), (None, "has no such run")],
 )
 def test_an_unknown_arm_or_seed_is_one_sentence(small, capsys, words, problem):
     """It names the arms or seeds there are."""

@@ -1,4 +1,4 @@
-"""`jaxcnn verify`: published studies agree with themselves, and an edited number is noticed."""
+"""`jaxcnn verify`: published studies and single runs agree with themselves, and an edited number is noticed."""
 
 import json
 import shutil
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from jaxcnn.cli import main
+from jaxcnn.run import run
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study import load_study, write_report
 from jaxcnn.study.verify import verify
 from tests.docs.pages import ROOT
@@ -97,18 +99,53 @@ def test_the_command_ends_with_one_where_a_number_differs(study: Path, capsys: p
     assert end.value.code == 1
 
 
+@pytest.fixture
+def single(tmp_path: Path) -> Path:
+    """Train one run on the digits."""
+    config = RunConfig(ModelSpec("dense", depth=2, width=8), DataConfig("digits", train_size=96), epochs=1)
+    run(config, out=tmp_path / "run", progress=False)
+    return tmp_path / "run"
+
+
+def test_a_single_run_agrees_with_its_predictions(single: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its test accuracy, counts by class, log, seals and data; an edited number ends with 1."""
+    main(["verify", str(single)])
+    shown = capsys.readouterr().out
+    for name in ("seals and hashes", "last epoch in the log", "test accuracy", "confusion counts", "of the data set"):
+        assert name in shown
+    record = json.loads((single / "result.json").read_text())
+    record["metrics"]["test_accuracy"] += 0.01
+    (single / "result.json").write_text(json.dumps(record))
+    expected = {"seals and hashes of the files", "metrics of the last epoch in the log", "test accuracy"}
+    assert names_that_differ(single) == expected
+    with pytest.raises(SystemExit) as end:
+        main(["verify", str(single)])
+    assert end.value.code == 1
+
+
+def test_the_edited_predictions_of_a_single_run_are_noticed(single: Path) -> None:
+    """All are made right."""
+    with np.load(single / "predictions.npz") as file:
+        arrays = dict(file)
+    np.savez_compressed(single / "predictions.npz", **arrays | {"predictions": arrays["labels"]})
+    expected = {"seals and hashes of the files", "test accuracy", "confusion counts", "accuracy by class"}
+    assert names_that_differ(single) == expected
+
+
 def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """It names the file and the remedy."""
-    (study / "analysis.json").unlink()
-    with pytest.raises(SystemExit) as end:
-        main(["verify", str(study)])
-    assert end.value.code == 2
-    assert "analysis.json" in capsys.readouterr().err
+    for name in ("analysis.json", "predictions.npz"):
+        (study / name).rename(study / "away")
+        with pytest.raises(SystemExit) as end:
+            main(["verify", str(study)])
+        (study / "away").rename(study / name)
+        assert end.value.code == 2
+        assert name in capsys.readouterr().err
 
 
 def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> None:
     """Two seeds that differ by tens of points: some limits are cut, others say nothing."""
     for name, errors in {"a": {8: (0.32, 0.55), 20: (0.2, 0.9)}, "b": {8: (0.0, 0.01), 20: (0.3, 0.45)}}.items():
         write_report(planted_study(tmp_path / name, errors, images=100), tmp_path / name)
-        differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.count]
+        differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.numbers]
         assert differences == []

@@ -9,14 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.dataset import Example, Pool, Source
+from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
-from jaxcnn.spec import DataConfig
+from jaxcnn.spec import DataConfig, Size
 
 EMBEDDED = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
@@ -75,7 +75,7 @@ def find_source(config: DataConfig) -> Source:
     """Return the source that `config.name` refers to, or raise an InputError that suggests similar names."""
     name = config.name
     if name == "digits":
-        return digits_source(config.size)
+        return digits_source(config.size, config.fit)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
     path, is_path = Path(name).expanduser(), _is_path(name)
@@ -106,7 +106,7 @@ def find_source(config: DataConfig) -> Source:
     raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
 
 
-def digits_source(size: int | None = None) -> Source:
+def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
     """Return scikit-learn's 1,797 digits of 8x8 pixels: 1,137 train, 300 validation and 360 test, fixed by index.
 
     E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
@@ -118,7 +118,7 @@ def digits_source(size: int | None = None) -> Source:
         pixels, labels = load_digits(return_X_y=True)
         images = np.rint(np.asarray(pixels).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield Example(f"digits[{i}]", resize_array(image, size), int(label))
+            yield Example(f"digits[{i}]", resize_array(image, size, fit), int(label))
 
-    identity, carve = {"name": "digits", "size": size}, {"validation": 300, "test": 360}
+    identity, carve = {"name": "digits", "size": size} | fit_identity(fit), {"validation": 300, "test": 360}
     return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)

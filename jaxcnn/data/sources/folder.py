@@ -19,6 +19,7 @@ from jaxcnn.data.dataset import BadImage, Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import decode_image, is_grey, ordered_map
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
+from jaxcnn.spec import Size
 
 UNREAD = "heic heif jp2 j2k jxl tga ico psd svg dib exr dng cr2 cr3 nef arw dcm"
 FORMATS_BY_EXTENSION = {
@@ -70,7 +71,7 @@ class Names:
         return os.fsdecode(bytes(self.block[self.ends[index] : self.ends[index + 1]]))
 
 
-def folder_source(name: str, root: Path, size: int | None = None, fit: str = "squash") -> Source:
+def folder_source(name: str, root: Path, size: Size | None = None, fit: str = "squash") -> Source:
     """Return an image folder as a source.
 
     Each folder below the root (or below its train, val and test folders) is a class, with images at any depth; symbolic
@@ -308,7 +309,7 @@ class _Reader:
     paths: Names
     labels: np.ndarray
     count_channels: Callable[[], int]
-    size: int | None
+    size: Size | None
     fit: str = "squash"
 
     def read(self) -> Iterator[Example]:

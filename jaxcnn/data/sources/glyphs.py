@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source
 from jaxcnn.errors import InputError, require
+from jaxcnn.spec import Size
 
 FONTS = (
     *(f"DejaVuSans{style}" for style in ("", "-Bold", "-Oblique", "-BoldOblique")),
@@ -29,17 +30,18 @@ SAME, SAME_AS_CAPITAL = 0.93, 0.6
 """Normalised drawings that overlap more (intersection over union) are one class: А and A, but also c and C."""
 
 
-def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: int | None = None) -> Source:
+def glyphs_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: Size | None = None) -> Source:
     """Return drawn characters, white on black, as a source.
 
     Image i of all splits together shows character i % classes; it is a function of (seed, classes, size, i) alone, so a
-    larger set starts with the smaller one. The default `size` is 28 pixels.
+    larger set starts with the smaller one. The default `size` is 28 pixels; of two sides, the shorter one is drawn on.
     """
     import matplotlib
     import PIL
 
     size = DEFAULT_SIZE if size is None else size
-    require(size >= SMALLEST_SIZE, "size", size, f"must be at least {SMALLEST_SIZE} for characters; default: 28")
+    smallest = min(size) if isinstance(size, tuple) else size
+    require(smallest >= SMALLEST_SIZE, "size", size, f"must be at least {SMALLEST_SIZE} for characters; default: 28")
     require(seed >= 0, "data_seed", seed, "must be at least 0")
     chosen = alphabet(max(classes, 0))
     if not 2 <= classes <= len(chosen):
@@ -125,8 +127,11 @@ def draw_normalised(character: str) -> np.ndarray:
     return np.asarray(fitted, np.float32) / 255
 
 
-def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np.ndarray:
-    """Draw images, uint8 (count, size, size, 1): image i shows characters[i % len(characters)], light on dark."""
+def draw(characters: tuple[str, ...], count: int, *, seed: int, size: Size) -> np.ndarray:
+    """Draw images, uint8 (count, height, width, 1): image i shows characters[i % len(characters)], light on dark."""
+    height, width = (size, size) if isinstance(size, int) else size
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
     u = np.random.Generator(np.random.Philox([seed, 1])).random((count, 10))  # row i does not depend on count
     angle, shear = np.deg2rad(30 * u[:, 1] - 15), 0.4 * u[:, 2] - 0.2
     scale = np.stack([0.8 + 0.3 * u[:, 3], 0.8 + 0.3 * u[:, 4]], axis=1)
@@ -136,11 +141,12 @@ def draw(characters: tuple[str, ...], count: int, *, seed: int, size: int) -> np
     shifts, strokes = 0.16 * u[:, 5:7] - 0.08, (3 * u[:, 7]).astype(int)
     tones, noise = 0.55 + 0.45 * u[:, 8], 0.12 * u[:, 9]
     fonts = {character: [f for f in FONTS if ord(character) in _coverage(f)] for character in characters}
-    images = np.zeros((count, size, size), np.float32)
+    images = np.zeros((count, height, width), np.float32)
     for i in range(count):
         character = characters[i % len(characters)]
         font = fonts[character][int(u[i, 0] * len(fonts[character]))]
-        images[i] = _draw_one(character, font, size * OVERSAMPLE, matrices[i], shifts[i], int(strokes[i]))
+        drawn = _draw_one(character, font, side * OVERSAMPLE, matrices[i], shifts[i], int(strokes[i]))
+        images[i, top : top + side, left : left + side] = drawn
     generator = np.random.Generator(np.random.Philox([seed, 2]))
     images = images * (tones / 255).astype(np.float32)[:, None, None]
     for image, level in zip(images, noise.astype(np.float32), strict=True):

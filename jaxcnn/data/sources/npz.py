@@ -15,6 +15,7 @@ from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
+from jaxcnn.spec import Size
 
 SHORT_NAMES = {"train": "train", "validation": "val", "test": "test"}
 KEYS = (
@@ -30,7 +31,7 @@ BOMB_BYTES, BOMB_RATIO = 2**30, 200
 READERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
 
 
-def npz_source(name: str, path: Path, size: int | None = None, fit: str = "squash") -> Source:
+def npz_source(name: str, path: Path, size: Size | None = None, fit: str = "squash") -> Source:
     """Return an .npz file as a source.
 
     Images are (N, H, W) or (N, H, W, C): integers 0..255, or floats 0..1, which are scaled. Labels are whole numbers
@@ -167,6 +168,6 @@ class _File:
         bounds = f" in {images.min()}..{images.max()}" if images.dtype.kind in "iuf" else ""
         raise self.error(key, f"is {images.dtype}{bounds}; save integers in 0..255 or floats in 0..1")
 
-    def read(self, images: str, labels: str, size: int | None, fit: str) -> Iterator[Example]:
+    def read(self, images: str, labels: str, size: Size | None, fit: str) -> Iterator[Example]:
         for i, (image, label) in enumerate(zip(self.images(images), self.labels(labels), strict=True)):
             yield Example(f"{images}[{i}]", resize_array(image, size, fit), int(label))

@@ -16,6 +16,7 @@ from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fi
 from jaxcnn.data.decode import decode_image, ordered_map
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
+from jaxcnn.spec import Size
 
 _DIGITS, _UPPER, _LOWER = "0123456789", "ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz"
 EMNIST_CLASSES = {
@@ -92,7 +93,7 @@ def _classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
     return (image, label) if image and label else None
 
 
-def tfds_source(name: str, folder: Path, size: int | None = None, fit: str = "squash") -> Source:
+def tfds_source(name: str, folder: Path, size: Size | None = None, fit: str = "squash") -> Source:
     """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form."""
     import tensorflow_datasets as tfds
 
@@ -156,7 +157,7 @@ class _Reader:
     shards: Sequence[str]  # files, each as a slice in array_record's notation: path[first:last]
     keys: tuple[str, str]  # names of the image and the label feature
     channels: int
-    size: int | None
+    size: Size | None
     fit: str
     transpose: bool  # whether rows and columns are stored exchanged
     first_label: int  # stored value of label 0
@@ -203,7 +204,10 @@ class _Reader:
         label = self.label(features)
         try:
             encoded = features[self.keys[0]].bytes_list.value[0]
-            image = decode_image(encoded, self.channels, self.size, self.fit)
+            size = self.size
+            if self.transpose and isinstance(size, tuple):
+                size = size[1], size[0]
+            image = decode_image(encoded, self.channels, size, self.fit)
         except BadImage as reason:
             return Example(name, reason, label)
         # TFDS stores EMNIST as NIST's files do, with rows and columns exchanged.

@@ -9,7 +9,7 @@ from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec, StudyConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels
+from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels, family_name
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
 
 REPEATS, SEARCHES = 5, 4
@@ -73,13 +73,16 @@ def match_width(
     return _arm(costs, nearest_width(costs, depth), "depth")
 
 
-def match_widths(config: StudyConfig, *, family: Builder | None = None, known: Sequence[Arm] = ()) -> list[Arm]:
+def match_widths(
+    config: StudyConfig, *, family: Builder | Sequence[Builder] = (), known: Sequence[Arm] = ()
+) -> list[Arm]:
     """Return the arms of a study: every depth at every budget, for the images of its run.
 
     Args:
         config: Its depths, budgets and tolerance count; its run's model gives everything but depth and width, its data
             the image shape and the classes.
-        family: A user-defined family in place of `config.base.model`.
+        family: A user-defined family in place of `config.base.model`; or two, the first with the first depth of the
+            config, the second with the second (or the only one).
         known: Arms of a stored plan. Those with a budget in seconds are not measured again: another measurement might
             give other widths, which would be another study.
 
@@ -94,14 +97,27 @@ def match_widths(config: StudyConfig, *, family: Builder | None = None, known: S
     images = load(config.base.data, progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
-    measured = {(arm.budget, arm.depth): arm for arm in known if arm.kind == "seconds"}
+    families = [family] if callable(family) else list(family) or [config.base.model]
+    networks = [(families[0], depth) for depth in config.depths]
+    if len(families) > 1:
+        if len(families) > 2 or len(config.depths) not in (1, 2):
+            raise InputError(
+                f"depths={config.depths} for {len(families)} families: give two families, and a depth for each of them"
+            )
+        first, *rest = config.depths
+        networks = list(zip(families, (first, *rest, first), strict=False))
+    measured = {(arm.budget, arm.family, arm.depth): arm for arm in known if arm.kind == "seconds"}
     budgets: list[tuple[str, Any]] = [*config.budget_values]
     return [
-        (measured.get((amount, depth)) if kind == "seconds" else None)
-        or match_width(family or config.base.model, depth, **options, **{kind: amount})
+        (measured.get((amount, _family(base), depth)) if kind == "seconds" else None)
+        or match_width(base, depth, **options, **{kind: amount})
         for kind, amount in budgets
-        for depth in config.depths
+        for base, depth in networks
     ]
+
+
+def _family(base: ModelSpec | Builder) -> str:
+    return base.family if isinstance(base, ModelSpec) else family_name(base)
 
 
 def match_depth(

@@ -5,55 +5,84 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
-from multiprocessing.connection import wait
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib import import_module
+from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import SIGNALS, attempt, exit_with_parent, quiet_start, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
-from jaxcnn.study.budget.costs import Builder
+from jaxcnn.study.execution.given import Given, importable
 from jaxcnn.study.execution.worker import work
 from jaxcnn.study.plan import Plan
 
 POLL_SECONDS, STOP_SECONDS = 0.5, 30
 
 
-def work_locally(plan: Plan, directory: Path, family: Builder | None, count: int, refresh: Callable[[], None]) -> None:
-    """Start `count` worker processes and wait until all runs are finished; call `refresh` about twice a second.
+class Workers(NamedTuple):
+    """Worker processes that import jaxcnn and wait for their study."""
 
-    Each gets its share of the cores: small networks gain little from a second core, and a study has many runs. They
-    import a user-defined family, so it must be `importable`.
+    processes: Sequence[BaseProcess]
+    pipes: Sequence[Connection]  #: To each of them: (plan, directory, given).
+    messages: Any  #: A queue of their answers.
+
+
+@contextmanager
+def started_workers(given: Given, count: int) -> Iterator[Workers]:
+    """Start `count` worker processes, which import jaxcnn while the caller matches budgets; stop them at the end.
+
+    On two cores the main job ends 2 s earlier than with processes that start when its plan is ready.
+    """
+    context = multiprocessing.get_context("spawn")
+    messages, ends = context.SimpleQueue(), [context.Pipe(duplex=False) for _ in range(count)]
+    workers = [
+        context.Process(target=_serve, args=(end, number, count, messages), daemon=True)
+        for number, (end, _) in enumerate(ends)
+    ]
+    try:
+        with quiet_start(import_main=any(each.__module__ == "__main__" for _, each in given.functions)):
+            for worker, (end, _) in zip(workers, ends, strict=True):
+                worker.start()
+                end.close()
+        yield Workers(workers, [pipe for _, pipe in ends], messages)
+    finally:
+        for worker in workers:
+            if worker.is_alive():  # Those that have begun were stopped gently by `work_locally`.
+                worker.kill()
+                worker.join()
+
+
+def work_locally(workers: Workers, plan: Plan, directory: Path, given: Given, refresh: Callable[[], None]) -> None:
+    """Let worker processes train all runs of a study; call `refresh` about twice a second.
+
+    Each has its share of the cores: small networks gain little from a second core, and a study has many runs. They
+    import user-defined functions, so these must be `importable`.
 
     Raises:
         InputError: A worker refused its input, with its message; or the system ended one.
         RuntimeError: A worker failed; its traceback is on stderr.
         Interrupted: SIGINT or SIGTERM arrived; the current runs are saved up to their last checkpoints.
     """
-    context = multiprocessing.get_context("spawn")
-    messages = context.SimpleQueue()
-    workers = [
-        context.Process(target=_serve, args=(plan, directory, family, number, count, messages), daemon=True)
-        for number in range(count)
-    ]
     answers: list[tuple[str, Any]] = []
     with graceful() as interrupted:
         try:
-            with quiet_start(import_main=family is not None and family.__module__ == "__main__"):
-                for worker in workers:
-                    worker.start()
-            while any(worker.is_alive() for worker in workers):
-                if interrupted() or any(worker.exitcode for worker in workers):
+            for pipe in workers.pipes:
+                with suppress(BrokenPipeError):  # It has ended, and its exit code says how.
+                    pipe.send((plan, directory, given))
+            while any(worker.is_alive() for worker in workers.processes):
+                if interrupted() or any(worker.exitcode for worker in workers.processes):
                     break
                 refresh()
-                wait([worker.sentinel for worker in workers if worker.is_alive()], POLL_SECONDS)
-                _receive(messages, answers)
+                wait([worker.sentinel for worker in workers.processes if worker.is_alive()], POLL_SECONDS)
+                _receive(workers.messages, answers)
         finally:
-            codes = [worker.exitcode for worker in workers]
-            _stop(workers)
-        _receive(messages, answers)
+            codes = [worker.exitcode for worker in workers.processes]
+            _stop(workers.processes)
+        _receive(workers.messages, answers)
         judge(answers, codes, interrupted=interrupted())
 
 
@@ -98,15 +127,20 @@ def _stop(workers: Sequence[BaseProcess]) -> None:
             worker.join()
 
 
-def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, count: int, messages: Any) -> None:
+def _serve(pipe: Connection, number: int, count: int, messages: Any) -> None:
     os.setpgid(0, 0)  # Ctrl-C in the terminal reaches the parent alone, which passes it on once.
     exit_with_parent(1)
     if hasattr(os, "sched_setaffinity") and (share := sorted(os.sched_getaffinity(0))[number::count]):
         os.sched_setaffinity(0, share)
+    import_module("orbax.checkpoint")
+    try:
+        plan, directory, given = pipe.recv()
+    except EOFError:  # There is no study.
+        sys.exit()
 
     def task() -> None:
         signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        work(plan, directory, family=family, worker=(number, count))
+        work(plan, directory, given=given, worker=(number, count))
         signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Nothing is left to interrupt.
 
     kind, value = attempt(task)
@@ -115,19 +149,8 @@ def _serve(plan: Plan, directory: Path, family: Builder | None, number: int, cou
     sys.exit(kind != "done")
 
 
-def importable(family: Builder | None) -> bool:
-    """Return whether a worker process can import a family: a function at the top of a module or of a script's file."""
-    if family is None:
-        return True
-    name, module = getattr(family, "__qualname__", ""), sys.modules.get(getattr(family, "__module__", ""))
-    value: object = module
-    for part in name.split("."):
-        value = getattr(value, part, None)
-    return value is family and (family.__module__ != "__main__" or hasattr(module, "__file__"))
-
-
-def check_workers(family: Builder | None, count: int) -> None:
-    """Refuse a family that workers cannot import, and a script that starts a study while a worker imports it.
+def check_workers(given: Given, count: int) -> None:
+    """Refuse functions that workers cannot import, and a script that starts a study while a worker imports it.
 
     Raises:
         InputError: Several workers and a lambda, a function inside a function, or one typed at a prompt.
@@ -138,8 +161,9 @@ def check_workers(family: Builder | None, count: int) -> None:
             'jaxcnn: workers import the script that defines their family; put the study under if __name__ == "__main__"'
             ", or give workers=1"
         )
-    if count > 1 and not importable(family):
-        raise InputError(
-            f"family={getattr(family, '__qualname__', family)}: worker processes cannot import it; define it at the "
-            "top of a script or module, or give workers=1"
-        )
+    for name, function in given.functions if count > 1 else ():
+        if not importable(function):
+            raise InputError(
+                f"{name}={getattr(function, '__qualname__', function)}: worker processes cannot import it; define it "
+                "at the top of a script or module, or give workers=1"
+            )

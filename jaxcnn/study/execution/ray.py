@@ -28,8 +28,8 @@ from jaxcnn.runtime.environment import cores
 from jaxcnn.runtime.processes import attempt, keep_to_cores, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful
 from jaxcnn.spec import StepCost, StudyConfig
-from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.execution.estimate import arm_costs
+from jaxcnn.study.execution.given import Given
 from jaxcnn.study.execution.local import POLL_SECONDS, STOP_SECONDS
 from jaxcnn.study.execution.locks import FOLDER, claim
 from jaxcnn.study.execution.worker import Reader, work
@@ -66,12 +66,10 @@ class Cluster(NamedTuple):
     gpus: float
 
 
-def work_on_ray(
-    cluster: Cluster, plan: Plan, directory: Path, family: Builder | None, refresh: Callable[[], None]
-) -> None:
+def work_on_ray(cluster: Cluster, plan: Plan, directory: Path, given: Given, refresh: Callable[[], None]) -> None:
     """Start a worker on every slot of a cluster and wait until all runs are finished.
 
-    Every node must see the directory under the same name. Ray carries a user-defined family to the workers. `refresh`
+    Every node must see the directory under the same name. Ray carries user-defined functions to the workers. `refresh`
     is called about twice a second.
 
     Raises:
@@ -79,7 +77,7 @@ def work_on_ray(
         RuntimeError: A worker failed; its traceback is on stderr.
         Interrupted: SIGINT or SIGTERM arrived; the current runs are saved up to their last checkpoints.
     """
-    read, together = Reader(plan, directory, family), 1 if cluster.gpus > 1 else None
+    read, together = Reader(plan, directory, given), 1 if cluster.gpus > 1 else None
 
     def pending() -> list[str]:
         refresh()
@@ -87,7 +85,7 @@ def work_on_ray(
         return sorted(paths, key=lambda path: not (directory / path / "config.json").exists())
 
     def task(number: int, count: int) -> Callable[[], None]:
-        return partial(work, plan, directory.resolve(), family=family, worker=(number, count), together=together)
+        return partial(work, plan, directory.resolve(), given=given, worker=(number, count), together=together)
 
     _host(cluster, directory, task, pending)
     deadline = time.monotonic() + SEEN_SECONDS
@@ -100,9 +98,9 @@ def work_on_ray(
         time.sleep(POLL_SECONDS)
 
 
-def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, family: Builder | None) -> tuple[StepCost, ...]:
+def costs_on_ray(cluster: Cluster, plan: Plan, directory: Path, given: Given) -> tuple[StepCost, ...]:
     """Return the cost of a step of every arm, measured by one worker; raise as `work_on_ray`."""
-    measure = partial(arm_costs, plan, family=family)
+    measure = partial(arm_costs, plan, given=given)
     return _host(cluster, directory, lambda number, count: measure, lambda: ["costs of the steps"])
 
 
@@ -215,11 +213,11 @@ def serve(
     return attempt(watched)
 
 
-def check_ray(config: StudyConfig, family: Builder | None) -> None:
+def check_ray(config: StudyConfig, given: Given) -> None:
     """Refuse what no cluster can do, before anything is written.
 
     Raises:
-        InputError: A number out of range, an address of Ray Client, no Ray, or a family that cannot be pickled.
+        InputError: A number out of range, an address of Ray Client, no Ray, or a function that cannot be pickled.
     """
     gpus, address = config.gpus_per_run, config.ray_address
     if config.workers is not None:
@@ -231,13 +229,14 @@ def check_ray(config: StudyConfig, family: Builder | None) -> None:
     if address is not None and "://" in address:
         raise InputError(f"ray_address={address!r}: give HOST:PORT of the cluster's head (default port 6379), or auto")
     cloudpickle = _ray().cloudpickle
-    try:
-        cloudpickle.dumps(family)
-    except Exception as error:
-        raise InputError(
-            f"family={getattr(family, '__qualname__', family)}: Ray cannot pickle it for its workers ({error}); define "
-            "it at the top of a module that they can import"
-        ) from None
+    for name, function in given.functions:
+        try:
+            cloudpickle.dumps(function)
+        except Exception as error:
+            raise InputError(
+                f"{name}={getattr(function, '__qualname__', function)}: Ray cannot pickle it for its workers "
+                f"({error}); define it at the top of a module that they can import"
+            ) from None
 
 
 def share(config: StudyConfig, nodes: Sequence[Mapping[str, float]]) -> tuple[int, float]:

@@ -1,15 +1,18 @@
 """Run a study: its plan on disk first, then every pending run, locally or on Ray; resumable."""
 
+import os
 import shlex
 import sys
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from jaxcnn.data import load
+from jaxcnn.data.augment import Augment
 from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
@@ -21,17 +24,21 @@ from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget.costs import Builder, family_name
+from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.execution.estimate import arm_costs
-from jaxcnn.study.execution.local import check_workers, importable, work_locally
+from jaxcnn.study.execution.given import NOTHING, Given, MakeChain, OnStudyStep, importable
+from jaxcnn.study.execution.local import Workers, check_workers, started_workers, work_locally
 from jaxcnn.study.execution.locks import claim, complete_journal
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
-from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, module_of, processes, work
+from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, processes, work
 from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import next_runs, run_config
+from jaxcnn.tasks import Task
+
+Config = TypeVar("Config", bound=StudyConfig)
 
 
 def run_study(
@@ -39,21 +46,36 @@ def run_study(
     arms: Sequence[Arm] | None = None,
     *,
     out: Path | str,
-    family: Builder | None = None,
+    family: Builder | tuple[Builder, ...] | None = None,
+    task: Task | None = None,
+    tx: MakeChain | None = None,
+    augment: Augment | None = None,
+    variables: Callable[[Arm], Mapping[str, Any]] | None = None,
+    on_step: OnStudyStep | None = None,
     progress: bool = True,
+    command: str = "",
 ) -> StudyResult:
     """Tune every arm alike, run each with several seeds, measure the cost of a step, and gather the results.
 
     The same call resumes an interrupted study, and several processes may make it at once, on one machine or a cluster:
-    each run is trained by one of them.
+    each run is trained by one of them. Data at another path are accepted if they are those that its runs recorded.
 
     Args:
         config: Its settings.
         arms: Networks from `match_width` or `match_depth`, two depths or more at every budget. Default: the config's
             depths at its budgets.
         out: Folder of the study. On Ray, all nodes must see it.
-        family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's.
+        family: A user-defined family, `(depth, width) -> Flax module`, instead of the config's; or two of them, to
+            compare one family with the other (`jaxcnn.study.plan.make_plan`): the config's first depth is then that of
+            the first family, its second that of the second.
+        task: A task, as for `run`; its metrics need loss and accuracy, its saved arrays labels and predictions.
+        tx: (learning_rate, weight_decay) -> optax chain, instead of the config's optimizer; the study tunes both.
+        augment: (key, images, start) -> images, as for `run`.
+        variables: (arm) -> initial variables, as for `run`.
+        on_step: As for `run`, with the name of the run before its other arguments. Worker processes call it where they
+            can import it.
         progress: Show one bar over the whole study (a line per stage if stderr is no terminal).
+        command: Command line that the plan records. Default: that of this process.
 
     Returns:
         The result, as `load_study` reads it.
@@ -64,33 +86,42 @@ def run_study(
 
     >>> result = run_study(StudyConfig(depths=(8, 20), params=(27_000,)), out="runs/study")  # doctest: +SKIP
     """
-    out, count = Path(out), check_place(config, family)
+    families = () if family is None else family if isinstance(family, tuple) else (family,)
+    given = Given(families, task, tx, augment, variables, on_step)
+    out, count = Path(out), check_place(config, given)
     stored = load_plan(out) if (out / FILE).exists() else None
-    name = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
-    if stored is not None and located(stored.base.data).name == name:
-        name = stored.base.data.name
-    config = replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
-    if arms is None:
-        arms = match_widths(config, family=family, known=() if stored is None else stored.arms)
-    plan = make_plan(config, arms, command=_command())
-    _check_family(plan, family)
-    with ExitStack() as stack:
+    place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
+    config = _with_data(config, place)
+    with _interruptible(), ExitStack() as stack:
+        finished = all((out / name).exists() for name in FILES)
+        workers = stack.enter_context(started_workers(given, count)) if count > 1 and not finished else None
+        try:
+            planned = _planned_name(config, out, stored)
+            if arms is None:
+                arms = match_widths(config, family=given.families, known=() if stored is None else stored.arms)
+        except InputError as error:
+            if stored is None or os.path.exists(place):
+                raise
+            raise InputError(f"{error}; if the study's data have moved, give their new place as data") from None
+        command = command or command_line(sys.argv[1:])
+        plan = make_plan(_with_data(config, planned), arms, command=command, own=given.names)
+        given.check(plan)
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
             first = next_runs(plan, lambda study_run: None).pending[0]
-            assemble(run_config(plan, first), load(plan.base.data, progress=progress), module_of(first.arm, family))
+            assemble(run_config(plan, first), load(plan.base.data, progress=progress), given.of(first.arm))
             if cluster:
                 cluster()
-        plan = store_plan(plan, out)
+        plan = _with_data(store_plan(plan, out), place)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
-                _run(plan, out, family, count, cluster, bar)
+                _run(plan, out, given, workers, cluster, bar)
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
 
 
-def check_place(config: StudyConfig, family: Builder | None = None) -> int:
+def check_place(config: StudyConfig, given: Given = NOTHING) -> int:
     """Refuse a number of workers, or settings of Ray, that a study cannot have.
 
     Returns:
@@ -101,41 +132,46 @@ def check_place(config: StudyConfig, family: Builder | None = None) -> int:
     """
     check_choices(config)
     if config.place == "ray":
-        check_ray(config, family)
+        check_ray(config, given)
         return 0
     for name in ("ray_address", "cores_per_run", "gpus_per_run"):
         if (value := getattr(config, name)) is not None:
             raise InputError(f"{name}={value}: it is for a Ray cluster; give place=ray as well, or leave it out")
     count = processes(config.workers)
-    if config.workers is None and not importable(family):
+    if config.workers is None and not all(importable(each) for _, each in given.functions):
         count = 1
-    check_workers(family, count)
+    check_workers(given, count)
     return count
 
 
 def _run(
-    plan: Plan, out: Path, family: Builder | None, count: int, cluster: Callable[[], Cluster] | None, bar: StudyBar
+    plan: Plan,
+    out: Path,
+    given: Given,
+    workers: Workers | None,
+    cluster: Callable[[], Cluster] | None,
+    bar: StudyBar,
 ) -> None:
     """Train the pending runs, then write the files that gather them; what exists is checked and left as it is."""
-    read = Reader(plan, out, family)
+    read = Reader(plan, out, given)
     now = next_runs(plan, read)
     if not now.pending and all((out / name).exists() for name in FILES):
         store_stages(out, now)
         return
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
-    for path in sorted(out.rglob("data.json"))[:1]:
-        check_data(RunFolder(path.parent), dataset)
+    for folder in _recorded_data(out):
+        check_data(folder, dataset)
     bar.refresh()
     if now.pending and cluster:
-        work_on_ray(cluster(), plan, out, family, bar.refresh)
-    elif now.pending and count > 1:
-        work_locally(plan, out, family, count, bar.refresh)
+        work_on_ray(cluster(), plan, out, given, bar.refresh)
+    elif now.pending and workers:
+        work_locally(workers, plan, out, given, bar.refresh)
     elif now.pending:
-        work(plan, out, family=family, dataset=dataset, on_epoch=bar.refresh)
+        work(plan, out, given=given, dataset=dataset, on_epoch=bar.refresh)
     bar.refresh(last=True)
-    local = partial(arm_costs, plan, dataset, family)
-    _finish(plan, out, read, (lambda: costs_on_ray(cluster(), plan, out, family)) if cluster else local)
+    local = partial(arm_costs, plan, dataset, given)
+    _finish(plan, out, read, (lambda: costs_on_ray(cluster(), plan, out, given)) if cluster else local)
 
 
 def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[StepCost, ...]]) -> None:
@@ -156,21 +192,46 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
             time.sleep(WAIT_SECONDS)
 
 
-def _check_family(plan: Plan, family: Builder | None) -> None:
-    own = [arm for arm in plan.arms if arm.spec is None]
-    if own and family is None:
-        raise InputError(f"family=None: the arms are of {own[0].family}; give that function as family=")
-    name = None if family is None else family_name(family)
-    if family is not None and not own:
-        raise InputError(f"family={name}: the arms are of {plan.arms[0].family}, a family of jaxcnn; leave it out")
-    if any(arm.family != name for arm in own):
-        raise InputError(f"family={name}: the arms were solved for {own[0].family}; give that function")
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Turn Ctrl-C before the first run into the sentence of one that comes later."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        raise Interrupted(resumable=True) from None
 
 
-def _command() -> str:
-    """Return the command line that started this process, for the report."""
+def _with_data(config: Config, name: str) -> Config:
+    return replace(config, base=replace(config.base, data=replace(config.base.data, name=name)))
+
+
+def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
+    """Return the name under which a stored plan has the data of a config, after a check if they have moved.
+
+    Raises:
+        InputError: They are not those that the study's runs recorded.
+    """
+    place = config.base.data.name
+    if stored is None or located(stored.base.data).name == place:
+        return place if stored is None else stored.base.data.name
+    recorded = _recorded_data(out)
+    if not os.path.isabs(place) or not recorded:
+        return place  # another study, which `store_plan` refuses
+    check_data(recorded[0], load(config.base.data))
+    return stored.base.data.name
+
+
+def _recorded_data(out: Path) -> list[RunFolder]:
+    """Return one of the runs of a study that have recorded their data, if there are any."""
+    return [RunFolder(path.parent) for path in sorted(out.rglob("data.json"))[:1]]
+
+
+def command_line(words: Sequence[str]) -> str:
+    """Return a command line of the program that this process runs, for the report."""
     program = Path(sys.argv[0])
     start = ["python", program.as_posix()] if program.suffix == ".py" else [program.name]
     if program.name == "__main__.py":
         start = ["python", "-m", program.parent.name]
-    return shlex.join([*start, *sys.argv[1:]])
+    return shlex.join([*start, *words])

@@ -2,10 +2,10 @@
 
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import jax
 
@@ -14,10 +14,10 @@ from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.members import TooMany
-from jaxcnn.run.own_module import run_record, traced_for
+from jaxcnn.run.own_parts import Own, Traced, run_record, traced_for
 from jaxcnn.runtime.environment import cores
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.budget.costs import Builder
+from jaxcnn.study.execution.given import NOTHING, Given
 from jaxcnn.study.execution.locks import claim, note
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import check_run, store_stages
@@ -41,18 +41,13 @@ def processes(workers: int | None) -> int:
     return workers
 
 
-def module_of(arm: Arm, family: Builder | None) -> Any:
-    """Return an arm's module of a user-defined family; None for a family of jaxcnn."""
-    return family(arm.depth, arm.width) if arm.spec is None and family is not None else None
-
-
 class Reader:
-    """Metrics of finished runs, each read from its folder once; without `family` its modules are not compared."""
+    """Metrics of finished runs, each read from its folder once; without `given` user-defined parts are not compared."""
 
-    def __init__(self, plan: Plan, directory: Path, family: Builder | None = None) -> None:
-        self._plan, self._directory, self._family = plan, directory, family
+    def __init__(self, plan: Plan, directory: Path, given: Given | None = None) -> None:
+        self._plan, self._directory, self._given = plan, directory, given
         self._metrics: dict[str, Metrics] = {}
-        self._traced: dict[str, Mapping[str, str] | None] = {}
+        self._traced: dict[str, tuple[Own, Traced]] = {}
 
     def __call__(self, study_run: StudyRun) -> Metrics | None:
         """Return the metrics of a run, None while it is not finished.
@@ -64,13 +59,15 @@ class Reader:
             folder = RunFolder(self._directory / study_run.path)
             if not folder.finished:
                 return None
-            module = module_of(study_run.arm, self._family)
-            config, arm = run_config(self._plan, study_run), study_run.arm.label
-            if arm not in self._traced:
-                self._traced[arm] = traced_for(folder, config, module)
-            record = run_record(config, module, self._traced[arm])
-            if study_run.arm.spec is None and module is None:
-                record["model"] = folder.read("config.json").get("model")
+            config, arm = run_config(self._plan, study_run), study_run.arm
+            if arm.label not in self._traced:
+                own = Own() if self._given is None else self._given.of(arm)
+                self._traced[arm.label] = own, traced_for(folder, config, own)
+            record = run_record(config, *self._traced[arm.label])
+            if self._given is None:
+                stored = folder.read("config.json")
+                record |= {"model": stored.get("model")} if arm.spec is None else {}
+                record |= {"own": stored["own"]} if "own" in stored else {}
             if difference := folder.difference(record):
                 raise InputError(
                     f"{str(folder.path)!r}: it holds another run than this study's ({difference}); restore it, or "
@@ -86,7 +83,7 @@ def work(
     plan: Plan,
     directory: Path,
     *,
-    family: Builder | None = None,
+    given: Given = NOTHING,
     dataset: Dataset | None = None,
     worker: tuple[int, int] = (0, 1),
     together: int | None = None,
@@ -95,7 +92,7 @@ def work(
     """Train the runs of a study that no other worker has claimed, until all runs are finished.
 
     Args:
-        plan, directory, family: The study, its folder and the user-defined family of its arms.
+        plan, directory, given: The study, its folder and its user-defined parts.
         dataset: Its images. Default: loaded before the first run.
         worker: Number of this worker and number of workers: they start at different arms and share a stage's runs.
         together: Largest number of runs of one arm and stage in one program. Default: 1 on a CPU, where that is
@@ -106,19 +103,18 @@ def work(
         InputError: A run refuses its settings, or a folder holds something else than the plan says.
         Interrupted: Ctrl-C; the current run is saved up to its last checkpoint.
     """
-    read, compiled, (number, count) = Reader(plan, directory, family), list[Arm](), worker
-    if together is None:
-        one = jax.default_backend() == "cpu" or plan.base.parallel not in ("auto", "jit")
+    read, compiled, (number, count) = Reader(plan, directory, given), list[Arm](), worker
+    if together is None or given.on_step is not None:
+        one = jax.default_backend() == "cpu" or plan.base.parallel not in ("auto", "jit") or given.on_step is not None
         together = 1 if one else TOGETHER
     while (now := next_runs(plan, read)).pending:
         store_stages(directory, now)
         most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
-        for first in _by_arm(now.pending, compiled, number / count):
+        for first in by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
                     dataset = dataset or load(plan.base.data)
-                    options = {"model": module_of(first.arm, family), "dataset": dataset, "progress": False}
-                    _train(plan, directory, claimed, options | {"on_epoch": lambda record: on_epoch()})
+                    _train(plan, directory, claimed, given, dataset, lambda record: on_epoch())
                     compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
         else:
@@ -142,10 +138,15 @@ def _claim(
     return claimed
 
 
-def _train(plan: Plan, directory: Path, study_runs: Sequence[StudyRun], options: Mapping[str, Any]) -> None:
+def _train(
+    plan: Plan, directory: Path, study_runs: Sequence[StudyRun], given: Given, dataset: Dataset,
+    on_epoch: Callable[[object], None],
+) -> None:  # fmt: skip
     configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
+    options = given.of(study_runs[0].arm)._asdict() | {"dataset": dataset, "progress": False, "on_epoch": on_epoch}
     if len(study_runs) == 1:
-        run(configs[0], out=outs[0], **options)
+        on_step = None if given.on_step is None else partial(given.on_step, study_runs[0].path)
+        run(configs[0], out=outs[0], on_step=on_step, **options)
     else:
         try:
             run_members(configs, outs, together=len(study_runs), **options)
@@ -155,7 +156,7 @@ def _train(plan: Plan, directory: Path, study_runs: Sequence[StudyRun], options:
         note(directory, each.path)
 
 
-def _by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
+def by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
     """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on."""
     order = {label: number for number, label in enumerate(dict.fromkeys(each.arm.label for each in study_runs))}
 

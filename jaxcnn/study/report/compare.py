@@ -18,6 +18,7 @@ from jaxcnn.study.report.protocol import model_settings
 from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import FAMILIES
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
 from jaxcnn.study.verdict.formatting import UNKNOWN, effect, percent, plural, text
@@ -61,6 +62,10 @@ def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
     """
     if len(results) < 2:
         raise InputError(f"results={len(results)} studies: give two or more to join")
+    if families := [str(result.directory) for result in results if result.plan.rule == FAMILIES]:
+        raise InputError(
+            f"results holds a comparison of two families ({families[0]}): give studies of deeper and wider"
+        )
     folders = Counter(Path(result.directory).resolve() for result in results)
     if twice := [folder for folder, count in folders.items() if count > 1]:
         raise InputError(f"results holds the study {str(twice[0])!r} more than once: give each study once")

@@ -17,13 +17,14 @@ from jaxcnn.study.verdict.formatting import (
     decimals,
     detected,
     effect,
+    minus,
     percent,
     probability,
     setting_name,
     signed_span,
 )
 
-DIFFERENCE = "test error, deeper minus wider (percentage points)\n← deeper errs less        wider errs less →"
+DIFFERENCE = "test error, {0} minus {1} (percentage points)\n← {0} errs less        {1} errs less →"
 UNCLEAR = "no clear difference"
 MOST_CLASSES = 20
 TABLE_CLASSES = 5
@@ -31,10 +32,11 @@ TABLE_CLASSES = 5
 
 def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield the contrasts by class."""
+    sides = " minus ".join(result.plan.sides)
     columns = (
         ("class", lambda each: each.name),
         ("test images", lambda each: f"{each.images:,}"),
-        ("deeper minus wider (points)", lambda each: effect(each.difference)),
+        (f"{sides} (points)", lambda each: effect(each.difference)),
         ("p", lambda each: probability(each.p)),
         ("q", lambda each: probability(each.q)),
         ("after correction", lambda each: "differs" if each.q < LEVEL else UNCLEAR),
@@ -51,7 +53,7 @@ def class_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         caption = f"{contrast.budget}: {differ} of {count:,} classes differ after correction."
         if count > MOST_CLASSES:
             caption += f" The {MOST_CLASSES} with the smallest p-values are shown."
-        yield Picture(f"classes_{number}", class_figure(contrast.classes), caption)
+        yield Picture(f"classes_{number}", class_figure(contrast.classes, contrast.sides), caption)
     for _, contrast in with_classes:
         yield table(columns, _ranked(contrast.classes)[:TABLE_CLASSES], f"{contrast.budget}: smallest p-values")
 
@@ -73,12 +75,12 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
     def needed(contrast: ContrastFinding) -> str:
         return decimals(contrast.needed, 0) if contrast.needed or contrast.seeds < 2 else "more than 1,000"
 
-    margin = result.plan.margin
+    margin, (first, second) = result.plan.margin, result.plan.sides
     statistics: list[tuple[str, Callable[[ContrastFinding], str]]] = [
         ("decision (holds for)", lambda each: each.outcome),
-        ("deeper arm", lambda each: arm_name(each.deeper)),
+        (f"{first} arm", lambda each: arm_name(each.deeper)),
         ("its setting", lambda each: setting_name(each.settings[0])),
-        ("wider arm", lambda each: arm_name(each.wider)),
+        (f"{second} arm", lambda each: arm_name(each.wider)),
         ("its setting", lambda each: setting_name(each.settings[1])),
         ("seeds per arm", lambda each: f"{each.seeds:,}"),
         ("population: difference (95 % interval)", lambda each: effect(each.population)),
@@ -89,21 +91,21 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("this test set: Welch (95 % interval)", lambda each: effect(each.fixed)),
         ("this test set: p; after Holm", lambda each: p_values(each.fixed_p, each.fixed_holm)),
         (f"equivalence within ±{percent(margin)}: TOST p", lambda each: probability(each.tost)),
-        ("P(a deeper run errs less) (95 % interval)", chance),
+        (f"P(a {first} run errs less) (95 % interval)", chance),
         ("κ between the arms", lambda each: decimals(each.consistency)),
-        ("κ between seeds, deeper and wider", between_seeds),
+        (f"κ between seeds, {first} and {second}", between_seeds),
         ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
         ("seeds per arm to detect the observed difference", needed),
     ]
     rows = [(name, *map(cell, findings.contrasts)) for name, cell in statistics]
     caption = (
-        "Deeper minus wider with 95 % intervals: thick for new seeds and new images, thin for new seeds on this test "
-        "set. A contrast is equivalent if its 90 % interval lies within the margin."
+        f"{minus(result.plan.sides)} with 95 % intervals: thick for new seeds and new images, thin "
+        "for new seeds on this test set. A contrast is equivalent if its 90 % interval lies within the margin."
     )
     branches = [(contrast.budget, contrast) for contrast in findings.contrasts]
     yield Heading("Statistics of the contrasts")
     yield Picture("contrasts", contrast_figure(branches, margin), caption)
-    yield Table(("deeper minus wider, points", *(each.budget for each in findings.contrasts)), rows)
+    yield Table((f"{first} minus {second}, points", *(each.budget for each in findings.contrasts)), rows)
     yield Paragraph(
         "Two floors widen intervals. The variance from test images is at least that of one image (1 / N², by the rule "
         "of three: arms that agree on all N images may still differ on others). The variance between seeds is at least "
@@ -116,7 +118,7 @@ def contrast_figure(branches: Sequence[tuple[str, ContrastFinding]], margin: flo
     """Draw named contrasts: population interval (thick) above Welch's (thin), the margin (a share) hatched."""
     rows = [f"{name}\n{contrast.outcome}" for name, contrast in branches]
     intervals = [each for _, contrast in branches for each in (contrast.population, contrast.fixed)]
-    with _forest(rows, intervals, 1.6 + 0.55 * len(rows), columns=1) as (figure, axes):
+    with _forest(rows, intervals, 1.6 + 0.55 * len(rows), branches[0][1].sides, columns=1) as (figure, axes):
         if margin is not None:
             look = {"facecolor": "#f3f3f3", "edgecolor": "#b5b5b5", "hatch": "....", "linewidth": 0.0, "zorder": 0}
             axes.axvspan(-100 * margin, 100 * margin, label="within the margin", **look)
@@ -132,12 +134,12 @@ def _ranked(classes: Sequence[ClassFinding]) -> list[ClassFinding]:
     return sorted(classes, key=lambda each: (each.p, -abs(each.difference.estimate), each.name))
 
 
-def class_figure(classes: Sequence[ClassFinding]) -> Figure:
+def class_figure(classes: Sequence[ClassFinding], sides: tuple[str, str] = ("deeper", "wider")) -> Figure:
     """Draw the difference by class, sorted, of at most 20 classes; those that differ are filled squares."""
     shown = sorted(_ranked(classes)[:MOST_CLASSES], key=lambda each: each.difference.estimate)
     rows = [each.name if len(each.name) <= 18 else f"{each.name[:17]}…" for each in shown]
     intervals = [each.difference for each in shown]
-    with _forest(rows, intervals, 1.2 + 0.23 * len(rows), columns=2) as (figure, axes):
+    with _forest(rows, intervals, 1.2 + 0.23 * len(rows), sides, columns=2) as (figure, axes):
         for row, each in enumerate(shown):
             look = (BLUE, "s", 1.4, "differs (q < 0.05)") if each.q < LEVEL else (GREY, "o", 1.4, UNCLEAR)
             _draw_row(axes, row, each.difference, *look, filled=each.q < LEVEL)
@@ -146,7 +148,7 @@ def class_figure(classes: Sequence[ClassFinding]) -> Figure:
 
 @contextmanager
 def _forest(
-    rows: Sequence[str], intervals: Sequence[Interval], height: float, *, columns: int
+    rows: Sequence[str], intervals: Sequence[Interval], height: float, sides: tuple[str, str], *, columns: int
 ) -> Iterator[tuple[Figure, Axes]]:
     """Make a forest plot with one name per row whose limits fit the intervals."""
     with panels([""], "", "", single=height, columns=columns) as (figure, (axes,)):
@@ -157,7 +159,7 @@ def _forest(
         axes.set_yticks(range(len(rows)), rows, parse_math=False)
         axes.set_ylim(len(rows) - 0.4, -0.6)
         axes.grid(visible=False, axis="y")
-        figure.supxlabel(DIFFERENCE, fontsize=9)
+        figure.supxlabel(DIFFERENCE.format(*sides), fontsize=9)
 
 
 def _draw_row(

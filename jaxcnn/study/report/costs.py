@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, DEPTH, Part, Picture, depth_axis, label_log, look, panels, pictures
+from jaxcnn.study.report.style import BLACK, Part, Picture, depth_axis, depth_label, label_log, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, FrontFinding
 from jaxcnn.study.verdict.formatting import RESOURCES, UNKNOWN, decimals
@@ -27,15 +28,17 @@ AXES = {
 
 def cost_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield all costs of each arm: parameters, MACs, activations, memory, time."""
+    first, second = result.plan.sides
     caption = (
-        "Cost of every arm relative to the widest of its budget. The resource that the budget matches lies at 1; the "
-        "others show what depth costs in addition."
+        f"Cost of every arm relative to {_base(findings)} of its budget. The resource that the budget matches lies at "
+        f"1; the others show what {'depth' if first == 'deeper' else first} costs in addition."
     )
 
     def measured(name: str, unit: float, places: int) -> Callable[[ArmFinding], str]:
         return lambda each: decimals(each.cost and (getattr(each.cost, name) or math.nan) * unit, places)
 
     columns = (
+        *([("family", lambda each: each.arm.name)] if findings.arms[0].arm.name else []),
         ("depth", lambda each: str(each.arm.depth)),
         ("width", lambda each: each.arm.widths),
         ("parameters", lambda each: f"{each.arm.params:,}"),
@@ -56,7 +59,7 @@ def cost_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         return f"{deeper / wider:.2f}×" if deeper and wider else UNKNOWN
 
     rows = [(contrast.budget, *(ratio(contrast, name) for name in LEDGERS)) for contrast in findings.contrasts]
-    yield Table(("deeper / wider", *LEDGERS), rows)
+    yield Table((f"{first} / {second}", *LEDGERS), rows)
     text = (
         "One MAC is one multiply-add of a convolution or dense layer (2 FLOPs), for one image. Activations are the "
         "output elements of all convolutions for one image. "
@@ -78,10 +81,17 @@ def _ledger(finding: ArmFinding) -> dict[str, float]:
     return {name: float(value) for name, value in zip(LEDGERS, values, strict=True) if value}
 
 
+def _base(findings: Findings) -> str:
+    """Name the arms whose costs count as 1."""
+    name = findings.contrasts[0].wider.name
+    return f"the {name} arm" if name else "the widest"
+
+
 def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> Figure:
     """Draw the cost of every arm relative to the widest of its budget: a panel per budget, a line per resource."""
     budgets = [contrast.budget for contrast in contrasts]
-    with panels(budgets, DEPTH, "cost relative to the widest", height=2.4, columns=3) as (figure, axes):
+    label = f"cost relative to {_base(findings)}"
+    with panels(budgets, depth_label(findings), label, height=2.4, columns=3) as (figure, axes):
         for each, contrast in zip(axes, contrasts, strict=True):
             arms, base = findings.at(contrast.budget), _ledger(findings.of(contrast.wider))
             _, places = depth_axis(each, arms)
@@ -98,16 +108,19 @@ def ledger_figure(findings: Findings, contrasts: Sequence[ContrastFinding]) -> F
 def front_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield test error against each resource, over all budgets."""
     plan = result.plan
+    by = "family" if findings.arms[0].arm.name else "depth (d)"
     caption = (
-        "Test error against cost over all budgets. Filled and named by depth (d): arms on the Pareto front, which no "
+        f"Test error against cost over all budgets. Filled and named by {by}: arms on the Pareto front, which no "
         "other arm beats in both; the line joins them. Means over seeds without intervals: a description, not a test."
     )
 
     def depths(front: FrontFinding, budget: str) -> str:
         arms = plan.of(budget)
-        several = len({arm.depth for arm in arms}) < len(arms)
+        several = len({arm.depth for arm in arms}) < len(arms) and not arms[0].name
         on_front = [arm for arm in arms if arm.label in front.front]
-        return ", ".join(f"{arm.depth} (width {arm.widths})" if several else str(arm.depth) for arm in on_front)
+        return ", ".join(
+            f"{arm.depth} (width {arm.widths})" if several else arm.name or str(arm.depth) for arm in on_front
+        )
 
     yield Heading("Error against cost")
     yield Picture("pareto", pareto_figure(findings, plan.arms, plan.budgets), caption)
@@ -115,7 +128,9 @@ def front_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         (RESOURCES[front.resource], *(depths(front, budget) or UNKNOWN for budget in plan.budgets))
         for front in findings.fronts
     ]
-    yield Table(("depths on the front", *plan.budgets), rows, words=True)
+    yield Table(
+        (f"{'families' if findings.arms[0].arm.name else 'depths'} on the front", *plan.budgets), rows, words=True
+    )
 
 
 def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str]) -> Figure:
@@ -125,7 +140,9 @@ def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str
         for each, front in zip(axes, findings.fronts, strict=True):
             name, unit = AXES[front.resource]
             points = [(unit * cost, error, arm) for cost, error, arm in zip(front.costs, errors, arms, strict=True)]
-            best = sorted((cost, error, arm.depth) for cost, error, arm in points if arm.label in front.front)
+            best = sorted(
+                (cost, error, arm.name or arm.depth) for cost, error, arm in points if arm.label in front.front
+            )
             costs, lowest, _ = zip(*best, strict=True)
             each.step(costs, lowest, where="post", color=BLACK, linewidth=1, linestyle="--")
             for cost, error, arm in points:
@@ -147,11 +164,11 @@ def pareto_figure(findings: Findings, arms: Sequence[Arm], budgets: Sequence[str
     return figure
 
 
-def _name_front(axes: Axes, points: Sequence[tuple[float, float, int]]) -> None:
-    """Name (cost, error, depth) points by depth, those close together with one name."""
+def _name_front(axes: Axes, points: Sequence[tuple[float, float, Any]]) -> None:
+    """Name (cost, error, depth or family) points by the last, those close together with one name."""
     axes.autoscale_view()
     to_panel = axes.transScale + axes.transLimits
-    groups: list[tuple[tuple[float, float], list[int]]] = []
+    groups: list[tuple[tuple[float, float], list[Any]]] = []
     for cost, error, depth in points:
         x, y = to_panel.transform((cost, error))
         places = [to_panel.transform(place) for place, _ in groups]
@@ -161,7 +178,7 @@ def _name_front(axes: Axes, points: Sequence[tuple[float, float, int]]) -> None:
         else:
             groups.append(((cost, error), [depth]))
     for place, depths in groups:
-        names = [f"d{depth}" for depth in sorted(set(depths))]
+        names = [depth if isinstance(depth, str) else f"d{depth}" for depth in sorted(set(depths))]
         name = ", ".join(names if len(names) < 3 else [names[0], "…"])
         # On the left, away from the line of the front, unless the axis is there.
         left = to_panel.transform(place)[0] > NEAR[0] + 0.05

@@ -12,11 +12,11 @@ from jaxcnn.study.report.document import Bullets, Heading, table
 from jaxcnn.study.report.style import (
     BLACK,
     BLUE,
-    DEPTH,
     GREY,
     VERMILION,
     Part,
     depth_axis,
+    depth_label,
     draw_interval,
     label_log,
     limits,
@@ -41,9 +41,11 @@ def error_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             "at an end of the range)."
         )
     caption += " Each panel has its own scale; an arrow: the interval extends beyond the panel."
-    yield Heading("Test error against depth")
+    families = bool(findings.arms[0].arm.name)
+    yield Heading("Test error by family" if families else "Test error against depth")
     yield from pictures("error_vs_depth", result.plan.budgets, lambda group: error_figure(findings, group), caption)
-    yield Bullets([_trend(trend) for trend in findings.trends])
+    if not families:
+        yield Bullets([_trend(trend) for trend in findings.trends])
 
 
 def _trend(trend: TrendFinding) -> str:
@@ -62,7 +64,7 @@ def _trend(trend: TrendFinding) -> str:
 def error_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
     """Draw test error against depth: means with 95 % intervals, every seed, the fitted trend; a panel per budget."""
     trends = {trend.budget: trend for trend in findings.trends}
-    with panels(budgets, DEPTH, "test error (%)", height=2.7, single=3.7) as (figure, axes):
+    with panels(budgets, depth_label(findings), "test error (%)", height=2.7, single=3.7) as (figure, axes):
         for each, budget in zip(axes, budgets, strict=True):
             _draw_errors(each, findings.at(budget), trends[budget].fit)
     return figure
@@ -101,9 +103,11 @@ def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield training beside test error, and how each arm learned."""
     budgets = result.plan.budgets
     caption = (
-        "Training and test error of the last epoch, means over seeds. Training error that rises with depth means that "
-        "deeper arms are harder to optimise; a gap that widens means that they generalise less well. Training error is "
-        "measured during training, with its augmentation and dropout."
+        "Training and test error of the last epoch, means over seeds. "
+        + "Training error that rises with depth means that deeper arms are harder to optimise; a gap that widens means "
+        "that they generalise less well. "
+        * (not findings.arms[0].arm.name)
+        + "Training error is measured during training, with its augmentation and dropout."
     )
     columns = (
         ("arm", lambda each: arm_name(each.arm)),
@@ -130,11 +134,12 @@ def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 def _explanation(findings: Findings, contrast: ContrastFinding) -> str:
     """Describe whether the arm with more test errors also has more training errors; not a test."""
     deeper, wider = findings.of(contrast.deeper), findings.of(contrast.wider)
-    start = f"{contrast.budget}: training error {percent(deeper.train_error)} % deeper, "
-    start += f"{percent(wider.train_error)} % wider"
-    if contrast.decision not in ("deeper", "wider"):
+    first, second = contrast.sides
+    start = f"{contrast.budget}: training error {percent(deeper.train_error)} % {first}, "
+    start += f"{percent(wider.train_error)} % {second}"
+    if contrast.decision not in contrast.sides:
         return f"{start}; no difference in test error is claimed that this could explain."
-    name, worse, better = ("wider", wider, deeper) if contrast.decision == "deeper" else ("deeper", deeper, wider)
+    name, worse, better = (second, wider, deeper) if contrast.decision == first else (first, deeper, wider)
     if worse.train_error > better.train_error:
         return f"{start}; the {name} arm, which makes more test errors, also fits its training images less well."
     return f"{start}; the {name} arm makes more test errors although it fits its training images no worse."
@@ -142,7 +147,7 @@ def _explanation(findings: Findings, contrast: ContrastFinding) -> str:
 
 def fitting_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
     """Draw training and test error against depth with the gap between them hatched; a panel per budget."""
-    with panels(budgets, DEPTH, "error (%)", height=2.5, columns=3) as (figure, axes):
+    with panels(budgets, depth_label(findings), "error (%)", height=2.5, columns=3) as (figure, axes):
         for each, budget in zip(axes, budgets, strict=True):
             arms = findings.at(budget)
             _, places = depth_axis(each, arms)

@@ -163,6 +163,7 @@ def verdict_table(result: StudyResult, findings: Findings | None = None, without
     def cells(each: ArmFinding) -> dict[str, str]:
         limits = span(each.test_error).replace(" to ", ", ")
         return {
+            **({"family": each.arm.name} if each.arm.name else {}),
             "depth": str(each.arm.depth),
             "width": each.arm.widths,
             "params": f"{each.arm.params:,}",

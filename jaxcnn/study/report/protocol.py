@@ -75,20 +75,24 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
     total = sum(run.seconds["total"] for run in result.runs)
     trials = [trial for arm in result.tuning.arms.values() for trial in arm.trials]
     rates = sorted({trial.setting.learning_rate for trial in trials} or tuning.learning_rates)
+    named = {each.partition("=")[0] for each in plan.own}
     facts = [
-        ("Family", f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
+        ("Family", "; ".join(f"{arm.name}: {text(model_settings(arm))}" for arm in plan.of(plan.budgets[0]))
+         if plan.arms[0].name
+         else f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
         ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
         ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
-        ("Task", text(as_record(base.task))),
+        ("Task", "user-defined" if "task" in named else text(as_record(base.task))),
         ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}"
                      f"{', even batches' if base.batches == 'even' else ''}, augmentation {text(base.data.augment)}"),
-        ("Optimiser", _optimizer(base.optimizer)),
+        ("Optimiser", "user-defined" if "tx" in named else _optimizer(base.optimizer)),
         ("Rates tried", text(rates)),
         ("Weight decays tried", text(tuning.weight_decays)),
         ("Seeds", f"{_seeds(result.pilot.seeds)}; tuning {_seeds(tuning.seeds) if trials else 'none'}"),
         ("Runs", f"{len(result.runs):,} reported, {len(trials):,} tuning trials"),
         ("Wall time", f"{total:,.0f} s ({total / 3600:.1f} h) for the reported runs together, compilation included"),
         ("Margin", f"{percent(plan.margin)} points"),
+        *([("User-defined parts", ", ".join(plan.own))] if plan.own else []),
     ]  # fmt: skip
     for environment in result.environments:
         known = {key: value for key, value in environment.items() if value and key != "versions"}

@@ -22,7 +22,7 @@ from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from jaxcnn.runtime.files import atomic_write
 from jaxcnn.study.report.document import Block
-from jaxcnn.study.verdict.findings import ArmFinding
+from jaxcnn.study.verdict.findings import ArmFinding, Findings
 
 T = TypeVar("T")
 
@@ -96,6 +96,11 @@ def panels(
             figure.legend([first[name] for name in names], names, loc="outside upper center", ncols=columns)
 
 
+def depth_label(findings: Findings) -> str:
+    """Return the label of an axis with the arms of a study."""
+    return "family; d: depth, w: width" if findings.arms[0].arm.name else DEPTH
+
+
 class DepthAxis:
     """Positions of depths from 0 to 1: on a log scale if their labels have room there, otherwise evenly spaced."""
 
@@ -120,7 +125,14 @@ class DepthAxis:
 
 
 def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.ndarray]:
-    """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm."""
+    """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm.
+
+    Arms of two families stand side by side under their names.
+    """
+    if arms[0].arm.name:
+        scale = DepthAxis([1, 2])
+        scale.label(axes, [f"{each.arm.name}\nd {each.arm.depth}, w {each.arm.widths}" for each in arms])
+        return scale, scale.places
     widths: dict[int, list[str]] = {}
     for finding in arms:
         widths.setdefault(finding.arm.depth, []).append(finding.arm.widths)

@@ -6,7 +6,7 @@ from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.formatting import arm_name, effect, percent, span
+from jaxcnn.study.verdict.formatting import arm_name, effect, minus, percent, span
 
 TITLE = "Deeper or wider?"
 
@@ -15,25 +15,27 @@ def title(result: StudyResult) -> str:
     """Return the title of a study's report."""
     budgets = result.plan.budgets
     shown = " and ".join(budgets) if len(budgets) < 3 else f"{len(budgets)} budgets"
-    return f"{TITLE} {result.data['name']} at {shown}"
+    question = TITLE if result.plan.sides == ("deeper", "wider") else f"{' or '.join(result.plan.sides)}?"
+    return f"{question} {result.data['name']} at {shown}"
 
 
 def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield the verdict, what would change it, and a table with a row per budget."""
+    first, second = result.plan.sides
     columns = (
         ("budget", lambda each: each.budget),
         ("decision (holds for)", lambda each: each.outcome),
-        ("deeper arm", lambda each: arm_name(each.deeper)),
-        ("wider arm", lambda each: arm_name(each.wider)),
+        (f"{first} arm", lambda each: arm_name(each.deeper)),
+        (f"{second} arm", lambda each: arm_name(each.wider)),
         ("difference, new seeds and images (points)", lambda each: effect(each.population)),
         ("difference, new seeds, this test set (points)", lambda each: effect(each.fixed)),
     )
     yield Paragraph(findings.sentence, lead=True)
     yield Paragraph(findings.change)
-    yield table(columns, findings.contrasts, "Deeper minus wider, by budget", words=True)
+    yield table(columns, findings.contrasts, f"{minus(result.plan.sides)}, by budget", words=True)
     yield Paragraph(
-        f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the deeper arm errs less, above "
-        "zero the wider; in brackets the 95 % interval. Differences below the margin of "
+        f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the {first} arm errs less, "
+        f"above zero the {second}; in brackets the 95 % interval. Differences below the margin of "
         f"{percent(result.plan.margin)} points do not matter here."
     )
     yield Contents()
@@ -42,6 +44,7 @@ def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
 def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield the numbers of all arms, a table per budget."""
     columns = (
+        *([("family", lambda each: each.arm.name)] if findings.arms[0].arm.name else []),
         ("depth", lambda each: str(each.arm.depth)),
         ("width", lambda each: each.arm.widths),
         ("learning rate", lambda each: f"{each.setting.learning_rate:g}{' (edge)' * each.edge}"),

@@ -13,7 +13,7 @@ from jaxcnn.study.report.style import BLACK, VERMILION, Part, label_log, look, p
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
-from jaxcnn.study.verdict.formatting import arm_name, effect, plural, setting_name
+from jaxcnn.study.verdict.formatting import arm_name, effect, plural, setting_name, short_name
 
 MOST_RATES = 5
 LEAST = 0.05
@@ -61,8 +61,8 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         )
         yield table(columns, zip(findings.contrasts, findings.shared, strict=True), words=True)
         yield Paragraph(
-            f"The shared setting is the best on average over all arms: {setting_name(shared)}. Differences are deeper "
-            "minus wider with 95 % population intervals."
+            f"The shared setting is the best on average over all arms: {setting_name(shared)}. Differences are "
+            f"{' minus '.join(result.plan.sides)} with 95 % population intervals."
         )
     elif result.plan.tuning.shared:
         yield Paragraph(
@@ -115,14 +115,14 @@ def _draw_sensitivity(
 
 def expected_figure(findings: Findings, budgets: Sequence[str]) -> Figure:
     """Draw the expected best validation error against the number of trials: a panel per budget, a line per arm."""
-    depths = sorted({finding.arm.depth for finding in findings.arms})
+    names = list(dict.fromkeys(short_name(each.arm) for each in sorted(findings.arms, key=lambda each: each.arm.depth)))
     labels = "tuning trials per arm", "expected best validation error (%, log scale)"
     with panels(budgets, *labels, height=2.4, columns=4) as (figure, axes):
         for each, budget in zip(axes, budgets, strict=True):
             arms = findings.at(budget)
             for finding in arms:
                 values = [max(100 * error, LEAST) for error in finding.expected_best]
-                style = dict(look(depths.index(finding.arm.depth)), label=f"depth {finding.arm.depth}")
+                style = dict(look(names.index(short_name(finding.arm))), label=short_name(finding.arm))
                 every = max(1, len(values) // 5)
                 each.plot(range(1, len(values) + 1), values, markersize=4, markevery=every, **style)
             each.set_yscale("log")

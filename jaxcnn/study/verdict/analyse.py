@@ -99,6 +99,7 @@ def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, .
     ):
         (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
         decision, scope = decide(crossing.interval, crossing.interval90, population_holm, interval, fixed_holm, margin)
+        decision = {"deeper": plan.sides[0], "wider": plan.sides[1]}.get(decision, decision)
         # Pooled over the arms, and at least that of rounding to one image.
         spread = math.inf
         if seeds > 1:

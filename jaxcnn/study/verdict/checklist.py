@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jaxcnn.study.result import StudyResult
+from jaxcnn.study.rule import FAMILIES
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, ProtocolPoint
-from jaxcnn.study.verdict.formatting import RESOURCES, plural
+from jaxcnn.study.verdict.formatting import RESOURCES, plural, short_name
 
 Check = tuple[Literal["yes", "partly", "no"], str]
 """Whether a point is met, and the evidence."""
@@ -32,7 +33,10 @@ def protocol(
             "Hypothesis, margin, arms, budgets and tests stated before the first run",
             ("yes", f"plan.json, sealed before the first run; margin {100 * plan.margin:g} points; {plan.hypothesis}"),
         ),
-        ("One family; only depth and width vary; with and without skip connections", _family(result)),
+        (
+            "One family; only depth and width vary; with and without skip connections",
+            ("no", f"two families are compared: {', '.join(plan.sides)}") if plan.rule == FAMILIES else _family(result),
+        ),
         ("Budgets matched within 1 %, and the study repeated under MACs, memory and time", _matched(result, arms)),
         ("A curve: at least four depth/width points per budget and at least three budgets", _curve(result)),
         (
@@ -47,7 +51,7 @@ def protocol(
         ("Population interval, Welch on this test set, P(better), Holm and Benjamini-Hochberg", tests),
         (
             "Training error reported beside test error",
-            ("yes", f"highest training error {100 * worst.train_error:.2f} % (depth {worst.arm.depth})"),
+            ("yes", f"highest training error {100 * worst.train_error:.2f} % ({short_name(worst.arm)})"),
         ),
         ("Positive and negative controls", ("partly", CONTROLS)),
         (
@@ -96,7 +100,7 @@ def _tuning(result: StudyResult, arms: Sequence[ArmFinding]) -> Check:
         return "no", "one setting for all arms, tuned for none of them"
     rates = sorted({trial.setting.learning_rate for trial in trials})
     decays = sorted({trial.setting.weight_decay for trial in trials})
-    edges = [f"depth {arm.arm.depth} at {arm.arm.budget_label}" for arm in arms if arm.edge]
+    edges = [f"{short_name(arm.arm)} at {arm.arm.budget_label}" for arm in arms if arm.edge]
     text = (
         f"{len(trials)} trials per arm: {len(rates)} learning rates {rates[0]:g} to {rates[-1]:g}, weight "
         f"decays {', '.join(f'{decay:g}' for decay in decays)}, seeds {', '.join(map(str, result.plan.tuning.seeds))}"

@@ -42,7 +42,10 @@ class ClassFinding(NamedTuple):
 
 
 class ContrastFinding(NamedTuple):
-    """The primary contrast of one budget: test error of the deeper arm minus that of the wider arm, a share."""
+    """The primary contrast of one budget: test error of the deeper arm minus that of the wider arm, a share.
+
+    Where two families are compared, the first family has the place of the deeper arm, the second that of the wider.
+    """
 
     budget: str  #: The budget in words.
     deeper: Arm  #: The deepest arm.
@@ -67,6 +70,11 @@ class ContrastFinding(NamedTuple):
     decision: Decision  #: Decision by the plan's rule.
     scope: Scope  #: What the decision holds for.
     sentence: str = ""  #: The decision in words.
+
+    @property
+    def sides(self) -> tuple[str, str]:
+        """What is compared: deeper and wider, or the names of two families."""
+        return self.deeper.name or "deeper", self.wider.name or "wider"
 
     @property
     def outcome(self) -> str:
@@ -113,9 +121,9 @@ class Findings(NamedTuple):
     protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
 
     def at(self, budget: str) -> list[ArmFinding]:
-        """Return the arms of one budget, the shallowest first and of those the widest."""
+        """Return the arms of one budget: the shallowest first, of those the widest; or in the order of the families."""
         arms = (finding for finding in self.arms if finding.arm.budget_label == budget)
-        return sorted(arms, key=lambda finding: (finding.arm.depth, -finding.arm.width))
+        return sorted(arms, key=lambda each: (0, 0) if each.arm.name else (each.arm.depth, -each.arm.width))
 
     def of(self, arm: Arm) -> ArmFinding:
         """Return the finding of one arm."""

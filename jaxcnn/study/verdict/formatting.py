@@ -63,7 +63,17 @@ def plural(count: int, word: str) -> str:
 
 def arm_name(arm: Arm) -> str:
     """Name an arm within its budget."""
-    return f"depth {arm.depth}, width {arm.widths}"
+    return f"{arm.name}, " * bool(arm.name) + f"depth {arm.depth}, width {arm.widths}"
+
+
+def short_name(arm: Arm) -> str:
+    """Name an arm by its depth, or by its family where two are compared."""
+    return arm.name or f"depth {arm.depth}"
+
+
+def minus(sides: tuple[str, str]) -> str:
+    """Name a difference at the start of a sentence: Deeper minus wider; names of families stay as they are."""
+    return " minus ".join(sides).replace("deeper minus wider", "Deeper minus wider")
 
 
 def setting_name(setting: Setting) -> str:
@@ -76,7 +86,7 @@ def text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{str(key).replace('_', ' ')} {text(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        return ", ".join(map(text, value))
+        return ", ".join(map(text, value)) or "none"
     if isinstance(value, bool):
         return "on" if value else "off"
     if value is None or value == "":

@@ -9,13 +9,16 @@ from jaxcnn.study.verdict.formatting import detected, percent, signed, signed_sp
 
 
 def _name(arm: Arm) -> str:
-    return f"depth {arm.depth} (width {arm.widths})"
+    size = f"depth {arm.depth} (width {arm.widths})"
+    return f"{arm.name} of {size}" if arm.name else size
 
 
 def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
     """Describe the decision on one contrast and `images` test images; a clause without capital and full stop."""
     deeper, wider = _name(contrast.deeper), _name(contrast.wider)
-    effect = f"deeper minus wider is {signed(contrast.population.estimate)} percentage points of test error"
+    effect = (
+        f"{' minus '.join(contrast.sides)} is {signed(contrast.population.estimate)} percentage points of test error"
+    )
     start = f"{contrast.decision} at {contrast.budget}"
     if contrast.decision == "inconclusive" and not contrast.population.bounded:
         why = "one seed each, which shows no spread"
@@ -32,7 +35,7 @@ def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
     here = f"{signed_span(contrast.fixed)} over {contrast.seeds} seeds on these {images:,} test images"
     if contrast.decision == "inconclusive":
         return f"{start}: {deeper} and {wider} cannot be told apart; {effect} ({everywhere}; {here})"
-    better, worse = (deeper, wider) if contrast.decision == "deeper" else (wider, deeper)
+    better, worse = (deeper, wider) if contrast.decision == contrast.sides[0] else (wider, deeper)
     start = f"{start}: {better} makes fewer errors than {worse}"
     if contrast.scope == "population":
         return f"{start}; {effect} ({everywhere}; {here})"
@@ -43,16 +46,19 @@ def summarise(
     decision: Decision, scope: Scope, contrasts: Sequence[ContrastFinding], trends: Sequence[TrendFinding]
 ) -> str:
     """State the verdict over all budgets, and which depth fits best if it lies between the two ends."""
+    families = bool(contrasts[0].deeper.name)
+    lead = contrasts[0].sentence if len(contrasts) == 1 else f"{decision} at every budget"
+    if not families or decision not in contrasts[0].sides:  # the name of a family stays as it is
+        lead = f"{lead[0].upper()}{lead[1:]}"
     if len(contrasts) == 1:
-        sentence = contrasts[0].sentence
-        return f"{sentence[0].upper()}{sentence[1:]}.{_best_depths(trends)}"
-    lead = f"{decision.capitalize()} at every budget"
+        return f"{lead}.{_best_depths(trends)}"
     if decision == "inconclusive":
         disagree = len({contrast.decision for contrast in contrasts}) > 1
         lead = "Inconclusive over all budgets" + (", which disagree" if disagree else "")
     lead += ", on this test set only" if scope == "test set" else ""
+    first, second = contrasts[0].sides if families else ("the deeper", "the wider arm")
     return (
-        f"{lead}. Test error of the deeper minus that of the wider arm in points, with its 95 % interval for new seeds "
+        f"{lead}. Test error of {first} minus that of {second} in points, with its 95 % interval for new seeds "
         f"and new images: {'; '.join(map(_one_of_several, contrasts))}.{_best_depths(trends)}"
     )
 
@@ -60,10 +66,10 @@ def summarise(
 def _one_of_several(contrast: ContrastFinding) -> str:
     where = " on this test set" if contrast.scope == "test set" else ""
     interval = f" ({signed_span(contrast.population)})" if contrast.population.bounded else ""
-    return (
-        f"{contrast.decision}{where} at {contrast.budget}, depth {contrast.deeper.depth} minus {contrast.wider.depth}: "
-        f"{signed(contrast.population.estimate)}{interval}"
-    )
+    ends = f"depth {contrast.deeper.depth} minus {contrast.wider.depth}"
+    if contrast.deeper.name:
+        ends = " minus ".join(contrast.sides)
+    return f"{contrast.decision}{where} at {contrast.budget}, {ends}: {signed(contrast.population.estimate)}{interval}"
 
 
 def _best_depths(trends: Sequence[TrendFinding]) -> str:

@@ -76,7 +76,10 @@ def test_names_are_given_up_to_a_number_and_counted_beyond():
     [
         ([*balanced(), seen(9, label=7)], "the train labels of data set 'set' contain 7, outside 0..1"),
         ([seen(i) for i in range(20)], "single class"),
-        ([*balanced(), seen(30, shape=(4, 9, 1))], "differ in size (train/0 is 4x4 pixels, train/30 is 9x4)"),
+        (
+            [*balanced(), seen(30, shape=(4, 9, 1))],
+            "differ in size (height x width: train/0 is 4x4, train/30 is 4x9 pixels)",
+        ),
         ([*balanced(), seen(30, shape=(4, 4, 3))], "differ in channels (train/0 has 1, train/30 has 3)"),
         (
             [*balanced(), seen(0, pool="test", kinds=("empty",), reason="x")],

@@ -129,5 +129,5 @@ def test_a_replacement_has_the_label_and_can_be_decoded(bad):
 
 @pytest.mark.parametrize("on_bad", ["refuse", "skip"])
 def test_another_shape_is_refused_with_the_remedy(on_bad):
-    with pytest.raises(InputError, match=r"\(image 0 is 4x3 pixels, image 9 is 4x2\); set size, such as size=64"):
+    with pytest.raises(InputError, match=r"image 0 is 3x4, image 9 is 2x4 pixels\); set size, such as size=64"):
         streamed(Stored(other={9}), on_bad=on_bad)[8:]

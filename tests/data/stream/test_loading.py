@@ -115,7 +115,7 @@ def test_nothing_but_bad_files(root):
 
 def test_sizes_that_differ_need_size(root):
     save(root / "b" / "39.png", 1, size=(20, 10))
-    with pytest.raises(InputError, match=r"\(a/0.png is 12x10 pixels, b/39.png is 20x10\); set size, such as size=64"):
+    with pytest.raises(InputError, match=r"a/0.png is 10x12, b/39.png is 10x20 pixels\); set size, such as"):
         load(DataConfig(str(root), stream=True))
     assert load(DataConfig(str(root), stream=True, size=16)).image_shape == (16, 16, 3)
 

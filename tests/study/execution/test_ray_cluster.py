@@ -19,6 +19,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study import match_width
 from jaxcnn.study.execution import ray as module
+from jaxcnn.study.execution.given import Given
 from jaxcnn.study.execution.locks import claim
 from jaxcnn.study.execution.run_study import check_place
 from jaxcnn.study.plan import make_plan, store_plan
@@ -278,7 +279,7 @@ def test_a_cluster_that_does_not_answer_is_refused_before_anything_is_written(tm
 def test_a_family_that_cannot_travel_is_refused():
     lock = threading.Lock()
     with pytest.raises(InputError, match="Ray cannot pickle it for its workers"):
-        check_place(StudyConfig(BASE, place="ray"), lambda depth, width: lock)
+        check_place(StudyConfig(BASE, place="ray"), Given((lambda depth, width: lock,)))
 
 
 def test_a_finished_run_that_the_driver_does_not_see_is_refused(head, tmp_path, monkeypatch):

@@ -44,6 +44,13 @@ def test_a_study_leaves_what_it_says(small):
     assert not list(small.rglob("*.partial"))
 
 
+def test_rows_of_the_predictions_are_labelled(small):
+    """Tuned runs and those at the shared setting lie in one array."""
+    with np.load(small / "predictions.npz", allow_pickle=False) as stored:
+        labels = zip(*(stored[name] for name in ("arms", "learning_rates", "weight_decays", "seeds")), strict=True)
+        assert list(labels) == [(run.arm, *run.setting, run.seed) for run in load_study(small).runs]
+
+
 def test_every_run_of_it_is_a_run(small):
     plan, result = load_plan(small), load_study(small)
     now = next_runs(plan, Reader(plan, small))
@@ -71,7 +78,7 @@ def test_a_finished_study_is_read_and_needs_no_data(copied, monkeypatch):
 
 def test_another_plan_is_refused_and_trains_nothing(copied):
     before = files(copied)
-    with pytest.raises(InputError, match=r"another plan \(margin differ\)"):
+    with pytest.raises(InputError, match=r"another plan \(margin is "):
         small_study(copied, margin=0.01)
     assert files(copied) == before
 
@@ -265,7 +272,7 @@ def test_the_command_is_recorded(tmp_path, monkeypatch):
         (["/lib/jaxcnn/__main__.py", "study"], "python -m jaxcnn study"),
     ):
         monkeypatch.setattr(sys, "argv", typed)
-        assert runner._command() == told
+        assert runner.command_line(sys.argv[1:]) == told
 
 
 def test_progress_is_a_line_a_stage_without_a_terminal(copied, capsys, monkeypatch):

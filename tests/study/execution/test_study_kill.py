@@ -143,7 +143,7 @@ def test_interrupted_with_workers(tmp_path, to, moment):
     out = tmp_path / "study"
     process = start(out)
     workers = wait_for(process, lambda: len(found := workers_of(process)) == 2 and found)
-    wait_for(process, lambda: units(out) >= moment)
+    wait_for(process, lambda: (out / "plan.json").exists() and units(out) >= moment)
     (os.killpg if to == "group" else os.kill)(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130, error
