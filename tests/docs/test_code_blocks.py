@@ -16,10 +16,10 @@ from jaxcnn.models import FAMILIES
 from jaxcnn.study.rule import RULES
 from tests.docs.pages import ROOT, Block, blocks, commands, name, pages, write_files
 
-STUDIES = ("docs/study.md", "docs/howto/family.md", "docs/howto/parts.md")
-"""Pages whose blocks run a study, as the experiments do: slow."""
+FAST = ("README.md", "docs/howto/task.md")
+"""Pages whose blocks run by default; those of the others train for a while: slow."""
 PYTHON = [
-    pytest.param(page, marks=[pytest.mark.slow] if name(page) in STUDIES else [], id=name(page))
+    pytest.param(page, marks=[] if name(page) in FAST else [pytest.mark.slow], id=name(page))
     for page in pages()
     if blocks(page, "python")
 ]

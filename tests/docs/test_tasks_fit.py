@@ -9,6 +9,8 @@ from jaxcnn.spec import OptimizerConfig, RunConfig
 from jaxcnn.train import Run, fit, make_eval_step, make_init, make_optimizer, make_train_step, single_device
 from tests.docs import task_sketches as sketches
 
+pytestmark = pytest.mark.slow
+
 N = 6
 OPTIMIZER = OptimizerConfig(learning_rate=0.01, schedule="constant", warmup_epochs=0, weight_decay=0)
 

@@ -50,6 +50,7 @@ def test_an_operation_takes_no_images_one_pixel_and_one_channel(name, shape):
     assert np.isfinite(dx).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("form", FORMS)
 def test_a_form_of_convolution_takes_them_with_its_gradients(form, shape):

@@ -99,6 +99,7 @@ def test_bfloat16_is_for_activations_alone():
     assert 1e-4 < distance < 0.1
 
 
+@pytest.mark.slow
 def test_bfloat16_learns_and_predicts(tmp_path):
     longer = replace(CONFIG, model=SMALL.model, epochs=15, optimizer=replace(CONFIG.optimizer, learning_rate=0.5))
     short = run(replace(longer, compute_dtype="bfloat16"), out=tmp_path / "r", dataset=DATA, progress=False)

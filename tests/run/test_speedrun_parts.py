@@ -13,6 +13,8 @@ from jaxcnn.run.assemble import assemble, initial_state
 from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train import Checkpoints
 
+pytestmark = pytest.mark.slow
+
 CONFIG = RunConfig(
     ModelSpec("airbench", 4, 2),
     DataConfig("digits", size=9, augment=("translate",)),

@@ -15,6 +15,8 @@ from jaxcnn.study.verify import verify
 from tests.study.families import other, rows, stack
 from tests.study.small import BASE, ROOT, SHAPE, environment, files, finished_runs, outcome, small_study
 
+pytestmark = pytest.mark.slow
+
 QUICK = {"seeds": Seeds(2, 2), "tuning": Tuning((0.05, 0.2), (1e-4,), extensions=0), "margin": 0.05}
 
 

@@ -25,6 +25,7 @@ def test_tensorflow_is_not_needed():
     assert importlib.util.find_spec("tensorflow") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mnist", "fashion_mnist"])
 def test_counts_and_shapes_are_the_published_ones(real_data, name):
     # 60,000 + 10,000: LeCun et al. 1998; Xiao et al. 2017, arXiv:1708.07747.
@@ -96,6 +97,7 @@ def test_cats_vs_dogs_needs_a_size_and_gets_splits(real_data):
         assert abs(split["labels"].mean() - 0.5) < 0.02
 
 
+@pytest.mark.slow
 def test_smiles_by_directory_and_by_name(real_data):
     by_name = load(config(real_data, "smiles", train_size=100))
     by_folder = load(DataConfig(str(real_data / "smiles" / "1.0.0"), train_size=100))

@@ -113,8 +113,11 @@ CASES = [
 ]
 
 
-@pytest.mark.parametrize("budgets", [1, pytest.param(8, marks=pytest.mark.slow)])
-@pytest.mark.parametrize(("family", "kind"), CASES)
+@pytest.mark.parametrize(
+    ("family", "kind", "budgets"),
+    [(*case, 1) for case in CASES if case[1] == "params"]
+    + [pytest.param(*case, 8, marks=pytest.mark.slow) for case in CASES],
+)
 def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind, budgets):
     depths, shape, *spans = EVIDENCE[family]
     draw = random.Random(family + kind)

@@ -17,6 +17,8 @@ from jaxcnn.study.execution import worker
 from jaxcnn.study.execution.run_study import run_study
 from tests.study.small import BASE, files, finished_runs, outcome, small_study
 
+pytestmark = pytest.mark.slow
+
 FAST = {"tuning": Tuning((0.05, 0.2), (1e-4,), extensions=0), "seeds": Seeds(2, 2)}
 
 

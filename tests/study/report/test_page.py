@@ -94,6 +94,7 @@ def undrawn(monkeypatch):
     monkeypatch.setattr("jaxcnn.study.report.page.write_figure", lambda figure, folder, name: "<svg></svg>")
 
 
+@pytest.mark.slow
 def test_rebuilt_from_disk_it_is_the_same_to_the_byte(tmp_path):
     result = planted_study(tmp_path, ERRORS, images=400)
     page = write_report(result, tmp_path)

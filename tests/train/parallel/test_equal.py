@@ -165,6 +165,7 @@ def skipped_alone(seed):
     return train(single_device(*steps(skip_nonfinite=True)), one, data=DATA, order=order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SKIPPING)
 def test_every_way_skips_the_same_step(name):
     runs = [begun(seed, epochs=1, on_nonfinite="skip") for seed in ((0, 1) if "members" in name else (0,))]
