@@ -33,6 +33,8 @@ def keep_memory() -> None:
 
     Raises:
         InputError: `JAXCNN_BACKEND_OPTIONS` is neither auto nor off.
+
+    >>> keep_memory()  # doctest: +SKIP
     """
     switch = os.environ.get(SWITCH, "auto")
     if switch not in ("auto", "off"):
@@ -50,7 +52,10 @@ def keep_memory() -> None:
 
 
 def apply_cache(folder: Path) -> None:
-    """Keep compiled programs in a folder, unless the user chose one."""
+    """Keep compiled programs in a folder, unless the user chose one.
+
+    >>> apply_cache(Path("programs"))  # doctest: +SKIP
+    """
     jax = sys.modules.get("jax")
     if os.environ.get(CACHE) or (jax is not None and jax.config.jax_compilation_cache_dir):
         return
