@@ -3,7 +3,9 @@
 // Images keep XLA's plain layout. Kernels, which are small, are reordered inside the call to and from the layout that
 // oneDNN chooses: with plain kernels it computes a third as fast. Primitives are made once per geometry and kept.
 #include <pthread.h>
+#include <sched.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <map>
@@ -40,12 +42,15 @@ struct Op {
 // Of libgomp, which the library brings along.
 extern "C" void omp_set_num_threads(int);
 extern "C" int omp_get_max_threads();
-const int all_threads = omp_get_max_threads();
+const int wished = std::getenv("OMP_NUM_THREADS") ? omp_get_max_threads() : CPU_SETSIZE;
 
-void choose_threads(const Key& key) {
+// Return how many threads compute a convolution. The cores of a process may change: a study's workers share them.
+int threads(const Key& key) {
   double work = 1;
   for (int i : {11, 15, 16, 17, 18, 20, 21}) work *= key[i];  // N, kh, kw, Cin / groups, Cout, H', W'
-  omp_set_num_threads(work < FEW ? 1 : all_threads);
+  cpu_set_t cores;
+  if (work < FEW || sched_getaffinity(0, sizeof cores, &cores)) return 1;
+  return std::min(wished, CPU_COUNT(&cores));
 }
 
 // OpenMP serves one call at a time; the same lock guards the primitives and the buffers.
@@ -103,9 +108,10 @@ std::unique_ptr<Op> make(const Key& key) {
 }
 
 const Op& find(const Key& key) {
-  static auto* made = new std::map<Key, std::unique_ptr<Op>>;
-  choose_threads(key);
-  auto& op = (*made)[key];
+  static auto* made = new std::map<std::pair<Key, int>, std::unique_ptr<Op>>;
+  const int count = threads(key);
+  omp_set_num_threads(count);
+  auto& op = (*made)[{key, count}];
   if (!op) op = make(key);
   return *op;
 }

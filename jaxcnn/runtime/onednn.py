@@ -113,8 +113,8 @@ def _installed(package: str, end: str) -> Path:
 
 def _loaded_bridge(library: Path, headers: Path) -> ctypes.CDLL:
     """Load the bridge from the cache; compile it if there is none, or if what is there cannot be loaded."""
-    parts = (SOURCE.read_bytes(), *(value.encode() for value in (version("jaxlib"), str(headers), *_libc())))
-    path = cache_dir() / "onednn" / f"{hashlib.sha256(b'|'.join(parts)).hexdigest()[:32]}.so"
+    parts = SOURCE.read_text(), version("jaxlib"), version(HEADERS), *platform.libc_ver()
+    path = cache_dir() / "onednn" / f"{hashlib.sha256('|'.join(parts).encode()).hexdigest()[:32]}.so"
     with suppress(OSError):
         content = path.read_bytes()
         if hashlib.sha256(content[:-DIGEST_BYTES]).digest() == content[-DIGEST_BYTES:]:
@@ -123,36 +123,20 @@ def _loaded_bridge(library: Path, headers: Path) -> ctypes.CDLL:
     return ctypes.CDLL(str(path))
 
 
-def _libc() -> tuple[str, str]:
-    return platform.libc_ver()
-
-
 def _compile(path: Path, library: Path, headers: Path) -> None:
     """Compile the bridge and write it atomically, with its SHA-256 behind it."""
     import jax
 
-    compiler = next(
-        filter(None, map(shutil.which, filter(None, (os.environ.get("CXX"), "g++", "c++", "clang++")))), None
-    )
+    found = [shutil.which(name) for name in (os.environ.get("CXX"), "g++", "c++", "clang++") if name]
+    compiler = next(filter(None, found), None)
     if compiler is None:
         raise _Missing("there is no C++ compiler: install g++, or name one in CXX")
     path.parent.mkdir(parents=True, exist_ok=True)
     includes = [f"-I{folder}" for folder in (jax.ffi.include_dir(), headers)]
     links = [f"-L{library.parent}", f"-l:{library.name}"]
     with atomic_write(path) as partial:
-        command = [
-            compiler,
-            "-std=c++17",
-            "-O1",
-            "-shared",
-            "-fPIC",
-            "-w",
-            *includes,
-            str(SOURCE),
-            "-o",
-            str(partial),
-            *links,
-        ]
+        flags = ["-std=c++17", "-O1", "-shared", "-fPIC", "-w"]
+        command = [compiler, *flags, *includes, str(SOURCE), "-o", str(partial), *links]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", timeout=300, check=False)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if "error" in line] or done.stderr.splitlines() or [""]
