@@ -124,22 +124,19 @@ def measure(convolution: Convolution, config: Config) -> dict[str, list[float]]:
     """Return the seconds of each direction, as jaxcnn computes it on this machine and by XLA."""
     shapes = convolution.images, convolution.kernel, convolution.output().shape
     x, kernel, y = (jnp.asarray(np.random.default_rng(0).standard_normal(shape, np.float32)) for shape in shapes)
-    turns = {}
-    for form in ("", "XLA, "):
-        # A function of its own, or else a program of the other form would be found.
-        apply = partial(Convolution.apply, convolution)
-        programs = {
-            "forward": (jax.jit(apply), x, kernel),
-            "to images": (jax.jit(lambda y, k, apply=apply: jax.linear_transpose(lambda x: apply(x, k), x)(y)[0]), y, kernel),
-            "to kernel": (jax.jit(lambda x, y, apply=apply: jax.linear_transpose(lambda k: apply(x, k), kernel)(y)[0]), x, y),
-        }  # fmt: skip
-        for name, (program, *operands) in programs.items():
-            if form:
-                with as_written():
-                    turns[form + name] = turn(program, *operands)
-            else:
-                turns[name] = turn(program, *operands)
+    turns = {name: turn(*each) for name, each in programs(convolution, x, kernel, y).items()}
+    with as_written():
+        turns |= {f"XLA, {name}": turn(*each) for name, each in programs(convolution, x, kernel, y).items()}
     return alternate(turns, rounds=config.rounds, seconds=config.seconds)
+
+
+def programs(convolution: Convolution, x: jax.Array, kernel: jax.Array, y: jax.Array) -> dict[str, tuple[Any, ...]]:
+    """Return for each direction a program, not traced yet, and its operands."""
+    apply = convolution.apply
+    to_images = jax.jit(lambda y, kernel: jax.linear_transpose(lambda x: apply(x, kernel), x)(y)[0])
+    to_kernel = jax.jit(lambda x, y: jax.linear_transpose(lambda kernel: apply(x, kernel), kernel)(y)[0])
+    forward = jax.jit(lambda x, kernel: apply(x, kernel))
+    return dict(zip(DIRECTIONS, ((forward, x, kernel), (to_images, y, kernel), (to_kernel, x, y)), strict=True))
 
 
 def turn(program: Callable[..., Any], *operands: jax.Array) -> Turn:
@@ -149,8 +146,7 @@ def turn(program: Callable[..., Any], *operands: jax.Array) -> Turn:
     def run(steps: int) -> float:
         begun = time.perf_counter()
         for _ in range(steps):
-            out = jax.block_until_ready(program(*operands))
-        del out
+            jax.block_until_ready(program(*operands))
         return (time.perf_counter() - begun) / steps
 
     return run

@@ -1,10 +1,9 @@
-"""Convolutions by oneDNN are XLA's: values and derivatives of every kind, on several threads, devices and processes."""
+"""Convolutions by oneDNN: values and gradients are those of the definition, other derivatives those of XLA.
 
-import os
-import subprocess
-import sys
+XLA's convolution is no reference for odd geometries: jaxlib 0.10 reads beside the memory of a 1x1 image.
+"""
+
 import threading
-import time
 from functools import partial
 
 import jax
@@ -46,7 +45,11 @@ def values(*shapes, dtype=jnp.float32):
 def all_three(form, geometry, x, kernel):
     """Output and both gradients of one convolution, in which every output pixel has a weight of its own."""
     y, pull = jax.vjp(lambda x, kernel: form(x, kernel, geometry), x, kernel)
-    return y, *pull(jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype))
+    return y, *pull(weights(y))
+
+
+def weights(y):
+    return jnp.cos(jnp.arange(y.size, dtype=jnp.float32)).reshape(y.shape).astype(y.dtype)
 
 
 def assert_near(got, want, tolerance=1e-5):
@@ -57,12 +60,34 @@ def assert_near(got, want, tolerance=1e-5):
         assert abs(a - b).max(initial=0) <= tolerance * max(abs(b).max(initial=0), 1e-30)
 
 
+def by_definition(geometry, x, kernel, dy):
+    """Sums over the taps of the kernel in NumPy, float64: output, gradient of the images, gradient of the kernel."""
+    stride, dilation, pads, groups = geometry
+    x, kernel, dy = (np.float64(v) for v in (x, kernel, dy))
+    wide = np.pad(x, ((0, 0), *pads, (0, 0)))
+    y, dwide, dkernel = np.zeros_like(dy), np.zeros_like(wide), np.zeros_like(kernel)
+    for i, j in np.ndindex(*kernel.shape[:2]):
+        seen = tuple(
+            slice(tap * step, tap * step + down * (size - 1) + 1, down)
+            for tap, step, down, size in zip((i, j), dilation, stride, dy.shape[1:3], strict=True)
+        )
+        patch, tap = wide[:, *seen], kernel[i, j].reshape(kernel.shape[2], groups, -1)
+        grouped = patch.reshape(*dy.shape[:3], groups, kernel.shape[2])
+        change = dy.reshape(*dy.shape[:3], groups, tap.shape[2])
+        y += np.einsum("nhwgi,igo->nhwgo", grouped, tap).reshape(dy.shape)
+        dkernel[i, j] = np.einsum("nhwgi,nhwgo->igo", grouped, change).reshape(kernel.shape[2:])
+        dwide[:, *seen] += np.einsum("nhwgo,igo->nhwgi", change, tap).reshape(patch.shape)
+    inner = tuple(slice(low, low + size) for (low, _), size in zip(pads, x.shape[1:3], strict=True))
+    return y, dwide[:, *inner], dkernel
+
+
 @settings(max_examples=200, deadline=None, derandomize=True)
 @given(case())
-def test_values_and_gradients_are_those_of_xla(example):
+def test_values_and_gradients_are_those_of_the_definition(example):
     *shapes, geometry = example
-    both = jax.jit(lambda x, kernel: [all_three(form, geometry, x, kernel) for form in (convolve, plain)])
-    assert_near(*both(*values(*shapes)))
+    x, kernel = values(*shapes)
+    got = jax.jit(partial(all_three, convolve, geometry))(x, kernel)
+    assert_near(got, by_definition(geometry, x, kernel, weights(got[0])))
 
 
 SHAPES, GEOMETRY = ((3, 9, 8, 4), (3, 3, 2, 6)), Geometry((2, 1), (1, 1), ((1, 0), (2, 3)), 2)

@@ -1,4 +1,4 @@
-"""The bridge to oneDNN: what happens without it, how it is compiled, processes that use it, and whole training steps."""
+"""The bridge to oneDNN: what happens without it, how it is compiled, processes that use it, training steps."""
 
 import os
 import subprocess
