@@ -52,10 +52,13 @@ onednn.distribution = lambda name: types.SimpleNamespace(files=[File("x/libdnnl.
         ("onednn.platform.machine = lambda: 'aarch64'", {}, "Linux on aarch64", False),
         (INCOMPLETE, {}, "missing or incomplete, install onednn-cpu-gomp again", True),
         ("", {"PATH": "/nowhere", "CXX": "", "JAXCNN_CACHE": "{tmp}"}, "there is no C++ compiler: install g++", False),
-        ("", {"CXX": "false", "JAXCNN_CACHE": "{tmp}"}, "cannot compile the bridge", True),
+        ("", {"CXX": "{tmp}/broken", "JAXCNN_CACHE": "{tmp}"}, "cannot compile the bridge", True),
     ],
+    ids=["switched off", "not installed", "other processor", "incomplete", "no compiler", "broken compiler"],
 )
 def test_without_it_xla_computes_and_one_sentence_says_why(change, variables, reason, warned, tmp_path):
+    (tmp_path / "broken").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "broken").chmod(0o755)
     variables = {name: value.format(tmp=tmp_path) for name, value in variables.items()}
     path, why, messages = eval(python(STATUS.format(change), **variables)[0])
     assert path == "XLA"
