@@ -30,7 +30,7 @@ DIRECTIONS = ("forward", "to images", "to kernel")
 COLUMNS = [
     "network", "images", "kernel", "stride", "how often", *DIRECTIONS, *(f"XLA, {each}" for each in DIRECTIONS),
 ]  # fmt: skip
-SIDE = 4096  # of the matrices
+SIDE = 2048  # of the matrices
 
 
 @dataclass(frozen=True)
