@@ -201,7 +201,10 @@ def rerun(
     from jaxcnn.study.result import load_study
 
     recorded = load_study(study).environments[0]
-    os.environ["XLA_FLAGS"] = recorded.get("xla_flags", "")  # JAX reads it when it starts, which is later
+    # JAX reads them when it starts, which is later. Programs with XLA's own calls of oneDNN, in older records, could not
+    # be kept on disk.
+    flags = [flag for flag in recorded.get("xla_flags", "").split() if "onednn" not in flag]
+    os.environ["XLA_FLAGS"] = " ".join(flags)
     before = recorded.get("convolutions", "XLA")
     if before == "XLA":
         os.environ[SWITCH] = "off"
