@@ -57,4 +57,4 @@ def main(config: Config) -> None:
 
 
 if __name__ == "__main__":
-    launch(main, Config, SMOKE, onednn=False)  # 88 short runs: compiled programs shared by the workers save more
+    launch(main, Config, SMOKE)

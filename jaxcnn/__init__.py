@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from jaxcnn.errors import InputError
     from jaxcnn.models import build, named
     from jaxcnn.run import RunResult, evaluate_run, load_model, load_result, predict, run_seeds
-    from jaxcnn.runtime.backend import apply_backend_options
     from jaxcnn.spec import (
         Classification,
         DataConfig,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 _PACKAGES = ("analysis", "data", "models", "nn", "ops", "run", "spec", "study", "tasks", "train")
 _HOMES = {
     "analysis.complexity": ("count",),
-    "runtime.backend": ("apply_backend_options",),
     "data": ("Dataset", "batches", "load"),
     "errors": ("InputError",),
     "models": ("build", "named"),
@@ -66,7 +64,6 @@ __all__ = [
     "Task",
     "TrainState",
     "Tuning",
-    "apply_backend_options",
     "batches",
     "build",
     "classification",

@@ -26,6 +26,10 @@ os.environ["JAX_NUMPY_RANK_PROMOTION"] = "raise"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(tempfile.gettempdir()) / "jaxcnn-test-xla"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.2")
 os.environ["JAXCNN_CACHE"] = tempfile.mkdtemp(prefix="jaxcnn-test-cache-")
+# The bridge to oneDNN is compiled once for all workers and later runs; its name says what it was compiled from.
+BRIDGES = Path(tempfile.gettempdir()) / "jaxcnn-test-onednn"
+BRIDGES.mkdir(exist_ok=True)
+(Path(os.environ["JAXCNN_CACHE"]) / "onednn").symlink_to(BRIDGES)
 
 # A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

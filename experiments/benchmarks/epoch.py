@@ -134,8 +134,7 @@ def main(config: Config) -> None:
             environment["versions"]["torch"] = each[0]["torch"]
     notes = [
         f"{held}, 28x28; batch {config.batch_size}, learning rate {config.rate:g}; {params.pop():,} parameters.",
-        "Cold: the first seed, with empty caches of compiled programs. Warm: the median of the other seeds. Where "
-        "oneDNN computes the convolutions, ours cannot cache programs.",
+        "Cold: the first seed, with empty caches of compiled programs. Warm: the median of the other seeds.",
         *absent.values(),
     ]
     record = {

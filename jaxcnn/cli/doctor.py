@@ -8,6 +8,7 @@ from typing import Any
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.files import cache_dir
+from jaxcnn.runtime.onednn import status
 
 SHADOWED = (
     "jax", "jaxlib", "flax", "optax", "orbax", "chex", "numpy", "scipy", "sklearn", "matplotlib", "PIL", "rich", "tyro",
@@ -18,7 +19,7 @@ SHADOWED = (
 
 
 def doctor(json: bool = False) -> None:
-    """Show versions, devices, the cache, and files in this folder that shadow a package (exit code 2).
+    """Show versions, devices, what computes convolutions, the cache, and files that shadow a package (exit code 2).
 
     Args:
         json: Print JSON.
@@ -35,6 +36,8 @@ def doctor(json: bool = False) -> None:
         import jax
 
         facts["devices"] = [f"{device.platform}: {device.device_kind}" for device in jax.devices()]
+        path, reason = status()
+        facts["convolutions on a CPU"] = f"{path}: {reason}" if reason else path
     folder = cache_dir()
     files = [file for file in folder.rglob("*") if file.is_file()] if folder.exists() else []
     megabytes = sum(file.stat().st_size for file in files) // 10**6

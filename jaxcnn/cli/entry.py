@@ -6,7 +6,6 @@ import io
 import os
 import sys
 import textwrap
-import warnings
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import NoReturn, TypeVar
@@ -83,9 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     guarded(call, resumable=resumable)
 
 
-def launch(
-    main: Callable[[Config], object], config: type[Config], smoke: Config, *, onednn: bool | None = None
-) -> None:
+def launch(main: Callable[[Config], object], config: type[Config], smoke: Config) -> None:
     """Run an experiment script: read its flags into its config and call its main function.
 
     Errors and signals are handled as by the command line.
@@ -94,8 +91,6 @@ def launch(
         main: Function of the config.
         config: Frozen dataclass whose fields are the flags.
         smoke: Config that `--smoke` starts from instead of the defaults: the same code in seconds.
-        onednn: False keeps compiled programs in the cache instead of handing convolutions to oneDNN, which is faster
-            for many runs of small networks. Default: chosen by `jaxcnn.runtime.backend`.
     """
     flags = [flag for flag in sys.argv[1:] if flag != "--smoke"]
     default = smoke if len(flags) < len(sys.argv) - 1 else config()
@@ -105,10 +100,10 @@ def launch(
 
         call_with_flags(main, default, flags)
 
-    guarded(call, onednn=onednn, resumable=True)
+    guarded(call, resumable=True)
 
 
-def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable: bool = False) -> None:
+def guarded(call: Callable[[], object], *, resumable: bool = False) -> None:
     """Call a function; bad input ends the process with one sentence and code 2, a signal with code 75 or 130.
 
     It is 75 if the same command resumes whenever it was stopped (`resumable`), or where the interrupt says so.
@@ -117,7 +112,7 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
         try:
             if isinstance(sys.stdout, io.TextIOWrapper):  # file names may hold characters that it cannot encode
                 sys.stdout.reconfigure(errors="backslashreplace")
-            prepare_backend(onednn)
+            prepare_backend()
             call()
         except KeyboardInterrupt as interrupt:
             _interrupted(interrupt, resumable)
@@ -127,14 +122,8 @@ def guarded(call: Callable[[], object], *, onednn: bool | None = None, resumable
             _explain(error)
 
 
-def prepare_backend(onednn: bool | None = None) -> None:
-    """Apply the settings of `jaxcnn.runtime.backend` that an entry point makes and a bare import does not."""
-    options = backend.backend_options() if onednn is not False else ()
-    if options and backend.backend_started():
-        message = f"{' '.join(options)}: not set: JAX had computed something before `launch`; see {backend.SWITCH}"
-        warnings.warn(message, stacklevel=3)
-    elif options:
-        backend.apply_backend_options()
+def prepare_backend() -> None:
+    """Make the settings that an entry point makes and a bare import does not."""
     backend.apply_cache(cache_dir() / "xla")
     backend.keep_memory()
     # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.

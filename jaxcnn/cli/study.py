@@ -197,10 +197,17 @@ def rerun(
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
     """
+    from jaxcnn.runtime.onednn import SWITCH
     from jaxcnn.study.result import load_study
 
     recorded = load_study(study).environments[0]
-    os.environ["XLA_FLAGS"] = recorded.get("xla_flags", "")  # JAX reads it when it starts, which is later
+    # JAX reads them when it starts, which is later. Programs with XLA's own calls of oneDNN, in older records, could not
+    # be kept on disk.
+    flags = [flag for flag in recorded.get("xla_flags", "").split() if "onednn" not in flag]
+    os.environ["XLA_FLAGS"] = " ".join(flags)
+    before = recorded.get("convolutions", "XLA")
+    if before == "XLA":
+        os.environ[SWITCH] = "off"
     from jaxcnn.runtime.environment import environment
     from jaxcnn.study.rerun import rerun as train
 
@@ -208,7 +215,8 @@ def rerun(
     print(f"{arm} seed {seed}: {equal} of {count} predictions equal")
     now = environment()
     packages = {name: (old, now["versions"].get(name)) for name, old in recorded["versions"].items()}
-    for name, (old, new) in {**packages, "processor": (recorded["processor"], now["processor"])}.items():
+    facts = {"processor": (recorded["processor"], now["processor"]), "convolutions": (before, now["convolutions"])}
+    for name, (old, new) in {**packages, **facts}.items():
         if old != new:
             print(f"  {name}: {old} then, {new} now")
     if equal < count:

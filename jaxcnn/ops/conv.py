@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
-from jax import lax
 
 from jaxcnn.errors import InputError
-from jaxcnn.ops.forms import Forms, banded, forms, settle, unrolled
-from jaxcnn.ops.window import BORDERS, Padding, Pads, Pair, Size, as_pair, window_padding
+from jaxcnn.ops.forms import has_forms, unrolled
+from jaxcnn.ops.onednn import Geometry, convolve, plain, takes
+from jaxcnn.ops.window import BORDERS, Padding, Size, as_pair, window_padding
 
 
 def conv2d(
@@ -49,49 +47,15 @@ def conv2d(
     pads = window_padding(x.shape, (kernel.shape[0], kernel.shape[1]), stride, dilation, padding)
     if isinstance(padding, str) and padding in BORDERS:
         x, pads = jnp.pad(x, ((0, 0), *pads, (0, 0)), BORDERS[padding]), ((0, 0), (0, 0))
-    if groups == 1 and dilation == (1, 1) and (chosen := forms(x.shape[1:3], kernel.shape, stride)):
-        y = _shaped(x, kernel, stride, pads, chosen)
+    geometry = Geometry(stride, dilation, pads, groups)
+    few_pixels = x.shape[1] * x.shape[2] < kernel.shape[0] * kernel.shape[1]
+    if has_forms() and few_pixels and groups == 1 and dilation == (1, 1):
+        y = unrolled(x, kernel, stride, pads)
+    elif has_forms() and takes(x, kernel):
+        y = convolve(x, kernel, geometry)
     else:
-        y = lax.conv_general_dilated(
-            x,
-            kernel,
-            window_strides=stride,
-            padding=pads,
-            rhs_dilation=dilation,
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-            feature_group_count=groups,
-        )
+        y = plain(x, kernel, geometry)
     return y if bias is None else y + jnp.reshape(bias, (1, 1, 1, -1))
-
-
-def _shaped(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads, chosen: Forms) -> jax.Array:
-    if kernel.shape[:2] == (1, 1) and pads == ((0, 0), (0, 0)):
-        # A matrix product; its gradients need no convolution.
-        return jnp.tensordot(x[:, :: stride[0], :: stride[1]], kernel[0, 0], 1)
-    if chosen.forward in (unrolled, banded):
-        return chosen.forward(x, kernel, stride, pads)
-    return _convolve(x, kernel, stride, pads, chosen)
-
-
-@partial(jax.custom_jvp, nondiff_argnums=(2, 3, 4))
-def _convolve(x: jax.Array, kernel: jax.Array, stride: Pair, pads: Pads, chosen: Forms) -> jax.Array:
-    return chosen.forward(x, kernel, stride, pads)
-
-
-@_convolve.defjvp
-def _derivative(
-    stride: Pair,
-    pads: Pads,
-    chosen: Forms,
-    primals: tuple[jax.Array, jax.Array],
-    tangents: tuple[jax.Array, jax.Array],
-) -> tuple[jax.Array, jax.Array]:
-    """Apply the product rule, each term in its own form; JAX transposes it for the gradient."""
-    (x, kernel), (dx, dkernel) = primals, tangents
-    y = _convolve(x, kernel, stride, pads, chosen)
-    towards_images = chosen.images(settle(dx), kernel, stride, pads)
-    towards_kernel = chosen.kernel(settle(x), dkernel, stride, pads)
-    return y, settle(towards_images + towards_kernel)
 
 
 def _check(x: jax.Array, kernel: jax.Array, bias: jax.Array | None, groups: int) -> None:

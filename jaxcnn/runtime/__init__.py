@@ -1,1 +1,1 @@
-"""What a process needs from its system: backend flags, files, locks, signals, processes, and a record of them."""
+"""What a process needs from its system: settings, oneDNN, files, locks, signals, processes, and a record of them."""

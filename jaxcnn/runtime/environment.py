@@ -63,8 +63,10 @@ def cores() -> int:
 
 
 def environment() -> dict[str, Any]:
-    """Return versions, revision, devices, processor and the flags that change results; start JAX's backend."""
+    """Return versions, revision, devices, processor, and what computes convolutions; start JAX's backend."""
     import jax
+
+    from jaxcnn.runtime.onednn import status
 
     devices = jax.devices()
     return {
@@ -75,5 +77,6 @@ def environment() -> dict[str, Any]:
         "processor": processor(),
         "cores": cores(),
         "system": platform.platform(),
+        "convolutions": status()[0] if devices[0].platform == "cpu" else "XLA",
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
     }

@@ -103,4 +103,4 @@ def _row(kind: str, results: list[dict[str, Any]]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    launch(main, Config, SMOKE, onednn=False)
+    launch(main, Config, SMOKE)

@@ -196,4 +196,4 @@ def _row(name: str, results: list[dict[str, Any]]) -> list[Any]:
 
 
 if __name__ == "__main__":
-    launch(main, Config, SMOKE, onednn=False)
+    launch(main, Config, SMOKE)

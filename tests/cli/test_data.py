@@ -2,6 +2,7 @@
 
 import json
 
+from jaxcnn.runtime.onednn import status
 from tests.cli.calls import call, refused
 
 
@@ -18,7 +19,9 @@ def test_doctor_reports_and_finds_shadows(capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code, out, _ = call(capsys, "doctor", "--json")
     assert code == 0
-    assert json.loads(out)["versions"]["jax"][0].isdigit()
+    facts = json.loads(out)
+    assert facts["versions"]["jax"][0].isdigit()
+    assert facts["convolutions on a CPU"] == ": ".join(filter(None, status()))
     (tmp_path / "jax.py").write_text("")
     (tmp_path / "keras.py").write_text("")
     (tmp_path / "grain").mkdir()

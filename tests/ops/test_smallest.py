@@ -8,10 +8,15 @@ import pytest
 from jaxcnn import nn, ops
 from jaxcnn.errors import InputError
 from jaxcnn.models import build
-from jaxcnn.ops import forms
+from jaxcnn.ops import forms, onednn
 from jaxcnn.spec import ModelSpec
 
-FORMS = (forms.planar, forms.spatial, forms.blocked, forms.unrolled, forms.banded)
+GEOMETRY = onednn.Geometry((2, 2), (1, 1), ((1, 1), (1, 1)), 1)
+FORMS = {
+    "plain": lambda x, k: onednn.plain(x, k, GEOMETRY),
+    "convolve": lambda x, k: onednn.convolve(x, k, GEOMETRY),
+    "unrolled": lambda x, k: forms.unrolled(x, k, GEOMETRY.stride, GEOMETRY.pads),
+}
 SHAPES = [(0, 8, 8, 3), (0, 1, 1, 1), (2, 1, 1, 1), (2, 1, 1, 3), (1, 5, 1, 1)]
 OPERATIONS = {
     "conv2d": lambda x: ops.conv2d(x, jnp.ones((3, 3, x.shape[3], 2)), jnp.ones(2), stride=2),
@@ -47,10 +52,10 @@ def test_an_operation_takes_no_images_one_pixel_and_one_channel(name, shape):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
-@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.__name__)
+@pytest.mark.parametrize("form", FORMS)
 def test_a_form_of_convolution_takes_them_with_its_gradients(form, shape):
     kernel = jnp.ones((3, 3, shape[3], 2))
-    y, pull = jax.vjp(lambda x, k: form(x, k, (2, 2), ((1, 1), (1, 1))), jnp.ones(shape), kernel)
+    y, pull = jax.vjp(FORMS[form], jnp.ones(shape), kernel)
     dx, dkernel = pull(jnp.ones(y.shape))
     assert y.shape == (shape[0], -(-shape[1] // 2), -(-shape[2] // 2), 2)
     assert dx.shape == shape

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxcnn.runtime import environment as environment_module
+from jaxcnn.runtime import onednn
 from jaxcnn.runtime.environment import cores, environment, versions
 
 
@@ -22,6 +23,7 @@ def test_the_record_names_versions_devices_and_flags():
     assert record["platform"] == "cpu"
     assert 1 <= record["cores"] == cores() <= os.cpu_count()
     assert record["xla_flags"] == os.environ["XLA_FLAGS"]
+    assert record["convolutions"] == onednn.status()[0]
 
 
 def test_the_revision_is_the_commit_and_says_if_files_differ(tmp_path: Path) -> None:
