@@ -8,6 +8,6 @@ from jaxcnn.run.runner import run
 from jaxcnn.run.several import run_all, run_seeds
 
 __all__ = [
-    "RunResult", "draw_prediction", "evaluate_run", "load_model", "load_result", "measure_run", "predict", "run", "run_all", "run_members",
-    "run_seeds",
+    "RunResult", "draw_prediction", "evaluate_run", "load_model", "load_result", "measure_run", "predict", "run",
+    "run_all", "run_members", "run_seeds",
 ]  # fmt: skip
