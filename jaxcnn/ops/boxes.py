@@ -16,6 +16,8 @@ Choose = Callable[[jax.Array, jax.Array], jax.Array]
 
 SMALLEST = 1e-7
 """Side below which a box is coded as if it had this side: a logarithm of 0 has no gradient."""
+NO_AREA = 1e-12
+"""Largest area that counts as none."""
 LARGEST_SCALE = math.log(1000 / 16)
 """Largest logarithm of a decoded side over its anchor's, as in Detectron: exp of an untrained output may overflow."""
 WEIGHTS = (10.0, 10.0, 5.0, 5.0)
@@ -109,8 +111,8 @@ def _overlap(a: jax.Array, b: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _ratio(part: jax.Array, whole: jax.Array) -> jax.Array:
-    """Divide; 0 where the divisor is 0, with a safe input on both sides, so that the gradient is finite too."""
-    positive = whole > 0
+    """Divide; 0 where the divisor is as good as 0, with a safe input on both sides, so that the gradient is finite."""
+    positive = whole > NO_AREA  # the square of a smaller one, by which the gradient divides, is 0 in float32
     return jnp.where(positive, part / jnp.where(positive, whole, 1.0), 0.0)
 
 

@@ -55,6 +55,9 @@ def greedy(boxes, scores, threshold):
     return np.isin(np.arange(len(scores)), keep)
 
 
+SUPPRESS = jax.jit(jax.vmap(ops.nms, in_axes=(0, 0, None)))
+
+
 @settings(deadline=None, max_examples=60)
 @given(
     arrays(np.float32, (8, 4), elements=st.integers(0, 6).map(float)),
@@ -62,18 +65,19 @@ def greedy(boxes, scores, threshold):
     st.sampled_from(THRESHOLDS),
 )
 def test_suppression_is_greedy_with_ties_padding_and_boxes_without_area(boxes, scores, threshold):
-    kept = jax.vmap(ops.nms, in_axes=(0, 0, None))(boxes[None], scores[None], threshold)[0]
+    kept = SUPPRESS(boxes[None], scores[None], threshold)[0]
     assert np.array_equal(kept, greedy(boxes, scores, threshold))
 
 
 def test_detections_are_chosen_by_class_and_filled_up():
     boxes = jnp.array([[0.0, 0.0, 0.5, 0.5], [0.0, 0.0, 0.5, 0.49], [0.5, 0.5, 1.0, 1.0]])
     scores = jnp.array([[0.9, 0.3], [0.8, 0.7], [0.0, 0.2]])
-    got = ops.select_detections(boxes, scores, detections=5, iou_threshold=0.5)
+    select = jax.jit(ops.select_detections, static_argnames=("detections", "iou_threshold"))
+    got = select(boxes, scores, detections=5, iou_threshold=0.5)
     assert got.labels.tolist() == [0, 1, 1, -1, -1]
     assert np.allclose(got.scores, [0.9, 0.7, 0.2, 0, 0])
     assert np.array_equal(got.boxes, [boxes[0], boxes[1], boxes[2], np.zeros(4), np.zeros(4)])
-    nothing = ops.select_detections(boxes, jnp.zeros((3, 2)), detections=20)
+    nothing = select(boxes, jnp.zeros((3, 2)), detections=20)
     assert nothing.labels.tolist() == [-1] * 20
     assert not nothing.scores.any()
 
@@ -88,16 +92,21 @@ def test_roi_align_agrees_with_torchvision(aligned, sampling):
     def cut(features):
         return ops.roi_align(features, boxes, (4, 5), sampling=sampling, aligned=aligned)
 
-    y, pull = jax.vjp(cut, jnp.asarray(case["features"]))
+    @jax.jit
+    def both(features, g):
+        y, pull = jax.vjp(cut, features)
+        return y, pull(g)[0]
+
+    y, gradient = both(case["features"], case[f"{name}/g"])
     assert_close(y, case[f"{name}/y"], "y")
-    assert_close(pull(jnp.asarray(case[f"{name}/g"]))[0], case[f"{name}/dx"], "dx")
+    assert_close(gradient, case[f"{name}/dx"], "dx")
 
 
 def test_a_pyramid_gives_each_region_from_the_map_of_its_size():
     maps = [jnp.full((size, size, 1), float(level)) for level, size in enumerate((32, 16, 8, 4))]
     sides = np.array([0.01, 0.12, 0.126, 0.24, 0.26, 0.49, 0.51, 1.0])
     boxes = jnp.asarray(np.stack([0 * sides, 0 * sides, sides, sides], axis=1).astype(np.float32))
-    cut = ops.multilevel_roi_align(maps, boxes, 2)
+    cut = jax.jit(ops.multilevel_roi_align, static_argnums=2)(maps, boxes, 2)
     assert cut.shape == (8, 2, 2, 1)
     assert cut[:, 0, 0, 0].tolist() == [0, 0, 0, 0, 1, 1, 2, 3]
 
@@ -135,11 +144,11 @@ def test_matching_agrees_with_torchvision():
 def test_every_box_gets_an_anchor_and_padding_gets_none():
     anchors = jnp.asarray(ops.grid_anchors((4, 4), [(0.25, 0.25)]))
     boxes = jnp.array([[0.30, 0.30, 0.32, 0.32], [0.0, 0.0, 1.0, 1.0], [0.30, 0.30, 0.31, 0.31], [2.0, 2.0, 3.0, 3.0]])
-    matched = np.asarray(ops.match_anchors(anchors, boxes, jnp.array([0, 1, 2, 0])))
+    matched = np.asarray(MATCH(anchors, boxes, jnp.array([0, 1, 2, 0])))
     assert matched[5] == 2, "two boxes want one anchor: the later one gets it"
     assert (matched == 1).sum() == 1, "a box below the threshold gets its best anchor"
     assert not (matched == 3).any(), "a box that no anchor touches gets none"
-    empty = ops.match_anchors(anchors, boxes, jnp.full(4, -1))
+    empty = MATCH(anchors, boxes, jnp.full(4, -1))
     assert (empty == ops.BACKGROUND).all()
     assert (ops.match_anchors(anchors, boxes[:0], jnp.zeros(0, jnp.int32)) == ops.BACKGROUND).all()
 
@@ -167,21 +176,25 @@ def test_proposals_are_sampled_by_the_numbers_given():
     assert few.indices[:2].tolist() == [4, 3]
 
 
+def everything(a, b):
+    """A number to which all operations on boxes contribute."""
+    codes = ops.encode_boxes(a, jnp.abs(b))
+    parts = (ops.pairwise_iou(a, b), ops.box_giou(a, b), codes * 1e-3, ops.clip_boxes(a), ops.box_area(a))
+    cut = ops.roi_align(jnp.ones((4, 4, 2)), a, 2)
+    return sum(part.sum() for part in parts) + cut.sum() + ops.decode_boxes(a, b).sum()
+
+
+EVERYTHING, MATCH = jax.jit(jax.value_and_grad(everything, argnums=(0, 1))), jax.jit(ops.match_anchors)
+
+
 @settings(deadline=None, max_examples=50)
 @given(BOXES, BOXES, arrays(np.int32, (6,), elements=st.integers(-1, 2)))
 def test_nothing_is_ever_nan_and_gradients_are_finite(a, b, labels):
     pixel = np.float32([[0.5, 0.5, 0.5, 0.5], [0.5, 0.5, 0.5001, 0.5001]])
     a, b = np.concatenate([a, pixel]), np.concatenate([b, pixel[::-1]])
     labels = np.concatenate([labels, np.int32([0, 1])])
-
-    def total(a, b):
-        codes = ops.encode_boxes(a, jnp.abs(b))
-        parts = (ops.pairwise_iou(a, b), ops.box_giou(a, b), codes * 1e-3, ops.clip_boxes(a), ops.box_area(a))
-        cut = ops.roi_align(jnp.ones((4, 4, 2)), a, 2)
-        return sum(part.sum() for part in parts) + cut.sum() + ops.decode_boxes(a, b).sum()
-
-    value, grads = jax.value_and_grad(total, argnums=(0, 1))(jnp.asarray(a), jnp.asarray(b))
+    value, grads = EVERYTHING(a, b)
     assert np.isfinite(value)
     assert all(np.isfinite(grad).all() for grad in grads)
-    matched = np.asarray(ops.match_anchors(jnp.asarray(b), jnp.asarray(a), jnp.asarray(labels)))
+    matched = np.asarray(MATCH(b, a, labels))
     assert ((matched == -1) | (labels[np.maximum(matched, 0)] >= 0)).all(), "padding is matched"
