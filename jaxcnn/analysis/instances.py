@@ -78,9 +78,7 @@ def instance_scores(found: np.ndarray, truth: np.ndarray, threshold: float = 0.5
     rows, columns = linear_sum_assignment(-((iou >= threshold) + iou / (2 * pairs)))
     matched = iou[rows, columns]
     matched = matched[matched >= threshold]
-    return InstanceScores(
-        len(matched), iou.shape[0] - len(matched), iou.shape[1] - len(matched), float(matched.sum())
-    )
+    return InstanceScores(len(matched), iou.shape[0] - len(matched), iou.shape[1] - len(matched), float(matched.sum()))
 
 
 def instance_iou(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -138,9 +138,11 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
         if shape is None:
             raise no_images(source.name, split)
         _write_header(file, (len(labels), *shape))
-    np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
+    # Classes, or masks, which are uint8 already.
+    stacked = np.stack(labels) if source.target == "mask" else np.asarray(labels, np.int32)
+    np.save(folder / "labels.npy", stacked, allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    meta = {"checksum": _checksum(images, np.asarray(labels, np.int32)), "shape": images.shape, "skipped": skipped}
+    meta = {"checksum": _checksum(images, stacked), "shape": images.shape, "skipped": skipped}
     (folder / "meta.json").write_text(json.dumps({**meta, "identity": source.identity}, default=str))
 
 

@@ -17,6 +17,7 @@ from jaxcnn.ops.drop import dropout, stochastic_depth
 from jaxcnn.ops.nms import Detections, nms, select_detections
 from jaxcnn.ops.norm import batch_norm_inference, batch_norm_train, example_count
 from jaxcnn.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, global_max_pool, max_pool
+from jaxcnn.ops.resize import resize_bilinear
 from jaxcnn.ops.roi_align import multilevel_roi_align, roi_align
 from jaxcnn.ops.sampling import Sample, hard_negatives, sample_proposals
 from jaxcnn.ops.whiten import whitening_kernel
@@ -55,6 +56,7 @@ __all__ = [
     "nms",
     "output_size",
     "pairwise_iou",
+    "resize_bilinear",
     "roi_align",
     "sample_proposals",
     "select_detections",

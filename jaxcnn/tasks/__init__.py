@@ -1,6 +1,7 @@
 """Tasks: targets, loss, sums, metrics and predictions as pure functions; no architectures here."""
 
 from jaxcnn.tasks.classification import classification, cross_entropy
+from jaxcnn.tasks.segmentation import segmentation
 from jaxcnn.tasks.task import Batch, Sums, Task, images_only, make_task, register_task, resolve_task
 
 __all__ = [
@@ -13,4 +14,5 @@ __all__ = [
     "make_task",
     "register_task",
     "resolve_task",
+    "segmentation",
 ]

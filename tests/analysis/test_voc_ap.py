@@ -35,7 +35,9 @@ def padded(rows, inclusive):
     return boxes, labels
 
 
-@pytest.mark.parametrize(("rule", "with_pixel", "without"), [("all", 24.57, 22.54), ("11", 26.84, 26.84), ("101", 24.82, 23.01)])
+@pytest.mark.parametrize(
+    ("rule", "with_pixel", "without"), [("all", 24.57, 22.54), ("11", 26.84, 26.84), ("101", 24.82, 23.01)]
+)
 def test_the_published_sample(rule, with_pixel, without):
     for pixel, expected in ((1.0, with_pixel), (0.0, without)):
         boxes, labels = padded(TRUE, 0)

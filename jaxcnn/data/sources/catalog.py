@@ -13,6 +13,7 @@ from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
+from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
@@ -82,7 +83,11 @@ def find_source(config: DataConfig) -> Source:
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
-        return tfds_source(name, prepared, config.size, config.fit)
+        return tfds_source(name, prepared, config.size, config.fit, config.ignore)
+    if path.is_dir() and has_mask_folders(path):
+        return masks_source(name, path, config.size, config.fit, config.ignore)
+    if config.ignore:
+        raise InputError(f"ignore={config.ignore}: data set {name!r} has no masks; leave it out")
     if path.is_dir() or (path.suffix == ".csv" and path.is_file()):
         return folder_source(name, path, config.size, config.fit)
     if path.suffix == ".npz" and path.is_file():
