@@ -15,6 +15,7 @@ from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
+from jaxcnn.data.sources.scenes import scenes_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
 from jaxcnn.spec import DataConfig, Size
@@ -22,6 +23,7 @@ from jaxcnn.spec import DataConfig, Size
 EMBEDDED = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
     "glyphs": "drawn characters of many fonts, any number of classes and images; needs no download",
+    "glyph_scenes": "scenes of several drawn characters with boxes, any number of classes and images",
 }
 
 POPULAR = {
@@ -49,7 +51,7 @@ def names(data_dir: str | None = None) -> list[CatalogEntry]:
     """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet.
 
     >>> [entry.name for entry in names() if entry.state == "embedded"]
-    ['digits', 'glyphs']
+    ['digits', 'glyphs', 'glyph_scenes']
     """
     prepared = prepared_sets(data_dir)
     others = {name: text for name, text in POPULAR.items() if name not in prepared}
@@ -79,6 +81,8 @@ def find_source(config: DataConfig) -> Source:
         return digits_source(config.size, config.fit)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
+    if name == "glyph_scenes":
+        return scenes_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
     path, is_path = Path(name).expanduser(), _is_path(name)
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
