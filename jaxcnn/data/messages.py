@@ -77,7 +77,12 @@ def check_masks(source: str, masks: np.ndarray, class_names: tuple[str, ...]) ->
         found += bool((masks == k).any())
         if found == 2:
             return
-    raise InputError(
+    raise too_few_classes(source, found)
+
+
+def too_few_classes(source: str, found: int) -> InputError:
+    """Return the error for training masks with one class or none."""
+    return InputError(
         f"data set {source!r} has {'a single class' if found else 'no class'} in its training masks; segmentation "
         "needs at least two"
     )

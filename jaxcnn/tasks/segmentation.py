@@ -41,7 +41,7 @@ def segmentation(config: Segmentation | None = None) -> Task:
     >>> sums = {"loss": 8.0, "count": 16.0, "hits_0": 4.0, "labelled_0": 8.0, "named_0": 6.0}
     >>> sums |= {"hits_1": 6.0, "labelled_1": 8.0, "named_1": 10.0}
     >>> segmentation().metrics(sums)
-    {'loss': 0.5, 'accuracy': 0.625, 'mean_iou': 0.45, 'dice': 0.6190476190476191}
+    {'loss': 0.5, 'accuracy': 0.625, 'mean_iou': 0.45}
     """
     config = Segmentation() if config is None else config
     given = config.class_weights
@@ -125,14 +125,13 @@ def _decode(logits: jax.Array) -> dict[str, jax.Array]:
 
 
 def _metrics(sums: Mapping[str, float]) -> dict[str, float]:
-    """Compute pixel accuracy, and IoU and Dice as means over the classes that are labelled or named anywhere."""
+    """Compute pixel accuracy, and IoU as a mean over the classes that are labelled or named anywhere."""
     classes = range(sum(name.startswith("hits_") for name in sums))
     hits, labelled, named = (np.array([sums[f"{name}_{k}"] for k in classes]) for name in ("hits", "labelled", "named"))
     unions, count = labelled + named - hits, max(sums["count"], 1.0)
-    present = unions > 0
-    shares = {"mean_iou": hits[present] / unions[present], "dice": 2 * hits[present] / (labelled + named)[present]}
-    means = {name: float(share.mean()) if len(share) else 0.0 for name, share in shares.items()}
-    return {"loss": sums["loss"] / count, "accuracy": float(hits.sum()) / count, **means}
+    shares = hits[unions > 0] / unions[unions > 0]
+    mean_iou = float(shares.mean()) if len(shares) else 0.0
+    return {"loss": sums["loss"] / count, "accuracy": float(hits.sum()) / count, "mean_iou": mean_iou}
 
 
 def _counts(predictions: Arrays, split: Arrays, ignore: int) -> np.ndarray:
@@ -160,15 +159,20 @@ def _save(predictions: Arrays, split: Arrays, ignore: int) -> dict[str, np.ndarr
 
 
 def _details(predictions: Arrays, split: Arrays, ignore: int) -> dict[str, Any]:
-    """Return IoU and accuracy by class (None where it has no pixel), and confusion counts [label][prediction]."""
+    """Return mean Dice; IoU, Dice and accuracy by class, None where it has no pixel; counts [label][prediction]."""
     confusion = _counts(predictions, split, ignore).sum(axis=0)
     hits, labelled, named = confusion.diagonal(), confusion.sum(axis=1), confusion.sum(axis=0)
-    by_class = {"class_iou": labelled + named - hits, "class_accuracy": labelled}
-    shares = {
-        name: [float(right / whole) if whole else None for right, whole in zip(hits, wholes, strict=True)]
-        for name, wholes in by_class.items()
+    parts = {
+        "class_iou": (hits, labelled + named - hits),
+        "class_dice": (2 * hits, labelled + named),
+        "class_accuracy": (hits, labelled),
     }
-    return {**shares, "confusion": confusion.tolist()}
+    shares = {
+        name: [float(right / whole) if whole else None for right, whole in zip(*both, strict=True)]
+        for name, both in parts.items()
+    }
+    dice = [share for share in shares["class_dice"] if share is not None]
+    return {"mean_dice": float(np.mean(dice)) if dice else 0.0, **shares, "confusion": confusion.tolist()}
 
 
 def _describe(prediction: Arrays, class_names: Sequence[str], top: int) -> dict[str, Any]:
@@ -176,7 +180,7 @@ def _describe(prediction: Arrays, class_names: Sequence[str], top: int) -> dict[
     order = [k for k in np.argsort(-areas, kind="stable") if areas[k] > 0]
     largest = [(str(class_names[k]), float(areas[k])) for k in order[: max(top, 1)]]
     text = ", ".join(f"{name} {share:.1%}" for name, share in largest)
-    return {"text": text, "areas": largest, "classes": prediction["predictions"]}
+    return {"text": text, "areas": largest, "mask": prediction["predictions"], "classes": list(map(str, class_names))}
 
 
 def _resolve(config: Segmentation, train: Arrays, class_names: Sequence[str]) -> Segmentation:
