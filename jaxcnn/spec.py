@@ -173,8 +173,8 @@ class DataConfig:
         fit: How images of another shape get that size: squash (each side for itself, which distorts), crop (the middle
             of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
-        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
-            crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
+        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip,
+            vertical_flip, crop (pad and crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
             shift), elastic, cutout, color_jitter, randaugment. Masks move with their images.
         mix: mixup, cutmix or both (one of them for each pair): mix images and labels of neighbours in a batch.
         stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
