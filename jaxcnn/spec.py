@@ -153,7 +153,33 @@ class Segmentation(TaskConfig):
     ignore: int = UNLABELLED
 
 
-MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation}
+@dataclass(frozen=True)
+class Detection(TaskConfig):
+    """Find the objects of an image: a box and a class for each.
+
+    Args:
+        box_weight: Weight of the boxes' loss beside that of the classes.
+        match_iou: Heads with anchors only: IoU with a true box from which on an anchor shall find it.
+        negatives: ssd only: background anchors in the loss for each anchor with a box, the hardest ones.
+        least_negatives: ssd only: smallest number of them an image, so that images without objects teach.
+        score_threshold: Smallest score of a detection.
+        nms_iou: IoU above which the worse of two detections of one class is dropped.
+        candidates: Number of (box, class) pairs an image among which detections are chosen.
+        detections: Largest number of detections an image.
+    """
+
+    kind: ClassVar[str] = "detection"
+    box_weight: float = 1.0
+    match_iou: float = 0.5
+    negatives: float = 3.0
+    least_negatives: int = 8
+    score_threshold: float = 0.01
+    nms_iou: float = 0.45
+    candidates: int = 400
+    detections: int = 100
+
+
+MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection}
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 
 
