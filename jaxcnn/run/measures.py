@@ -16,6 +16,11 @@ REPORTED = ("AP", "AP50", "AP75")
 """COCO's figures that are metrics of a run; the others are among its details."""
 
 
+def measures_predictions(task: str) -> bool:
+    """Return whether a task has measures beside its own metrics."""
+    return task == "detection"
+
+
 def measures_of(
     task: str, saved: Arrays, classes: int, image_shape: tuple[int, ...], data: DataConfig
 ) -> tuple[dict[str, float], dict[str, Any]]:
@@ -28,7 +33,7 @@ def measures_of(
         image_shape: (H, W, C) of the images that the network sees.
         data: How images were resized.
     """
-    if task != "detection" or not {"labels", "boxes", "found_boxes"} <= saved.keys():
+    if not measures_predictions(task) or not {"labels", "boxes", "found_boxes"} <= saved.keys():
         return {}, {}
     matches = detection_matches(saved, classes, image_shape, data)
     values = figures(matches)

@@ -11,12 +11,15 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
+from jaxcnn.data.sources.annotated import annotated_source
+from jaxcnn.data.sources.coco import coco_files, read_coco
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.scenes import scenes_source
-from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
+from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dirfrom jaxcnn.data.sources.voc import read_voc, voc_folder
+from jaxcnn.data.sources.yolo import read_yolo, yolo_folders
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
 from jaxcnn.spec import DataConfig, Size
 
@@ -71,7 +74,7 @@ def located(config: DataConfig) -> DataConfig:
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith((".npz", ".csv")) or name.startswith((".", "~", os.sep))
+    return name.endswith((".npz", ".csv", ".json")) or name.startswith((".", "~", os.sep))
 
 
 def find_source(config: DataConfig) -> Source:
@@ -88,6 +91,8 @@ def find_source(config: DataConfig) -> Source:
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
         return tfds_source(name, prepared, config.size, config.fit, config.ignore)
+    if path.exists() and (its := _annotated(name, path, config)):
+        return its
     if path.is_dir() and has_mask_folders(path):
         return masks_source(name, path, config.size, config.fit, config.ignore)
     if config.ignore:
@@ -98,7 +103,7 @@ def find_source(config: DataConfig) -> Source:
         return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a name{near}")
+        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz, .csv or .json file, or a name{near}")
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
@@ -113,6 +118,20 @@ def find_source(config: DataConfig) -> Source:
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
     raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
+
+
+def _annotated(name: str, path: Path, config: DataConfig) -> Source | None:
+    """Return a folder or JSON file with boxes in COCO's, YOLO's or Pascal VOC's format as a source; None: it is none."""
+    if coco_files(path):
+        root, read = read_coco(path)
+        return annotated_source(name, root, read, config.size, config.fit)
+    if not path.is_dir():
+        return None
+    if yolo_folders(path):
+        return annotated_source(name, path, read_yolo(path), config.size, config.fit)
+    if voc_folder(path):
+        return annotated_source(name, path, read_voc(path), config.size, config.fit)
+    return None
 
 
 def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
