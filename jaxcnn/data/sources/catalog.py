@@ -18,7 +18,8 @@ from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.scenes import scenes_source
-from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dirfrom jaxcnn.data.sources.voc import read_voc, voc_folder
+from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
+from jaxcnn.data.sources.voc import read_voc, voc_folder
 from jaxcnn.data.sources.yolo import read_yolo, yolo_folders
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
 from jaxcnn.spec import DataConfig, Size
@@ -118,6 +119,11 @@ def find_source(config: DataConfig) -> Source:
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
     raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
+
+
+def is_annotated(path: Path) -> bool:
+    """Return whether a folder or file has boxes in one of the formats that are read."""
+    return bool(coco_files(path)) or (path.is_dir() and bool(yolo_folders(path) or voc_folder(path)))
 
 
 def _annotated(name: str, path: Path, config: DataConfig) -> Source | None:

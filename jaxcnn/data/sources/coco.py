@@ -126,7 +126,7 @@ def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:
     """Return the mask (H, W) bool of run lengths in COCO's form: a list of counts, or its compressed text.
 
     The text has 5 bits of a number in each character, from 48 on, the lowest first; bit 6 says that more follow. From
-    the third number on, each is the difference to the one two before (maskApi.c, rleFrString).
+    the fourth number on, each is the difference to the one two before (maskApi.c, rleFrString).
 
     Raises:
         ValueError: The counts do not add up to the size.
