@@ -153,7 +153,33 @@ class Segmentation(TaskConfig):
     ignore: int = UNLABELLED
 
 
-MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation}
+@dataclass(frozen=True)
+class Detection(TaskConfig):
+    """Find the objects of an image: a box and a class for each.
+
+    Args:
+        box_weight: Weight of the boxes' loss beside that of the classes.
+        match_iou: Heads with anchors only: IoU with a true box from which on an anchor shall find it.
+        negatives: ssd only: background anchors in the loss for each anchor with a box, the hardest ones.
+        least_negatives: ssd only: smallest number of them an image, so that images without objects teach.
+        score_threshold: Smallest score of a detection.
+        nms_iou: IoU above which the worse of two detections of one class is dropped.
+        candidates: Number of (box, class) pairs an image among which detections are chosen.
+        detections: Largest number of detections an image.
+    """
+
+    kind: ClassVar[str] = "detection"
+    box_weight: float = 1.0
+    match_iou: float = 0.5
+    negatives: float = 3.0
+    least_negatives: int = 8
+    score_threshold: float = 0.01
+    nms_iou: float = 0.45
+    candidates: int = 400
+    detections: int = 100
+
+
+MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection}
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 
 
@@ -162,7 +188,7 @@ class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
+        name: digits, glyphs, glyph_scenes, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
             with the columns file (paths below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
@@ -173,16 +199,16 @@ class DataConfig:
         fit: How images of another shape get that size: squash (each side for itself, which distorts), crop (the middle
             of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
-        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
-            crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
+        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip,
+            vertical_flip, crop (pad and crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
             shift), elastic, cutout, color_jitter, randaugment. Masks move with their images.
         mix: mixup, cutmix or both (one of them for each pair): mix images and labels of neighbours in a batch.
         stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
             the disk or the memory.
         workers: stream only: number of decoding processes. 0: threads of this process.
-        classes: glyphs only: number of classes.
-        images: glyphs only: number of images, all splits together.
-        data_seed: glyphs only: seed of the drawing.
+        classes: glyphs and glyph_scenes only: number of classes.
+        images: glyphs and glyph_scenes only: number of images, all splits together.
+        data_seed: glyphs and glyph_scenes only: seed of the drawing.
     """
 
     name: str = "digits"

@@ -169,15 +169,16 @@ def predict(
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Predict image files of any size and mode: their classes, or the class of each pixel.
+    """Predict image files of any size and mode: their classes, the class of each pixel, or objects.
 
     Args:
         run: Folder of the run.
         images: Image files, and folders of them at any depth.
         top: Number of classes to list.
         checkpoint: last, or best (lowest validation loss).
-        out: Folder for pictures with the prediction drawn on them, of runs that predict masks. Default: none are drawn.
-        json: Print JSON; a mask is run lengths by class, as COCO writes them.
+        out: Folder for pictures with the prediction drawn on them, of runs that predict masks or boxes, and for
+            detections.json, the boxes in COCO's format. Default: none are drawn.
+        json: Print JSON; a mask is run lengths by class, as COCO writes them, a box is x, y, width, height.
     """
     if not images:
         raise InputError("IMAGE: none given; name one or more files or folders after the run")
@@ -205,14 +206,40 @@ def predict(
 
 
 def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
-    """Return a prediction without its text; a mask as the run lengths of each class that it has."""
+    """Return a prediction without its text; a mask as the run lengths of each class, a box as COCO's x, y, width, height."""
     from jaxcnn.analysis.run_length import encode
 
+    if "boxes" in prediction:
+        rows = zip(*(prediction[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        found = [
+            {"class": prediction["classes"][label], "bbox": [x, y, right - x, bottom - y], "score": score}
+            for (y, x, bottom, right), score, label in rows
+        ]
+        return {"path": prediction["path"], "height": prediction["size"][0], "width": prediction["size"][1]} | {
+            "objects": found
+        }
     plain = {name: value for name, value in prediction.items() if name not in ("text", "mask", "classes")}
     if (mask := prediction.get("mask")) is None:
         return plain
     found = [(name, mask == k) for k, name in enumerate(prediction["classes"])]
     return plain | {"segments": [{"class": name, "rle": encode(its)} for name, its in found if its.any()]}
+
+
+def coco_record(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return detections in COCO's format: images, categories from 1, annotations with scores; boxes x, y, width, height."""
+    images, annotations = [], []
+    for number, each in enumerate(predictions, 1):
+        height, width = each["size"]
+        images.append({"id": number, "file_name": str(each["path"]), "height": height, "width": width})
+        for box, score, label in zip(*(each[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
+            y, x, bottom, right = box
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0, "score": score,
+                "bbox": [x, y, right - x, bottom - y], "area": (bottom - y) * (right - x),
+            })  # fmt: skip
+    names = enumerate(predictions[0]["classes"] if predictions else (), 1)
+    categories = [{"id": number, "name": name} for number, name in names]
+    return {"images": images, "categories": categories, "annotations": annotations}
 
 
 def _draw(predictions: Sequence[dict[str, Any]], out: Path) -> None:
@@ -231,5 +258,9 @@ def _draw(predictions: Sequence[dict[str, Any]], out: Path) -> None:
         used.add(name)
         out.mkdir(parents=True, exist_ok=True)
         picture.save(out / f"{name}.png")
+    if boxes := [each for each in predictions if "boxes" in each]:
+        from jaxcnn.runtime.files import write_json
+
+        write_json(out / "detections.json", coco_record(boxes))
     if not used and not all("error" in each for each in predictions):
         raise InputError(f"out={str(out)!r}: nothing is drawn for predictions of this run; leave --out out")

@@ -9,7 +9,7 @@ from jaxcnn.errors import printable
 
 Split = dict[str, np.ndarray]
 """Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels", int32 (N,), or masks uint8
-(N, H, W), in which 255 is the label of pixels without a class."""
+(N, H, W), in which 255 is the label of pixels without a class. Sets with boxes have the arrays of `jaxcnn.data.boxes.ARRAYS`."""
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """Names of splits in TFDS sets -> names of splits here."""
@@ -33,7 +33,7 @@ class BadImage(Exception):
 
 
 class Example(NamedTuple):
-    """One image of a source: uint8 (H, W, C), or why it or its mask cannot be used; its class, or its mask (H, W)."""
+    """One image of a source: uint8 (H, W, C), or why it or its target cannot be used; its class, mask or `Objects`."""
 
     name: str
     image: np.ndarray | BadImage
@@ -68,7 +68,7 @@ class Source(NamedTuple):
         identity: Cache key, plain JSON values: equal identities decode to equal arrays.
         pools: "train", and "validation" and "test" if the source has these splits.
         carve: Fixed number of images taken from "train" for "validation" or "test".
-        target: What is known of each image: a class, or a mask with the class of each pixel.
+        target: What is known of each image: a class, a mask with the class of each pixel, or boxes.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     pools: Mapping[str, Pool]
     carve: Mapping[str, int] = {}
-    target: Literal["class", "mask"] = "class"
+    target: Literal["class", "mask", "boxes"] = "class"
 
 
 def fit_identity(fit: str) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class Dataset(NamedTuple):
 
 
 def strata(labels: np.ndarray) -> np.ndarray:
-    """Return the classes, int (N,), by which examples are divided into splits; masks have none, so that all are 0."""
+    """Return the classes, int (N,), by which examples are divided into splits; masks and boxes have none, so that all are 0."""
     return labels if labels.ndim == 1 else np.zeros(len(labels), np.int32)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.data.boxes import check_objects, pad_alike
 from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split, strata
 from jaxcnn.data.messages import check_labels, check_masks
@@ -66,6 +67,8 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
     test = _read(source, config, progress, "test", train)[0] if "test" in own else _pick(pool, parts["test"])
     mean, std, sampled = _statistics(source, config, train)
+    if source.target == "boxes":
+        train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
     return Dataset(
         name=config.name,
         train=train,
@@ -139,7 +142,10 @@ def _read(
 ) -> tuple[Split, tuple[str, ...]]:
     """Return a split of the source, with the image shape of `train`, and its skipped files with reasons."""
     if config.stream and source.target != "class":
-        raise InputError(f"stream=True: data set {config.name!r} has masks, which are kept in memory; leave stream out")
+        what = "masks" if source.target == "mask" else "boxes"
+        raise InputError(
+            f"stream=True: data set {config.name!r} has {what}, which are kept in memory; leave stream out"
+        )
     if config.stream:
         arrays, skipped = open_split(source, split, on_bad=config.on_bad, progress=progress), ()
     else:
@@ -148,6 +154,8 @@ def _read(
         warnings.warn(f"skipped {len(skipped)} files of data set {config.name!r}: {'; '.join(skipped)}", stacklevel=3)
     if source.target == "class":
         check_labels(config.name, split, arrays["labels"], source.class_names)
+    elif source.target == "boxes":
+        check_objects(config.name, split, arrays["labels"], source.class_names)
     elif split == "train":
         check_masks(config.name, arrays["labels"], source.class_names)
     ours, theirs = (train or arrays)["images"].shape[1:], arrays["images"].shape[1:]

@@ -15,7 +15,7 @@ from flax import linen
 
 from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
-from jaxcnn.data.augment import Augment, make_mix, make_move
+from jaxcnn.data.augment import Augment, make_mix, make_move, make_move_boxes
 from jaxcnn.data.dataset import target_words
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
@@ -260,12 +260,17 @@ def make_prepare(
 
     Layers compute in the dtype of their input, so the images' dtype here is that of all activations.
     """
-    change, blend, move = make_augment(augment), make_mix(mix), make_move(augment)
+    change, blend = make_augment(augment), make_mix(mix)
+    move, move_boxes = make_move(augment), make_move_boxes(augment)
 
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         if key is not None and change is not None:
             if "labels" in batch and batch["labels"].ndim == 3:  # masks move with their images
                 batch = {**batch, "labels": move(key, batch["labels"], start)}
+            if "boxes" in batch and batch["boxes"].ndim == 3:
+                size = batch["images"].shape[1], batch["images"].shape[2]
+                boxes, labels = move_boxes(key, batch["boxes"], batch["labels"], size, start)
+                batch = {**batch, "boxes": boxes, "labels": labels}
             batch = {**batch, "images": change(key, batch["images"], start)}
         if key is not None and own is not None:
             batch = {**batch, "images": own(jax.random.fold_in(key, len(augment)), batch["images"], start)}

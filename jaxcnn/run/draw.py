@@ -41,8 +41,11 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
 
     Args:
         path: The image file.
-        prediction: What `jaxcnn.run.predict` returned for it; drawn is `mask`, classes by their names in `classes`.
+        prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` with a score of a half and
+            more; `classes` are the names.
     """
+    if "boxes" in prediction:
+        return _draw_boxes(path, prediction)
     if "mask" not in prediction:
         return None
     from PIL import Image
@@ -54,6 +57,25 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
     picture = Image.fromarray(draw_mask(decode_image(path, 3), mask, colours))
     present = [k for k in range(len(names)) if (mask == k).any()]
     return _with_legend(picture, [names[k] for k in present], colours[present])
+
+
+def _draw_boxes(path: Path, prediction: Mapping[str, Any], least: float = 0.5) -> Image:
+    """Return the picture of an image file with the boxes of its objects and their scores, under it a legend."""
+    from PIL import Image, ImageDraw
+
+    from jaxcnn.data import decode_image
+
+    names, picture = prediction["classes"], Image.fromarray(decode_image(path, 3))
+    colours, pen = class_colours(len(names)), ImageDraw.Draw(picture)
+    line = max(1, round(min(picture.size) / 200))
+    shown = [each for each in zip(*(prediction[key] for key in ("boxes", "scores", "labels")), strict=True)
+             if each[1] >= least]  # fmt: skip
+    for box, score, label in reversed(shown):  # the best on top
+        (y, x, bottom, right), colour = box.tolist(), tuple(colours[label].tolist())
+        pen.rectangle((x, y, right - 1, bottom - 1) if right - x > 1 and bottom - y > 1 else (x, y, x, y), None, colour, line)
+        pen.text((x + line + 1, y + line), f"{score:.2f}", fill=colour)
+    present = sorted({int(label) for _, _, label in shown})
+    return _with_legend(picture, [names[k] for k in present], colours[present]) if present else picture
 
 
 def _with_legend(picture: Image, names: Sequence[str], colours: np.ndarray) -> Image:

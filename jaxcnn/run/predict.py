@@ -13,6 +13,7 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
+from jaxcnn.data.boxes import restore_boxes
 from jaxcnn.data.decode import ordered_map, upright_size
 from jaxcnn.data.fit import restore_mask
 from jaxcnn.data.splits import content_hash
@@ -89,7 +90,7 @@ def measure_run(
     recorded = folder.read_result().test_hash if folder.finished else None
     if split == "test" and recorded not in (None, content_hash(arrays)):
         raise changed(dataset, "test split", f"the run in {str(folder.path)!r}")
-    metrics, _, details = measure(parts, state, arrays, config.batch_size)
+    metrics, _, details = measure(parts, state, arrays, config, dataset)
     return metrics, details, dataset.class_names
 
 
@@ -134,7 +135,8 @@ def predict(
         One mapping per image: path, text (for the console), and what the task describes, or `error` for a file that
         cannot be read. Classification: name, probability, top (pairs of name and probability). Segmentation: mask, the
         class of each pixel of the file, uint8 (H, W), 255 where the network saw nothing (`data.fit` crop); classes,
-        their names; areas (pairs of name and share).
+        their names; areas (pairs of name and share). Detection: boxes (d, 4), (ymin, xmin, ymax, xmax) in pixels of the
+        file, the best first; scores and labels (d,); classes, the names; size, (height, width) of the file.
 
     Raises:
         InputError: No file can be read, no such run, no checkpoint.
@@ -163,6 +165,10 @@ def predict(
             about = bad or task.describe(row, names, top)
             if "mask" in about:
                 about["mask"] = restore_mask(about["mask"], upright_size(path), config.data.fit)
+            if "boxes" in about:
+                size, sides = upright_size(path), (shape[0], shape[1])
+                boxes = about["boxes"] * np.tile(np.asarray(sides, np.float64), 2)
+                about |= {"boxes": restore_boxes(boxes, size, sides, config.data.fit), "size": size}
             found.append({"path": path, **about})
     if images and all("error" in each for each in found):
         raise InputError(found[0]["error"])

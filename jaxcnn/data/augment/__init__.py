@@ -6,22 +6,25 @@ variation depends neither on the rest of the batch nor on the number of devices.
 
 import jax
 
+from jaxcnn.data.augment.boxes import make_move_boxes
 from jaxcnn.data.augment.colour import color_jitter
 from jaxcnn.data.augment.examples import Augment, example_keys
-from jaxcnn.data.augment.geometry import crop, cutout, flip, resized_crop, translate
+from jaxcnn.data.augment.geometry import crop, cutout, flip, resized_crop, translate, vertical_flip
 from jaxcnn.data.augment.mixing import MIXES, Mix, make_mix
-from jaxcnn.data.augment.moves import MOVES, affine_jitter, elastic, make_move
+from jaxcnn.data.augment.moves import MOVES, affine_jitter, elastic, make_move, zoom
 from jaxcnn.data.augment.randaugment import randaugment
 from jaxcnn.errors import InputError
 
-__all__ = ["AUGMENTATIONS", "MIXES", "MOVES", "Augment", "Mix", "example_keys", "make_augment", "make_mix", "make_move"]
+__all__ = ["AUGMENTATIONS", "MIXES", "MOVES", "Augment", "Mix", "example_keys", "make_augment", "make_mix", "make_move", "make_move_boxes"]
 
 AUGMENTATIONS: dict[str, Augment] = {
     "flip": flip,
+    "vertical_flip": vertical_flip,
     "crop": crop,
     "translate": translate,
     "resized_crop": resized_crop,
     "affine": affine_jitter,
+    "zoom": zoom,
     "elastic": elastic,
     "cutout": cutout,
     "color_jitter": color_jitter,

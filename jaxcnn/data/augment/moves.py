@@ -32,6 +32,12 @@ def flip_places(key: jax.Array, size: Size) -> Places:
     return rows, jnp.where(jax.random.bernoulli(key), size[1] - columns, columns)
 
 
+def vertical_flip_places(key: jax.Array, size: Size) -> Places:
+    """Return the places that `vertical_flip` shows: mirrored top to bottom with probability one half."""
+    rows, columns = _centres(size)
+    return jnp.where(jax.random.bernoulli(key), size[0] - rows, rows), columns
+
+
 def crop_places(key: jax.Array, size: Size) -> Places:
     """Return the places that `crop` shows; those outside the image are its black edges."""
     return _shifted(key, size, (crop_padding(size[0]), crop_padding(size[1])))
@@ -69,6 +75,16 @@ def affine_places(key: jax.Array, size: Size) -> Places:
     return sin * columns + cos * rows + y, cos * columns - sin * rows + x
 
 
+def zoom_places(key: jax.Array, size: Size) -> Places:
+    """Draw a scale from 3/4 to 4/3 (even in its logarithm) and a shift by up to a tenth: `affine` without a turn."""
+    drawn = jax.random.uniform(key, (3,), jnp.float32, -1.0, 1.0)
+    scale = jnp.exp(-drawn[0] * math.log(SCALE))
+    y, x = size[0] / 2, size[1] / 2
+    rows, columns = _centres(size)
+    down, right = drawn[1] * (SHIFT * size[0]), drawn[2] * (SHIFT * size[1])
+    return scale * (rows - y - down) + y, scale * (columns - x - right) + x
+
+
 def elastic_places(key: jax.Array, size: Size) -> Places:
     """Draw displacements on a grid of 4x4, interpolated smoothly; beyond the edges the image is mirrored.
 
@@ -83,10 +99,12 @@ def elastic_places(key: jax.Array, size: Size) -> Places:
 
 MOVES: dict[str, Callable[[jax.Array, Size], Places]] = {
     "flip": flip_places,
+    "vertical_flip": vertical_flip_places,
     "crop": crop_places,
     "translate": translate_places,
     "resized_crop": resized_crop_places,
     "affine": affine_places,
+    "zoom": zoom_places,
     "elastic": elastic_places,
     "cutout": still_places,
     "color_jitter": still_places,
@@ -124,6 +142,11 @@ def take_bilinear(image: jax.Array, places: Places) -> jax.Array:
 def affine_jitter(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
     """Turn, scale and shift each image (`affine_places`), bilinearly, black outside."""
     return _warp(affine_places, key, images, start)
+
+
+def zoom(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+    """Scale and shift each image (`zoom_places`), bilinearly, black outside."""
+    return _warp(zoom_places, key, images, start)
 
 
 def elastic(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
