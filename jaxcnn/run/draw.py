@@ -43,6 +43,8 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
         path: The image file.
         prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` with a score of a half and
             more; `classes` are the names.
+
+    >>> draw_prediction("photo.png", predict("runs/first", ["photo.png"])[0]).save("drawn.png")  # doctest: +SKIP
     """
     if "boxes" in prediction:
         return _draw_boxes(path, prediction)
