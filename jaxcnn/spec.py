@@ -46,8 +46,10 @@ class ModelSpec:
         stage_sizes: Blocks (lenet, plain, vgg, airbench: convolutions; dense: hidden layers) per stage. Default: the
             family spreads the depth.
         stage_widths: Channels per stage. Default: the family lets the width grow. A study uses it to meet a budget.
-        options: Options of the family by name, such as {"skip": False}; `jaxcnn models FAMILY` lists them. Those left
-            out have the family's defaults.
+        options: Options of the family and of the head by name, such as {"skip": False}; `jaxcnn models FAMILY` lists
+            them. Those left out have their defaults.
+        head: Name of a head in place of the family's own, which decides the task: fcn (the class of each pixel), or one
+            of your own (`jaxcnn.models.register_head`). Default: the family's own head.
     """
 
     family: str = "resnet"
@@ -57,6 +59,7 @@ class ModelSpec:
     stage_sizes: tuple[int, ...] | None = None
     stage_widths: tuple[int, ...] | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    head: str | None = None
 
     def __post_init__(self) -> None:
         """Turn lists (from JSON) into tuples: a module with a list inside cannot be hashed."""
@@ -66,7 +69,12 @@ class ModelSpec:
     def __hash__(self) -> int:
         """Return a hash of all fields; a mapping has none of its own."""
         return hash((self.family, self.depth, self.width, self.num_classes, self.stage_sizes, self.stage_widths,
-                     tuple(sorted(self.options.items()))))  # fmt: skip
+                     tuple(sorted(self.options.items())), self.head))  # fmt: skip
+
+    @property
+    def task(self) -> type[TaskConfig]:
+        """The config class of the task that this model's outputs are made for."""
+        return MODEL_TASKS.get(self.head or self.family.rpartition(":")[2], Classification)
 
     @staticmethod
     def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -123,30 +131,85 @@ class Classification(TaskConfig):
     test_flips: bool = False
 
 
+UNLABELLED = 255
+"""Label of pixels without a class, in the masks of a data set."""
+
+
+@dataclass(frozen=True)
+class Segmentation(TaskConfig):
+    """Name the class of each pixel.
+
+    Args:
+        loss: cross_entropy (mean over the labelled pixels of a batch), dice (1 - the Dice coefficient, a mean over the
+            classes of each image) or both (their sum, each a mean over images).
+        class_weights: Weight of each class in the loss, one number per class, such as 0 1 for the foreground alone;
+            median: median frequency, so that rare classes count as much as frequent ones. Default: equal weights.
+        ignore: Label of pixels that neither the loss nor a metric counts.
+    """
+
+    kind: ClassVar[str] = "segmentation"
+    loss: Literal["cross_entropy", "dice", "both"] = "cross_entropy"
+    class_weights: tuple[float, ...] | Literal["median"] | None = None
+    ignore: int = UNLABELLED
+
+
+@dataclass(frozen=True)
+class Detection(TaskConfig):
+    """Find the objects of an image: a box and a class for each.
+
+    Args:
+        box_weight: Weight of the boxes' loss beside that of the classes.
+        match_iou: Heads with anchors only: IoU with a true box from which on an anchor shall find it.
+        negatives: ssd only: background anchors in the loss for each anchor with a box, the hardest ones.
+        least_negatives: ssd only: smallest number of them an image, so that images without objects teach.
+        score_threshold: Smallest score of a detection.
+        nms_iou: IoU above which the worse of two detections of one class is dropped.
+        candidates: Number of (box, class) pairs an image among which detections are chosen.
+        detections: Largest number of detections an image.
+    """
+
+    kind: ClassVar[str] = "detection"
+    box_weight: float = 1.0
+    match_iou: float = 0.5
+    negatives: float = 3.0
+    least_negatives: int = 8
+    score_threshold: float = 0.01
+    nms_iou: float = 0.45
+    candidates: int = 400
+    detections: int = 100
+
+
+MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection}
+"""Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
+
+
 @dataclass(frozen=True)
 class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
+        name: digits, glyphs, glyph_scenes or glyph_masks (drawn scenes with boxes or masks), a TFDS name
+            (fashion_mnist, emnist/letters), an image folder, a folder of images and masks, an .npz file, or a .csv file
             with the columns file (paths below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.
         size: Resize images to this many pixels a side, or to height x width, as in 96x160. Default: as stored.
+        ignore: Sets with masks only: values of masks that are no class, such as void; the pixels get the label 255,
+            which neither loss nor metrics count. Default: those that the set itself declares.
         fit: How images of another shape get that size: squash (each side for itself, which distorts), crop (the middle
             of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
-        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip, crop (pad and
-            crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, cutout, color_jitter,
-            randaugment.
+        augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip,
+            vertical_flip, crop (pad and crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
+            shift), elastic, cutout, color_jitter, randaugment. Masks move with their images.
         mix: mixup, cutmix or both (one of them for each pair): mix images and labels of neighbours in a batch.
         stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
             the disk or the memory.
         workers: stream only: number of decoding processes. 0: threads of this process.
-        classes: glyphs only: number of classes.
-        images: glyphs only: number of images, all splits together.
-        data_seed: glyphs only: seed of the drawing.
+        classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
+        images: Drawn sets only: number of images, all splits together.
+        data_seed: Drawn sets only: seed of the drawing.
     """
 
     name: str = "digits"
@@ -163,6 +226,7 @@ class DataConfig:
     classes: int = 10
     images: int = 2000
     data_seed: int = 0
+    ignore: tuple[int, ...] | None = None
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number."""
@@ -224,7 +288,7 @@ class RunConfig:
         model: The architecture.
         data: The images.
         optimizer: Optimizer settings.
-        task: The task and its options.
+        task: The task and its options. Default: the task of the model, at its own defaults.
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
         batches: even (an epoch's batches differ by one example at most) or full (all hold batch_size examples but the
@@ -277,8 +341,10 @@ class RunConfig:
     evaluate_test: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a name, or another object, in place of a config."""
+        """Refuse a name, or another object, in place of a config; a task left at its default is the model's."""
         _check_kinds(self, {"model": ModelSpec, "data": DataConfig, "optimizer": OptimizerConfig, "task": TaskConfig})
+        if self.task == Classification():
+            object.__setattr__(self, "task", self.model.task())
 
     @staticmethod
     def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -21,6 +21,7 @@ from flax import linen as nn
 from jaxcnn.errors import InputError
 from jaxcnn.nn.calls import set_mode
 from jaxcnn.ops.forms import as_written
+from jaxcnn.ops.resize import SCOPE as RESIZING
 
 MARK = "jaxcnn_layer_"
 COLUMNS = ("layer", "kind", "output", "parameters", "MACs")
@@ -87,7 +88,8 @@ def count(module: nn.Module, input_shape: Sequence[int], *others: Sequence[int])
     Layers are the modules that own parameters, spend MACs or call no other module, in order of their first call.
     A layer called twice counts its MACs twice and its parameters once. Convolutions and dense layers (every dot
     product) are counted; a scan counts its body times its length, a cond its dearest branch, and a while loop its body
-    once, because its length is not known. A transposed convolution counts a kernel's worth per input pixel.
+    once, because its length is not known. A transposed convolution counts a kernel's worth per input pixel; resizing by
+    `jaxcnn.ops.resize_bilinear` counts nothing.
 
     Args:
         module: Any Flax linen module whose call takes arrays first; `jaxcnn.nn.calls.set_mode` sets it to inference.
@@ -178,6 +180,8 @@ def _trace(module: nn.Module, variables: Any, inputs: Sequence[jax.ShapeDtypeStr
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:
     """Yield the costs of all convolutions and dot products, inner jaxprs included."""
     for eqn in jaxpr.eqns:
+        if RESIZING in str(eqn.source_info.name_stack):
+            continue
         marks = re.findall(MARK + r"(\d+)", str(eqn.source_info.name_stack))
         call = int(marks[-1]) if marks else outer  # the innermost call; inner jaxprs inherit the outer stack
         name = eqn.primitive.name

@@ -30,8 +30,9 @@ class StartFlags:
 
     common: ClassVar[tuple[str, ...]] = (
         "model", "data", "out", "quiet", "epochs", "batch-size", "seed", "model.family", "model.depth", "model.width",
-        "data.size", "data.train-size", "data.augment", "data.on-bad", "optimizer.name", "optimizer.learning-rate",
-        "optimizer.weight-decay", "optimizer.schedule", "task.label-smoothing", "task.class-weights",
+        "model.head", "data.size", "data.train-size", "data.augment", "data.on-bad", "optimizer.name",
+        "optimizer.learning-rate", "optimizer.weight-decay", "optimizer.schedule", "task.label-smoothing",
+        "task.class-weights", "task.loss",
     )  # fmt: skip
     """Flags that `--help` shows."""
 
@@ -101,7 +102,11 @@ def ignored_flags(config: RunConfig) -> dict[str, str]:
     """Return the flags that change nothing in a run of these settings, and what each needs."""
     optimizer, data = config.optimizer, config.data
     rules = (
-        (data.name == "glyphs", "--data glyphs", ("data.classes", "data.images", "data.data-seed")),
+        (
+            data.name.startswith("glyph"),
+            "--data glyphs, glyph_scenes or glyph_masks",
+            ("data.classes", "data.images", "data.data-seed"),
+        ),
         (data.stream, "--data.stream", ("data.workers",)),
         (optimizer.schedule == "step", "--optimizer.schedule step", ("optimizer.milestones", "optimizer.factor")),
         (optimizer.name != "adam", "--optimizer.name sgd or muon", ("optimizer.momentum", "optimizer.nesterov")),
@@ -131,7 +136,9 @@ def _typed(default: Flags, arguments: Sequence[str]) -> tuple[Flags, list[str]]:
 
     def typed(spec: ModelSpec, prefix: str) -> ModelSpec:
         prefixes.append(prefix)
-        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family)
+        head = _last_value(arguments, prefix + "head")
+        head = spec.head if head is None else None if head == "None" else head
+        return _with_typed_options(spec, _last_value(arguments, prefix + "family") or spec.family, head)
 
     def rated(config: OptimizerConfig, prefix: str) -> OptimizerConfig:
         name = _last_value(arguments, prefix + "name")
@@ -156,18 +163,21 @@ def _last_value(arguments: Sequence[str], name: str) -> str | None:
     return value
 
 
-def _with_typed_options(spec: ModelSpec, name: str) -> ModelSpec:
-    """Return a spec of a subclass whose options are the dataclass of the named family, for tyro to show and parse."""
+def _with_typed_options(spec: ModelSpec, name: str, head: str | None) -> ModelSpec:
+    """Return a spec of a subclass whose options are the dataclass of a family and head, for tyro to show and parse."""
     from jaxcnn.models.family import family_named, read_options
+    from jaxcnn.models.head import joined_options
 
     family = family_named(name)
-    # Another family than the spec's starts from its own defaults.
-    options = read_options(spec, family) if name == spec.family else family.options()
-    hint = Annotated[tyro.conf.FlagConversionOff[family.options], UNPREFIXED]
-    field_of_options = ("options", hint, field(default_factory=family.options))
+    kind = joined_options(family.options, head)
+    # Another family than the spec's starts from its own defaults; another head keeps the family's options.
+    kept = {n: value for n, value in spec.options.items() if head == spec.head or hasattr(family.options(), n)}
+    options = read_options(replace(spec, head=head, options=kept), family) if name == spec.family else kind()
+    hint = Annotated[tyro.conf.FlagConversionOff[kind], UNPREFIXED]
+    field_of_options = ("options", hint, field(default_factory=kind))
     namespace = {"__doc__": ModelSpec.__doc__, "__post_init__": lambda self: None}
-    kind = make_dataclass("ModelSpec", [field_of_options], bases=(ModelSpec,), frozen=True, namespace=namespace)
-    return kind(**{**vars(spec), "family": name, "options": options})
+    typed = make_dataclass("ModelSpec", [field_of_options], bases=(ModelSpec,), frozen=True, namespace=namespace)
+    return typed(**{**vars(spec), "family": name, "head": head, "options": options})
 
 
 def _plain(spec: ModelSpec) -> ModelSpec:

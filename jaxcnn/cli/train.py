@@ -1,4 +1,4 @@
-"""`jaxcnn train`, `jaxcnn evaluate`, `jaxcnn predict`: train one model, measure it, classify images with it."""
+"""`jaxcnn train`, `jaxcnn evaluate`, `jaxcnn predict`: train one model, measure it, use it on images."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -143,13 +143,22 @@ def evaluate(
         data_dir: Folder of TFDS sets, if they have moved.
         json: Print JSON.
     """
-    from jaxcnn.run import evaluate_run
+    from jaxcnn.run import measure_run
 
-    metrics = evaluate_run(run, split=split, data=data, data_dir=data_dir, checkpoint=checkpoint)
+    metrics, details, names = measure_run(run, split=split, data=data, data_dir=data_dir, checkpoint=checkpoint)
     if json:
-        print_json({"split": split, **metrics})
-    else:
-        print_table((f"{split} {name}", f"{value:.4f}") for name, value in metrics.items())
+        print_json({"split": split, **metrics, "details": details})
+        return
+    told = metrics | {name: value for name, value in details.items() if isinstance(value, float)}
+    print_table((f"{split} {name.replace('_', ' ')}", f"{value:.4f}") for name, value in told.items())
+    by_class = {name: values for name, values in details.items() if name.startswith("class_")}
+    by_class = {name: values for name, values in by_class.items() if len(values) == len(names)}
+    if by_class:
+        rows = [
+            (printable(name), *("" if value is None else f"{value:.4f}" for value in values))
+            for name, *values in zip(names, *by_class.values(), strict=True)
+        ]
+        print_table(rows, ("class", *(name.removeprefix("class_") for name in by_class)), f"{split} by class")
 
 
 def predict(
@@ -157,16 +166,19 @@ def predict(
     images: Annotated[Positional[tuple[Path, ...]], arg(metavar="IMAGE [IMAGE ...]", help_behavior_hint="(required)")],
     top: int = 5,
     checkpoint: Literal["last", "best"] = "last",
+    out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Classify image files of any size and mode.
+    """Predict image files of any size and mode: their classes, the class of each pixel, or objects.
 
     Args:
         run: Folder of the run.
         images: Image files, and folders of them at any depth.
         top: Number of classes to list.
         checkpoint: last, or best (lowest validation loss).
-        json: Print JSON.
+        out: Folder for pictures with the prediction drawn on them, of runs that predict masks or boxes, and for
+            detections.json, the boxes in COCO's format. Default: none are drawn.
+        json: Print JSON; a mask is run lengths by class, as COCO writes them, a box is x, y, width, height.
     """
     if not images:
         raise InputError("IMAGE: none given; name one or more files or folders after the run")
@@ -179,8 +191,10 @@ def predict(
         require(bool(found), "images", repr(str(path)), "the folder has no image files; name another")
         files += found
     predictions = predict_images(run, files, top=top, checkpoint=checkpoint)
+    if out is not None:
+        _draw(predictions, out)
     if json:
-        print_json([{name: value for name, value in each.items() if name != "text"} for each in predictions])
+        print_json([_as_json(each) for each in predictions])
     for each in () if json else predictions:
         if "error" not in each:
             print(f"{each['path']}: {each['text']}")
@@ -189,3 +203,64 @@ def predict(
         print(f"jaxcnn: {printable(text)}", file=sys.stderr)
     if bad:  # The others are printed; the exit code says that some are missing.
         raise InputError(bad[0])
+
+
+def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
+    """Return a prediction without its text; a mask as the run lengths of each class, a box as COCO's x, y, width, height."""
+    from jaxcnn.analysis.run_length import encode
+
+    if "boxes" in prediction:
+        rows = zip(*(prediction[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        found = [
+            {"class": prediction["classes"][label], "bbox": [x, y, right - x, bottom - y], "score": score}
+            for (y, x, bottom, right), score, label in rows
+        ]
+        return {"path": prediction["path"], "height": prediction["size"][0], "width": prediction["size"][1]} | {
+            "objects": found
+        }
+    plain = {name: value for name, value in prediction.items() if name not in ("text", "mask", "classes")}
+    if (mask := prediction.get("mask")) is None:
+        return plain
+    found = [(name, mask == k) for k, name in enumerate(prediction["classes"])]
+    return plain | {"segments": [{"class": name, "rle": encode(its)} for name, its in found if its.any()]}
+
+
+def coco_record(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return detections in COCO's format: images, categories from 1, annotations with scores; boxes x, y, width, height."""
+    images, annotations = [], []
+    for number, each in enumerate(predictions, 1):
+        height, width = each["size"]
+        images.append({"id": number, "file_name": str(each["path"]), "height": height, "width": width})
+        for box, score, label in zip(*(each[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
+            y, x, bottom, right = box
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0, "score": score,
+                "bbox": [x, y, right - x, bottom - y], "area": (bottom - y) * (right - x),
+            })  # fmt: skip
+    names = enumerate(predictions[0]["classes"] if predictions else (), 1)
+    categories = [{"id": number, "name": name} for number, name in names]
+    return {"images": images, "categories": categories, "annotations": annotations}
+
+
+def _draw(predictions: Sequence[dict[str, Any]], out: Path) -> None:
+    """Write a picture of each prediction into a folder, named as its image; a second of that name gets a number."""
+    from jaxcnn.run import draw_prediction
+
+    require(out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
+    used = set[str]()
+    for each in predictions:
+        picture = None if "error" in each else draw_prediction(each["path"], each)
+        if picture is None:
+            continue
+        stem, number = Path(each["path"]).stem, 1
+        while (name := stem if number == 1 else f"{stem}_{number}") in used:
+            number += 1
+        used.add(name)
+        out.mkdir(parents=True, exist_ok=True)
+        picture.save(out / f"{name}.png")
+    if boxes := [each for each in predictions if "boxes" in each]:
+        from jaxcnn.runtime.files import write_json
+
+        write_json(out / "detections.json", coco_record(boxes))
+    if not used and not all("error" in each for each in predictions):
+        raise InputError(f"out={str(out)!r}: nothing is drawn for predictions of this run; leave --out out")

@@ -19,6 +19,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from jaxcnn.data.boxes import stack_objects
 from jaxcnn.data.dataset import BadImage, Source, Split
 from jaxcnn.data.messages import bad_image, no_images, progress_bar, sizes_differ
 from jaxcnn.errors import InputError, printable
@@ -99,17 +100,19 @@ def _read(path: Path) -> tuple[Split, tuple[str, ...]] | None:
     try:
         meta = json.loads((path / "meta.json").read_text())
         images = np.load(path / "images.npy", mmap_mode="r", allow_pickle=False)
-        labels = np.load(path / "labels.npy", allow_pickle=False)
-        if meta["checksum"] != _checksum(images, labels) or meta["shape"] != list(images.shape):
+        targets = {name: np.load(path / f"{name}.npy", allow_pickle=False) for name in meta.get("arrays", ["labels"])}
+        if meta["checksum"] != _checksum(images, targets) or meta["shape"] != list(images.shape):
             return None
-        return {"images": images, "labels": labels}, tuple(meta["skipped"])
+        return {"images": images, **targets}, tuple(meta["skipped"])
     except (OSError, ValueError, KeyError, TypeError, EOFError):
         return None
 
 
-def _checksum(images: np.ndarray, labels: np.ndarray) -> int:
+def _checksum(images: np.ndarray, targets: Split) -> int:
     rows = np.unique(np.linspace(0, len(images) - 1, min(len(images), CHECKED_ROWS)).astype(np.int64))
-    value = zlib.crc32(labels.tobytes())
+    value = zlib.crc32(targets["labels"].tobytes())
+    for name, array in targets.items():
+        value = value if name == "labels" else zlib.crc32(array.tobytes(), value)
     for row in rows:
         value = zlib.crc32(np.ascontiguousarray(images[row]).data, value)
     return value
@@ -138,10 +141,19 @@ def _write(folder: Path, source: Source, split: str, on_bad: str, progress: bool
         if shape is None:
             raise no_images(source.name, split)
         _write_header(file, (len(labels), *shape))
-    np.save(folder / "labels.npy", np.asarray(labels, np.int32), allow_pickle=False)
+    targets = _stacked(source.target, labels)
+    for name, array in targets.items():
+        np.save(folder / f"{name}.npy", array, allow_pickle=False)
     images = np.load(folder / "images.npy", mmap_mode="r", allow_pickle=False)
-    meta = {"checksum": _checksum(images, np.asarray(labels, np.int32)), "shape": images.shape, "skipped": skipped}
+    meta = {"checksum": _checksum(images, targets), "shape": images.shape, "skipped": skipped, "arrays": [*targets]}
     (folder / "meta.json").write_text(json.dumps({**meta, "identity": source.identity}, default=str))
+
+
+def _stacked(target: str, labels: list[Any]) -> Split:
+    """Return the targets of all images as arrays: classes, masks (uint8 already), or objects."""
+    if target == "boxes":
+        return stack_objects(labels)
+    return {"labels": np.stack(labels) if target == "mask" else np.asarray(labels, np.int32)}
 
 
 def _write_header(file: BinaryIO, shape: tuple[int, ...]) -> None:

@@ -4,25 +4,30 @@ import hashlib
 import os
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.boxes import Objects, check_objects
 from jaxcnn.data.dataset import BadImage, Example, Pool, Source
 from jaxcnn.data.decode import MAX_PIXELS, Encoded, decode_image, has_16_bits, open_image, ordered_map
 from jaxcnn.data.loading import check_fields
-from jaxcnn.data.messages import check_labels, no_images, one_line, progress_bar, sizes_differ
-from jaxcnn.data.sources.catalog import find_source
+from jaxcnn.data.messages import check_labels, no_images, one_line, progress_bar, sizes_differ, too_few_classes
+from jaxcnn.data.sources.catalog import find_source, is_annotated
 from jaxcnn.data.sources.folder import FORMATS_BY_EXTENSION, list_folder
+from jaxcnn.data.sources.masks import list_pairs
 from jaxcnn.data.sources.tfds import find_prepared, version_dir
 from jaxcnn.data.splits import divide
 from jaxcnn.errors import InputError, printable
-from jaxcnn.spec import DataConfig
+from jaxcnn.spec import UNLABELLED, DataConfig
 
 SPLITS = ("train", "validation", "test")
+
+SMALL = 4
+"""Side of a box in pixels below which it is noted: resizing may leave nothing of it."""
 
 KINDS: dict[str, dict[str, str]] = {
     "bad": {
@@ -34,6 +39,18 @@ KINDS: dict[str, dict[str, str]] = {
         "not_an_image": "files that are not images in spite of their extensions",
         "huge": f"images of more than {MAX_PIXELS:,} pixels, refused by their headers",
         "unsupported": "images whose pixels have no range, such as floating point, or 16 bits of which few are used",
+        "missing_mask": "images without a mask of the same name",
+        "mask_damaged": "masks that cannot be decoded",
+        "mask_size": "masks of another size than their images",
+        "mask_values": "masks with values that are no class, or in colour",
+        "box_without_area": "images with a box without area",
+        "box_order": "images with a box whose corners are in the wrong order",
+        "box_outside": "images with a box that lies outside of them",
+        "box_values": "images with a box that is not finite or not complete",
+        "box_size": "images of another size than their annotations tell",
+        "box_label": "images with an object of an unknown class",
+        "missing_boxes": "images without an annotation file",
+        "boxes_damaged": "images whose annotation file cannot be read",
     },
     "flaw": {
         "few_levels": "16-bit images with all values below 4,096: of their upper 8 bits at most 16 levels are left",
@@ -47,6 +64,11 @@ KINDS: dict[str, dict[str, str]] = {
         "label_conflict": "images that repeat one of another class, pixel for pixel",
         "duplicate": "images that repeat an earlier one of their split, pixel for pixel",
         "class_missing": "classes without an image in a split",
+        "unlabelled": "images of whose masks no pixel has a class",
+        "orphan_mask": "masks without an image: ignored",
+        "no_objects": "images without an object: they teach what background is",
+        "small_box": f"images with a box of less than {SMALL} pixels a side, as it is stored",
+        "repeated_box": "images with the same box of the same class twice",
         "wrongly_named": "files whose extension does not match their format: the content decides",
         "cmyk": "CMYK images: converted to RGB",
         "palette": "images with a palette: its colours are used",
@@ -71,7 +93,8 @@ class ScannedImage(NamedTuple):
     """One image of a split (`pool`) of a source, with kinds of findings as in `KINDS`.
 
     `shape` is (H, W, C) as stored, `digest` the SHA-256 of shape and pixels; both are empty if there is a `reason` why
-    the image cannot be decoded.
+    the image or its target cannot be used. `classes` are those of its mask, or one for each of its boxes; None where it
+    has a label instead.
     """
 
     name: str
@@ -81,6 +104,7 @@ class ScannedImage(NamedTuple):
     reason: str = ""
     shape: tuple[int, ...] = ()
     digest: bytes = b""
+    classes: tuple[int, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -104,11 +128,14 @@ class Inspection:
         images: Number of image files or records, decodable or not.
         decoded: Number of images that can be decoded.
         class_names: One name per label.
-        splits: Number of images of each class, by split, as `load` divides those that can be decoded.
+        splits: Number of images of each class, by split, as `load` divides those that can be decoded; of sets with
+            masks, the number of images whose masks have the class; of sets with boxes, the number of boxes of the class.
         balance: Size of training's largest class divided by that of its smallest; None if a class has no image.
         image_sizes: Number of images of each size ("height x width"), the ten most frequent.
         distinct_sizes: Number of different sizes.
         findings: Findings by kind, in the order of `KINDS`, without empty ones.
+        target: What is known of each image: a class, a mask with the class of each pixel, or boxes.
+        sizes: Number of images by split.
     """
 
     name: str
@@ -123,6 +150,8 @@ class Inspection:
     image_sizes: dict[str, int]
     distinct_sizes: int
     findings: dict[str, Finding]
+    target: str = "class"
+    sizes: dict[str, int] = field(default_factory=dict)
 
 
 def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
@@ -150,8 +179,11 @@ def inspect(config: DataConfig, *, progress: bool = False) -> Inspection:
         problems.append(str(error))
     except OSError as error:
         problems.append(f"{error.filename!r}: {error.strerror}; check the path and its permissions")
+    if "masks" in source.identity:
+        list_pairs(path, lambda kind, name: ignored[kind].append(name))
     scanned = _scan_source(source, problems)
-    if "folder" in source.identity or (problems and prepared is None and (path.is_dir() or path.suffix == ".csv")):
+    has_files = (path.is_dir() and not is_annotated(path)) or path.suffix == ".csv"
+    if "folder" in source.identity or (problems and prepared is None and has_files):
         class_names, listings, structure = list_folder(path, lambda kind, name: ignored[kind].append(name))
         problems += [problem for problem in structure if problem not in problems]
         pools = {split: Pool(len(names), lambda: iter(()), names=names) for split, (names, _) in listings.items()}
@@ -196,7 +228,26 @@ def scan_example(pool: str, example: Example, kinds: Iterable[str] = ()) -> Scan
     if isinstance(image, BadImage):
         return ScannedImage(name, pool, label, (image.kind,), str(image))
     digest = hashlib.sha256(repr(image.shape).encode() + image.tobytes()).digest()
-    return ScannedImage(name, pool, label, tuple(kinds), "", image.shape, digest)
+    if isinstance(label, Objects):
+        classes, kinds = tuple(label.labels.tolist()), (*kinds, *_object_kinds(label))
+        return ScannedImage(name, pool, 0, kinds, "", image.shape, digest, classes)
+    if np.ndim(label) == 0:
+        return ScannedImage(name, pool, label, tuple(kinds), "", image.shape, digest)
+    classes = tuple(value for value in np.unique(label).tolist() if value != UNLABELLED)
+    kinds = (*kinds, *(() if classes else ("unlabelled",)))
+    return ScannedImage(name, pool, 0, kinds, "", image.shape, digest, classes)
+
+
+def _object_kinds(its: Objects) -> Iterator[str]:
+    """Yield the kinds of findings in the objects of an image."""
+    if not len(its.labels):
+        yield "no_objects"
+        return
+    pixels = its.boxes * np.tile(its.size, 2)
+    if ((pixels[:, 2:] - pixels[:, :2]) < SMALL).any():
+        yield "small_box"
+    if len(np.unique(np.column_stack([its.boxes, its.labels]), axis=0)) < len(its.labels):
+        yield "repeated_box"
 
 
 def header_kinds(source: Encoded, extension: str = "") -> list[str]:
@@ -231,13 +282,14 @@ def judge(
     labelled = [image for image in decoded if 0 <= image.label < len(class_names)]
     splits, refusals = _divide(config, source, labelled)
     empty = [] if problems else [pool for pool in pools if all(image.pool != pool for image in decoded)]
-    problems = [*problems, *_refusals(config, decoded, class_names), *refusals]
+    problems = [*problems, *_refusals(config, source, decoded), *refusals]
     problems += [str(no_images(config.name, pool)) for pool in empty]
     counts: dict[str, tuple[int, ...]] = {}
     for split in SPLITS:
-        labels = [image.label for image, its in zip(labelled, splits, strict=True) if its == split]
-        if labels:
-            counts[split] = tuple(np.bincount(labels, minlength=len(class_names)).tolist())
+        members = [image for image, its in zip(labelled, splits, strict=True) if its == split]
+        labels = [k for image in members for k in ((image.label,) if image.classes is None else image.classes)]
+        if members:
+            counts[split] = tuple(np.bincount(np.array(labels, int), minlength=len(class_names)).tolist())
     findings: dict[str, list[str]] = defaultdict(list)
     for kind, text in (*_findings(images, ignored, class_names, counts), *_repeats(labelled, splits, class_names)):
         findings[kind].append(printable(text))
@@ -262,6 +314,8 @@ def judge(
             for kind in chain.from_iterable(KINDS.values())
             if (texts := findings.get(kind))
         },
+        target=source.target,
+        sizes={split: splits.count(split) for split in SPLITS if split in splits},
     )
 
 
@@ -282,9 +336,20 @@ def _divide(config: DataConfig, source: Source, labelled: Sequence[ScannedImage]
     return splits.tolist(), []
 
 
-def _refusals(config: DataConfig, decoded: Sequence[ScannedImage], class_names: tuple[str, ...]) -> Iterator[str]:
+def _refusals(config: DataConfig, source: Source, decoded: Sequence[ScannedImage]) -> Iterator[str]:
     """Yield why `load` would refuse images that can all be decoded: labels, sizes and channels."""
-    for pool in SPLITS:
+    class_names = source.class_names
+    if source.target == "mask":
+        present = {k for image in decoded if image.pool == "train" for k in image.classes or ()}
+        if decoded and len(present) < 2:
+            yield str(too_few_classes(config.name, len(present)))
+    for pool in SPLITS if source.target == "boxes" else ():
+        its = np.array([k for image in decoded if image.pool == pool for k in image.classes or ()], np.int64)
+        try:
+            check_objects(config.name, pool if decoded else "", its, class_names)
+        except InputError as error:
+            yield str(error)
+    for pool in SPLITS if source.target == "class" else ():
         labels = np.array([image.label for image in decoded if image.pool == pool], np.int64)
         try:
             check_labels(config.name, pool, labels, class_names)

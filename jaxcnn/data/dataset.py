@@ -1,14 +1,15 @@
 """Records of the data layer: an example, a source with its pools, and a loaded data set."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from jaxcnn.errors import printable
 
 Split = dict[str, np.ndarray]
-"""Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels" int32 (N,)."""
+"""Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels", int32 (N,), or masks uint8
+(N, H, W), in which 255 is the label of pixels without a class. Sets with boxes have the arrays of `jaxcnn.data.boxes.ARRAYS`."""
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """Names of splits in TFDS sets -> names of splits here."""
@@ -22,8 +23,8 @@ class BadImage(Exception):
 
     Args:
         reason: Why, without the file's name.
-        kind: empty, dangling, unreadable, not_an_image, truncated, damaged, huge or unsupported; explained in
-            `jaxcnn.data.check.KINDS`.
+        kind: empty, dangling, unreadable, not_an_image, truncated, damaged, huge or unsupported; missing_mask,
+            mask_damaged, mask_size or mask_values; explained in `jaxcnn.data.check.KINDS`.
     """
 
     def __init__(self, reason: str, kind: str = "damaged"):
@@ -32,11 +33,11 @@ class BadImage(Exception):
 
 
 class Example(NamedTuple):
-    """One image of a source: uint8 (H, W, C), or why it cannot be decoded."""
+    """One image of a source: uint8 (H, W, C), or why it or its target cannot be used; its class, mask or `Objects`."""
 
     name: str
     image: np.ndarray | BadImage
-    label: int
+    label: Any
 
 
 class Pool(NamedTuple):
@@ -67,6 +68,7 @@ class Source(NamedTuple):
         identity: Cache key, plain JSON values: equal identities decode to equal arrays.
         pools: "train", and "validation" and "test" if the source has these splits.
         carve: Fixed number of images taken from "train" for "validation" or "test".
+        target: What is known of each image: a class, a mask with the class of each pixel, or boxes.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     pools: Mapping[str, Pool]
     carve: Mapping[str, int] = {}
+    target: Literal["class", "mask", "boxes"] = "class"
 
 
 def fit_identity(fit: str) -> dict[str, Any]:
@@ -116,6 +119,17 @@ class Dataset(NamedTuple):
     where: str = ""
     sampled: int | None = None
     split_by: str = "index"
+
+
+def strata(labels: np.ndarray) -> np.ndarray:
+    """Return the classes, int (N,), by which examples are divided into splits; masks and boxes have none, so that all are 0."""
+    return labels if labels.ndim == 1 else np.zeros(len(labels), np.int32)
+
+
+def target_words(labels_axes: int, boxes: bool = False) -> str:
+    """Return in words what is known of each image, by the axes of its labels and whether it has boxes."""
+    words = {0: "one class for each image", 2: "a mask of classes for each image"}
+    return "boxes" if boxes else words.get(labels_axes, f"labels with {labels_axes} axes for each image")
 
 
 def class_counts(names: Sequence[str], counts: Sequence[int]) -> str:

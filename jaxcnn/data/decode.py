@@ -18,7 +18,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import BadImage
 from jaxcnn.data.messages import one_line
-from jaxcnn.spec import Size
+from jaxcnn.spec import UNLABELLED, Size
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -241,13 +241,40 @@ def size_pair(size: Size | None) -> tuple[int, int] | None:
 
 def _resize(image: "Image", sides: tuple[int, int], fit: str) -> "Image":
     """Resize an image bilinearly to (height, width), the sides each for itself (squash), or both alike (crop, pad)."""
-    from PIL import Image, ImageOps
+    from PIL import Image
+
+    return _fitted(image, sides, fit, Image.Resampling.BILINEAR, None)
+
+
+def _fitted(image: "Image", sides: tuple[int, int], fit: str, method: Any, fill: int | None) -> "Image":
+    from PIL import ImageOps
 
     height, width = sides
     if fit == "squash":
-        return image.resize((width, height), Image.Resampling.BILINEAR)
-    change = ImageOps.fit if fit == "crop" else ImageOps.pad
-    return change(image, (width, height), Image.Resampling.BILINEAR)
+        return image.resize((width, height), method)
+    if fit == "crop":
+        return ImageOps.fit(image, (width, height), method)
+    return ImageOps.pad(image, (width, height), method, color=fill)
+
+
+def resize_mask(mask: np.ndarray, size: Size | None, fit: str = "squash") -> np.ndarray:
+    """Resize a mask uint8 (H, W) as `decode_image` its image; a pixel takes the nearest one, padding has no class."""
+    sides = size_pair(size)
+    if sides is None or mask.shape == sides:
+        return mask
+    from PIL import Image
+
+    return np.asarray(_fitted(Image.fromarray(mask), sides, fit, Image.Resampling.NEAREST, UNLABELLED))
+
+
+def upright_size(source: Encoded) -> tuple[int, int]:
+    """Return height and width of an image file as `decode_image` reads it, from its header."""
+    with open_image(source) as file:
+        try:
+            turned = file.getexif().get(0x0112, 1) in range(5, 9)
+        except Exception:  # damaged tags
+            turned = False
+        return (file.width, file.height) if turned else (file.height, file.width)
 
 
 def resize_array(image: np.ndarray, size: Size | None, fit: str = "squash") -> np.ndarray:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.data.boxes import check_objects, pad_alike
 from jaxcnn.data.cache import load_or_compute, load_or_decode
-from jaxcnn.data.dataset import Dataset, Source, Split
-from jaxcnn.data.messages import check_labels
+from jaxcnn.data.dataset import Dataset, Source, Split, strata
+from jaxcnn.data.messages import check_labels, check_masks
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
@@ -59,13 +60,15 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     own, names = frozenset(source.pools), source.pools["train"].names
     if names is not None and skipped:
         names = _without(names, skipped)
-    parts = divide(pool["labels"], config.validation, config.train_size, own, source.carve, names)
+    parts = divide(strata(pool["labels"]), config.validation, config.train_size, own, source.carve, names)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
     if "validation" in own:
         validation, more = _read(source, config, progress, "validation", train)
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
     test = _read(source, config, progress, "test", train)[0] if "test" in own else _pick(pool, parts["test"])
     mean, std, sampled = _statistics(source, config, train)
+    if source.target == "boxes":
+        train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
     return Dataset(
         name=config.name,
         train=train,
@@ -75,7 +78,7 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         image_shape=train["images"].shape[1:],
         mean=mean,
         std=std,
-        validation_hash=validation_hash(validation["labels"], chosen, len(pool["labels"])),
+        validation_hash=validation_hash(strata(validation["labels"]), chosen, len(pool["labels"])),
         sizes={"train": len(train["labels"]), "validation": len(validation["labels"]), "test": len(test["labels"])},
         skipped=skipped,
         where=source.where,
@@ -109,6 +112,8 @@ def check_fields(config: DataConfig) -> None:
         limits = f"must be at least {least}" if most == math.inf else f"must be from {least} to {most}"
         for each in value if isinstance(value, tuple) else (value,):
             require(each is None or least <= each <= most, name, value, limits)
+    ignored = config.ignore or ()
+    require(all(0 <= value <= 255 for value in ignored), "ignore", ignored, "values of masks are from 0 to 255")
     squared = config.fit == "squash" or config.size is not None
     require(squared, "fit", repr(config.fit), "it needs size, such as size=64, which says what to fit images into")
 
@@ -136,13 +141,23 @@ def _read(
     source: Source, config: DataConfig, progress: bool, split: str, train: Split | None = None
 ) -> tuple[Split, tuple[str, ...]]:
     """Return a split of the source, with the image shape of `train`, and its skipped files with reasons."""
+    if config.stream and source.target != "class":
+        what = "masks" if source.target == "mask" else "boxes"
+        raise InputError(
+            f"stream=True: data set {config.name!r} has {what}, which are kept in memory; leave stream out"
+        )
     if config.stream:
         arrays, skipped = open_split(source, split, on_bad=config.on_bad, progress=progress), ()
     else:
         arrays, skipped = load_or_decode(source, split, on_bad=config.on_bad, progress=progress)
     if skipped:
         warnings.warn(f"skipped {len(skipped)} files of data set {config.name!r}: {'; '.join(skipped)}", stacklevel=3)
-    check_labels(config.name, split, arrays["labels"], source.class_names)
+    if source.target == "class":
+        check_labels(config.name, split, arrays["labels"], source.class_names)
+    elif source.target == "boxes":
+        check_objects(config.name, split, arrays["labels"], source.class_names)
+    elif split == "train":
+        check_masks(config.name, arrays["labels"], source.class_names)
     ours, theirs = (train or arrays)["images"].shape[1:], arrays["images"].shape[1:]
     if ours != theirs:
         raise InputError(
@@ -169,7 +184,7 @@ def _pick(split: Split, indices: np.ndarray) -> Split:
         return split
     images: Any = split["images"]
     images = images.select(indices) if is_streamed(split) else images[indices]
-    return {"images": images, "labels": split["labels"][indices]}
+    return {name: images if name == "images" else array[indices] for name, array in split.items()}
 
 
 def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.ndarray, np.ndarray, int | None]:

@@ -68,3 +68,21 @@ def check_labels(source: str, split: str, labels: np.ndarray, class_names: tuple
             f"data set {source!r} has a single class in its training images ({class_names[int(labels[0])]!r}); "
             f"classification needs at least two"
         )
+
+
+def check_masks(source: str, masks: np.ndarray, class_names: tuple[str, ...]) -> None:
+    """Raise InputError if training masks uint8 (N, H, W) have fewer than two classes; 255 is none."""
+    found = 0
+    for k in range(len(class_names)):
+        found += bool((masks == k).any())
+        if found == 2:
+            return
+    raise too_few_classes(source, found)
+
+
+def too_few_classes(source: str, found: int) -> InputError:
+    """Return the error for training masks with one class or none."""
+    return InputError(
+        f"data set {source!r} has {'a single class' if found else 'no class'} in its training masks; segmentation "
+        "needs at least two"
+    )

@@ -12,16 +12,12 @@ from typing import Any, NamedTuple
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
+from jaxcnn.models.head import NoOptions, joined_options
 from jaxcnn.records import check_choices, from_record
 from jaxcnn.spec import ModelSpec
 
 LARGEST = 2**20
 """Largest depth, width or number of classes: no memory holds more."""
-
-
-@dataclasses.dataclass(frozen=True)
-class NoOptions:
-    """Options of a family that has none."""
 
 
 class Family(NamedTuple):
@@ -32,7 +28,7 @@ class Family(NamedTuple):
 
     Args:
         backbone: (spec, options) to module (images, train, mask) -> maps, one per stride (see `jaxcnn.nn.Network`).
-        head: (spec, options) to module (maps, train, mask) -> logits.
+        head: (spec, options) to module (maps, train, mask) -> logits: the head of specs that name none.
         stages: (spec, options) to blocks per stage, or None where the family has no such depth.
         depth_of: (spec, options, blocks per stage) to depth.
         widths: (spec, options, number of stages) to channels per stage.
@@ -141,23 +137,25 @@ def complete(spec: ModelSpec) -> tuple[ModelSpec, Family, Any]:
 
 
 def read_options(spec: ModelSpec, family: Family) -> Any:
-    """Return the options of a spec as the family's own dataclass.
+    """Return the options of a spec as the dataclass of its family and, if it names one, its head.
 
     Raises:
-        InputError: The family has no such option, or the value is not one of its type.
+        InputError: There is no such head or option, or the value is not one of its type.
     """
+    kind = joined_options(family.options, spec.head)
+    known = [each.name for each in dataclasses.fields(kind)]
     for name, value in spec.options.items():
-        if name not in family.option_names:
-            names = ", ".join(family.option_names) or "none"
+        if name not in known:
+            which = f"family {spec.family} has" if spec.head is None else f"{spec.family} with head {spec.head} has"
             raise InputError(
-                f"{name}={value!r}: the family {spec.family} has no such option; leave it out (it has {names})"
+                f"{name}={value!r}: the {which} no such option; leave it out (it has {', '.join(known) or 'none'})"
             )
-    options = from_record(family.options, spec.options, f"options of {spec.family}", "give a value of its type")
+    options = from_record(kind, spec.options, f"options of {spec.family}", "give a value of its type")
     check_choices(options)
     for name, value in vars(options).items():
-        if name in ("dropout", "stochastic_depth") and not 0.0 <= value < 1.0:
+        if name in ("dropout", "stochastic_depth", "head_dropout") and not 0.0 <= value < 1.0:
             raise InputError(f"{name}={value}: must be at least 0 and below 1")
-        if name in ("dense", "kernel"):
+        if name in ("dense", "kernel", "head_width"):
             check_count(name, value)
     return options
 

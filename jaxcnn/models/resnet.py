@@ -40,11 +40,14 @@ class ResidualOptions:
         zero_init: Start the last batch-norm scale of each block at zero (wrn: its last convolution).
         stochastic_depth: Share of examples for which the last block is skipped in training; it grows linearly from the
             first block to the last.
+        dilated: Number of last stages that keep the size of their maps: dilation replaces their stride (as FCN and
+            DeepLab do).
     """
 
     skip: bool = True
     zero_init: bool = False
     stochastic_depth: float = 0.0
+    dilated: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class ResNet(nn.Module):
         stochastic_depth: Share of examples for which the last block's residual branch is dropped in training; for block
             l of L it is l / L of that.
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
+        dilated: Number of last stages with dilation in place of their stride: the first block has the dilation of the
+            stage before, its other blocks twice that.
 
     The other fields are the options of the families.
     """
@@ -109,17 +114,21 @@ class ResNet(nn.Module):
     dropout: float = 0.0
     stochastic_depth: float = 0.0
     axis_name: str | None = None
+    dilated: int = 0
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
         """Map images (N, H, W, C) to the maps of all stages."""
         x, maps = self._stem(images, train, mask), []
-        blocks, passed = sum(self.stage_sizes), 0
+        blocks, passed, dilation = sum(self.stage_sizes), 0, 1
         for stage, (size, width) in enumerate(zip(self.stage_sizes, self.stage_widths, strict=True)):
+            dilates = stage > 0 and stage >= len(self.stage_sizes) - self.dilated
+            before, dilation = dilation, 2 * dilation if dilates else dilation
             for index in range(size):
-                stride = 2 if stage > 0 and index == 0 else 1
+                stride = 2 if stage > 0 and index == 0 and not dilates else 1
+                dilations = (before if index == 0 else dilation, dilation)
                 passed += 1
-                block = self._block(width, stride, passed / blocks, f"stage{stage + 1}_block{index + 1}")
+                block = self._block(width, stride, dilations, passed / blocks, f"stage{stage + 1}_block{index + 1}")
                 x = block(x, train, mask)
             maps.append(x)
         if self.block == "preact":
@@ -136,9 +145,9 @@ class ResNet(nn.Module):
             x = ConvNormAct(width, kernel, stride=stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
         return MaxPool(3, stride=2, padding=1, name="pool1")(x) if imagenet else x
 
-    def _block(self, width: int, stride: int, reached: float, name: str) -> nn.Module:
+    def _block(self, width: int, stride: int, dilations: tuple[int, int], reached: float, name: str) -> nn.Module:
         drop = self.stochastic_depth * reached
-        shared = (width, stride, self.skip, self.shortcut, self.zero_init, drop, self.axis_name)
+        shared = (width, stride, self.skip, self.shortcut, self.zero_init, drop, self.axis_name, dilations)
         if self.block == "preact":
             return PreActBlock(*shared, self.dropout, name=name)
         return (Bottleneck if self.block == "bottleneck" else BasicBlock)(*shared, name=name)
@@ -173,9 +182,15 @@ def _backbone(spec: ModelSpec, options: ResidualOptions, **fields: Any) -> nn.Mo
             raise InputError(
                 f"{name}={value}: without skips such a block passes nothing on; set {name} or skip to its default"
             )
+    stages = spec.stage_sizes or ()
+    if not 0 <= options.dilated < len(stages):
+        raise InputError(
+            f"dilated={options.dilated}: the first of {len(stages)} stages has no stride to replace; give 0 to "
+            f"{len(stages) - 1}"
+        )
     return ResNet(
-        spec.stage_sizes or (), spec.stage_widths or (), skip=options.skip, zero_init=options.zero_init,
-        stochastic_depth=options.stochastic_depth, **fields,
+        stages, spec.stage_widths or (), skip=options.skip, zero_init=options.zero_init,
+        stochastic_depth=options.stochastic_depth, dilated=options.dilated, **fields,
     )  # fmt: skip
 
 

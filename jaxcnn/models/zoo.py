@@ -10,12 +10,13 @@ from types import MappingProxyType
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
-from jaxcnn.models import airbench, dense, plain, resnet  # each registers its families
+from jaxcnn.models import airbench, dense, fcn, plain, resnet, ssd, unet  # each registers its families and heads
 from jaxcnn.models.family import complete, family_named, nearest
+from jaxcnn.models.head import head_named
 from jaxcnn.nn.network import Network
 from jaxcnn.spec import ModelSpec
 
-__all__ = ["NAMES", "airbench", "build", "default_input", "dense", "named", "plain", "resnet"]
+__all__ = ["NAMES", "airbench", "build", "default_input", "dense", "fcn", "named", "plain", "resnet", "ssd", "unet"]
 
 _CAFFE = {"dense": 2, "units": (500,), "padding": "valid"}
 NAMES: Mapping[str, ModelSpec] = MappingProxyType(
@@ -30,6 +31,10 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         "resnet18_cifar": ModelSpec("resnet_imagenet", 18, 64, options={"stem": "cifar"}),
         **{f"wrn_{d}_{k}": ModelSpec("wrn", d, k) for d, k in ((16, 4), (16, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
         "airbench94": ModelSpec("airbench", 8, 64),
+        "ssd": ModelSpec("resnet_imagenet", 10, 24, head="ssd"),
+        "unet": ModelSpec("unet", 18, 16),
+        "unet_2015": ModelSpec("unet", 23, 64, options={"levels": 5, "norm": False}),
+        "fcn_resnet50": ModelSpec("resnet_imagenet", 50, 64, options={"dilated": 2}, head="fcn"),
     }
 )
 
@@ -37,7 +42,8 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
 def build(spec: ModelSpec | nn.Module, num_classes: int | None = None) -> nn.Module:
     """Make the Flax module that a spec describes.
 
-    Its call is `module.apply(variables, images, train=False, mask=None)`: images (N, H, W, C), logits (N, num_classes);
+    Its call is `module.apply(variables, images, train=False, mask=None)`: images (N, H, W, C), logits (N, num_classes)
+    or what its head gives (fcn, and the family unet: logits of each pixel, (N, H, W, num_classes));
     variables hold 'params' and, with batch norm, 'batch_stats'; training with dropout needs a 'dropout' key.
     `module.apply(variables, images, method="features")` gives the maps of its backbone, one per stride.
     `jaxcnn.nn.synchronised(module, "batch")` shares batch statistics over a mapped axis; parameters stay the same.
@@ -66,7 +72,8 @@ def build(spec: ModelSpec | nn.Module, num_classes: int | None = None) -> nn.Mod
     if classes is None:
         raise InputError("num_classes=None: give the number of classes, in the spec or as an argument")
     spec = dataclasses.replace(spec, num_classes=classes)
-    return Network(family.backbone(spec, options), family.head(spec, options))
+    head = family.head if spec.head is None else head_named(spec.head).module
+    return Network(family.backbone(spec, options), head(spec, options))
 
 
 def named(name: str) -> ModelSpec:
@@ -118,4 +125,6 @@ def default_input(model: str | ModelSpec) -> tuple[tuple[int, int, int], int]:
     shape, classes = family_named(spec.family).image
     if spec.options.get("stem") == "cifar":
         shape, classes = (32, 32, 3), 10
+    if spec.head is not None:
+        classes = head_named(spec.head).classes or classes
     return shape, classes if spec.num_classes is None else spec.num_classes

@@ -3,7 +3,7 @@
 from flax.linen import ConvTranspose, GroupNorm, LayerNorm
 
 from jaxcnn.nn.blocks import BasicBlock, Bottleneck, ConvNormAct, PreActBlock
-from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool, StochasticDepth
+from jaxcnn.nn.layers import AvgPool, BatchNorm, Conv, Dense, Dropout, GlobalAvgPool, MaxPool, StochasticDepth, UpConv
 from jaxcnn.nn.network import ClassifierHead, Network, synchronised
 
 __all__ = [
@@ -24,5 +24,6 @@ __all__ = [
     "Network",
     "PreActBlock",
     "StochasticDepth",
+    "UpConv",
     "synchronised",
 ]

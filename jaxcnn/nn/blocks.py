@@ -19,7 +19,9 @@ from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout, StochasticDep
 
 
 class ConvNormAct(nn.Module):
-    """Convolution without bias, padded by kernel // 2; batch norm; ReLU. Parameters: k^2 Cin features + 2 features.
+    """Convolution without bias, padded by kernel // 2 (times the dilation); batch norm; ReLU.
+
+    Parameters: k^2 Cin features + 2 features.
 
     Args:
         features: Channels out.
@@ -28,6 +30,7 @@ class ConvNormAct(nn.Module):
         act: ReLU at the end.
         zero_init: Start the norm's scale at zero.
         axis_name: Mapped axis over which batch norm shares its statistics.
+        dilation: Pixels between taps.
     """
 
     features: int
@@ -36,12 +39,14 @@ class ConvNormAct(nn.Module):
     act: bool = True
     zero_init: bool = False
     axis_name: str | None = None
+    dilation: int = 1
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Apply the three in turn."""
-        pixels, init = self.kernel // 2, nn.initializers.zeros if self.zero_init else nn.initializers.ones
-        x = Conv(self.features, self.kernel, self.stride, padding=pixels, use_bias=False, name="conv")(x)
+        init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
+        pixels, shape = self.kernel // 2 * self.dilation, (self.features, self.kernel, self.stride, self.dilation)
+        x = Conv(*shape, padding=pixels, use_bias=False, name="conv")(x)
         x = BatchNorm(axis_name=self.axis_name, scale_init=init, name="norm")(x, train, mask)
         return nn.relu(x) if self.act else x
 
@@ -58,6 +63,7 @@ class ResidualBlock(nn.Module):
         zero_init: Start the last norm's scale at zero: the block starts as its shortcut (Goyal et al. 2017).
         stochastic_depth: Share of examples for which the residual branch is dropped in training (Huang et al. 2016).
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
+        dilations: Pixels between taps of the first 3x3 convolution and of the others.
     """
 
     features: int
@@ -67,6 +73,7 @@ class ResidualBlock(nn.Module):
     zero_init: bool = False
     stochastic_depth: float = 0.0
     axis_name: str | None = None
+    dilations: tuple[int, int] = (1, 1)
 
     def _join(self, branch: jax.Array, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
         """Add the branch, under stochastic depth, and the shortcut of x."""
@@ -94,9 +101,11 @@ class BasicBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Add the residual branch and the shortcut, then apply ReLU."""
-        axis = self.axis_name
-        y = ConvNormAct(self.features, stride=self.stride, axis_name=axis, name="conv1")(x, train, mask)
-        last = ConvNormAct(self.features, act=False, zero_init=self.zero_init, axis_name=axis, name="conv2")
+        axis, (first, then) = self.axis_name, self.dilations
+        y = ConvNormAct(self.features, stride=self.stride, axis_name=axis, dilation=first, name="conv1")(x, train, mask)
+        last = ConvNormAct(
+            self.features, act=False, zero_init=self.zero_init, axis_name=axis, dilation=then, name="conv2"
+        )
         return nn.relu(self._join(last(y, train, mask), x, train, mask))
 
 
@@ -111,7 +120,10 @@ class Bottleneck(ResidualBlock):
         """Add the residual branch and the shortcut, then apply ReLU."""
         axis = self.axis_name
         y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
-        y = ConvNormAct(self.features, 3, stride=self.stride, axis_name=axis, name="conv2")(y, train, mask)
+        wide = ConvNormAct(
+            self.features, 3, stride=self.stride, axis_name=axis, dilation=self.dilations[0], name="conv2"
+        )
+        y = wide(y, train, mask)
         last = ConvNormAct(4 * self.features, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")
         return nn.relu(self._join(last(y, train, mask), x, train, mask))
 
@@ -134,12 +146,13 @@ class PreActBlock(ResidualBlock):
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Add the residual branch and the shortcut; no activation follows."""
         active = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train, mask))
-        y = Conv(self.features, 3, stride=self.stride, padding=1, use_bias=False, name="conv1")(active)
+        first, then = self.dilations
+        y = Conv(self.features, 3, self.stride, first, padding=first, use_bias=False, name="conv1")(active)
         y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
         if self.dropout:
             y = Dropout(self.dropout, self.axis_name, name="drop")(y, train)
         init = nn.initializers.zeros if self.zero_init else HE_FAN_OUT
-        y = Conv(self.features, 3, padding=1, use_bias=False, kernel_init=init, name="conv2")(y)
+        y = Conv(self.features, 3, 1, then, padding=then, use_bias=False, kernel_init=init, name="conv2")(y)
         if not self.skip:
             return y
         y = self._dropped(y, train)

@@ -61,6 +61,37 @@ class Conv(nn.Module):
         )
 
 
+class UpConv(nn.Module):
+    """Transposed convolution with 2x2 kernels and stride 2: (N, H, W, Cin) to (N, 2H, 2W, features).
+
+    Each pixel becomes a 2x2 block, kernel[a, b] giving its pixel (a, b): windows do not overlap. Computed as a 1x1
+    convolution to 4 features channels. Parameters: 4 Cin features + features; MACs: 4 Cin features per pixel in.
+
+    Args:
+        features: Channels out.
+        use_bias: Add a bias.
+        kernel_init: Default: normal with variance 2 / Cin.
+        bias_init: Default: zeros.
+    """
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer = nn.initializers.variance_scaling(
+        2.0, "fan_in", "normal", in_axis=-2, out_axis=-1, batch_axis=(0, 1)
+    )
+    bias_init: Initializer = nn.initializers.zeros
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """Double height and width."""
+        n, height, width, channels = x.shape
+        kernel = self.param("kernel", self.kernel_init, (2, 2, channels, self.features), jnp.float32).astype(x.dtype)
+        flat = jnp.transpose(kernel, (2, 0, 1, 3)).reshape(1, 1, channels, 4 * self.features)
+        y = ops.conv2d(x, flat).reshape(n, height, width, 2, 2, self.features)
+        y = jnp.transpose(y, (0, 1, 3, 2, 4, 5)).reshape(n, 2 * height, 2 * width, self.features)
+        return y + _bias(self, x).reshape(1, 1, 1, -1) if self.use_bias else y
+
+
 class Dense(nn.Module):
     """Linear map of (..., in) to (..., features). Parameters: in * features + features.
 
@@ -198,5 +229,5 @@ class GlobalAvgPool(nn.Module):
         return ops.global_avg_pool(x)
 
 
-def _bias(layer: Conv | Dense, x: jax.Array) -> jax.Array:
+def _bias(layer: Conv | UpConv | Dense, x: jax.Array) -> jax.Array:
     return layer.param("bias", layer.bias_init, (layer.features,), jnp.float32).astype(x.dtype)

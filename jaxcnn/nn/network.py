@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from jaxcnn import ops
+from jaxcnn.nn.calls import call_parameters
 from jaxcnn.nn.layers import HE_FAN_IN, Dense, Dropout, GlobalAvgPool
 
 M = TypeVar("M", bound=nn.Module)
@@ -22,7 +23,8 @@ class Network(nn.Module):
 
     Args:
         backbone: Module (images, train, mask) -> maps (N, H / s, W / s, C), one per stride s, the finest first.
-        head: Module (maps, train, mask) -> outputs.
+        head: Module (maps, train, mask) -> outputs; if its call has an argument `size`, it gets the images' (height,
+            width).
     """
 
     backbone: nn.Module
@@ -36,7 +38,8 @@ class Network(nn.Module):
 
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Any:
         """Map images (N, H, W, C) to the head's outputs; mask (N,) is 0 for examples that batch norm must not see."""
-        return self.head(self.backbone(images, train, mask), train, mask)
+        more = {"size": images.shape[1:3]} if "size" in call_parameters(self.head) else {}
+        return self.head(self.backbone(images, train, mask), train, mask, **more)
 
     def features(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
         """Return the maps of the backbone, one per stride, the finest first; the head sees the last."""

@@ -15,14 +15,15 @@ from flax import linen
 
 from jaxcnn.analysis.complexity import Complexity, count
 from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
-from jaxcnn.data.augment import Augment, make_mix
+from jaxcnn.data.augment import Augment, make_mix, make_move, make_move_boxes
+from jaxcnn.data.dataset import target_words
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.nn import synchronised
 from jaxcnn.records import check_choices
 from jaxcnn.run.own_module import check_module, own_network
 from jaxcnn.run.own_parts import Own, Traced, arrays_of, make_tx, started_from, traced_parts
-from jaxcnn.spec import RunConfig
+from jaxcnn.spec import MODEL_TASKS, Classification, RunConfig
 from jaxcnn.tasks import Batch, Task, make_task, resolve_task
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
 from jaxcnn.train.gradients import GradientsOf, Prepare, make_gradients
@@ -83,14 +84,14 @@ def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None
         raise InputError(
             f"model.num_classes={config.model.num_classes}: data set {dataset.name} has {classes} classes; leave it out"
         )
+    if own.model is None and own.task is None:
+        check_task(config)
     network = own_network(config, own.model, classes)
     module = build(replace(config.model, num_classes=classes)) if network is None else network
     if own.task is None:
         config = replace(config, task=resolve_task(config.task, dataset.train, dataset.class_names))
-    task, kind = own.task or make_task(config.task), config.task.kind if own.task is None else own.task.name
-    for name in task.targets:
-        if name not in dataset.train:
-            raise InputError(f"task={kind!r}: data set {dataset.name} has no {name}; choose a data set that has them")
+    task = own.task or make_task(config.task)
+    check_targets(task, config.task.kind if own.task is None else own.task.name, dataset)
     if network is not None or own.task is not None:
         check_module(module, task, dataset.image_shape, classes)
     traced = traced_parts(own, config, dataset.image_shape, classes, arrays_of(dataset))
@@ -156,6 +157,34 @@ def check(config: RunConfig) -> None:
     check_optimizer(config.optimizer)
 
 
+def check_task(config: RunConfig) -> None:
+    """Refuse a task that is made for the outputs of another model, where both are jaxcnn's."""
+    needed, known = config.model.task, {*MODEL_TASKS.values(), Classification}
+    if type(config.task) in known and type(config.task) is not needed:
+        fitting = [name for name, kind in MODEL_TASKS.items() if kind is type(config.task)]
+        others = f"model {' or '.join(map(repr, sorted(fitting)))} (a family or a head)" if fitting else "a classifier"
+        raise InputError(
+            f"task={config.task.kind!r}: the outputs of the model are made for {needed.kind}; leave task out, or "
+            f"choose {others}"
+        )
+
+
+def check_targets(task: Task, kind: str, dataset: Dataset) -> None:
+    """Refuse data that do not have the targets of a task, by an InputError that says what they have."""
+    arrays, ranks = dataset.train, task.ranks or (None,) * len(task.targets)
+    axes = {name: np.ndim(arrays[name]) - 1 for name in task.targets if name in arrays}
+    if any(
+        axes.get(name, -1) != (axes.get(name) if rank is None else rank)
+        for name, rank in zip(task.targets, ranks, strict=True)
+    ):
+        needs = target_words(ranks[0] or 0, "boxes" in task.targets)
+        has = target_words(np.ndim(arrays["labels"]) - 1, "boxes" in arrays) if "labels" in arrays else "images alone"
+        raise InputError(
+            f"task={kind!r}: it needs {needs}, and data set {dataset.name} has {has}; choose another data set, or a "
+            f"model for {has}"
+        )
+
+
 def _programs_key(config: RunConfig) -> RunConfig:
     """Return a config with what its programs ignore at fixed values: runs that differ only there share programs.
 
@@ -167,7 +196,7 @@ def _programs_key(config: RunConfig) -> RunConfig:
     )  # fmt: skip
     ignored_data = (
         "name", "data_dir", "validation", "train_size", "size", "fit", "on_bad", "stream", "workers", "classes",
-        "images", "data_seed",
+        "images", "data_seed", "ignore",
     )  # fmt: skip
     default = RunConfig()
     return replace(
@@ -232,13 +261,22 @@ def make_prepare(
     Layers compute in the dtype of their input, so the images' dtype here is that of all activations.
     """
     change, blend = make_augment(augment), make_mix(mix)
+    move, move_boxes = make_move(augment), make_move_boxes(augment)
 
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         if key is not None and change is not None:
+            if "labels" in batch and batch["labels"].ndim == 3:  # masks move with their images
+                batch = {**batch, "labels": move(key, batch["labels"], start)}
+            if "boxes" in batch and batch["boxes"].ndim == 3:
+                size = batch["images"].shape[1], batch["images"].shape[2]
+                boxes, labels = move_boxes(key, batch["boxes"], batch["labels"], size, start)
+                batch = {**batch, "boxes": boxes, "labels": labels}
             batch = {**batch, "images": change(key, batch["images"], start)}
         if key is not None and own is not None:
             batch = {**batch, "images": own(jax.random.fold_in(key, len(augment)), batch["images"], start)}
         if key is not None and blend is not None:
+            if "labels" in batch and batch["labels"].ndim != 1:
+                raise InputError(f"mix={mix}: it mixes two classes of whole images, not masks; leave mix out")
             batch = blend(key, batch, start)
         return {**batch, "images": normalize(batch["images"], mean, std).astype(compute_dtype)}
 

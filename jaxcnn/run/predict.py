@@ -13,7 +13,9 @@ import numpy as np
 from flax import linen
 
 from jaxcnn.data import BadImage, decode_image, load
-from jaxcnn.data.decode import ordered_map
+from jaxcnn.data.boxes import restore_boxes
+from jaxcnn.data.decode import ordered_map, upright_size
+from jaxcnn.data.fit import restore_mask
 from jaxcnn.data.splits import content_hash
 from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.models import build
@@ -55,6 +57,24 @@ def evaluate_run(
 
     >>> evaluate_run("runs/first", split="validation", checkpoint="best")  # doctest: +SKIP
     """
+    moved = {"data": data, "data_dir": data_dir}
+    return measure_run(directory, split=split, checkpoint=checkpoint, model=model, task=task, **moved)[0]
+
+
+def measure_run(
+    directory: Path | str,
+    *,
+    split: str = "test",
+    checkpoint: str = "last",
+    model: linen.Module | None = None,
+    task: Task | None = None,
+    data: str | None = None,
+    data_dir: str | None = None,
+) -> tuple[dict[str, float], dict[str, Any], tuple[str, ...]]:
+    """Return the metrics of `evaluate_run`, what the task tells of the split beside them, and the class names.
+
+    >>> metrics, details, names = measure_run("runs/first", split="validation")  # doctest: +SKIP
+    """
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))
@@ -73,7 +93,8 @@ def evaluate_run(
     recorded = folder.read_result().test_hash if folder.finished else None
     if split == "test" and recorded not in (None, content_hash(arrays)):
         raise changed(dataset, "test split", f"the run in {str(folder.path)!r}")
-    return measure(parts, state, arrays, config.batch_size)[0]
+    metrics, _, details = measure(parts, state, arrays, config, dataset)
+    return metrics, details, dataset.class_names
 
 
 def load_model(
@@ -114,8 +135,11 @@ def predict(
         checkpoint: last, or best (lowest validation loss); `model` and `task` as for `evaluate_run`.
 
     Returns:
-        One mapping per image: path, text (for the console), and what the task describes (classification: name,
-        probability, top: pairs of name and probability), or `error` for a file that cannot be read.
+        One mapping per image: path, text (for the console), and what the task describes, or `error` for a file that
+        cannot be read. Classification: name, probability, top (pairs of name and probability). Segmentation: mask, the
+        class of each pixel of the file, uint8 (H, W), 255 where the network saw nothing (`data.fit` crop); classes,
+        their names; areas (pairs of name and share). Detection: boxes (d, 4), (ymin, xmin, ymax, xmax) in pixels of the
+        file, the best first; scores and labels (d,); classes, the names; size, (height, width) of the file.
 
     Raises:
         InputError: No file can be read, no such run, no checkpoint.
@@ -141,7 +165,14 @@ def predict(
         for place, (path, image) in enumerate(zip(paths, read, strict=True)):
             row = {name: values[place] for name, values in decoded.items()}
             bad = {"text": image, "error": image} if isinstance(image, str) else None
-            found.append({"path": path, **(bad or task.describe(row, names, top))})
+            about = bad or task.describe(row, names, top)
+            if "mask" in about:
+                about["mask"] = restore_mask(about["mask"], upright_size(path), config.data.fit)
+            if "boxes" in about:
+                size, sides = upright_size(path), (shape[0], shape[1])
+                boxes = about["boxes"] * np.tile(np.asarray(sides, np.float64), 2)
+                about |= {"boxes": restore_boxes(boxes, size, sides, config.data.fit), "size": size}
+            found.append({"path": path, **about})
     if images and all("error" in each for each in found):
         raise InputError(found[0]["error"])
     return found

@@ -28,6 +28,7 @@ from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
+from jaxcnn.run.measures import measures_of, measures_predictions
 from jaxcnn.run.own_parts import Optimizer, Own, run_record, traced_for
 from jaxcnn.runtime.environment import environment, now
 from jaxcnn.runtime.files import write_json
@@ -197,15 +198,21 @@ def finish(
     state = poisoned(one.state, [one.diverged is not None])
     if config.evaluate_test:  # The one place where training meets the test split: after its last epoch.
         arrays = dataset.load_test()
-        test, predictions, details = measure(parts, state, arrays, config.batch_size)
+        test, predictions, details = measure(parts, state, arrays, config, dataset)
         data["test_hash"] = content_hash(arrays)
+    whole = {}
+    if measures_predictions(parts.task.name):  # what choices are made by: no sum over batches gives it
+        validation = measure(parts, state, dataset.validation, config, dataset)[0]
+        whole = {name: value for name, value in validation.items() if f"validation_{name}" not in one.history[-1]}
     seconds += time.perf_counter() - started + sum(record["seconds"] for record in one.history[:past])
     timed = [record["seconds"] / record["steps_timed"] for record in one.history if record["steps_timed"]]
     metrics = {k: v for k, v in one.history[-1].items() if k.startswith(("train_", "validation_"))}
     result = RunResult(
         config=config,
         directory=folder.path if folder else None,
-        metrics=metrics | {f"test_{name}": value for name, value in test.items()},
+        metrics=metrics
+        | {f"validation_{name}": value for name, value in whole.items()}
+        | {f"test_{name}": value for name, value in test.items()},
         history=tuple(one.history),
         predictions=predictions,
         params=parts.complexity.params,
@@ -252,13 +259,15 @@ def _summary(dataset: Dataset) -> str:
 
 
 def measure(
-    parts: Parts, state: TrainState, split: Split, batch_size: int
+    parts: Parts, state: TrainState, split: Split, config: RunConfig, dataset: Dataset
 ) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, Any]]:
     """Compute the metrics of a split, its predictions per example and its details, as the task saves them."""
-    programs, count = parts.programs, len(split["images"])
-    with read_ahead(split, batch_size=batch_size, shuffle=False):
-        sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, batch_size)
-    return parts.task.metrics(sums), parts.task.save(decoded, split), parts.task.details(decoded, split)
+    programs, count, task = parts.programs, len(split["images"]), parts.task
+    with read_ahead(split, batch_size=config.batch_size, shuffle=False):
+        sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, config.batch_size)
+    saved, classes = task.save(decoded, split), len(dataset.class_names)
+    metrics, details = measures_of(task.name, saved, classes, dataset.image_shape, config.data)
+    return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

@@ -1,6 +1,8 @@
 """Tasks: targets, loss, sums, metrics and predictions as pure functions; no architectures here."""
 
 from jaxcnn.tasks.classification import classification, cross_entropy
+from jaxcnn.tasks.detection import detection
+from jaxcnn.tasks.segmentation import segmentation
 from jaxcnn.tasks.task import Batch, Sums, Task, images_only, make_task, register_task, resolve_task
 
 __all__ = [
@@ -9,8 +11,10 @@ __all__ = [
     "Task",
     "classification",
     "cross_entropy",
+    "detection",
     "images_only",
     "make_task",
     "register_task",
     "resolve_task",
+    "segmentation",
 ]

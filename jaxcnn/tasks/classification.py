@@ -99,7 +99,7 @@ def classification(config: Classification | None = None) -> Task:
     return Task(
         "classification", ("labels",), images_only, loss, sums, _decode, _metrics, _save, _describe, config.test_flips,
         outputs=lambda examples, classes: jax.ShapeDtypeStruct((examples, classes), jnp.float32),
-        details=_details,
+        details=_details, ranks=(0,),
     )  # fmt: skip
 
 

@@ -44,6 +44,8 @@ class Task(NamedTuple):
         outputs: (examples, classes) -> what the module must return: `jax.ShapeDtypeStruct`, or a tree of them. `run`
             checks a user-defined module against it, floats of any precision. Default: not checked.
         details: (predictions, split), as for `save` -> plain values that result.json holds beside the metrics.
+        ranks: Number of axes of each target of one example: (0,) for a class, (2,) for a mask. Data whose targets have
+            others are refused. Default: not checked.
     """
 
     name: str
@@ -58,6 +60,7 @@ class Task(NamedTuple):
     test_flips: bool = False
     outputs: Callable[[int, int], Any] | None = None
     details: Callable[[Arrays, Arrays], dict[str, Any]] = no_details
+    ranks: tuple[int, ...] | None = None
 
 
 Make = Callable[[Any], Task]

@@ -14,7 +14,7 @@ from jaxcnn.runtime.console import FittingProgress
 from jaxcnn.runtime.files import atomic_write, name_errors
 
 Record = Mapping[str, Any]
-SHORT = {"accuracy": "acc"}  # one epoch fits a line of 80 characters
+SHORT = {"accuracy": "acc", "mean_iou": "IoU"}  # one epoch fits a line of 80 characters
 
 
 class JsonLines:

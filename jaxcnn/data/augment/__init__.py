@@ -6,25 +6,43 @@ variation depends neither on the rest of the batch nor on the number of devices.
 
 import jax
 
+from jaxcnn.data.augment.boxes import make_move_boxes
 from jaxcnn.data.augment.colour import color_jitter
 from jaxcnn.data.augment.examples import Augment, example_keys
-from jaxcnn.data.augment.geometry import crop, cutout, flip, resized_crop, translate
+from jaxcnn.data.augment.geometry import crop, cutout, flip, resized_crop, translate, vertical_flip
 from jaxcnn.data.augment.mixing import MIXES, Mix, make_mix
+from jaxcnn.data.augment.moves import MOVES, affine_jitter, elastic, make_move, zoom
 from jaxcnn.data.augment.randaugment import randaugment
 from jaxcnn.errors import InputError
 
-__all__ = ["AUGMENTATIONS", "MIXES", "Augment", "Mix", "example_keys", "make_augment", "make_mix"]
+__all__ = [
+    "AUGMENTATIONS",
+    "MIXES",
+    "MOVES",
+    "Augment",
+    "Mix",
+    "example_keys",
+    "make_augment",
+    "make_mix",
+    "make_move",
+    "make_move_boxes",
+]
 
 AUGMENTATIONS: dict[str, Augment] = {
     "flip": flip,
+    "vertical_flip": vertical_flip,
     "crop": crop,
     "translate": translate,
     "resized_crop": resized_crop,
+    "affine": affine_jitter,
+    "zoom": zoom,
+    "elastic": elastic,
     "cutout": cutout,
     "color_jitter": color_jitter,
     "randaugment": randaugment,
 }
-"""Names allowed in `DataConfig.augment`. A new augmentation is a function with this signature and a line here."""
+"""Names allowed in `DataConfig.augment`. A new augmentation is a function with this signature and a line here; for data
+with masks one in `MOVES`, too."""
 
 
 def make_augment(names: tuple[str, ...]) -> Augment | None:

@@ -20,6 +20,12 @@ def flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.A
     return jnp.where(flipped.reshape(-1, 1, 1, 1), images[:, :, ::-1, :], images)
 
 
+def vertical_flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
+    """Mirror each image top to bottom with probability one half; for pictures without an up, such as of a microscope."""
+    flipped = jax.vmap(jax.random.bernoulli)(example_keys(key, images.shape[0], start))
+    return jnp.where(flipped.reshape(-1, 1, 1, 1), images[:, ::-1, :, :], images)
+
+
 def crop_padding(side: int) -> int:
     """Return the pixels that `crop` adds on each edge: an eighth of the side (4 of 32), at least 1."""
     return max(1, round(side / 8))

@@ -11,16 +11,24 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
+from jaxcnn.data.sources.annotated import annotated_source
+from jaxcnn.data.sources.coco import coco_files, read_coco
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
+from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
+from jaxcnn.data.sources.scenes import scene_masks_source, scenes_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
+from jaxcnn.data.sources.voc import read_voc, voc_folder
+from jaxcnn.data.sources.yolo import read_yolo, yolo_folders
 from jaxcnn.errors import InputError, did_you_mean, similar_paths
 from jaxcnn.spec import DataConfig, Size
 
 EMBEDDED = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
     "glyphs": "drawn characters of many fonts, any number of classes and images; needs no download",
+    "glyph_scenes": "scenes of several drawn characters with boxes, any number of classes and images",
+    "glyph_masks": "the same scenes with masks instead of boxes",
 }
 
 POPULAR = {
@@ -48,7 +56,7 @@ def names(data_dir: str | None = None) -> list[CatalogEntry]:
     """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet.
 
     >>> [entry.name for entry in names() if entry.state == "embedded"]
-    ['digits', 'glyphs']
+    ['digits', 'glyphs', 'glyph_scenes', 'glyph_masks']
     """
     prepared = prepared_sets(data_dir)
     others = {name: text for name, text in POPULAR.items() if name not in prepared}
@@ -68,7 +76,7 @@ def located(config: DataConfig) -> DataConfig:
 
 
 def _is_path(name: str) -> bool:
-    return name.endswith((".npz", ".csv")) or name.startswith((".", "~", os.sep))
+    return name.endswith((".npz", ".csv", ".json")) or name.startswith((".", "~", os.sep))
 
 
 def find_source(config: DataConfig) -> Source:
@@ -78,18 +86,29 @@ def find_source(config: DataConfig) -> Source:
         return digits_source(config.size, config.fit)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
+    if name in ("glyph_scenes", "glyph_masks"):
+        scenes = scenes_source if name == "glyph_scenes" else scene_masks_source
+        return scenes(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
     path, is_path = Path(name).expanduser(), _is_path(name)
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
     if prepared := (None if is_path else find_prepared(name, config.data_dir)) or version_dir(path):
-        return tfds_source(name, prepared, config.size, config.fit)
+        return tfds_source(name, prepared, config.size, config.fit, config.ignore)
+    if path.exists() and (its := _annotated(name, path, config)):
+        return its
+    if path.is_dir() and has_mask_folders(path):
+        return masks_source(name, path, config.size, config.fit, config.ignore)
+    if config.ignore:
+        raise InputError(f"ignore={config.ignore}: data set {name!r} has no masks; leave it out")
     if path.is_dir() or (path.suffix == ".csv" and path.is_file()):
         return folder_source(name, path, config.size, config.fit)
     if path.suffix == ".npz" and path.is_file():
         return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz or .csv file, or a name{near}")
+        raise InputError(
+            f"name={name!r} does not exist; give an image folder, an .npz, .csv or .json file, or a name{near}"
+        )
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)
@@ -104,6 +123,25 @@ def find_source(config: DataConfig) -> Source:
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
     raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
+
+
+def is_annotated(path: Path) -> bool:
+    """Return whether a folder or file has boxes in one of the formats that are read."""
+    return bool(coco_files(path)) or (path.is_dir() and bool(yolo_folders(path) or voc_folder(path)))
+
+
+def _annotated(name: str, path: Path, config: DataConfig) -> Source | None:
+    """Return a folder or JSON file with boxes in COCO's, YOLO's or Pascal VOC's format as a source; None: it is none."""
+    if coco_files(path):
+        root, read = read_coco(path)
+        return annotated_source(name, root, read, config.size, config.fit)
+    if not path.is_dir():
+        return None
+    if yolo_folders(path):
+        return annotated_source(name, path, read_yolo(path), config.size, config.fit)
+    if voc_folder(path):
+        return annotated_source(name, path, read_voc(path), config.size, config.fit)
+    return None
 
 
 def digits_source(size: Size | None = None, fit: str = "squash") -> Source:

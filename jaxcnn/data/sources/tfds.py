@@ -7,13 +7,15 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxcnn.data.boxes import Objects, objects
 from jaxcnn.data.cache import load_or_compute
 from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fit_identity
-from jaxcnn.data.decode import decode_image, ordered_map
+from jaxcnn.data.decode import decode_image, ordered_map, size_pair, upright_size
+from jaxcnn.data.masks import MaskClasses, decode_mask, mask_classes, present_values
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Size
@@ -28,6 +30,10 @@ EMNIST_CLASSES = {
     "balanced": _DIGITS + _UPPER + "abdefghnqrt",
 }
 """Characters of EMNIST's labels, which TFDS names by their numbers. Cohen et al. 2017, arXiv:1702.05373."""
+
+
+MASK_FEATURES = ("segmentation_mask", "mask", "annotation", "segmentation_label")
+"""Names of an image feature whose pixels are classes."""
 
 
 def tfds_dir(data_dir: str | os.PathLike[str] | None) -> Path:
@@ -51,7 +57,7 @@ def find_prepared(name: str, data_dir: str | None) -> Path | None:
 
 
 def prepared_sets(data_dir: str | None = None) -> dict[str, str]:
-    """Return the prepared image classification sets in `data_dir`: name -> sizes, shape and classes in one line."""
+    """Return the prepared sets in `data_dir` that `load` reads: name -> sizes, shape and classes in one line."""
     root, sets = tfds_dir(data_dir), {}
     for folder in sorted(root.glob("*/")):
         variants = sorted(path for path in folder.glob("*/") if path.name[0] not in ".0123456789")
@@ -65,14 +71,21 @@ def _describe(folder: Path) -> str | None:
     """Return sizes, shape and classes of a prepared set in one line, or None if `load` cannot read it."""
     try:
         info, features = _read_metadata(folder)
-        keys = _classification_keys(features)
+        keys = _target_keys(features)
         sizes = {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in info["splits"]}
         if keys is None or "train" not in sizes or info.get("fileFormat") != "array_record":
             return None
-        image, label = (features["featuresDict"]["features"][key] for key in keys)
+        image, label = (features["featuresDict"]["features"][key.partition("/")[0]] for key in keys)
         shape = [side if side != "-1" else "?" for side in image["image"]["shape"]["dimensions"]]
-        classes = len(EMNIST_CLASSES.get(folder.parent.name, ())) or label["classLabel"]["numClasses"]
         counts = ", ".join(f"{count:,} {split}" for split, count in sizes.items())
+        if "/" in keys[1]:
+            its = _object_fields(features, keys[1].partition("/")[0])
+            classes = next(each["classLabel"]["numClasses"] for each in its.values() if "classLabel" in each)
+            return f"{counts}; {'x'.join(shape)}; boxes of {classes} classes"
+        if "classLabel" not in label:
+            names, ignored = _mask_names(folder)
+            return f"{counts}; {'x'.join(shape)}; masks{f' of {len(names) - len(ignored)} classes' if names else ''}"
+        classes = len(EMNIST_CLASSES.get(folder.parent.name, ())) or label["classLabel"]["numClasses"]
         return f"{counts}; {'x'.join(shape)}; {classes} classes"
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
@@ -82,30 +95,64 @@ def _read_metadata(folder: Path) -> list[dict[str, Any]]:
     return [json.loads((folder / file).read_text()) for file in ("dataset_info.json", "features.json")]
 
 
-def _classification_keys(features: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the names of the image and the label feature, or None if the set is not for image classification."""
+def _target_keys(features: dict[str, Any]) -> tuple[str, str] | None:
+    """Return the names of the image and of its label, else its mask, else its boxes (objects/bbox); None: no such pair."""
     fields = features.get("featuresDict", {}).get("features", {})
     kinds = {key: value.get("pythonClassName", "").rsplit(".", 1)[-1] for key, value in fields.items()}
-    images = [key for key, kind in kinds.items() if kind == "Image"]
+    masks = [key for key in MASK_FEATURES if kinds.get(key) == "Image"]
+    images = [key for key, kind in kinds.items() if kind == "Image" and key not in masks]
     labels = [key for key, kind in kinds.items() if kind == "ClassLabel"]
     image = "image" if "image" in images else images[0] if len(images) == 1 else None
     label = "label" if "label" in labels else labels[0] if len(labels) == 1 else None
-    return (image, label) if image and label else None
+    sequences = [key for key, kind in kinds.items() if kind == "Sequence" and _box_field(features, key)]
+    boxes = f"{sequences[0]}/{_box_field(features, sequences[0])}" if len(sequences) == 1 else None
+    target = label or next(iter(masks), None) or boxes
+    return (image, target) if image and target else None
 
 
-def tfds_source(name: str, folder: Path, size: Size | None = None, fit: str = "squash") -> Source:
-    """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form."""
+def _object_fields(features: dict[str, Any], sequence: str) -> dict[str, Any]:
+    """Return the features of the objects in a sequence; empty if it holds no objects."""
+    inner = features["featuresDict"]["features"][sequence].get("sequence", {}).get("feature", {})
+    return inner.get("featuresDict", {}).get("features", {})
+
+
+def _box_field(features: dict[str, Any], sequence: str) -> str | None:
+    """Return the name of the boxes in a sequence whose objects also have a class."""
+    fields = _object_fields(features, sequence)
+    boxes = [key for key, field in fields.items() if field.get("pythonClassName", "").endswith("BBoxFeature")]
+    return boxes[0] if len(boxes) == 1 and any("classLabel" in field for field in fields.values()) else None
+
+
+def _mask_names(folder: Path) -> tuple[list[str] | None, list[int]]:
+    """Return the names of the values of a set's masks and the values that are no class, as metadata.json has them."""
+    try:
+        about = json.loads((folder / "metadata.json").read_text())
+        names, ignored = about.get("mask_labels"), about.get("ignore_label")
+    except (OSError, ValueError, AttributeError):
+        return None, []
+    return [*map(str, names)] if isinstance(names, list) else None, [ignored] if isinstance(ignored, int) else []
+
+
+def tfds_source(
+    name: str, folder: Path, size: Size | None = None, fit: str = "squash", ignore: Sequence[int] | None = None
+) -> Source:
+    """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form.
+
+    A set without a class label and with a mask is one for segmentation. Names of its classes, and the value without a
+    class, are read from metadata.json (mask_labels, ignore_label); `ignore` replaces the latter. A set with neither and
+    with a sequence of objects that have a box and a class is one for detection.
+    """
     import tensorflow_datasets as tfds
 
     try:
         info, features = _read_metadata(folder)
     except (OSError, ValueError) as error:
         raise _damaged(name, folder, error) from error
-    keys = _classification_keys(features)
+    keys = _target_keys(features)
     if keys is None:
         raise InputError(
-            f"data set {name!r} in {str(folder)!r} has no feature pair of one image and one class label; "
-            f"choose an image classification set"
+            f"data set {name!r} in {str(folder)!r} has no feature pair of one image and one class label, one mask or "
+            f"boxes; choose an image classification set, or one with masks or boxes"
         )
     if info.get("fileFormat") != "array_record":
         raise InputError(
@@ -129,14 +176,53 @@ def tfds_source(name: str, folder: Path, size: Size | None = None, fit: str = "s
     identity["files"] = [[path, status.st_size, status.st_mtime_ns] for path, status in files]
     decoded: Any = builder.info.features
     channels, first_label = 1 if decoded[keys[0]].shape[-1] == 1 else 3, int(variant == "letters")
-    pools = {}
+    sequence, _, box = keys[1].partition("/")
+    objects: Any = decoded[sequence].feature if box else None
+    has_masks, pools, classes = not box and not hasattr(decoded[sequence], "names"), {}, None
     for key, split in splits.items():
         shards = [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in split.file_instructions]
         form = (channels, size, fit, is_emnist, first_label)
-        reader = _Reader(name, folder, key, split.num_examples, shards, keys, *form)
-        labels = functools.partial(reader.labels, identity)
-        pools[SPLIT_NAMES[key]] = Pool(reader.length, reader.read, reader.at, labels)
+        pools[SPLIT_NAMES[key]] = _Reader(name, folder, key, split.num_examples, shards, keys, *form)
+    if has_masks:
+        classes = _mask_classes(pools["train"], identity, ignore)
+        identity |= {"mask": keys[1], "table": classes.table.tolist()}
+    elif ignore:
+        raise InputError(f"ignore={tuple(ignore)}: data set {name!r} has no masks; leave it out")
+    for key, reader in pools.items():
+        reader.classes = classes
+        reader.objects = _object_keys(objects, sequence, box) if box else None
+        labels = None if has_masks or box else functools.partial(reader.labels, identity)
+        pools[key] = Pool(reader.length, reader.read, reader.at, labels)
+    if classes is not None:
+        return Source(name, str(folder), identity, classes.names, pools, target="mask")
+    if box:
+        label = _object_keys(objects, sequence, box).label.rpartition("/")[2]
+        return Source(name, str(folder), identity, tuple(objects[label].names), pools, target="boxes")
     return Source(name, str(folder), identity, tuple(EMNIST_CLASSES.get(variant) or decoded[keys[1]].names), pools)
+
+
+class _ObjectKeys(NamedTuple):
+    """Names of the features of objects in a record; those of crowds and difficult ones are "" where there are none."""
+
+    box: str
+    label: str
+    crowd: str
+
+
+def _object_keys(objects: Any, sequence: str, box: str) -> _ObjectKeys:
+    label = next(key for key in objects if hasattr(objects[key], "names"))
+    crowd = next((key for key in ("is_crowd", "is_difficult") if key in objects), "")
+    return _ObjectKeys(f"{sequence}/{box}", f"{sequence}/{label}", f"{sequence}/{crowd}" if crowd else "")
+
+
+def _mask_classes(reader: "_Reader", identity: dict[str, Any], ignore: Sequence[int] | None) -> MaskClasses:
+    """Return what the values of a set's masks mean: named in metadata.json, or those that occur in training masks."""
+    names, ignored = _mask_names(reader.folder)
+    present = None
+    if names is None:
+        masks = (_parse(record)[reader.keys[1]].bytes_list.value[0] for _, record in reader.records())
+        present = load_or_compute(reader.name, "mask-values", [identity, "mask-values"], lambda: present_values(masks))
+    return mask_classes(reader.name, names, present, ignored if ignore is None else ignore)
 
 
 def _damaged(name: str, folder: Path, error: Exception, part: str = "") -> InputError:
@@ -155,12 +241,14 @@ class _Reader:
     split: str
     length: int
     shards: Sequence[str]  # files, each as a slice in array_record's notation: path[first:last]
-    keys: tuple[str, str]  # names of the image and the label feature
+    keys: tuple[str, str]  # names of the image and of the label or mask feature
     channels: int
     size: Size | None
     fit: str
     transpose: bool  # whether rows and columns are stored exchanged
     first_label: int  # stored value of label 0
+    classes: MaskClasses | None = None  # what the values of masks mean; None: labels are classes
+    objects: _ObjectKeys | None = None  # where the objects of an image are; None: it has none
     opened: Any = None
 
     def read(self) -> Iterator[Example]:
@@ -201,10 +289,15 @@ class _Reader:
 
     def decode(self, item: tuple[int, bytes]) -> Example:
         name, features = f"{self.split}[{item[0]}]", _parse(item[1])
-        label = self.label(features)
+        label: Any = 0 if self.classes or self.objects else self.label(features)
         try:
             encoded = features[self.keys[0]].bytes_list.value[0]
             size = self.size
+            if self.classes:
+                mask = features[self.keys[1]].bytes_list.value[0]
+                label = decode_mask(mask, self.classes, upright_size(encoded), size, self.fit)
+            if self.objects:
+                label = _read_objects(features, self.objects, upright_size(encoded), size, self.fit)
             if self.transpose and isinstance(size, tuple):
                 size = size[1], size[0]
             image = decode_image(encoded, self.channels, size, self.fit)
@@ -212,6 +305,16 @@ class _Reader:
             return Example(name, reason, label)
         # TFDS stores EMNIST as NIST's files do, with rows and columns exchanged.
         return Example(name, image.transpose(1, 0, 2) if self.transpose else image, label)
+
+
+def _read_objects(features: Any, keys: _ObjectKeys, original: tuple[int, int], size: Size | None, fit: str) -> Objects:
+    """Return the objects of a record, whose boxes are shares of the image, (ymin, xmin, ymax, xmax)."""
+    boxes = np.array(features[keys.box].float_list.value, np.float64).reshape(-1, 4) * np.tile(original, 2)
+    crowd = [bool(value) for value in features[keys.crowd].int64_list.value] if keys.crowd else None
+    labels = features[keys.label].int64_list.value
+    if len(labels) != len(boxes):
+        raise BadImage(f"it has {len(boxes)} boxes and {len(labels)} labels", "box_values")
+    return objects(boxes, labels, original, crowd=crowd, sides=size_pair(size), fit=fit)
 
 
 def _parse(record: bytes) -> Any:

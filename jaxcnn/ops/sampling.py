@@ -1,0 +1,79 @@
+"""Which of very many anchors or proposals a loss counts: the hardest background, or a random sample of fixed size."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+
+class Sample(NamedTuple):
+    """A sample of the proposals of one image, filled up to a fixed number S.
+
+    Args:
+        indices: (S,) int32 places of the sampled proposals.
+        valid: (S,) bool: whether a place holds a sample; where proposals are few, some do not.
+        positive: (S,) bool: whether the sample is an object.
+    """
+
+    indices: jax.Array
+    valid: jax.Array
+    positive: jax.Array
+
+
+def hard_negatives(losses: jax.Array, positive: jax.Array, negative: jax.Array, ratio: float, floor: int) -> jax.Array:
+    """Choose the background anchors of one image with the largest losses.
+
+    Their number is `ratio` times that of the positive anchors (Liu et al. 2016, section 2.2: 3), and at least `floor`:
+    an image without objects would teach nothing otherwise.
+
+    Args:
+        losses: (A,) float, the loss of each anchor as background; no gradient flows through the choice.
+        positive: (A,) bool, anchors that have a box.
+        negative: (A,) bool, anchors that are background.
+        ratio: Negatives for each positive.
+        floor: Smallest number of negatives, as far as there are any.
+
+    Returns:
+        (A,) bool, the chosen ones.
+    """
+    count = jnp.maximum(positive.sum(dtype=jnp.int32).astype(jnp.float32) * ratio, float(floor))
+    hardness = jnp.where(negative, jax.lax.stop_gradient(losses), -jnp.inf)
+    # The rank of each anchor: the order of the order.
+    rank = jnp.argsort(jnp.argsort(-hardness, stable=True), stable=True)
+    return negative & (rank.astype(jnp.float32) < count)
+
+
+def sample_proposals(
+    positive: jax.Array, negative: jax.Array, draw: jax.Array, count: int, positive_share: float
+) -> Sample:
+    """Draw a sample of fixed size from the proposals of one image: some objects, the rest background.
+
+    The random numbers are an argument, so that the function is pure and a module needs no random generator. Ren et al.
+    2015, section 3.1.3.
+
+    Args:
+        positive: (A,) bool, proposals that are an object.
+        negative: (A,) bool, proposals that are background; those that are neither are not sampled.
+        draw: (A,) float in [0, 1).
+        count: Size S of the sample.
+        positive_share: Largest share of objects in the sample.
+
+    Returns:
+        The sample, objects first.
+    """
+    size = min(count, len(draw))
+    drawn = jnp.clip(draw, 0.0, 0.999999)
+    limit = int(count * positive_share)
+    rank = jnp.argsort(jnp.argsort(-jnp.where(positive, drawn, -1.0), stable=True), stable=True)
+    capped = positive & (rank < limit)
+    order = jnp.where(capped, 2.0 + drawn, jnp.where(negative & ~positive, 1.0 + drawn, 0.0))
+    values, indices = jax.lax.top_k(order, size)
+    padding = (0, count - size)
+    return Sample(
+        jnp.pad(indices.astype(jnp.int32), padding),
+        jnp.pad(values >= 1.0, padding, constant_values=np.bool_(False)),
+        jnp.pad(values >= 2.0, padding, constant_values=np.bool_(False)),
+    )
