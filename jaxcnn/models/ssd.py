@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ class SsdHead(nn.Module):
 
 
 def detection_maps(
-    head: SsdHead, maps: Maps, train: bool, mask: jax.Array | None, size: tuple[int, int], prefix: str
+    head: Any, maps: Maps, train: bool, mask: jax.Array | None, size: tuple[int, int], prefix: str
 ) -> Maps:
     """Return the maps that a detector looks at: those of a backbone from a stride on, more of them, as a pyramid.
 
