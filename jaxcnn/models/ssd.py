@@ -96,8 +96,6 @@ def detection_maps(
     """
     height = size[0] or maps[0].shape[1]
     used = [x for x in maps if round(height / x.shape[1]) >= head.stride]
-    # The last map may come twice, before and after pooling; a map of one size is used once.
-    used = [x for x, following in zip(used, [*used[1:], None], strict=True) if following is None or x.shape != following.shape]
     if not used:
         coarsest = round(height / maps[-1].shape[1])
         raise InputError(
