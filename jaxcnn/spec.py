@@ -188,7 +188,8 @@ class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, glyph_scenes, a TFDS name (fashion_mnist, emnist/letters), an image folder, an .npz file, or a .csv file
+        name: digits, glyphs, glyph_scenes or glyph_masks (drawn scenes with boxes or masks), a TFDS name
+            (fashion_mnist, emnist/letters), an image folder, a folder of images and masks, an .npz file, or a .csv file
             with the columns file (paths below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
@@ -206,9 +207,9 @@ class DataConfig:
         stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
             the disk or the memory.
         workers: stream only: number of decoding processes. 0: threads of this process.
-        classes: glyphs and glyph_scenes only: number of classes.
-        images: glyphs and glyph_scenes only: number of images, all splits together.
-        data_seed: glyphs and glyph_scenes only: seed of the drawing.
+        classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
+        images: Drawn sets only: number of images, all splits together.
+        data_seed: Drawn sets only: seed of the drawing.
     """
 
     name: str = "digits"

@@ -102,7 +102,11 @@ def ignored_flags(config: RunConfig) -> dict[str, str]:
     """Return the flags that change nothing in a run of these settings, and what each needs."""
     optimizer, data = config.optimizer, config.data
     rules = (
-        (data.name.startswith("glyph"), "--data glyphs or glyph_scenes", ("data.classes", "data.images", "data.data-seed")),
+        (
+            data.name.startswith("glyph"),
+            "--data glyphs, glyph_scenes or glyph_masks",
+            ("data.classes", "data.images", "data.data-seed"),
+        ),
         (data.stream, "--data.stream", ("data.workers",)),
         (optimizer.schedule == "step", "--optimizer.schedule step", ("optimizer.milestones", "optimizer.factor")),
         (optimizer.name != "adam", "--optimizer.name sgd or muon", ("optimizer.momentum", "optimizer.nesterov")),

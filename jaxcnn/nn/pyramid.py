@@ -25,7 +25,8 @@ class Pyramid(nn.Module):
     def __call__(self, maps: Maps) -> Maps:
         """Map maps (N, H, W, C_l), the finest first, to as many of the same sizes with `channels` channels."""
         lateral = [
-            Conv(self.channels, 1, kernel_init=LECUN, name=f"lateral{level}")(each) for level, each in enumerate(maps, 1)
+            Conv(self.channels, 1, kernel_init=LECUN, name=f"lateral{level}")(each)
+            for level, each in enumerate(maps, 1)
         ]
         merged = [lateral[-1]]
         for finer in lateral[-2::-1]:

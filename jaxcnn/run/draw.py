@@ -72,7 +72,9 @@ def _draw_boxes(path: Path, prediction: Mapping[str, Any], least: float = 0.5) -
              if each[1] >= least]  # fmt: skip
     for box, score, label in reversed(shown):  # the best on top
         (y, x, bottom, right), colour = box.tolist(), tuple(colours[label].tolist())
-        pen.rectangle((x, y, right - 1, bottom - 1) if right - x > 1 and bottom - y > 1 else (x, y, x, y), None, colour, line)
+        pen.rectangle(
+            (x, y, right - 1, bottom - 1) if right - x > 1 and bottom - y > 1 else (x, y, x, y), None, colour, line
+        )
         pen.text((x + line + 1, y + line), f"{score:.2f}", fill=colour)
     present = sorted({int(label) for _, _, label in shown})
     return _with_legend(picture, [names[k] for k in present], colours[present]) if present else picture

@@ -66,5 +66,3 @@ def detection_matches(saved: Arrays, classes: int, image_shape: tuple[int, ...],
     found = {"boxes": original(saved["found_boxes"]), "scores": saved["found_scores"], "labels": saved["found_labels"]}
     truth = {"boxes": original(saved["boxes"]), "labels": saved["labels"], "crowd": saved["crowd"]}
     return match_coco(found, truth, classes=classes)
-
-

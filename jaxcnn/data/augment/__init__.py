@@ -15,7 +15,18 @@ from jaxcnn.data.augment.moves import MOVES, affine_jitter, elastic, make_move, 
 from jaxcnn.data.augment.randaugment import randaugment
 from jaxcnn.errors import InputError
 
-__all__ = ["AUGMENTATIONS", "MIXES", "MOVES", "Augment", "Mix", "example_keys", "make_augment", "make_mix", "make_move", "make_move_boxes"]
+__all__ = [
+    "AUGMENTATIONS",
+    "MIXES",
+    "MOVES",
+    "Augment",
+    "Mix",
+    "example_keys",
+    "make_augment",
+    "make_mix",
+    "make_move",
+    "make_move_boxes",
+]
 
 AUGMENTATIONS: dict[str, Augment] = {
     "flip": flip,

@@ -72,5 +72,7 @@ def affine_of(places: Places) -> tuple[jax.Array, jax.Array]:
     determinant = a * d - b * c
     inverse = jnp.stack([jnp.stack([d, -b]), jnp.stack([-c, a])]) / determinant
     # New pixel (i, j) has its centre at (i + 0.5, j + 0.5).
-    offset = [origin[i] - first * (top + 0.5) - second * (left + 0.5) for i, (first, second) in enumerate(((a, b), (c, d)))]
+    offset = [
+        origin[i] - first * (top + 0.5) - second * (left + 0.5) for i, (first, second) in enumerate(((a, b), (c, d)))
+    ]
     return inverse, jnp.stack(offset)

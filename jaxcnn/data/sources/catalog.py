@@ -17,7 +17,7 @@ from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
 from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
-from jaxcnn.data.sources.scenes import scenes_source
+from jaxcnn.data.sources.scenes import scene_masks_source, scenes_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
 from jaxcnn.data.sources.voc import read_voc, voc_folder
 from jaxcnn.data.sources.yolo import read_yolo, yolo_folders
@@ -28,6 +28,7 @@ EMBEDDED = {
     "digits": "1,797 handwritten digits, 8x8 grey, 10 classes; part of scikit-learn",
     "glyphs": "drawn characters of many fonts, any number of classes and images; needs no download",
     "glyph_scenes": "scenes of several drawn characters with boxes, any number of classes and images",
+    "glyph_masks": "the same scenes with masks instead of boxes",
 }
 
 POPULAR = {
@@ -55,7 +56,7 @@ def names(data_dir: str | None = None) -> list[CatalogEntry]:
     """List the embedded sets, those prepared in `data_dir` (None: as in `load`), and popular ones that are not yet.
 
     >>> [entry.name for entry in names() if entry.state == "embedded"]
-    ['digits', 'glyphs', 'glyph_scenes']
+    ['digits', 'glyphs', 'glyph_scenes', 'glyph_masks']
     """
     prepared = prepared_sets(data_dir)
     others = {name: text for name, text in POPULAR.items() if name not in prepared}
@@ -85,8 +86,9 @@ def find_source(config: DataConfig) -> Source:
         return digits_source(config.size, config.fit)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
-    if name == "glyph_scenes":
-        return scenes_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
+    if name in ("glyph_scenes", "glyph_masks"):
+        scenes = scenes_source if name == "glyph_scenes" else scene_masks_source
+        return scenes(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
     path, is_path = Path(name).expanduser(), _is_path(name)
     if config.data_dir is not None and not tfds_dir(config.data_dir).is_dir():
         raise InputError(f"data_dir={config.data_dir!r} is not a folder; give the folder that holds the prepared sets")
@@ -104,7 +106,9 @@ def find_source(config: DataConfig) -> Source:
         return npz_source(name, path, config.size, config.fit)
     if is_path and not path.exists():
         near = similar_paths(path)
-        raise InputError(f"name={name!r} does not exist; give an image folder, an .npz, .csv or .json file, or a name{near}")
+        raise InputError(
+            f"name={name!r} does not exist; give an image folder, an .npz, .csv or .json file, or a name{near}"
+        )
     import tensorflow_datasets as tfds
 
     base, prepared = name.partition(":")[0], prepared_sets(config.data_dir)

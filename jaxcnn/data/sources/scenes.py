@@ -39,14 +39,7 @@ def scenes_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
 
     Scene i of all splits together is a function of (seed, classes, size, i) alone. The default `size` is 96 pixels.
     """
-    import matplotlib
-    import PIL
-
-    size = DEFAULT_SIZE if size is None else size
-    sides = (size, size) if isinstance(size, int) else size
-    require(min(sides) >= SMALLEST_SIZE, "size", size, f"must be at least {SMALLEST_SIZE} for scenes; default: 96")
-    most = len(alphabet(classes))
-    require(1 <= classes == most, "classes", classes, f"must be from 1 to {most}, the characters of the fonts")
+    sides = _sides(size, classes)
 
     def read() -> Iterator[Example]:
         for i in range(images):
@@ -54,9 +47,40 @@ def scenes_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
             boxes = boxes_of(scene.instances == k + 1 for k in range(len(scene.labels)))
             yield Example(f"glyph_scenes[{i}]", scene.image, objects(boxes, scene.labels, sides))
 
-    identity = {"name": "glyph_scenes", "classes": classes, "images": images, "seed": seed, "size": sides}
-    identity |= {"matplotlib": matplotlib.__version__, "pillow": PIL.__version__}  # fonts and rasteriser
+    identity = _identity("glyph_scenes", classes, images, seed, sides)
     return Source("glyph_scenes", "drawn", identity, alphabet(classes), {"train": Pool(images, read)}, target="boxes")
+
+
+def scene_masks_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: Size | None = None) -> Source:
+    """Return the scenes of `scenes_source` with a mask each: class 0 is the ground, class k the k-th character."""
+    sides = _sides(size, classes)
+
+    def read() -> Iterator[Example]:
+        for i in range(images):
+            scene = draw_scene(i, classes=classes, seed=seed, size=sides)
+            names = np.concatenate([[0], scene.labels + 1]).astype(np.uint8)
+            yield Example(f"glyph_masks[{i}]", scene.image, names[scene.instances])
+
+    identity = _identity("glyph_masks", classes, images, seed, sides)
+    names = ("ground", *alphabet(classes))
+    return Source("glyph_masks", "drawn", identity, names, {"train": Pool(images, read)}, target="mask")
+
+
+def _sides(size: Size | None, classes: int) -> tuple[int, int]:
+    size = DEFAULT_SIZE if size is None else size
+    sides = (size, size) if isinstance(size, int) else size
+    require(min(sides) >= SMALLEST_SIZE, "size", size, f"must be at least {SMALLEST_SIZE} for scenes; default: 96")
+    most = len(alphabet(classes))
+    require(1 <= classes == most, "classes", classes, f"must be from 1 to {most}, the characters of the fonts")
+    return sides
+
+
+def _identity(name: str, classes: int, images: int, seed: int, sides: tuple[int, int]) -> dict[str, Any]:
+    import matplotlib
+    import PIL
+
+    drawn = {"name": name, "classes": classes, "images": images, "seed": seed, "size": sides}
+    return drawn | {"matplotlib": matplotlib.__version__, "pillow": PIL.__version__}  # fonts and rasteriser
 
 
 def draw_scene(index: int, *, classes: int = 10, seed: int = 0, size: tuple[int, int] = (96, 96)) -> Scene:

@@ -52,7 +52,9 @@ def _splits(root: Path, by_stem: dict[str, str]) -> dict[str, list[str]]:
         file = root / "ImageSets" / "Main" / f"{name}.txt"
         if file.is_file():
             try:
-                listed[split] = [line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.split()]
+                listed[split] = [
+                    line.split()[0] for line in file.read_text(encoding="utf-8").splitlines() if line.split()
+                ]
             except (OSError, UnicodeDecodeError) as error:
                 raise InputError(f"{str(file)!r} cannot be read ({one_line(error)}); write it again") from None
             if missing := [stem for stem in listed[split] if stem not in by_stem]:
@@ -90,5 +92,9 @@ def _image(path: str, about: dict[str, Any], ids: dict[str, int]) -> Annotated:
     if problem:
         return annotated(path, problem=problem)
     return annotated(
-        path, [box for _, box, _ in its], [ids[name] for name, *_ in its], [hard for *_, hard in its], size=about["size"]
+        path,
+        [box for _, box, _ in its],
+        [ids[name] for name, *_ in its],
+        [hard for *_, hard in its],
+        size=about["size"],
     )

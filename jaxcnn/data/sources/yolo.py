@@ -23,7 +23,9 @@ def yolo_folders(root: Path) -> dict[str, tuple[Path, Path]]:
     """
     images, labels = root / "images", root / "labels"
     if images.is_dir() and labels.is_dir():
-        inner = {split: path for path in sorted(images.iterdir()) if path.is_dir() and (split := split_named(path.name))}
+        inner = {
+            split: path for path in sorted(images.iterdir()) if path.is_dir() and (split := split_named(path.name))
+        }
         if "train" in inner:
             found = {split: (path, labels / path.name) for split, path in inner.items()}
         else:
@@ -33,7 +35,9 @@ def yolo_folders(root: Path) -> dict[str, tuple[Path, Path]]:
             parts = {split: path for path in sorted(root.iterdir()) if (split := split_named(path.name))}
         except OSError:
             return {}
-        found = {split: (path / "images", path / "labels") for split, path in parts.items() if (path / "labels").is_dir()}
+        found = {
+            split: (path / "images", path / "labels") for split, path in parts.items() if (path / "labels").is_dir()
+        }
     has_text = "train" in found and any(found["train"][1].rglob("*.txt"))
     return found if has_text else {}
 
@@ -125,5 +129,7 @@ def _image(path: str, file: Path, classes: int | None) -> Annotated:
                 raise ValueError(f"line {number} has {len(numbers) + 1} numbers, not 5")
             labels.append(int(label))
     except (OSError, ValueError, OverflowError) as error:
-        return annotated(path, problem=(f"its labels {file.name!r} cannot be read ({one_line(error)})", "boxes_damaged"))
+        return annotated(
+            path, problem=(f"its labels {file.name!r} cannot be read ({one_line(error)})", "boxes_damaged")
+        )
     return annotated(path, boxes, labels, relative=True)
