@@ -63,7 +63,7 @@ def test_a_stride_that_no_map_has_is_refused():
 def test_a_step_trains_and_padding_changes_nothing(name):
     spec = ModelSpec("plain", 4, 4, head=name, options={"head_stride": 4, "head_pyramid": False, "norm": False})
     assert named(name).head == name
-    module, task, tx, key = build(spec, 2), detection(), optax.adam(0.02), jax.random.key(0)
+    module, task, tx, key = build(spec, 2), detection(), optax.sgd(0.02, momentum=0.9), jax.random.key(0)
     state = make_init(module, tx, (32, 32, 3))(key)
     rng = np.random.default_rng(0)
     batch = {
