@@ -38,6 +38,10 @@ def hard_negatives(losses: jax.Array, positive: jax.Array, negative: jax.Array, 
 
     Returns:
         (A,) bool, the chosen ones.
+
+    >>> positive = jnp.array([True, False, False, False])
+    >>> hard_negatives(jnp.array([0.0, 1.0, 3.0, 2.0]), positive, ~positive, 2, 0).tolist()
+    [False, False, True, True]
     """
     count = jnp.maximum(positive.sum(dtype=jnp.int32).astype(jnp.float32) * ratio, float(floor))
     hardness = jnp.where(negative, jax.lax.stop_gradient(losses), -jnp.inf)
@@ -61,6 +65,10 @@ def sample_proposals(
 
     Returns:
         The sample, objects first.
+
+    >>> positive = jnp.array([True, True, False, False])
+    >>> sample_proposals(positive, ~positive, jnp.array([0.5, 0.25, 0.75, 0.5]), 2, 0.5).indices.tolist()
+    [0, 2]
     """
     size = min(count, len(draw))
     drawn = jnp.clip(draw, 0.0, 0.999999)
