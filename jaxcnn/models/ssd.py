@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -84,7 +85,7 @@ class SsdHead(nn.Module):
 
 
 def detection_maps(
-    head: SsdHead, maps: Maps, train: bool, mask: jax.Array | None, size: tuple[int, int], prefix: str
+    head: Any, maps: Maps, train: bool, mask: jax.Array | None, size: tuple[int, int], prefix: str
 ) -> Maps:
     """Return the maps that a detector looks at: those of a backbone from a stride on, more of them, as a pyramid.
 
@@ -95,12 +96,6 @@ def detection_maps(
     """
     height = size[0] or maps[0].shape[1]
     used = [x for x in maps if round(height / x.shape[1]) >= head.stride]
-    # The last map may come twice, before and after pooling; a map of one size is used once.
-    used = [
-        x
-        for x, following in zip(used, [*used[1:], None], strict=True)
-        if following is None or x.shape != following.shape
-    ]
     if not used:
         coarsest = round(height / maps[-1].shape[1])
         raise InputError(
