@@ -1,13 +1,13 @@
 """The schedule of a study as a pure function of its plan and of the finished runs.
 
-plan -> tuning (a grid, extended while an arm is best at an edge) -> pilot runs -> number of seeds -> runs. Nothing else
-is stored, so a study resumes after any interruption.
+plan -> tuning (a grid, extended while an arm is best at an edge; then more rounds) -> pilot runs -> number of seeds ->
+runs. Nothing else is stored, so a study resumes after any interruption.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,9 +15,21 @@ from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.statistics.seeds import seeds_needed
-from jaxcnn.study.tuning import ArmTuning, Setting, Trial, TuningResult, choose, grid, growth, shared_setting
+from jaxcnn.study.tuning import (
+    ArmTuning,
+    Setting,
+    Trial,
+    TuningResult,
+    better_half,
+    choose,
+    grid,
+    growth,
+    own_seed,
+    shared_setting,
+)
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, Any]
+"""Last metrics of a run; of a trial of method smooth also validation_images and validation_hash (its own split)."""
 
 
 class StudyRun(NamedTuple):
@@ -62,8 +74,10 @@ def has_diverged(metrics: Metrics) -> bool:
 def run_config(plan: Plan, study_run: StudyRun) -> RunConfig:
     """Return the config of one run. A tuning run never opens the test split, and its model is not kept."""
     rate, decay = study_run.setting
+    own = study_run.stage == "tuning" and plan.tuning.method == "smooth"
     return replace(
         plan.base,
+        data=replace(plan.base.data, split_seed=study_run.seed) if own else plan.base.data,
         model=study_run.arm.spec or plan.base.model,
         optimizer=replace(plan.base.optimizer, learning_rate=rate, weight_decay=decay),
         seed=study_run.seed,
@@ -90,19 +104,25 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
                 done[each] = metrics
         return tuple(each for each in runs if each not in done)
 
-    points, reach, seeds = grid(plan.tuning), (0, 0), plan.tuning.seeds
+    points, reach = grid(plan.tuning), (0, 0, 0, 0)
     trial_runs: tuple[StudyRun, ...] = ()
     tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
-    searching = len(points) > 1
+    searching, trials = len(points) > 1, dict[str, tuple[Trial, ...]]()
     while searching:
-        settings = grid(plan.tuning, *reach)
-        trial_runs = tuple(StudyRun("tuning", a, setting, s) for a in plan.arms for setting in settings for s in seeds)
+        trial_runs = _trials(plan, dict.fromkeys(plan.arms, grid(plan.tuning, *reach)), 0)
         if pending := unfinished(trial_runs):
             return Schedule("tuning", trial_runs, pending)
-        trials = {a.label: tuple(_trial(each, done[each]) for each in trial_runs if each.arm == a) for a in plan.arms}
-        tuning = TuningResult(shared_setting(trials), {label: choose(own) for label, own in trials.items()})
+        trials = _by_arm(plan, trial_runs, done)
         extended = growth(plan.tuning, trials, *reach)
         searching, reach = extended != reach, extended
+    for number in range(1, plan.tuning.rounds if trials and plan.tuning.method == "smooth" else 1):
+        trial_runs += _trials(plan, {arm: better_half(trials[arm.label]) for arm in plan.arms}, number)
+        if pending := unfinished(trial_runs):
+            return Schedule("tuning", trial_runs, pending)
+        trials = _by_arm(plan, trial_runs, done)
+    if trials:
+        chosen = {label: choose(own, plan.tuning.method) for label, own in trials.items()}
+        tuning = TuningResult(shared_setting(trials), chosen)
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
@@ -118,15 +138,39 @@ def total_runs(plan: Plan, now: Schedule) -> int:
     if now.pilot:
         return len(now.runs)
     trials = sum(each.stage == "tuning" for each in now.runs)
+    if trials and not now.tuning:
+        trials = len(plan.arms) * trials_each(plan, len({each.setting for each in now.runs}))
     shared = 2 * len(plan.budgets) * plan.seeds.cap if plan.tuning.shared and trials else 0
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
     return trials + len(plan.arms) * plan.seeds.cap + shared
 
 
+def trials_each(plan: Plan, settings: int) -> int:
+    """Return the number of trials of an arm on a grid of so many settings; 0 where there is nothing to tune."""
+    later = (plan.tuning.rounds - 1) * -(-settings // 2) if plan.tuning.method == "smooth" else 0
+    return (settings + later) * len(plan.tuning.seeds) if settings > 1 else 0
+
+
+def _trials(plan: Plan, settings: Mapping[Arm, Sequence[Setting]], number: int) -> tuple[StudyRun, ...]:
+    """Return the trials of one round."""
+    own = plan.tuning.method == "smooth"
+    return tuple(
+        StudyRun("tuning", arm, setting, own_seed(seed, arm.label, setting, number) if own else seed)
+        for arm, chosen in settings.items()
+        for setting in chosen
+        for seed in plan.tuning.seeds
+    )
+
+
+def _by_arm(plan: Plan, runs: Sequence[StudyRun], done: Mapping[StudyRun, Metrics]) -> dict[str, tuple[Trial, ...]]:
+    return {arm.label: tuple(_trial(each, done[each]) for each in runs if each.arm == arm) for arm in plan.arms}
+
+
 def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:
     error, loss = 1 - metrics["validation_accuracy"], metrics["validation_loss"]
-    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics))
+    split = int(metrics.get("validation_images", 0)), str(metrics.get("validation_hash", ""))
+    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics), *split)
 
 
 def _runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tuple[StudyRun, ...]:

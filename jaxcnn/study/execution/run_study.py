@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
-from jaxcnn.data.loading import warn_of_blank
+from jaxcnn.data.loading import resplit, warn_of_blank
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
@@ -161,7 +161,7 @@ def _run(
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
     for folder in _recorded_data(out):
-        check_data(folder, dataset)
+        check_data(folder, resplit(dataset, folder.read_config()[0].data.split_seed))
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, given, bar.refresh)
@@ -219,7 +219,7 @@ def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
     recorded = _recorded_data(out)
     if not os.path.isabs(place) or not recorded:
         return place  # another study, which `store_plan` refuses
-    check_data(recorded[0], load(config.base.data))
+    check_data(recorded[0], resplit(load(config.base.data), recorded[0].read_config()[0].data.split_seed))
     return stored.base.data.name
 
 

@@ -28,6 +28,11 @@ class Interval(NamedTuple):
         """Whether both limits are finite."""
         return math.isfinite(self.low) and math.isfinite(self.high)
 
+    @property
+    def negated(self) -> "Interval":
+        """The interval of the difference the other way round."""
+        return Interval(-self.estimate, -self.high, -self.low)
+
     def within(self, lowest: float, highest: float) -> "Interval":
         """Return the interval cut to the possible values; without limits if it is wider than all of them.
 
