@@ -246,10 +246,10 @@ def load_plan(directory: Path) -> Plan:
     return plan
 
 
-def store_plan(plan: Plan, directory: Path) -> Plan:
+def store_plan(plan: Plan, directory: Path, resolution: Mapping[str, Any] | None = None) -> Plan:
     """Write plan.json, once; the same plan again changes nothing.
 
-    The folder is created if missing.
+    The folder is created if missing. `resolution` declares what the test set can show (`schedule.resolution`).
 
     Returns:
         The plan as it stands on disk, so that 1 and 1.0, or a list and a tuple, are one study; with the fields of
@@ -267,7 +267,7 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
             raise InputError(f"out={str(directory)!r} holds other files and no {FILE}: give a new or empty folder")
         directory.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            write_sealed(path, _plan_record(plan), once=True)
+            write_sealed(path, _plan_record(plan) | ({"resolution": resolution} if resolution else {}), once=True)
     stored = load_plan(directory)
     # The tolerance decides the arms, which are compared themselves; former plans do not hold it.
     first, second = (flat(identity(as_record(each)) | {"tolerance": None}) for each in (stored, plan))

@@ -14,7 +14,7 @@ import numpy as np
 from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.statistics.seeds import seeds_needed
+from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, seeds_needed
 from jaxcnn.study.tuning import (
     ArmTuning,
     Setting,
@@ -25,11 +25,18 @@ from jaxcnn.study.tuning import (
     grid,
     growth,
     own_seed,
+    retuning,
     shared_setting,
 )
 
 Metrics = Mapping[str, Any]
-"""Last metrics of a run; of a trial of method smooth also validation_images and validation_hash (its own split)."""
+"""Last metrics of a run; of a trial of method smooth also validation_images and validation_hash (its own split), of a
+reported run test_images."""
+ONE_SIDED = 1.645
+"""Quantile of a one-sided test at 5 %."""
+EVEN_SHARE = 0.05
+"""Variance over images of the difference of two arms' expected errors, in units of p (1 - p), p their error rate: what
+many seeds leave. It is 0.04 to 0.4 in the contrasts of docs/results; the smaller, the more a test set can show."""
 
 
 class StudyRun(NamedTuple):
@@ -54,6 +61,9 @@ class Pilot(NamedTuple):
     #: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
     needed: int | None
     seeds: tuple[int, ...]  #: Seeds of every arm's runs.
+    #: Standard error of a difference that no number of seeds reduces, of test images (at best) and tuning; 0: not
+    #: counted (method grid).
+    floor: float = 0.0
 
 
 class Schedule(NamedTuple):
@@ -127,7 +137,8 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
     errors = [[1 - done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
-    pilot = _pilot(plan, errors)
+    images = [done[each].get("test_images", 0) for each in pilot_runs]
+    pilot = _pilot(plan, errors, _floor(errors, images[0], trials) if plan.tuning.method == "smooth" else 0.0)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
@@ -186,12 +197,51 @@ def _shared_runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tupl
     return tuple(StudyRun("runs", arm, tuning.shared, seed) for arm in other for seed in seeds)
 
 
-def _pilot(plan: Plan, errors: Sequence[Sequence[float]]) -> Pilot:
+def image_error(images: int, error: float) -> float:
+    """Return the standard error of a difference that so many test images leave at best, with any number of seeds.
+
+    Args:
+        images: Number of test images.
+        error: Error rate of the arms, a share.
+
+    Returns:
+        A share, at least one image: the smallest standard error that `population.crossed` gives.
+    """
+    return max(1 / images, math.sqrt(EVEN_SHARE * error * (1 - error) / images))
+
+
+def resolution(plan: Plan, images: int) -> dict[str, Any]:
+    """Return what a test set can show, however many seeds a study has: what plan.json declares before the first run.
+
+    Args:
+        plan: The study; its margin is compared.
+        images: Number of test images.
+    """
+    found = {f"{100 * rate:g} %": ENDLESS_SEEDS * image_error(images, rate) for rate in (0.01, 0.03, 0.1, 0.3)}
+    least = ONE_SIDED * image_error(images, 0.0)
+    text = f"no study with {images:,} test images can call arms equivalent within {100 * plan.margin:g} points"
+    if plan.margin > least:
+        rates = [rate / 1000 for rate in range(1, 501) if ONE_SIDED * image_error(images, rate / 1000) < plan.margin]
+        text = (
+            f"{images:,} test images can call arms equivalent within {100 * plan.margin:g} points at error rates up to "
+            f"{100 * max(rates):g} %, at best"
+        )
+    return {"test_images": images, "detectable_by_error_rate": found, "equivalence": text}
+
+
+def _floor(errors: Sequence[Sequence[float]], images: int, trials: Mapping[str, tuple[Trial, ...]]) -> float:
+    """Return the standard error of a difference of two arms that more seeds do not reduce, from validation data."""
+    tuning = [retuning(own).variance for own in trials.values()]
+    of_images = image_error(images, float(np.mean(errors))) if images else 0.0
+    return math.sqrt(of_images**2 + 2 * float(np.mean(tuning or [0.0])))
+
+
+def _pilot(plan: Plan, errors: Sequence[Sequence[float]], floor: float) -> Pilot:
     """Choose the number of seeds from the spread of each arm's validation errors; the test split plays no part."""
     first, cap = plan.seeds.first, plan.seeds.cap
     if plan.seeds.pilot < 2:
-        return Pilot(None, None, tuple(range(first, first + cap)))
+        return Pilot(None, None, tuple(range(first, first + cap)), floor)
     spread = math.sqrt(float(np.mean([np.var(each, ddof=1) for each in errors])))
-    needed = seeds_needed(plan.margin, spread, target=plan.seeds.power)
+    needed = seeds_needed(plan.margin, spread, target=plan.seeds.power, floor=floor)
     count = cap if needed is None else min(max(needed, plan.seeds.pilot), cap)
-    return Pilot(spread, needed, tuple(range(first, first + count)))
+    return Pilot(spread, needed, tuple(range(first, first + count)), floor)

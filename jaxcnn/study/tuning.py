@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jaxcnn.spec import Tuning
-from jaxcnn.study.statistics.smoothing import Surface, smooth
+from jaxcnn.study.statistics.smoothing import Retuning, Surface, retune, smooth
 
 SEEDS_EACH = 1_000_000
 """Own seeds of trials that one seed of `Tuning.seeds` gives."""
@@ -103,6 +103,12 @@ def _surface(trials: tuple[Trial, ...]) -> Surface:
     rates, decays = zip(*(trial.setting for trial in trials), strict=True)
     errors = [1.0 if trial.diverged else trial.validation_error for trial in trials]
     return smooth(rates, decays, errors, images=trials[0].images or UNKNOWN_IMAGES)
+
+
+@lru_cache(maxsize=256)
+def retuning(trials: tuple[Trial, ...]) -> Retuning:
+    """Return what another tuning of an arm would do, by a bootstrap of its trials."""
+    return retune(surface(trials))
 
 
 def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:

@@ -1,11 +1,15 @@
-"""Simulated worlds in which whole studies are made up: trials by the schedule, a choice, runs and their test images."""
+"""Simulated worlds in which whole studies are made up: trials by the schedule, a choice, runs and their test images.
+
+`python -m tests.study.retuning 1000` prints how often equal arms that are tuned anew are called different.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import sys
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,37 +68,47 @@ class World:
         rank = math.log10(decay / 1e-3)
         return self.base * shift * (1 + self.curve * steps**2 + self.decay * rank**2)
 
-    def study(self, number: int, *, tuned: bool = True) -> tuple[Contrast, list[float]]:
-        """Make up one study: its contrast, and each arm's expected error at the setting that tuning gave it."""
-        rng = np.random.default_rng([number, 1])
-        images = rng.beta(self.hardness, self.hardness * (1 / self.base - 1), self.test)
+    def study(self, number: int) -> Study:
+        """Make up one study."""
+        images = np.random.default_rng([number, 1]).beta(
+            self.hardness, self.hardness * (1 / self.base - 1), self.test
+        )  # fmt: skip
         images /= self.base
 
-        def rate(item: StudyRun) -> float:
-            draw = np.random.default_rng([number, item.seed, item.arm.depth])
+        def rate(item: StudyRun, draw: np.random.Generator) -> float:
             error = self.error(item.arm, *item.setting)
             return min(0.9, max(error * (1 + self.spread * draw.standard_normal()), 1e-4))
 
         def read(item: StudyRun) -> dict[str, float]:
-            draw = np.random.default_rng([number, item.seed, item.arm.depth, 5])
-            wrong = draw.binomial(self.validation, rate(item)) / self.validation
-            loss = math.nan if rate(item) > 0.5 else wrong
+            draw = np.random.default_rng([number, item.seed, item.arm.depth])
+            error = rate(item, draw)
+            wrong = draw.binomial(self.validation, error) / self.validation
+            loss = math.nan if error > 0.5 else wrong
             metrics = {"train_loss": loss, "validation_loss": loss, "validation_accuracy": 1 - wrong}
-            return metrics | {"validation_images": self.validation}
+            return metrics | {"validation_images": self.validation, "test_images": self.test}
 
-        now = next_runs(self.plan, read)
-        errors, variances, chosen = [], [], []
+        now, errors, variances, chosen = next_runs(self.plan, read), [], [], []
         for arm in self.plan.arms:
-            own = [each for each in now.runs if each.stage == "runs" and each.arm == arm]
-            setting = now.tuning.arms[arm.label].setting
-            rows = [item for item in own if item.setting == setting]
-            draws = np.random.default_rng([number, arm.depth, 9])
-            chances = np.minimum(images * np.array([[rate(item)] for item in rows]), 1)
-            errors.append(draws.random(chances.shape) < chances)
-            chosen.append(self.error(arm, *setting))
-            trials = now.tuning.arms[arm.label].trials
-            variances.append(retune(surface(trials), draws=2000).variance)
-        return crossed(*errors, tuning=variances if tuned else (), draws=0), chosen
+            tuned = now.tuning.arms[arm.label]
+            rows = [each for each in now.runs if (each.stage, each.arm, each.setting) == ("runs", arm, tuned.setting)]
+            rates = [[rate(item, np.random.default_rng([number, item.seed, arm.depth]))] for item in rows]
+            chances = np.minimum(images * np.array(rates), 1)
+            errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
+            variances.append(retune(surface(tuned.trials), draws=2000).variance)
+            chosen.append(self.error(arm, *tuned.setting))
+        return Study(errors, variances, chosen)
+
+
+class Study(NamedTuple):
+    """A made-up study of two arms."""
+
+    errors: list[np.ndarray]  #: (seeds, images) of each arm.
+    variances: list[float]  #: Of each arm's tuning.
+    chosen: list[float]  #: Expected error of each arm at the setting that tuning gave it.
+
+    def contrast(self, *, tuned: bool = True) -> Contrast:
+        """Compare the arms, with the variance of their tuning or without."""
+        return crossed(*self.errors, tuning=self.variances if tuned else (), draws=0)
 
 
 RATES = (0.02, 0.05, 0.125, 0.3125, 0.78125)
@@ -111,12 +125,31 @@ WORLDS = {
 }
 """Two equal arms: small and large sets, seeds that differ little and much, flat and steep curves, failing rates."""
 PLANTED = {
-    "digits": (World(base=0.015, shift=1.0), 0.8),
-    "letters": (World(base=0.09, curve=0.05, spread=0.05, validation=1300, test=2600, seeds=5, shift=0.2), 0.8),
+    "digits, twice as bad": (World(base=0.015, shift=1.0), 0.8),
+    "letters, a fifth worse": (
+        World(base=0.09, curve=0.05, spread=0.05, validation=1300, test=2600, seeds=5, shift=0.2),
+        0.8,
+    ),
 }
 """Two arms that differ, and the least share of studies that find it."""
 
 
-def studies(world: World, count: int, *, tuned: bool = True) -> Iterator[tuple[Contrast, list[float]]]:
-    """Make up many studies."""
-    return (world.study(number, tuned=tuned) for number in range(count))
+def row(name: str, count: int) -> str:
+    """Return a line of a Markdown table: one world."""
+    world, planted = (WORLDS[name], "equal") if name in WORLDS else (PLANTED[name][0], "planted")
+    before = replace(world, tuning=replace(world.tuning, method="grid"))
+    former = [before.study(number).contrast(tuned=False).p < 0.05 for number in range(count)]
+    studies = [world.study(number) for number in range(count)]
+    fixed, found = ([each.contrast(tuned=tuned) for each in studies] for tuned in (False, True))
+    truth = float(np.mean([each.chosen[0] - each.chosen[1] for each in studies]))
+    covered = np.mean([each.interval.low <= truth <= each.interval.high for each in found])
+    wider = np.mean([b.standard_error / a.standard_error for a, b in zip(fixed, found, strict=True)])
+    shares = [np.mean(former), np.mean([each.p < 0.05 for each in fixed]), np.mean([each.p < 0.05 for each in found])]
+    percent = " | ".join(f"{100 * share:.1f}" for share in (*shares, covered))
+    tuning = 100 * np.mean([each.parts["tuning"] for each in found])
+    return f"| {name} ({planted}) | {percent} | {wider:.2f} | {tuning:.0f} |"
+
+
+if __name__ == "__main__":
+    for each in (*WORLDS, *PLANTED):
+        print(row(each, int(sys.argv[1])), flush=True)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.plan import make_plan
-from jaxcnn.study.schedule import next_runs, run_config, total_runs, trials_each
+from jaxcnn.study.schedule import next_runs, resolution, run_config, total_runs, trials_each
 from jaxcnn.study.statistics.seeds import seeds_needed
 from tests.study.planted import ARMS, family_arms
 
@@ -129,6 +129,33 @@ def test_smooth_trials_have_seeds_and_splits_of_their_own_and_later_rounds_the_b
         assert sorted(later) == sorted(2 * [(0.2, 1e-4), (0.1, 1e-3), (0.2, 1e-3)]) or (0.2, 1e-3) in later
     assert total_runs(plan, seen[0]) == 3 * 12 + 3 * 4 + 2 * 4
     assert len({now.tuning.arms[arm.label].trials for arm in plan.arms}) == 3
+
+
+def test_what_a_test_set_can_show_is_declared():
+    # A standard error of one image, 1 / 360, or of sqrt(0.05 p (1 - p) / N); 2.80 of them are found in 4 of 5 studies.
+    found = resolution(PLAN, 360)
+    wanted = [2.8016 * max(1 / 360, math.sqrt(0.05 * p * (1 - p) / 360)) for p in (0.01, 0.03, 0.1, 0.3)]
+    assert list(found["detectable_by_error_rate"].values()) == pytest.approx(wanted, rel=1e-4)
+    assert list(found["detectable_by_error_rate"]) == ["1 %", "3 %", "10 %", "30 %"]
+    assert found["equivalence"] == (
+        "360 test images can call arms equivalent within 2 points at error rates up to 50 %, at best"
+    )
+    tight = resolution(replace(PLAN, margin=0.0045), 360)
+    assert tight["equivalence"] == "no study with 360 test images can call arms equivalent within 0.45 points"
+
+
+def test_a_margin_below_what_images_and_tuning_leave_takes_all_seeds():
+    """Seeds that agree need two runs; but with 100 test images no number of seeds shows one point."""
+
+    def world(item, images):
+        error = 0.1 + 0.01 * abs(math.log2(item.setting.learning_rate / 0.2))
+        metrics = {"train_loss": 1.0, "validation_loss": 1.0, "validation_accuracy": 1 - error}
+        return metrics | {"validation_images": 300, "test_images": images}
+
+    plan = replace(SMOOTH, margin=0.01, tuning=Tuning((0.1, 0.2, 0.4), (1e-4,), extensions=0))
+    few, many = (next_runs(plan, lambda item, n=n: world(item, n)).pilot for n in (100, 100_000))
+    assert (few.needed, len(few.seeds), few.floor) == (None, 4, pytest.approx(0.01, rel=1e-3))
+    assert (many.needed, len(many.seeds)) == (2, 2)
 
 
 def test_another_seed_of_tuning_is_another_tuning():

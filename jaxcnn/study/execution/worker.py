@@ -77,10 +77,10 @@ class Reader:
             result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
             check_run(result, path, "its run", REMEDY, tested=tested)
             self._metrics[study_run.path] = result.metrics
-            if config.data.split_seed is not None:
+            if self._plan.tuning.method == "smooth":
                 data = folder.read("data.json")
                 own = {"validation_images": data["sizes"]["validation"], "validation_hash": data["validation_hash"]}
-                self._metrics[study_run.path] = result.metrics | own
+                self._metrics[study_run.path] = result.metrics | own | {"test_images": data["sizes"]["test"]}
         return self._metrics[study_run.path]
 
 

@@ -13,9 +13,8 @@ from jaxcnn.study.rule import Rule, rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm, holm_both_ways
 from jaxcnn.study.statistics.population import crossed, superiority
 from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, detectable, mean_interval, seeds_needed, tost_p, welch
-from jaxcnn.study.statistics.smoothing import retune
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
-from jaxcnn.study.tuning import TuningResult, fitted, scores, surface
+from jaxcnn.study.tuning import TuningResult, fitted, retuning, scores
 from jaxcnn.study.verdict.checklist import protocol
 from jaxcnn.study.verdict.findings import (
     ArmFinding,
@@ -101,7 +100,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         diverged=sum(run.diverged for run in runs),
         diverged_trials=sum(trial.diverged for trial in trials),
         seed_consistency=mean_consistency(errors == 0) if len(runs) > 1 else math.nan,
-        retuning=retune(surface(trials)) if trials and rule.retuned else None,
+        retuning=retuning(trials) if trials and rule.retuned else None,
     )
 
 
@@ -129,9 +128,9 @@ def _tested(
     result: StudyResult, rule: Rule, arms: Sequence[ArmFinding], pairs: Sequence[tuple[Arm, Arm]], shared: bool
 ) -> list[ContrastFinding]:
     """Test contrasts as one family, each (deeper, wider)."""
-    margin, retuning = result.plan.margin, {each.arm.label: each.retuning for each in arms}
+    margin, again = result.plan.margin, {each.arm.label: each.retuning for each in arms}
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
-    tunings = [[again.variance for arm in pair if (again := retuning[arm.label]) and not shared] for pair in pairs]
+    tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
     population = [crossed(*each, tuning=tuning) for each, tuning in zip(errors, tunings, strict=True)]
     fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
     tosts = [tost_p(each.interval.estimate, each.standard_error, each.freedom, margin) for each in population]
