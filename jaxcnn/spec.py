@@ -210,6 +210,8 @@ class DataConfig:
         classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
         images: Drawn sets only: number of images, all splits together.
         data_seed: Drawn sets only: seed of the drawing.
+        split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
+            fixed division.
     """
 
     name: str = "digits"
@@ -227,6 +229,7 @@ class DataConfig:
     images: int = 2000
     data_seed: int = 0
     ignore: tuple[int, ...] | None = None
+    split_seed: int | None = None
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number."""
@@ -364,9 +367,14 @@ class Tuning:
     Args:
         learning_rates: Rising, evenly spaced on a log scale; one value: the rate is not tuned.
         weight_decays: Rising; one value: the decay is not tuned.
-        seeds: Seeds of the trials: one trial per point of the grid and seed.
-        extensions: Largest number of rates to add below and above, for all arms, while some arm is best at an edge.
+        seeds: Seeds of the trials: one trial per point of the grid, seed and round.
+        extensions: Largest number of rates to add below and above, for all arms, while some arm is best at an edge;
+            smooth: also decays, one at either end.
         shared: Also run the contrasts at the one setting that is best on average, to show the effect of tuning.
+        method: smooth: each trial has a seed and a division into training and validation images of its own, a curve
+            through all trials chooses, and the variance of that choice counts in the verdict. grid: all trials share
+            one division, the lowest mean error chooses, and the verdict is conditional on the choice.
+        rounds: smooth only: rounds of trials; the first one has all settings, the others the better half.
     """
 
     learning_rates: tuple[float, ...] = (0.02, 0.05, 0.125, 0.3125, 0.78125)
@@ -374,6 +382,13 @@ class Tuning:
     seeds: tuple[int, ...] = (1000,)
     extensions: int = 2
     shared: bool = True
+    method: Literal["smooth", "grid"] = "smooth"
+    rounds: int = 3
+
+    @staticmethod
+    def upgraded(record: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return the record of any version in the form of this one."""
+        return {"method": "grid", **record}  # what studies had before they could choose
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split, strata
 from jaxcnn.data.messages import check_labels, check_masks
 from jaxcnn.data.sources.catalog import find_source
-from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, validation_hash
+from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, stratified_order, validation_hash
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, printable, require
 from jaxcnn.records import as_record, check_choices
@@ -26,6 +26,7 @@ LIMITS = {
     "classes": (2, math.inf),
     "images": (20, 2**31),  # ten for each of two classes, and what 32 bits can count
     "data_seed": (0, math.inf),
+    "split_seed": (0, math.inf),
 }
 """Smallest and largest value of the whole numbers in a DataConfig."""
 
@@ -69,7 +70,7 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     mean, std, sampled = _statistics(source, config, train)
     if source.target == "boxes":
         train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
-    return Dataset(
+    dataset = Dataset(
         name=config.name,
         train=train,
         validation=validation,
@@ -85,6 +86,48 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         sampled=sampled,
         split_by="index" if names is None or own >= {"validation", "test"} else "name",
     )
+    return resplit(dataset, config.split_seed)
+
+
+def resplit(dataset: Dataset, seed: int | None) -> Dataset:
+    """Return a data set with its training and validation images divided anew, as many of each, stratified by class.
+
+    Mean and deviation stay those of the fixed division: they hardly move, and runs of one architecture share their
+    compiled programs.
+
+    Args:
+        dataset: A data set in its fixed division.
+        seed: Seed of the division; None: as it is.
+
+    Raises:
+        InputError: The images are streamed and the source has a validation split of its own.
+    """
+    if seed is None:
+        return dataset
+    train, validation, count = dataset.train, dataset.validation, dataset.sizes["validation"]
+    labels = strata(np.concatenate([train["labels"], validation["labels"]]))
+    order = stratified_order(labels, seed)
+    chosen, rest = np.sort(order[:count]), np.sort(order[count:])
+    pool: Split = {name: _joined(dataset.name, array, validation[name]) for name, array in train.items()}
+    return dataset._replace(
+        train=_pick(pool, rest),
+        validation=_pick(pool, chosen),
+        validation_hash=validation_hash(labels[chosen], chosen, len(labels)),
+    )
+
+
+def _joined(name: str, first: Any, second: Any) -> Any:
+    if not isinstance(first, StreamedImages):
+        return np.concatenate([first, second])
+    if first.at is not second.at:
+        raise InputError(
+            f"data {name!r}: its streamed validation images are a split of their own, which cannot be divided anew; "
+            "leave stream out, or give tuning.method=grid"
+        )
+    places, labels = (
+        np.concatenate([getattr(each, field) for each in (first, second)]) for field in ("places", "labels")
+    )
+    return type(first)(first.source, first.at, places, labels, first.image_shape, first.first, first.on_bad)
 
 
 def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:

@@ -21,14 +21,14 @@ HASHED_BYTES = 2**30
 """Bytes of images that `content_hash` covers: all of a small split, evenly spread images of a large one."""
 
 
-def stratified_order(labels: np.ndarray) -> np.ndarray:
+def stratified_order(labels: np.ndarray, seed: int = ORDER_SEED) -> np.ndarray:
     """Return a permutation, int64 (N,), of which each prefix has the classes of labels int (N,) in their proportions.
 
-    It is a function of the labels alone. Within a class the choice is random, with a constant seed; between classes it
+    It is a function of labels and seed alone. Within a class the choice is random; between classes it
     is Sainte-Laguë's apportionment. With classes of one size each count is within one image of its share; in general
     within 1 + C s / 2, for C classes and a class that is the share s of all images.
     """
-    rng = np.random.Generator(np.random.Philox(ORDER_SEED))
+    rng = np.random.Generator(np.random.Philox(seed))
     shuffled = rng.permutation(len(labels))
     by_class = shuffled[np.argsort(labels[shuffled], kind="stable")]
     counts = np.unique(labels, return_counts=True)[1]

@@ -6,6 +6,7 @@ Nothing here uses `jaxcnn.study.statistics` or `jaxcnn.study.verdict`: an error 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -27,17 +28,18 @@ def kappa(first: np.ndarray, second: np.ndarray) -> float:
 
 
 class Crossing(NamedTuple):
-    """The population contrast, deeper minus wider."""
+    """The population contrast, deeper minus wider, and the parts of its variance."""
 
     estimate: float
     error: float
     freedom: float
     examples: float
     seeds: float
+    tuning: float
 
 
-def cross(first: np.ndarray, second: np.ndarray) -> Crossing:
-    """Compute the variance over new seeds and new images from two-way mean squares.
+def cross(first: np.ndarray, second: np.ndarray, tuning: Sequence[float] = ()) -> Crossing:
+    """Compute the variance over new seeds and new images from two-way mean squares, and add that of tuning.
 
     The variance from images is at least one test example, 1 / N^2: with no disagreement in N images, the arms may still
     differ on up to 3 / N of all images (rule of three).
@@ -53,8 +55,65 @@ def cross(first: np.ndarray, second: np.ndarray) -> Crossing:
         residual = (rest**2).sum() / ((size - 1) * (count - 1))
         seeds += (between - residual) / (size * count)
         spread += (between**2 / (size - 1) + residual**2 / ((size - 1) * (count - 1))) / (size * count) ** 2
-    seeds = max(seeds, 0.0)
-    return Crossing(gap.mean(), math.sqrt(examples + seeds), (examples + seeds) ** 2 / spread, examples, seeds)
+    seeds, again = max(seeds, 0.0), sum(tuning)
+    spread += sum(each**2 for each in tuning) / 10
+    total = examples + seeds + again
+    return Crossing(gap.mean(), math.sqrt(total), total**2 / spread, examples, seeds, again)
+
+
+class Curve(NamedTuple):
+    """The curve through one arm's tuning trials, on the settings that it covers."""
+
+    settings: list[tuple[float, ...]]
+    counts: np.ndarray
+    errors: np.ndarray
+    noise: float  #: Variance of a trial.
+
+
+def curve(settings: list[tuple[float, ...]], errors: list[float], images: int) -> Curve:
+    """Fit errors by a plane in log rate and rank of the decay, with squares that open upwards, trial by trial."""
+    means = {each: np.mean([e for s, e in zip(settings, errors, strict=True) if s == each]) for each in set(settings)}
+    least = min(means.values())
+    chance = (least * images + 0.5) / (images + 1)
+    sd = math.sqrt(0.6 * chance * (1 - chance) / images)
+    rates = {each[0] for each, mean in means.items() if mean <= least + max(5 * sd, least / 2)}
+    kept = sorted(s for s, mean in means.items() if s[0] in rates and mean <= least + max(8 * sd, least))
+    trials = [(kept.index(s), e) for s, e in zip(settings, errors, strict=True) if s in kept]
+    rows, values = [row for row, _ in trials], np.array([error for _, error in trials])
+    counts = np.bincount(rows, minlength=len(kept))
+    fitted, parameters = refit(np.array([[means[each] for each in kept]]), kept, counts)
+    freedom = len(values) - parameters
+    noise = float(np.sum((values - fitted[0][rows]) ** 2)) / freedom if freedom > 0 else sd**2
+    return Curve(kept, counts, fitted[0], noise)
+
+
+def refit(draws: np.ndarray, settings: list[tuple[float, ...]], counts: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the curves through means (draws, settings), and the number of parameters of the first one."""
+    rates, decays = zip(*settings, strict=True)
+    lines, squares = [np.ones(len(settings))], []
+    for places in (np.log(rates), np.array([sorted(set(decays)).index(each) for each in decays])):
+        lines += [places - places.mean()] if len(set(places)) > 1 else []
+        squares += [(places - places.mean()) ** 2] if len(set(places)) > 2 else []
+    todo, result, parameters = np.ones(len(draws), bool), np.empty(draws.shape), 0
+    # All squares first, then each alone (that of the rate before that of the decay), then none.
+    for bent in [squares, *([each] for each in squares), []]:
+        if bent and len(lines) + len(bent) >= len(settings):
+            continue
+        columns, weights = np.stack(lines + bent, 1), np.sqrt(counts)[:, None]
+        found = np.linalg.lstsq(columns * weights, draws.T * weights, rcond=None)[0]
+        fits = todo & (found[len(lines) :] > 0).all(0)
+        result[fits], todo = (columns @ found).T[fits], todo & ~fits
+        parameters = int(np.linalg.matrix_rank(columns)) if fits[0] else parameters
+    return result, parameters
+
+
+def another_tuning(found: Curve) -> tuple[float, float]:
+    """Draw trials anew: the variance of the error of the setting that they choose, and how often it is another one."""
+    noise = np.random.default_rng(20_262).standard_normal((5 * DRAWS, len(found.settings)))
+    chosen = refit(found.errors + np.sqrt(found.noise / found.counts) * noise, found.settings, found.counts)[0].argmin(
+        1
+    )
+    return float(found.errors[chosen].var()), float(np.mean(chosen != found.errors.argmin()))
 
 
 def welch(first: np.ndarray, second: np.ndarray, step: float) -> list[Any]:
@@ -93,11 +152,12 @@ def wins(first: np.ndarray, second: np.ndarray) -> float:
     return 1 - float(larger) / (len(first) * len(second))
 
 
-def power(effect: float, seeds: int) -> float:
-    """Return the power of a two-sided t test at 5 %, effect in standard deviations."""
+def power(effect: float, seeds: int, floor: float = 0.0) -> float:
+    """Return the power of a two-sided t test at 5 %; effect, and an error beside that of seeds, in their deviations."""
     from scipy import stats
 
-    freedom, shift = 2 * seeds - 2, effect * math.sqrt(seeds / 2)
+    error = 2 / seeds + floor**2
+    freedom, shift = (2 * seeds - 2) * (error * seeds / 2) ** 2, effect / math.sqrt(error)
     limit = stats.t.ppf(0.975, freedom)
     return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
 
@@ -110,7 +170,8 @@ def bootstrap(first: np.ndarray, second: np.ndarray, crossing: Crossing) -> tupl
     gap = first.mean(0) - second.mean(0)
     draws = np.array([gap[rng.integers(count, size=count)].mean() for _ in range(DRAWS)]) - gap.mean()
     draws *= math.sqrt(count / (count - 1))
-    draws += math.sqrt(max(0.0, crossing.examples - gap.var(ddof=1) / count)) * rng.standard_normal(DRAWS)
+    missing = crossing.tuning + max(0.0, crossing.examples - gap.var(ddof=1) / count)
+    draws += math.sqrt(missing) * rng.standard_normal(DRAWS)
     spread = sum(wrong.mean(1).var(ddof=1) / len(wrong) for wrong in (first, second))
     if crossing.seeds:
         for sign, rates in ((1, first.mean(1)), (-1, second.mean(1))):
@@ -132,6 +193,25 @@ def decide(
         if corrected < 0.05:
             return ("wider" if estimate > 0 else "deeper"), scope
     return "inconclusive", "none"
+
+
+def decide_retuned(estimate: float, p: float, equivalent: float) -> tuple[str, str]:
+    """Apply the rule "retuned-1" to one contrast."""
+    if min(p, equivalent) >= 0.05:
+        return "inconclusive", "none"
+    return "equivalent" if equivalent < 0.05 else "wider" if estimate > 0 else "deeper", "population"
+
+
+def holm_both(different: list[float], equivalent: list[float]) -> tuple[list[float], list[float]]:
+    """Return p-values adjusted step by step; the factor counts contrasts with a hypothesis left (Shaffer 1986)."""
+    left = {(kind, place): p for kind, each in enumerate((different, equivalent)) for place, p in enumerate(each)}
+    adjusted, largest = [[0.0] * len(different) for _ in range(2)], 0.0
+    while left:
+        kind, place = min(left, key=lambda each: (left[each], each))
+        largest = max(largest, min(1.0, left[kind, place] * len({one for _, one in left})))
+        adjusted[kind][place] = largest
+        del left[kind, place]
+    return adjusted[0], adjusted[1]
 
 
 def combine(outcomes: list[tuple[str, str]]) -> tuple[str, str]:

@@ -19,10 +19,13 @@ from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
-from jaxcnn.study.rule import FAMILIES, rule_named
+from jaxcnn.study.rule import RETUNED, rule_for, rule_named
+from jaxcnn.study.tuning import SEEDS_EACH
 
 LARGEST_RUNS, LARGEST_EXTENSIONS = 10_000, 100
-FORMAT, FORMER_FORMAT = "jaxcnn study plan 3", "jaxcnn study plan 2"
+FORMAT = "jaxcnn study plan 4"
+FORMER_FORMATS = ("jaxcnn study plan 3", "jaxcnn study plan 2")
+"""Format 3: tuning of method grid only. Format 2 had no `study`, and the rule as text."""
 FILE = "plan.json"
 REMEDY = "restore it, or begin a new study in a new folder: a plan is never changed"
 
@@ -33,7 +36,7 @@ class Plan(StudyConfig):
 
     arms: tuple[Arm, ...] = ()  #: The networks compared, budget by budget.
     #: Identifier of the rule that turns contrasts into the verdict (`jaxcnn.study.rule.RULES`).
-    rule: str = "ends-holm-1"
+    rule: str = RETUNED
     command: str = ""  #: Command line that started the study; not part of its identity.
     own: tuple[str, ...] = ()  #: User-defined parts of all runs beside the families: "tx=module:function", ...
 
@@ -50,15 +53,20 @@ class Plan(StudyConfig):
         return tuple(dict.fromkeys(arm.budget_label for arm in self.arms))
 
     @property
+    def families(self) -> bool:
+        """Whether two families are compared instead of depths."""
+        return rule_named(self.rule).families
+
+    @property
     def sides(self) -> tuple[str, str]:
         """What the verdict compares: deeper and wider, or the names of two families in the order of the arms."""
         names = list(dict.fromkeys(arm.name for arm in self.arms))
-        return (names[0], names[1]) if self.rule == FAMILIES else ("deeper", "wider")
+        return (names[0], names[1]) if self.families else ("deeper", "wider")
 
     def of(self, budget: str) -> tuple[Arm, ...]:
         """Return the arms of one budget, the shallowest first; those of two families in the order of the families."""
         arms = (arm for arm in self.arms if arm.budget_label == budget)
-        if self.rule == FAMILIES:
+        if self.families:
             return tuple(sorted(arms, key=lambda arm: self.sides.index(arm.name)))
         return tuple(sorted(arms, key=lambda arm: (arm.depth, -arm.width)))
 
@@ -68,7 +76,7 @@ class Plan(StudyConfig):
         Of two families these are the arms of the first and of the second.
         """
         arms = self.of(budget)
-        if self.rule == FAMILIES:
+        if self.families:
             return arms[0], arms[1]
         deepest = max(arm.depth for arm in arms)
         return min((a for a in arms if a.depth == deepest), key=lambda a: a.width), arms[0]
@@ -92,6 +100,9 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
 
     >>> plan = make_plan(StudyConfig(), match_widths(StudyConfig()))  # doctest: +SKIP
     """
+    if config.base.data.split_seed is not None:
+        given = config.base.data.split_seed
+        raise InputError(f"base.data.split_seed={given}: a study divides its images itself; leave it out")
     rates, name = config.tuning.learning_rates, config.base.optimizer.name
     if name == "adam" and rates == Tuning().learning_rates:
         text = " ".join(f"{rate / 100:.6g}" for rate in rates)
@@ -99,7 +110,8 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
     settings = {each.name: getattr(config, each.name) for each in fields(StudyConfig)}
     arms = tuple(arms)
     if names := family_names(arms):
-        arms, settings["rule"] = tuple(arm._replace(name=names[arm.family]) for arm in arms), FAMILIES
+        arms = tuple(arm._replace(name=names[arm.family]) for arm in arms)
+    settings["rule"] = rule_for(config.tuning.method, families=bool(names))
     plan = Plan(**settings, arms=arms, command=command, own=own)
     check_plan(plan)
     if plan.hypothesis:
@@ -145,11 +157,15 @@ def check_plan(plan: Plan) -> None:
     if not (1 <= seeds.pilot <= seeds.cap <= LARGEST_RUNS and seeds.first >= 0):
         given = f"seeds.pilot={seeds.pilot}, seeds.cap={seeds.cap}, seeds.first={seeds.first}"
         raise InputError(f"{given}: needs 1 <= pilot <= cap <= {LARGEST_RUNS} and first >= 0")
-    if max(seeds.first + seeds.cap, *plan.tuning.seeds) >= 2**63:
-        raise InputError(f"seeds.first={seeds.first}, tuning.seeds={plan.tuning.seeds}: seeds must be below 2^63")
+    scale = SEEDS_EACH if plan.tuning.method == "smooth" else 1
+    if max(seeds.first + seeds.cap, scale * (1 + max(plan.tuning.seeds)) - 1) >= 2**63:
+        given = f"seeds.first={seeds.first}, tuning.seeds={plan.tuning.seeds}"
+        raise InputError(
+            f"{given}: seeds must be below 2^63{f', those of tuning below 2^63 / {scale:,}' * (scale > 1)}"
+        )
     if not 0 < seeds.power < 1:
         raise InputError(f"seeds.power={seeds.power}: give a probability between 0 and 1, such as 0.8")
-    if shared := [seed for seed in plan.tuning.seeds if seed in reported]:
+    if shared := [seed for seed in plan.tuning.seeds if seed in reported or seed in {n // scale for n in reported}]:
         raise InputError(
             f"tuning.seeds={plan.tuning.seeds}: {shared[0]} is the seed of a reported run too; tune with other seeds, "
             "such as 1000"
@@ -168,13 +184,12 @@ def _check_arms(plan: Plan) -> None:
     label, count = Counter(arm.label for arm in plan.arms).most_common(1)[0]
     if count > 1:
         raise InputError(f"arms holds {label} more than once: give each arm a depth and width of its own")
-    if (plan.rule == FAMILIES) != all(arm.name for arm in plan.arms) or (plan.rule == FAMILIES) != bool(
-        family_names(plan.arms)
-    ):
-        raise InputError(f"rule={plan.rule!r}: {FAMILIES} is for one arm of each of two families at every budget")
+    if not plan.families == all(arm.name for arm in plan.arms) == bool(family_names(plan.arms)):
+        wanted = "for one arm of each of two families at every budget"
+        raise InputError(f"rule={plan.rule!r}: it is {wanted if plan.families else f'not {wanted}'}")
     for budget in plan.budgets:
         depths = sorted({arm.depth for arm in plan.of(budget)})
-        if len(depths) < 2 and plan.rule != FAMILIES:
+        if len(depths) < 2 and not plan.families:
             raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
 
 
@@ -191,6 +206,8 @@ def _check_tuning(plan: Plan) -> None:
             )
     if min(tuning.learning_rates) <= 0:
         raise InputError(f"tuning.learning_rates={tuning.learning_rates}: learning rates must be positive")
+    if tuning.rounds < 1:
+        raise InputError(f"tuning.rounds={tuning.rounds}: must be at least 1")
     if not 0 <= tuning.extensions <= LARGEST_EXTENSIONS:
         raise InputError(
             f"tuning.extensions={tuning.extensions}: must lie in 0..{LARGEST_EXTENSIONS}; 0 keeps the grid as it is"
@@ -206,7 +223,7 @@ def study_identity(directory: Path) -> str:
         InputError: There is no plan, or it is damaged.
     """
     record = _read(directory)
-    if record["format"] == FORMAT:
+    if record["format"] != FORMER_FORMATS[-1]:
         return seal(identity(record))
     data = {name: value for name, value in record["base"].get("data", {}).items() if name != "data_dir"}
     rest = {name: value for name, value in record.items() if name != "command"}
@@ -229,10 +246,10 @@ def load_plan(directory: Path) -> Plan:
     return plan
 
 
-def store_plan(plan: Plan, directory: Path) -> Plan:
+def store_plan(plan: Plan, directory: Path, resolution: Mapping[str, Any] | None = None) -> Plan:
     """Write plan.json, once; the same plan again changes nothing.
 
-    The folder is created if missing.
+    The folder is created if missing. `resolution` declares what the test set can show (`schedule.resolution`).
 
     Returns:
         The plan as it stands on disk, so that 1 and 1.0, or a list and a tuple, are one study; with the fields of
@@ -250,7 +267,7 @@ def store_plan(plan: Plan, directory: Path) -> Plan:
             raise InputError(f"out={str(directory)!r} holds other files and no {FILE}: give a new or empty folder")
         directory.mkdir(parents=True, exist_ok=True)
         with suppress(FileExistsError):
-            write_sealed(path, _plan_record(plan), once=True)
+            write_sealed(path, _plan_record(plan) | ({"resolution": resolution} if resolution else {}), once=True)
     stored = load_plan(directory)
     # The tolerance decides the arms, which are compared themselves; former plans do not hold it.
     first, second = (flat(identity(as_record(each)) | {"tolerance": None}) for each in (stored, plan))
@@ -292,15 +309,15 @@ def _read(directory: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study")
     record = read_sealed(path, REMEDY)
-    if record.get("format") not in (FORMAT, FORMER_FORMAT):
+    if record.get("format") not in (FORMAT, *FORMER_FORMATS):
         raise InputError(f"{path} is not a {FORMAT!r} file: it was written by another version of jaxcnn; {REMEDY}")
     return record
 
 
 def _plan_fields(record: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the fields of a `Plan`; the former format had no `study` and spelled the rule out."""
+    """Return the fields of a `Plan` from a record of any format."""
     study, rule = record.get("study"), record.get("rule", "")
-    if record["format"] == FORMER_FORMAT:
+    if record["format"] == FORMER_FORMATS[-1]:
         study = {name: record[name] for name in ("base", "hypothesis", "margin", "tuning", "seeds") if name in record}
         rule = rule_named(rule).identifier
     if not isinstance(study, Mapping):

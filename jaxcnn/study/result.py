@@ -247,9 +247,11 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     _require(
         set(tuning.arms) == {arm.label for arm in plan.arms}, path, "its arms are not those of plan.json beside it"
     )
-    grids = {tuple((trial.setting, trial.seed) for trial in arm.trials) for arm in tuning.arms.values()}
-    _require(len(grids) == 1, path, "its arms were not tuned alike")
-    tried = {setting for setting, _ in grids.pop()}
+    efforts = {(frozenset(t.setting for t in arm.trials), len(arm.trials)) for arm in tuning.arms.values()}
+    if plan.tuning.method == "grid":
+        efforts = {tuple((trial.setting, trial.seed) for trial in arm.trials) for arm in tuning.arms.values()}
+    _require(len(efforts) == 1, path, "its arms were not tuned alike")
+    tried = {trial.setting for arm in tuning.arms.values() for trial in arm.trials}
     chosen = {tuning.shared, *(arm.setting for arm in tuning.arms.values())}
     _require(not tried or chosen <= tried, path, "a setting was chosen that was not tried")
     for rate, decay in tried | chosen:

@@ -1,23 +1,42 @@
 """The schedule of a study as a pure function of its plan and of the finished runs.
 
-plan -> tuning (a grid, extended while an arm is best at an edge) -> pilot runs -> number of seeds -> runs. Nothing else
-is stored, so a study resumes after any interruption.
+plan -> tuning (a grid, extended while an arm is best at an edge; then more rounds) -> pilot runs -> number of seeds ->
+runs. Nothing else is stored, so a study resumes after any interruption.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxcnn.spec import RunConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.statistics.seeds import seeds_needed
-from jaxcnn.study.tuning import ArmTuning, Setting, Trial, TuningResult, choose, grid, growth, shared_setting
+from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, seeds_needed
+from jaxcnn.study.tuning import (
+    ArmTuning,
+    Setting,
+    Trial,
+    TuningResult,
+    better_half,
+    choose,
+    grid,
+    growth,
+    own_seed,
+    retuning,
+    shared_setting,
+)
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, Any]
+"""Last metrics of a run; of a trial of method smooth also validation_images and validation_hash (its own split), of a
+reported run test_images."""
+ONE_SIDED = 1.645
+"""Quantile of a one-sided test at 5 %."""
+EVEN_SHARE = 0.05
+"""Variance over images of the difference of two arms' expected errors, in units of p (1 - p), p their error rate: what
+many seeds leave. It is 0.04 to 0.4 in the contrasts of docs/results; the smaller, the more a test set can show."""
 
 
 class StudyRun(NamedTuple):
@@ -42,6 +61,9 @@ class Pilot(NamedTuple):
     #: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
     needed: int | None
     seeds: tuple[int, ...]  #: Seeds of every arm's runs.
+    #: Standard error of a difference that no number of seeds reduces, of test images (at best) and tuning; 0: not
+    #: counted (method grid).
+    floor: float = 0.0
 
 
 class Schedule(NamedTuple):
@@ -62,8 +84,10 @@ def has_diverged(metrics: Metrics) -> bool:
 def run_config(plan: Plan, study_run: StudyRun) -> RunConfig:
     """Return the config of one run. A tuning run never opens the test split, and its model is not kept."""
     rate, decay = study_run.setting
+    own = study_run.stage == "tuning" and plan.tuning.method == "smooth"
     return replace(
         plan.base,
+        data=replace(plan.base.data, split_seed=study_run.seed) if own else plan.base.data,
         model=study_run.arm.spec or plan.base.model,
         optimizer=replace(plan.base.optimizer, learning_rate=rate, weight_decay=decay),
         seed=study_run.seed,
@@ -90,24 +114,31 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
                 done[each] = metrics
         return tuple(each for each in runs if each not in done)
 
-    points, reach, seeds = grid(plan.tuning), (0, 0), plan.tuning.seeds
+    points, reach = grid(plan.tuning), (0, 0, 0, 0)
     trial_runs: tuple[StudyRun, ...] = ()
     tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
-    searching = len(points) > 1
+    searching, trials = len(points) > 1, dict[str, tuple[Trial, ...]]()
     while searching:
-        settings = grid(plan.tuning, *reach)
-        trial_runs = tuple(StudyRun("tuning", a, setting, s) for a in plan.arms for setting in settings for s in seeds)
+        trial_runs = _trials(plan, dict.fromkeys(plan.arms, grid(plan.tuning, *reach)), 0)
         if pending := unfinished(trial_runs):
             return Schedule("tuning", trial_runs, pending)
-        trials = {a.label: tuple(_trial(each, done[each]) for each in trial_runs if each.arm == a) for a in plan.arms}
-        tuning = TuningResult(shared_setting(trials), {label: choose(own) for label, own in trials.items()})
+        trials = _by_arm(plan, trial_runs, done)
         extended = growth(plan.tuning, trials, *reach)
         searching, reach = extended != reach, extended
+    for number in range(1, plan.tuning.rounds if trials and plan.tuning.method == "smooth" else 1):
+        trial_runs += _trials(plan, {arm: better_half(trials[arm.label]) for arm in plan.arms}, number)
+        if pending := unfinished(trial_runs):
+            return Schedule("tuning", trial_runs, pending)
+        trials = _by_arm(plan, trial_runs, done)
+    if trials:
+        chosen = {label: choose(own, plan.tuning.method) for label, own in trials.items()}
+        tuning = TuningResult(shared_setting(trials), chosen)
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
     errors = [[1 - done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
-    pilot = _pilot(plan, errors)
+    images = [done[each].get("test_images", 0) for each in pilot_runs]
+    pilot = _pilot(plan, errors, _floor(errors, images[0], trials) if plan.tuning.method == "smooth" else 0.0)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
@@ -118,15 +149,39 @@ def total_runs(plan: Plan, now: Schedule) -> int:
     if now.pilot:
         return len(now.runs)
     trials = sum(each.stage == "tuning" for each in now.runs)
+    if trials and not now.tuning:
+        trials = len(plan.arms) * trials_each(plan, len({each.setting for each in now.runs}))
     shared = 2 * len(plan.budgets) * plan.seeds.cap if plan.tuning.shared and trials else 0
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
     return trials + len(plan.arms) * plan.seeds.cap + shared
 
 
+def trials_each(plan: Plan, settings: int) -> int:
+    """Return the number of trials of an arm on a grid of so many settings; 0 where there is nothing to tune."""
+    later = (plan.tuning.rounds - 1) * -(-settings // 2) if plan.tuning.method == "smooth" else 0
+    return (settings + later) * len(plan.tuning.seeds) if settings > 1 else 0
+
+
+def _trials(plan: Plan, settings: Mapping[Arm, Sequence[Setting]], number: int) -> tuple[StudyRun, ...]:
+    """Return the trials of one round."""
+    own = plan.tuning.method == "smooth"
+    return tuple(
+        StudyRun("tuning", arm, setting, own_seed(seed, arm.label, setting, number) if own else seed)
+        for arm, chosen in settings.items()
+        for setting in chosen
+        for seed in plan.tuning.seeds
+    )
+
+
+def _by_arm(plan: Plan, runs: Sequence[StudyRun], done: Mapping[StudyRun, Metrics]) -> dict[str, tuple[Trial, ...]]:
+    return {arm.label: tuple(_trial(each, done[each]) for each in runs if each.arm == arm) for arm in plan.arms}
+
+
 def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:
     error, loss = 1 - metrics["validation_accuracy"], metrics["validation_loss"]
-    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics))
+    split = int(metrics.get("validation_images", 0)), str(metrics.get("validation_hash", ""))
+    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics), *split)
 
 
 def _runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tuple[StudyRun, ...]:
@@ -142,12 +197,51 @@ def _shared_runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tupl
     return tuple(StudyRun("runs", arm, tuning.shared, seed) for arm in other for seed in seeds)
 
 
-def _pilot(plan: Plan, errors: Sequence[Sequence[float]]) -> Pilot:
+def image_error(images: int, error: float) -> float:
+    """Return the standard error of a difference that so many test images leave at best, with any number of seeds.
+
+    Args:
+        images: Number of test images.
+        error: Error rate of the arms, a share.
+
+    Returns:
+        A share, at least one image: the smallest standard error that `population.crossed` gives.
+    """
+    return max(1 / images, math.sqrt(EVEN_SHARE * error * (1 - error) / images))
+
+
+def resolution(plan: Plan, images: int) -> dict[str, Any]:
+    """Return what a test set can show, however many seeds a study has: what plan.json declares before the first run.
+
+    Args:
+        plan: The study; its margin is compared.
+        images: Number of test images.
+    """
+    found = {f"{100 * rate:g} %": ENDLESS_SEEDS * image_error(images, rate) for rate in (0.01, 0.03, 0.1, 0.3)}
+    least = ONE_SIDED * image_error(images, 0.0)
+    text = f"no study with {images:,} test images can call arms equivalent within {100 * plan.margin:g} points"
+    if plan.margin > least:
+        rates = [rate / 1000 for rate in range(1, 501) if ONE_SIDED * image_error(images, rate / 1000) < plan.margin]
+        text = (
+            f"{images:,} test images can call arms equivalent within {100 * plan.margin:g} points at error rates up to "
+            f"{100 * max(rates):g} %, at best"
+        )
+    return {"test_images": images, "detectable_by_error_rate": found, "equivalence": text}
+
+
+def _floor(errors: Sequence[Sequence[float]], images: int, trials: Mapping[str, tuple[Trial, ...]]) -> float:
+    """Return the standard error of a difference of two arms that more seeds do not reduce, from validation data."""
+    tuning = [retuning(own).variance for own in trials.values()]
+    of_images = image_error(images, float(np.mean(errors))) if images else 0.0
+    return math.sqrt(of_images**2 + 2 * float(np.mean(tuning or [0.0])))
+
+
+def _pilot(plan: Plan, errors: Sequence[Sequence[float]], floor: float) -> Pilot:
     """Choose the number of seeds from the spread of each arm's validation errors; the test split plays no part."""
     first, cap = plan.seeds.first, plan.seeds.cap
     if plan.seeds.pilot < 2:
-        return Pilot(None, None, tuple(range(first, first + cap)))
+        return Pilot(None, None, tuple(range(first, first + cap)), floor)
     spread = math.sqrt(float(np.mean([np.var(each, ddof=1) for each in errors])))
-    needed = seeds_needed(plan.margin, spread, target=plan.seeds.power)
+    needed = seeds_needed(plan.margin, spread, target=plan.seeds.power, floor=floor)
     count = cap if needed is None else min(max(needed, plan.seeds.pilot), cap)
-    return Pilot(spread, needed, tuple(range(first, first + count)))
+    return Pilot(spread, needed, tuple(range(first, first + count)), floor)

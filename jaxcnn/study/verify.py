@@ -22,12 +22,17 @@ from jaxcnn.runtime.files import read_sealed, sha256
 from jaxcnn.spec import DataConfig
 from jaxcnn.study.formulas import (
     DRAWS,
+    Curve,
+    another_tuning,
     benjamini_hochberg,
     bootstrap,
     combine,
     cross,
+    curve,
     decide,
+    decide_retuned,
     holm,
+    holm_both,
     kappa,
     lowest,
     power,
@@ -35,6 +40,7 @@ from jaxcnn.study.formulas import (
     wins,
 )  # fmt: skip
 from jaxcnn.study.plan import load_plan, study_identity
+from jaxcnn.study.rule import rule_named
 
 EXACT, DRAWN = 1e-6, 0.1
 """Largest relative difference of what is computed; largest difference of what is drawn, in widths of its interval."""
@@ -82,20 +88,43 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         rows = [n for n, run in enumerate(runs["runs"]) if run["arm"] == label and run["setting"] == setting]
         return _Arm(wrong[rows], [runs["runs"][row] for row in rows])
 
-    chosen = {label: _best(each["trials"]) or each["setting"] for label, each in tuning["arms"].items()}
+    smooth, retuned = plan.tuning.method == "smooth", rule_named(plan.rule).retuned
+    curves = {label: _curve(each["trials"]) for label, each in tuning["arms"].items() if each["trials"]}
+    lowest_of = {label: list(each.settings[int(each.errors.argmin())]) for label, each in curves.items()}
+    chosen = {
+        label: (lowest_of.get(label) if smooth else _best(each["trials"])) or each["setting"]
+        for label, each in tuning["arms"].items()
+    }
     arms = {label: arm(label, setting) for label, setting in chosen.items()}
     checks = [_seals(directory, runs), _tuning(tuning, chosen), *_arm_checks(analysis, tuning, arms)]
     checks += _accuracies(runs["runs"], wrong)
+    if retuned:
+        checks += _retuning_checks(analysis, curves)
+    spreads = {each["arm"]["label"]: each["retuning"]["variance"] for each in analysis["arms"] if each.get("retuning")}
     for kind in ("contrasts", "shared"):
         shared = tuning["shared"] if kind == "shared" else None
+        ends = _ends(directory)
+        inner = _inner(directory, ends, curves) if retuned and not shared else []
+        labelled = [each for pair, more in zip(ends, inner or [[]] * len(ends), strict=True) for each in (pair, *more)]
         pairs = [
-            (arm(ends["deeper"], shared or chosen[ends["deeper"]]), arm(ends["wider"], shared or chosen[ends["wider"]]))
-            for ends in _ends(directory)
+            (arm(pair["deeper"], shared or chosen[pair["deeper"]]), arm(pair["wider"], shared or chosen[pair["wider"]]))
+            for pair in labelled
         ]
         if analysis[kind]:
             words = dict(zip(_sides(directory), ("deeper", "wider"), strict=False))
-            rows = [each | {"decision": words.get(each["decision"], each["decision"])} for each in analysis[kind]]
-            found, outcomes = _contrast_checks(rows, pairs, labels, plan.margin, "shared: " if shared else "")
+            between = iter(analysis.get("between", []) if not shared else [])
+            rows = [
+                each | {"decision": words.get(each["decision"], each["decision"])}
+                for end, more in zip(analysis[kind], inner or [[]] * len(ends), strict=True)
+                for each in (end, *(next(between) for _ in more))
+            ]
+            tunings = [
+                [spreads[label] for label in pair.values() if label in spreads and not shared] for pair in labelled
+            ]
+            found, outcomes = _contrast_checks(
+                rows, pairs, labels, plan.margin, "shared: " if shared else "", tunings, [1 + len(m) for m in inner]
+                if inner else [1] * len(ends), retuned=retuned,
+            )  # fmt: skip
             checks += found
             if not shared:
                 verdict = [(words.get(analysis["decision"], analysis["decision"]), analysis["scope"])]
@@ -214,6 +243,45 @@ def _best(trials: list[dict[str, Any]]) -> list[float] | None:
     return list(min(scores, key=lambda setting: (*scores[setting], *setting))) if scores else None
 
 
+def _curve(trials: list[dict[str, Any]]) -> Curve:
+    errors = [1.0 if each["diverged"] else _number(each["validation_error"]) for each in trials]
+    return curve([tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000)
+
+
+def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve]) -> list[Check]:
+    """Check the curves through the trials, and draw anew what another tuning would choose."""
+    arms = {each["arm"]["label"]: each for each in analysis["arms"]}
+    fits = [([arms[label]["tuning_error"]], [each.errors.min()]) for label, each in curves.items()]
+    drawn = []
+    for label, each in curves.items():
+        (variance, others), found = another_tuning(each), arms[label]["retuning"]
+        drawn += [(found["variance"], variance, max(variance, 1e-12)), (found["others"], others, 1.0)]
+    if not fits:
+        return []
+    return [
+        _close("validation error by the curve through the trials", *_split(fits)),
+        _drawn("what another tuning would choose, drawn anew", drawn),
+    ]
+
+
+def _inner(directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve]) -> list[list[dict[str, str]]]:
+    """Return the contrasts of the interior arm of each budget, the one with the lowest curve, with both ends."""
+    arms, pairs = _json(directory / "plan.json")["arms"], []
+    for end in ends:
+        deeper, wider = (next(arm for arm in arms if arm["label"] == end[side]) for side in ("deeper", "wider"))
+        own = [arm for arm in arms if (arm["kind"], arm["budget"]) == (deeper["kind"], deeper["budget"])]
+        inside = sorted((arm for arm in own if wider["depth"] < arm["depth"] < deeper["depth"]),
+                        key=lambda arm: (arm["depth"], -arm["width"]))  # fmt: skip
+        if _sides(directory) or not inside:
+            pairs.append([])
+            continue
+        middle = inside[(len(inside) - 1) // 2]["label"]
+        if all(arm["label"] in curves for arm in inside):
+            middle = min((arm["label"] for arm in inside), key=lambda label: curves[label].errors.min())
+        pairs.append([{"deeper": middle, "wider": end["wider"]}, {"deeper": end["deeper"], "wider": middle}])
+    return pairs
+
+
 def _tuning(tuning: dict[str, Any], chosen: dict[str, list[float]]) -> Check:
     return _same("settings that tuning chose", [each["setting"] for each in tuning["arms"].values()], chosen.values())
 
@@ -265,18 +333,25 @@ def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
 
 
 def _contrast_checks(
-    reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str
-) -> tuple[list[Check], list[tuple[str, str]]]:
+    reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str,
+    tunings: list[list[float]], sizes: list[int], *, retuned: bool,
+) -> tuple[list[Check], list[tuple[str, str]]]:  # fmt: skip
+    """Check contrasts, `sizes` of them at each budget, and return the decisions of the budgets."""
     from scipy import stats
 
     rows: dict[str, list[tuple[Any, Any]]] = {}
     drawn: list[tuple[float, float, float]] = []
     outcomes, crossings, welches = [], [], []
-    for deeper, wider in pairs:
-        crossings.append(cross(deeper.wrong, wider.wrong) if min(len(deeper.runs), len(wider.runs)) > 1 else None)
+    for (deeper, wider), tuning in zip(pairs, tunings, strict=True):
+        several = min(len(deeper.runs), len(wider.runs)) > 1
+        crossings.append(cross(deeper.wrong, wider.wrong, tuning) if several else None)
         welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
-    corrected = holm(p), holm([each[3] for each in welches])
+    equal = [
+        1.0 if c is None else float(stats.t.sf((margin - abs(c.estimate)) / c.error, c.freedom)) for c in crossings
+    ]
+    different, equivalent = holm_both(p, equal) if retuned else (holm(p), equal)
+    corrected = different, holm([each[3] for each in welches])
     for place, (found, (deeper, wider)) in enumerate(zip(reported, pairs, strict=True)):
         crossing, fixed = crossings[place], welches[place]
         wide = narrow = [fixed[0], -math.inf, math.inf]
@@ -299,12 +374,19 @@ def _contrast_checks(
             ("chance that the deeper run errs less", [found["superiority"]["estimate"]], [wins(first, second)]),
         ]  # fmt: skip
         if crossing is not None:
-            room = (margin - abs(crossing.estimate)) / crossing.error
-            values.append(("p-value of equivalence", [found["tost"]], [stats.t.sf(room, crossing.freedom)]))
-            values.append(("share of variance from images", [found["parts"]["examples"]],
-                           [crossing.examples / (crossing.examples + crossing.seeds)]))  # fmt: skip
-            effect = found["detectable"] / math.sqrt(pooled)
-            values.append(("power at the detectable difference", [0.8], [power(effect, found["seeds"])]))
+            parts = {name: getattr(crossing, name) / crossing.error**2 for name in found["parts"]}
+            values.append(("p-value of equivalence", [found["tost"]], [equal[place]]))
+            values.append(("shares of variance", found["parts"].values(), parts.values()))
+            spread, floor = math.sqrt(pooled), 0.0
+            if retuned:
+                values.append(("p-value of equivalence, after Holm", [found["tost_holm"]], [equivalent[place]]))
+                floor = math.sqrt(crossing.examples + crossing.tuning)
+                values.append(("smallest difference that any number of seeds detects", [found["endless"]],
+                               [floor * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))]))  # fmt: skip
+                spread = math.sqrt(crossing.seeds * found["seeds"] / 2)
+            if spread > 1e-9:
+                reached = power(found["detectable"] / spread, found["seeds"], floor / spread)
+                values.append(("power at the detectable difference", [0.8], [reached]))
             if found["bootstrap"] and found["bootstrap"]["low"] is not None:
                 _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
                 width = limits[1] - limits[0]
@@ -316,12 +398,19 @@ def _contrast_checks(
                            [[*_possible(each), one] for each, one in zip(by_class, q, strict=True)]))  # fmt: skip
         for name, old, new in values:
             rows.setdefault(name, []).append((old, new))
-        outcomes.append(decide(wide, narrow, corrected[0][place], fixed, corrected[1][place], margin))
+        judged = decide(wide, narrow, different[place], fixed, corrected[1][place], margin)
+        outcomes.append(decide_retuned(wide[0], different[place], equivalent[place]) if retuned else judged)
+    budgets, first = [], 0
+    for size in sizes:
+        if [decision for decision, _ in outcomes[first + 1 : first + size]] == ["deeper", "wider"]:
+            outcomes[first] = "between", "population"
+        budgets.append(outcomes[first])
+        first += size
     checks = [_close(prefix + name, *_split(each)) for name, each in rows.items()]
     checks.append(_same(f"{prefix}decision of every budget", [(r["decision"], r["scope"]) for r in reported], outcomes))
     if drawn:
         checks.append(_drawn(f"{prefix}crossed bootstrap, drawn anew", drawn))
-    return checks, outcomes
+    return checks, budgets
 
 
 def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[Any] | None:

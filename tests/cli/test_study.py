@@ -22,6 +22,7 @@ FLAGS = [
     "study", "--model.family", "dense", "--depths", "2", "4", "--tolerance", "0.05", "--epochs", "1", "--workers", "1",
     "--data.train-size", "96", "--batch-size", "32", "--parallel", "jit", "--margin", "0.05",
     "--tuning.learning-rates", "0.05", "0.2", "--tuning.weight-decays", "1e-4", "--tuning.extensions", "0",
+    "--tuning.rounds", "1",
     "--seeds.pilot", "2", "--seeds.cap", "2",
 ]  # fmt: skip
 STUDY = [*FLAGS, "--params", "2000"]

@@ -120,3 +120,39 @@ def test_fit_is_part_of_the_cache_and_needs_a_size(tmp_path):
     assert len({each.validation_hash for each in loaded}) == 1
     with pytest.raises(InputError, match="fit='crop': it needs size, such as size=64"):
         load(DataConfig(str(tmp_path), fit="crop"))
+
+
+def test_another_division_has_other_validation_images_and_as_many_of_each_class():
+    fixed, other, again = (load(DataConfig("digits", split_seed=seed)) for seed in (None, 5, 5))
+    assert other.sizes == fixed.sizes
+    assert other.validation_hash == again.validation_hash != fixed.validation_hash
+    np.testing.assert_array_equal(other.validation["images"], again.validation["images"])
+    counts = [np.bincount(each.validation["labels"]) for each in (fixed, other)]
+    assert abs(counts[0] - counts[1]).max() <= 1
+    # The same images, divided anew; those of the test split stay out.
+    pools = [
+        sorted(image.tobytes() for each in (data.train, data.validation) for image in each["images"])
+        for data in (fixed, other)
+    ]
+    assert pools[0] == pools[1]
+    np.testing.assert_array_equal(other.load_test()["images"], fixed.load_test()["images"])
+    np.testing.assert_array_equal(other.mean, fixed.mean)
+    for split in (other.train, other.validation):
+        for image, label in list(zip(split["images"], split["labels"], strict=True))[::50]:
+            assert label in [
+                known
+                for each in (fixed.train, fixed.validation)
+                for known in each["labels"][(each["images"] == image).all((1, 2, 3))]
+            ]
+
+
+def test_a_division_of_streamed_images_is_that_of_decoded_ones(tmp_path):
+    names = [f"{kind}/{number}.png" for kind in "ab" for number in range(30)]
+    rng = np.random.default_rng(0)
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (4, 4, 3)).astype(np.uint8)).save(tmp_path / name)
+    decoded, streamed = (load(DataConfig(str(tmp_path), split_seed=3, stream=stream)) for stream in (False, True))
+    assert decoded.validation_hash == streamed.validation_hash
+    np.testing.assert_array_equal(decoded.validation["images"], streamed.validation["images"][:])
+    np.testing.assert_array_equal(decoded.train["images"], streamed.train["images"][:])

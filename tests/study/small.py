@@ -24,7 +24,7 @@ SHAPE = {"input_shape": (8, 8, 1), "num_classes": 10}
 BASE = RunConfig(
     model=ModelSpec("dense"), data=DataConfig("digits", train_size=96), epochs=3, batch_size=32, parallel="jit"
 )
-DECLARED = {"margin": 0.05, "tuning": Tuning((0.05, 0.2), (1e-4,), extensions=1), "seeds": Seeds(2, 3)}
+DECLARED = {"margin": 0.05, "tuning": Tuning((0.05, 0.2), (1e-4,), extensions=1, method="grid"), "seeds": Seeds(2, 3)}
 
 
 @cache

@@ -41,7 +41,7 @@ def test_a_former_study_is_read_as_it_was_written(directory):
         given = {name: value for name, value in record["spec"].items() if value is False or value not in (None, 0.0)}
         assert options == {name: value for name, value in given.items() if name not in spec}
         assert spec == {**{name: record["spec"].get(name) for name in spec}, "options": options}
-    assert as_record(plan.tuning) == written["tuning"]
+    assert as_record(plan.tuning) == {**written["tuning"], "method": "grid", "rounds": 3}
     assert as_record(plan.seeds) == written["seeds"]
     assert (plan.hypothesis, plan.margin, plan.command) == (
         written["hypothesis"], written["margin"], written["command"],

@@ -16,7 +16,8 @@ from jaxcnn.study.execution.given import NOTHING, Given, importable
 from jaxcnn.study.execution.probe import Probe, RunTimes, probe
 from jaxcnn.study.execution.worker import by_arm, processes
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.schedule import StudyRun, next_runs, total_runs
+from jaxcnn.study.schedule import StudyRun, next_runs, total_runs, trials_each
+from jaxcnn.study.tuning import grid
 
 REPORT_SECONDS, COST_SECONDS, COST_SHARE = 3.0, 0.7, 0.45
 """Writing the report; measuring the cost of an arm's step in turns; the share of its compiling time that this needs."""
@@ -104,7 +105,7 @@ def _count(plan: Plan, given: Given) -> int:
 
 def _estimate(plan: Plan, dataset: Dataset, measured: Probe, count: int, before: tuple[float, float]) -> Estimate:
     now = next_runs(plan, lambda study_run: None)
-    trials, runs = sum(each.stage == "tuning" for each in now.runs), total_runs(plan, now)
+    trials, runs = _trials(plan), total_runs(plan, now)
     steps = steps_per_epoch(dataset.sizes["train"], plan.base.batch_size)
     seconds = before[1] + _seconds(plan, dataset, measured, count)
     timed = sum(each.measured for each in measured.arms.values())
@@ -113,7 +114,7 @@ def _estimate(plan: Plan, dataset: Dataset, measured: Probe, count: int, before:
         f"{len(plan.arms)} arms, at most {runs} runs of {plan.base.epochs} epochs ({steps} steps each): about "
         f"{duration(seconds)} on this machine with {count} process{'es' * (count > 1)}, from short runs of {some}"
     )
-    return Estimate(measured.arms, trials // len(plan.arms) + plan.seeds.cap, runs, seconds, sentence)
+    return Estimate(measured.arms, trials + plan.seeds.cap, runs, seconds, sentence)
 
 
 def _seconds(plan: Plan, dataset: Dataset, measured: Probe, count: int) -> float:
@@ -144,10 +145,13 @@ def run_seconds(plan: Plan, dataset: Dataset, times: RunTimes, *, tested: bool) 
     return times.run + plan.base.epochs * epoch + (batches["test"] * times.check if tested else 0.0)
 
 
+def _trials(plan: Plan) -> int:
+    return trials_each(plan, len(grid(plan.tuning)))
+
+
 def _stages(plan: Plan) -> list[tuple[str, Mapping[Arm, int]]]:
     """Return the number of runs of each arm in each stage, at most."""
-    now, cap, pilot = next_runs(plan, lambda study_run: None), plan.seeds.cap, min(plan.seeds.pilot, plan.seeds.cap)
-    trials = sum(each.stage == "tuning" for each in now.runs) // len(plan.arms)
+    trials, cap, pilot = _trials(plan), plan.seeds.cap, min(plan.seeds.pilot, plan.seeds.cap)
     shared = [arm for budget in plan.budgets for arm in plan.contrast(budget)] if trials and plan.tuning.shared else []
     stages = [
         ("tuning", dict.fromkeys(plan.arms, trials)),

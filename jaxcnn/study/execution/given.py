@@ -14,7 +14,6 @@ from jaxcnn.run.own_parts import Own, function_name
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, family_name
 from jaxcnn.study.plan import Plan
-from jaxcnn.study.rule import FAMILIES
 from jaxcnn.tasks import Task
 
 MakeChain = Callable[[Any, Any], optax.GradientTransformation]
@@ -70,7 +69,7 @@ class Given(NamedTuple):
             raise InputError(
                 f"family={other[0]}: the arms are of {plan.arms[0].family}, a family of jaxcnn; leave it out"
             )
-        if len(given) > 1 and plan.rule != FAMILIES:
+        if len(given) > 1 and not plan.families:
             raise InputError(f"family={given}: give one arm of each of the two families at every budget, and no other")
         remedy = "give a function (learning_rate, weight_decay) -> optax chain: a study tunes both for every arm alike"
         fixed = isinstance(self.tx, optax.GradientTransformation)

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
-from jaxcnn.data.loading import warn_of_blank
+from jaxcnn.data.loading import resplit, warn_of_blank
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
@@ -35,7 +35,7 @@ from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_r
 from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, processes, work
 from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
-from jaxcnn.study.schedule import next_runs, run_config
+from jaxcnn.study.schedule import next_runs, resolution, run_config
 from jaxcnn.tasks import Task
 
 Config = TypeVar("Config", bound=StudyConfig)
@@ -107,12 +107,16 @@ def run_study(
         plan = make_plan(_with_data(config, planned), arms, command=command, own=given.names)
         given.check(plan)
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
+        declared = None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
-            first = next_runs(plan, lambda study_run: None).pending[0]
-            assemble(run_config(plan, first), load(plan.base.data, progress=progress), given.of(first.arm))
+            first, dataset = next_runs(plan, lambda study_run: None).pending[0], load(plan.base.data, progress=progress)
+            assemble(run_config(plan, first), dataset, given.of(first.arm))
+            declared = resolution(plan, dataset.sizes["test"])
+            if progress:
+                print(declared["equivalence"], file=sys.stderr)
             if cluster:
                 cluster()
-        plan = _with_data(store_plan(plan, out), place)
+        plan = _with_data(store_plan(plan, out, declared), place)
         with StudyBar(plan, out, shown=progress) as bar:
             try:
                 _run(plan, out, given, workers, cluster, bar)
@@ -161,7 +165,7 @@ def _run(
     dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
     for folder in _recorded_data(out):
-        check_data(folder, dataset)
+        check_data(folder, resplit(dataset, folder.read_config()[0].data.split_seed))
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, given, bar.refresh)
@@ -219,7 +223,7 @@ def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
     recorded = _recorded_data(out)
     if not os.path.isabs(place) or not recorded:
         return place  # another study, which `store_plan` refuses
-    check_data(recorded[0], load(config.base.data))
+    check_data(recorded[0], resplit(load(config.base.data), recorded[0].read_config()[0].data.split_seed))
     return stored.base.data.name
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxcnn.data import Dataset, load
+from jaxcnn.data.loading import resplit
 from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
 from jaxcnn.run.folder import REMEDY, RunFolder
@@ -76,6 +77,10 @@ class Reader:
             result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
             check_run(result, path, "its run", REMEDY, tested=tested)
             self._metrics[study_run.path] = result.metrics
+            if self._plan.tuning.method == "smooth":
+                data = folder.read("data.json")
+                own = {"validation_images": data["sizes"]["validation"], "validation_hash": data["validation_hash"]}
+                self._metrics[study_run.path] = result.metrics | own | {"test_images": data["sizes"]["test"]}
         return self._metrics[study_run.path]
 
 
@@ -110,6 +115,7 @@ def work(
     while (now := next_runs(plan, read)).pending:
         store_stages(directory, now)
         most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
+        most = 1 if now.stage == "tuning" and plan.tuning.method == "smooth" else most  # each has its own images
         for first in by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
@@ -143,6 +149,7 @@ def _train(
     on_epoch: Callable[[object], None],
 ) -> None:  # fmt: skip
     configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
+    dataset = resplit(dataset, configs[0].data.split_seed)
     options = given.of(study_runs[0].arm)._asdict() | {"dataset": dataset, "progress": False, "on_epoch": on_epoch}
     if len(study_runs) == 1:
         on_step = None if given.on_step is None else partial(given.on_step, study_runs[0].path)

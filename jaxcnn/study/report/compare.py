@@ -18,7 +18,6 @@ from jaxcnn.study.report.protocol import model_settings
 from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
-from jaxcnn.study.rule import FAMILIES
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
 from jaxcnn.study.verdict.formatting import UNKNOWN, effect, percent, plural, text
@@ -62,7 +61,7 @@ def write_joined(results: Sequence[StudyResult], out: Path | str) -> Path:
     """
     if len(results) < 2:
         raise InputError(f"results={len(results)} studies: give two or more to join")
-    if families := [str(result.directory) for result in results if result.plan.rule == FAMILIES]:
+    if families := [str(result.directory) for result in results if result.plan.families]:
         raise InputError(
             f"results holds a comparison of two families ({families[0]}): give studies of deeper and wider"
         )

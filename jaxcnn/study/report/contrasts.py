@@ -97,6 +97,16 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
         ("seeds per arm to detect the observed difference", needed),
     ]
+    if rule_named(result.plan.rule).retuned:
+        place = [name for name, _ in statistics].index("share of variance from test images") + 1
+        statistics[place:place] = [
+            (f"share of variance from {name}", lambda each, name=name: f"{100 * each.parts.get(name, 0):.0f} %")
+            for name in ("seeds", "tuning")
+        ]
+        statistics += [
+            ("equivalence: TOST p after Holm", lambda each: probability(each.tost_holm)),
+            ("smallest difference any number of seeds detects", lambda each: detected(each.endless)),
+        ]
     rows = [(name, *map(cell, findings.contrasts)) for name, cell in statistics]
     caption = (
         f"{minus(result.plan.sides)} with 95 % intervals: thick for new seeds and new images, thin "

@@ -76,6 +76,7 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
         "arms": [each._asdict() | {"arm": _arm_record(each.arm)} for each in findings.arms],
         "contrasts": [contrast_record(each) for each in findings.contrasts],
         "shared": [contrast_record(each) for each in findings.shared],
+        "between": [contrast_record(each) for each in findings.between],
     }
     parts = [part for section in SECTIONS for part in section(result, findings)]
     page = write_page(Path(out), "report", title(result), parts, "analysis", record)

@@ -29,12 +29,15 @@ def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     arms = result.plan.arms
     matched = " and ".join(RESOURCES[kind] for kind in dict.fromkeys(arm.kind for arm in arms))
     families = " and ".join(dict.fromkeys(arm.family for arm in arms))
+    tests = "Only the primary contrast of each budget is a test."
+    if findings.between:
+        tests = "Only the three contrasts of each budget are tests."
     limits = [
         f"The verdict is about these arms of {families}, about {result.data['name']} and about this training recipe "
         "with its tuning grid and length; another recipe may give another answer.",
         f"The arms were matched in {matched}; their other costs differ, as the ledgers show.",
         "New images means images drawn like these test images, not other kinds of images or images from elsewhere.",
-        "Only the primary contrast of each budget is a test. Curves, best depths, fronts, training errors and classes "
+        f"{tests} Curves, best depths, fronts, training errors and classes "
         "are descriptions; only the classes are corrected for their number.",
         "Time and memory are those of the machine and versions below.",
     ]

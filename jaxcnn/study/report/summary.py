@@ -6,7 +6,7 @@ from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
 from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
-from jaxcnn.study.verdict.formatting import arm_name, effect, minus, percent, span
+from jaxcnn.study.verdict.formatting import arm_name, effect, minus, percent, probability, short_name, span
 
 TITLE = "Deeper or wider?"
 
@@ -22,17 +22,28 @@ def title(result: StudyResult) -> str:
 def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     """Yield the verdict, what would change it, and a table with a row per budget."""
     first, second = result.plan.sides
+    retuned = any(each.retuned for each in findings.contrasts)
+    covered = "new seeds, images and tuning" if retuned else "new seeds and images"
     columns = (
         ("budget", lambda each: each.budget),
         ("decision (holds for)", lambda each: each.outcome),
         (f"{first} arm", lambda each: arm_name(each.deeper)),
         (f"{second} arm", lambda each: arm_name(each.wider)),
-        ("difference, new seeds and images (points)", lambda each: effect(each.population)),
+        (f"difference, {covered} (points)", lambda each: effect(each.population)),
         ("difference, new seeds, this test set (points)", lambda each: effect(each.fixed)),
     )
     yield Paragraph(findings.sentence, lead=True)
     yield Paragraph(findings.change)
     yield table(columns, findings.contrasts, f"{minus(result.plan.sides)}, by budget", words=True)
+    if findings.between:
+        inner = (
+            ("budget", lambda each: each.budget),
+            ("difference", lambda each: f"{short_name(each.deeper)} minus {short_name(each.wider)}"),
+            ("points (95 % interval)", lambda each: effect(each.population)),
+            ("p; after Holm", lambda each: f"{probability(each.population_p)}; {probability(each.population_holm)}"),
+            ("decision", lambda each: each.decision),
+        )
+        yield table(inner, findings.between, "The best interior depth, by validation images, and the ends", words=True)
     yield Paragraph(
         f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the {first} arm errs less, "
         f"above zero the {second}; in brackets the 95 % interval. Differences below the margin of "
@@ -63,7 +74,8 @@ def arm_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         "of the first stage, or of each stage where they were solved one by one for the budget."
     )
     if any(finding.edge for finding in findings.arms):
-        text += " (edge): the best learning rate was the lowest or highest tried."
+        also = " (or weight decay)" * (result.plan.tuning.method == "smooth")
+        text += f" (edge): the best learning rate{also} was the lowest or highest tried."
     if any(finding.diverged for finding in findings.arms):
         text += " Runs that diverged have no finite loss at the end; their errors are included."
     if any(not finding.test_error.bounded for finding in findings.arms):

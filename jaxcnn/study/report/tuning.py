@@ -13,7 +13,7 @@ from jaxcnn.study.report.style import BLACK, VERMILION, Part, label_log, look, p
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
-from jaxcnn.study.verdict.formatting import arm_name, effect, plural, setting_name, short_name
+from jaxcnn.study.verdict.formatting import arm_name, effect, percent, plural, setting_name, short_name
 
 MOST_RATES = 5
 LEAST = 0.05
@@ -31,6 +31,21 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         f"Every arm had the same {plural(len(trials), 'trial')}, judged on validation images, "
         "with seeds that no reported run has. The test images were not opened."
     )
+    if result.plan.tuning.method == "smooth":
+        columns = (
+            ("arm", lambda each: f"{arm_name(each.arm)}, {each.arm.budget_label}"),
+            ("setting", lambda each: setting_name(each.setting)),
+            ("validation error by the curve (%)", lambda each: percent(each.tuning_error)),
+            ("that of its runs (%)", lambda each: percent(each.validation_error)),
+            ("spread of another tuning (points)", lambda each: percent(each.retuning.variance**0.5)),
+            ("it would pick another setting", lambda each: f"{100 * each.retuning.others:.0f} %"),
+        )
+        yield Paragraph(
+            "Every trial had a seed and a division into training and validation images of its own. The setting is the "
+            "lowest point of a curve through all trials, and a bootstrap of the trials gives what another tuning "
+            "would pick; the variance of its error is part of the verdict."
+        )
+        yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (
             f"{budget}: validation error against learning rate. The ring marks the setting chosen for the arm, the "
@@ -46,6 +61,7 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     yield from pictures("expected_best", result.plan.budgets, lambda group: expected_figure(findings, group), caption)
     if edges := [f"{arm_name(each.arm)} at {each.arm.budget_label}" for each in findings.arms if each.edge]:
         text = "Best at the lowest or highest rate tried, so that a better one may lie beyond"
+        text = text.replace("rate", "rate or decay") if result.plan.tuning.method == "smooth" else text
         yield Paragraph(f"{text}: {'; '.join(edges)}.")
     if diverged := sum(each.diverged_trials for each in findings.arms):
         yield Paragraph(f"{plural(diverged, 'trial')} diverged; a setting that diverged counts as all wrong.")

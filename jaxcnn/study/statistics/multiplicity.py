@@ -1,4 +1,4 @@
-"""Corrections of p-values for several tests: Holm 1979 and Benjamini & Hochberg 1995."""
+"""Corrections of p-values for several tests: Holm 1979, Shaffer 1986 and Benjamini & Hochberg 1995."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,6 +32,36 @@ def holm(p_values: ArrayLike) -> np.ndarray:
     adjusted = np.empty_like(array)
     adjusted[order] = np.minimum(np.maximum.accumulate(array[order] * np.arange(array.size, 0, -1)), 1)
     return adjusted
+
+
+def holm_both_ways(different: ArrayLike, equivalent: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Adjust the two p-values of each contrast, of a difference and of equivalence, as one family by Holm's procedure.
+
+    Of the two null hypotheses of a contrast, no difference and a difference as large as the margin, at most one is
+    true. So no more hypotheses can be true at a time than there are contrasts with one that is not rejected yet, and
+    that number is the factor of each step: the probability of any false statement stays below the level.
+
+    Args:
+        different: (contrasts,) p-values of the tests against no difference.
+        equivalent: (contrasts,) p-values of the equivalence tests (TOST).
+
+    Returns:
+        Both adjusted, in the same order.
+
+    Raises:
+        ValueError: A p-value lies outside [0, 1], or the lengths differ.
+
+    Reference:
+        Shaffer 1986, "Modified sequentially rejective multiple test procedures", procedure S2.
+    """
+    array = np.stack([_checked(different), _checked(equivalent)])
+    adjusted, left, highest = np.empty(array.size), np.full(array.shape[1], 2), 0.0
+    for place in np.argsort(array.ravel(), kind="stable"):
+        highest = max(highest, min(1.0, array.flat[place] * int((left > 0).sum())))
+        adjusted[place] = highest
+        left[place % array.shape[1]] -= 1
+    first, second = adjusted.reshape(array.shape)
+    return first, second
 
 
 def benjamini_hochberg(p_values: ArrayLike) -> np.ndarray:

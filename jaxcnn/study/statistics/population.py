@@ -3,14 +3,18 @@
 Model of one arm: error of seed s on example i = mean + example_i + seed_s + interaction_si. Both arms see the same
 examples; each has its own seeds. The variance of the difference of the means is
 
-    V = var_i(d_i) / N + sum over arms of (MS_seed - MS_residual) / (S N)
+    V = var_i(d_i) / N + sum over arms of (MS_seed - MS_residual) / (S N) + sum over arms of V_tuning
 
 with d_i the difference of the per-example means over seeds. var_i(d_i) / N already contains the interaction, so the
-seeds add only what exceeds it. A plain bootstrap over both margins would count the interaction three times.
+seeds add only what exceeds it. A plain bootstrap over both margins would count the interaction three times. V_tuning is
+the variance of the error of the setting that tuning chooses (`smoothing.retune`).
+
+Where examples come in groups (writers, patients), groups are the sample, and their sums replace the d_i. In a
+cross-validated study a row of errors is a repeat of S: its runs, one per fold, test different examples.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,6 +22,7 @@ from numpy.typing import ArrayLike
 from scipy import optimize, special
 
 from jaxcnn.study.statistics.seeds import Interval, finite
+from jaxcnn.study.statistics.smoothing import FREEDOM
 
 BLOCK = 4_000_000
 """Numbers in one block of bootstrap draws (32 MB)."""
@@ -31,8 +36,8 @@ class Contrast(NamedTuple):
     p: float  #: Two-sided p-value of no difference; below 1 - confidence exactly if the interval excludes zero.
     standard_error: float  #: Square root of V; infinite with a single example or a single seed in an arm.
     freedom: float  #: Satterthwaite degrees of freedom; 0 if the standard error is infinite.
-    #: Shares of V: "seeds" (variation of the population error rate between seeds) and "examples" (the finite test set,
-    #: with the interaction). They sum to 1.
+    #: Shares of V: "seeds" (variation of the population error rate between seeds), "examples" (the finite test set,
+    #: with the interaction), and "tuning" where its variance was given. They sum to 1.
     parts: Mapping[str, float]
     bootstrap: Interval | None  #: Corrected crossed bootstrap at the same confidence; None without draws.
 
@@ -42,58 +47,88 @@ class _Arm(NamedTuple):
 
     errors: np.ndarray  # (S,) error rate of each seed
     examples: np.ndarray  # (N,) mean over seeds
-    seed_square: float  # N times the variance of the seeds' error rates
+    folds: int  # runs per row
+    share: float  # what (seed_square - residual_square) / (S N) is to be multiplied with; 1 without folds
+    seed_square: float  # N times the variance of the seeds' error rates; with folds, of the runs' on their examples
     residual_square: float
 
 
-def _arm(values: ArrayLike, name: str) -> _Arm:
+def _arm(values: ArrayLike, name: str, folds: ArrayLike | None) -> _Arm:
     array = np.asarray(values, np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}: give errors as (seeds, examples), one row per run")
     if not (array.min() >= 0 and array.max() <= 1):
         raise ValueError(f"{name} ranges from {array.min()} to {array.max()}: give errors from 0 (right) to 1 (wrong)")
     seeds, count = array.shape
-    rows, columns, mean = array.mean(1), array.mean(0), array.mean()
+    rows, columns = array.mean(1), array.mean(0)
+    number = np.zeros(array.shape, int) if folds is None else np.asarray(folds)
+    if number.shape != array.shape:
+        raise ValueError(f"folds has shape {number.shape}: give a fold number for each of the {array.shape} errors")
+    runs = int(number.max()) + 1
     if seeds < 2 or count < 2:
-        return _Arm(rows, columns, math.nan, math.nan)
-    row_sum, column_sum = count * np.sum((rows - mean) ** 2), seeds * np.sum((columns - mean) ** 2)
-    residual = max(0.0, float(np.vdot(array, array) - array.size * mean**2 - row_sum - column_sum))
-    return _Arm(rows, columns, float(row_sum / (seeds - 1)), residual / ((seeds - 1) * (count - 1)))
+        return _Arm(rows, columns, runs, 1.0, math.nan, math.nan)
+    rest = array - columns
+    place = (number + runs * np.arange(seeds)[:, None]).ravel()
+    sums, sizes = np.bincount(place, rest.ravel(), seeds * runs), np.bincount(place, minlength=seeds * runs)
+    within = float(np.vdot(rest, rest) - np.sum(sums**2 / sizes)) / ((seeds - 1) * (count - runs))
+    square, share = float(np.sum(sums**2)) / (count * (seeds - 1)), 1.0
+    if runs > 1:
+        # Rows whose folds differ mix the effects of several runs into the means per example: of the variance between
+        # runs less is left in these sums than of a two-way table.
+        shared = [np.bincount(first + runs * second, minlength=runs**2) for first in number for second in number]
+        kept = np.sum(sizes**2) * (1 - 2 / seeds) + np.sum(np.square(shared)) / seeds**2
+        share = np.sum(sizes**2) / count / (kept / (count * (seeds - 1)) - (1 - 1 / runs) / seeds) / seeds
+    return _Arm(rows, columns, runs, float(share), square, max(0.0, within))
 
 
-def _variance(first: _Arm, second: _Arm) -> tuple[float, float, float]:
-    """Return the two parts of V, from examples and from seeds, and Satterthwaite's degrees of freedom of their sum."""
+def _units(first: _Arm, second: _Arm, groups: ArrayLike | None) -> np.ndarray:
+    """Return the differences of the arms on what was sampled, examples or groups, with the mean over examples."""
+    gap = first.examples - second.examples
+    if groups is None:
+        return gap
+    names = np.asarray(groups)
+    if names.shape != gap.shape:
+        raise ValueError(f"groups has shape {names.shape}: give one group for each of the {gap.size} examples")
+    sums = np.bincount(np.unique(names, return_inverse=True)[1].reshape(-1), gap - gap.mean())
+    return gap.mean() + sums * sums.size / gap.size
+
+
+def _variance(first: _Arm, second: _Arm, units: np.ndarray, tuning: Sequence[float]) -> tuple[float, float, float]:
+    """Return the parts of V from examples and from seeds, and Satterthwaite's degrees of freedom of all of V."""
     count = first.examples.size
     # At least one test example: without this floor, no disagreement in N examples would mean certainty, while the arms
     # may still differ on up to 3 / N of the population (the rule of three).
-    examples = max(float(np.var(first.examples - second.examples, ddof=1)) / count, 1 / count**2)
-    seeds, spread = 0.0, examples**2 / (count - 1)
+    examples = max(float(np.var(units, ddof=1)) / units.size, 1 / count**2)
+    seeds, spread = 0.0, examples**2 / (units.size - 1)
     for arm in (first, second):
-        size = arm.errors.size
-        seeds += (arm.seed_square - arm.residual_square) / (size * count)
-        squares = arm.seed_square**2 / (size - 1) + arm.residual_square**2 / ((size - 1) * (count - 1))
-        spread += squares / (size * count) ** 2
+        size, runs = arm.errors.size, arm.folds
+        seeds += arm.share * (arm.seed_square - arm.residual_square) / (size * count)
+        squares = arm.seed_square**2 / ((size - 1) * runs) + arm.residual_square**2 / ((size - 1) * (count - runs))
+        spread += squares * (arm.share / (size * count)) ** 2
+    spread += sum(each**2 for each in tuning) / FREEDOM
     # Only the sum over both arms is cut at zero: cutting each arm's excess would bias V upwards twice.
     seeds = max(0.0, seeds)
-    return examples, seeds, (examples + seeds) ** 2 / spread
+    return examples, seeds, (examples + seeds + sum(tuning)) ** 2 / spread
 
 
-def _bootstrap(first: _Arm, second: _Arm, from_examples: float, from_seeds: float, draws: int, seed: int) -> np.ndarray:
+def _bootstrap(
+    first: _Arm, second: _Arm, units: np.ndarray, parts: tuple[float, float, float], draws: int, seed: int
+) -> np.ndarray:
     """Draw deviations of the estimate: examples are resampled for both arms together, seeds for each arm."""
-    rng, count = np.random.default_rng(seed), first.examples.size
+    rng, count, (from_examples, from_seeds, from_tuning) = np.random.default_rng(seed), units.size, parts
     # Errors of a few seeds take few distinct values, so one multinomial draws how often each value occurs. Rounding
     # merges means that differ in the last bit.
-    values, counts = np.unique(np.round(first.examples - second.examples, 12), return_counts=True)
+    values, counts = np.unique(np.round(units, 12), return_counts=True)
     block = max(1, BLOCK // values.size)
     sizes = [min(block, draws - start) for start in range(0, draws, block)]
     totals = [rng.multinomial(count, counts / count, size) @ values for size in sizes]
     variance = float(np.average((values - np.average(values, weights=counts)) ** 2, weights=counts)) / count
     result = (np.concatenate(totals) / count - np.average(values, weights=counts)) * math.sqrt(count / (count - 1))
-    # Normal noise for what the floor of one example adds.
-    missing = max(0.0, from_examples - variance * count / (count - 1))
+    # Normal noise for what tuning and the floor of one example add.
+    missing = from_tuning + max(0.0, from_examples - variance * count / (count - 1))
     result += math.sqrt(missing) * rng.standard_normal(draws)
-    raw = sum(arm.seed_square / (arm.errors.size * count) for arm in (first, second))
     if from_seeds:
+        raw = sum(arm.errors.var(ddof=1) / arm.errors.size for arm in (first, second))
         # Scaled to exclude the interaction, which the examples contain. Resampling S seeds keeps (S - 1) / S of the
         # variance.
         for sign, arm in ((1, first), (-1, second)):
@@ -104,7 +139,15 @@ def _bootstrap(first: _Arm, second: _Arm, from_examples: float, from_seeds: floa
 
 
 def crossed(
-    first: ArrayLike, second: ArrayLike, *, draws: int = 4000, seed: int = 0, confidence: float = 0.95
+    first: ArrayLike,
+    second: ArrayLike,
+    *,
+    tuning: Sequence[float] = (),
+    groups: ArrayLike | None = None,
+    folds: ArrayLike | None = None,
+    draws: int = 4000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> Contrast:
     """Compare two arms on the population: new seeds and new test examples, not only the test set that was used.
 
@@ -115,6 +158,11 @@ def crossed(
     Args:
         first: (seeds of A, N) errors of each run on each test example, from 0 (right) to 1 (wrong).
         second: (seeds of B, N) errors on the same examples in the same order; the number of seeds may differ.
+        tuning: Variance of each arm's error over new tunings; then the contrast holds for new tuning, too. Empty: for
+            the settings that the arms have.
+        groups: (N,) group of each example; groups are the sample then. None: each example is one of its own.
+        folds: (seeds, N) number of the run within its row, for cross-validated errors; the same for both arms. None:
+            one run per row.
         draws: Bootstrap draws; 0 disables the bootstrap.
         seed: Seed of the bootstrap.
         confidence: Nominal coverage, between 0 and 1.
@@ -130,32 +178,33 @@ def crossed(
         Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946, "An approximate distribution of estimates of variance
         components".
     """
-    a, b = _arm(first, "first"), _arm(second, "second")
+    a, b = _arm(first, "first", folds), _arm(second, "second", folds)
     count = a.examples.size
     if count != b.examples.size:
         sizes = f"first has {count} examples and second {b.examples.size}"
         raise ValueError(f"{sizes}: give both arms' errors on the same test examples")
     if draws < 0 or not 0 < confidence < 1:
         raise ValueError(f"draws={draws}, confidence={confidence}: give draws of 0 or more and confidence in (0, 1)")
-    estimate = float(a.errors.mean() - b.errors.mean())
-    if min(count, a.errors.size, b.errors.size) < 2:
+    estimate, units = float(a.errors.mean() - b.errors.mean()), _units(a, b, groups)
+    if min(units.size, a.errors.size, b.errors.size) < 2:
         unbounded = Interval(estimate, -math.inf, math.inf)
-        parts = {"seeds": float(count > 1), "examples": float(count < 2)}
+        parts = {"seeds": float(units.size > 1), "examples": float(units.size < 2)}
         return Contrast(unbounded, unbounded, 1.0, math.inf, 0.0, parts, unbounded if draws else None)
-    from_examples, from_seeds, freedom = _variance(a, b)
-    total = from_examples + from_seeds
+    from_examples, from_seeds, freedom = _variance(a, b, units, tuning)
+    total = from_examples + from_seeds + sum(tuning)
     error, quantile = math.sqrt(total), float(special.stdtrit(freedom, (1 + confidence) / 2))
     wide, narrow = quantile * error, float(special.stdtrit(freedom, 0.95)) * error
     limits = None
     if draws:
         # The spread of a few seeds is uncertain; t against the normal quantile accounts for that.
         stretch = quantile / float(special.ndtri((1 + confidence) / 2))
-        deviations = stretch * _bootstrap(a, b, from_examples, from_seeds, draws, seed)
+        deviations = stretch * _bootstrap(a, b, units, (from_examples, from_seeds, sum(tuning)), draws, seed)
         low, high = np.quantile(deviations, [(1 - confidence) / 2, (1 + confidence) / 2])
         limits = Interval(estimate, estimate + float(low), estimate + float(high))
     interval, interval90 = (Interval(estimate, estimate - half, estimate + half) for half in (wide, narrow))
     p = 2 * float(special.stdtr(freedom, -abs(estimate) / error))
     parts = {"seeds": from_seeds / total, "examples": from_examples / total}
+    parts |= {"tuning": sum(tuning) / total} if tuning else {}
     return Contrast(interval, interval90, p, error, freedom, parts, limits)
 
 

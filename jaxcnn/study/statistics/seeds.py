@@ -12,6 +12,8 @@ from scipy import special  # scipy.stats takes 0.7 s to import, which every work
 
 ENDLESS = (-math.inf, math.inf)
 """Limits that say nothing."""
+ENDLESS_SEEDS = float(special.ndtri(0.975) + special.ndtri(0.8))
+"""Smallest difference that any number of seeds detects with a power of 80 % (two-sided, 5 %), in floors of `power`."""
 
 
 class Interval(NamedTuple):
@@ -25,6 +27,11 @@ class Interval(NamedTuple):
     def bounded(self) -> bool:
         """Whether both limits are finite."""
         return math.isfinite(self.low) and math.isfinite(self.high)
+
+    @property
+    def negated(self) -> "Interval":
+        """The interval of the difference the other way round."""
+        return Interval(-self.estimate, -self.high, -self.low)
 
     def within(self, lowest: float, highest: float) -> "Interval":
         """Return the interval cut to the possible values; without limits if it is wider than all of them.
@@ -134,49 +141,53 @@ def tost_p(estimate: float, standard_error: float, freedom: float, margin: float
     return float(special.stdtr(freedom, -room / standard_error))
 
 
-def power(effect: float, spread: float, seeds: Any) -> Any:
+def power(effect: float, spread: float, seeds: Any, floor: float = 0.0) -> Any:
     """Return the power of a two-sided t test at 5 % with `seeds` runs per arm.
 
     Args:
         effect: True difference of the means.
         spread: Standard deviation over seeds, the same in both arms and in the unit of effect.
         seeds: Runs per arm, 2 or more; a number or an array of numbers.
+        floor: Standard error of the difference that more seeds do not reduce: of images and tuning, well known.
 
     Returns:
         The probability of detecting the difference, in the shape of `seeds`.
     """
-    freedom = 2 * seeds - 2
+    from_seeds = 2 * spread**2 / seeds
+    freedom = (2 * seeds - 2) * (1 + floor**2 / from_seeds) ** 2  # Satterthwaite
     limit = special.stdtrit(freedom, 0.975)
     # The square of a noncentral t is a noncentral F. SciPy's noncentral t returns NaN far out in its tails, and its
     # noncentral F above 1e16, where the power is 1 as it is at 1e9.
-    noncentrality = np.minimum((effect / spread) ** 2 * seeds / 2, 1e9)
+    noncentrality = np.minimum(effect**2 / (from_seeds + floor**2), 1e9)
     return 1 - special.ncfdtr(1, freedom, noncentrality, limit**2)
 
 
-def seeds_needed(effect: float, spread: float, *, target: float = 0.8) -> int | None:
+def seeds_needed(effect: float, spread: float, *, target: float = 0.8, floor: float = 0.0) -> int | None:
     """Return the smallest number of seeds per arm that detects `effect` with the target power (two-sided, 5 %).
 
     Args:
         effect: Difference of the means to be detected.
         spread: Standard deviation over seeds, in the unit of effect.
         target: Required power.
+        floor: As for `power`.
 
     Returns:
         2 to 1000, or None if a thousand are not enough.
     """
     if spread == 0:
-        return 2 if effect else None
+        return 2 if abs(effect) > ENDLESS_SEEDS * floor else None
     counts = np.arange(2, 1001)
-    enough = counts[power(effect, spread, counts) >= target]
+    enough = counts[power(effect, spread, counts, floor) >= target]
     return int(enough[0]) if enough.size else None
 
 
-def detectable(spread: float, seeds: int) -> float:
+def detectable(spread: float, seeds: int, floor: float = 0.0) -> float:
     """Return the smallest true difference that `seeds` runs per arm detect with a power of 80 % (two-sided, 5 %).
 
     Args:
         spread: Standard deviation over seeds.
         seeds: Runs per arm.
+        floor: As for `power`.
 
     Returns:
         A difference in the unit of spread; infinity with a single run.
@@ -185,5 +196,9 @@ def detectable(spread: float, seeds: int) -> float:
 
     if seeds < 2:
         return math.inf
-    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds) - 0.8, bracket=(0.0, 100.0))
+    if spread == 0:
+        return ENDLESS_SEEDS * floor
+    ratio = floor / spread
+    high = 100.0 + 10 * ratio
+    solution = optimize.root_scalar(lambda effect: power(effect, 1.0, seeds, ratio) - 0.8, bracket=(0.0, high))
     return spread * float(solution.root)

@@ -2,19 +2,19 @@
 
 import math
 from collections.abc import Sequence
-from itertools import starmap
 
 import numpy as np
 
 from jaxcnn.analysis.agreement import mean_consistency
 from jaxcnn.study.arm import Arm
+from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import StudyResult
-from jaxcnn.study.rule import rule_named
-from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm
+from jaxcnn.study.rule import Rule, rule_named
+from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm, holm_both_ways
 from jaxcnn.study.statistics.population import crossed, superiority
-from jaxcnn.study.statistics.seeds import detectable, mean_interval, seeds_needed, tost_p, welch
+from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, detectable, mean_interval, seeds_needed, tost_p, welch
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
-from jaxcnn.study.tuning import scores
+from jaxcnn.study.tuning import TuningResult, fitted, retuning, scores
 from jaxcnn.study.verdict.checklist import protocol
 from jaxcnn.study.verdict.findings import (
     ArmFinding,
@@ -24,7 +24,7 @@ from jaxcnn.study.verdict.findings import (
     FrontFinding,
     TrendFinding,
 )
-from jaxcnn.study.verdict.sentences import describe, outlook, summarise
+from jaxcnn.study.verdict.sentences import CONDITIONAL, another_tuning, describe, outlook, summarise
 
 
 def analyse(result: StudyResult) -> Findings:
@@ -35,30 +35,46 @@ def analyse(result: StudyResult) -> Findings:
     """
     plan, tuning = result.plan, result.tuning
     rule = rule_named(plan.rule)
-    arms = tuple(_arm(result, arm) for arm in plan.arms)
-    contrasts = _contrasts(result, shared=False)
+    arms = tuple(_arm(result, rule, arm) for arm in plan.arms)
+    contrasts, between = _contrasts(result, rule, arms)
     compared = [arm for budget in plan.budgets for arm in plan.contrast(budget)]
     has_shared = all(result.of(arm, shared=True) for arm in compared) and any(
         tuning.arms[arm.label].setting != tuning.shared for arm in compared
     )
     trends = tuple(_trend(result, budget) for budget in plan.budgets)
     decision, scope = rule.combine([(contrast.decision, contrast.scope) for contrast in contrasts])
+    conditional = not rule.retuned and any(arm.trials for arm in tuning.arms.values())
     return Findings(
         decision=decision,
         scope=scope,
         sentence=summarise(decision, scope, contrasts, trends),
-        change=outlook(contrasts, result.data["name"]),
+        change=outlook(contrasts, result.data["name"]) + another_tuning(arms) + CONDITIONAL * conditional,
         arms=arms,
         contrasts=contrasts,
-        shared=_contrasts(result, shared=True) if has_shared else (),
+        shared=_contrasts(result, rule, arms, shared=True)[0] if has_shared else (),
         trends=trends,
         fronts=_fronts(arms),
-        protocol=protocol(result, arms, contrasts),
+        protocol=protocol(result, arms, (*contrasts, *between)),
+        between=between,
     )
 
 
-def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
+def interior(plan: Plan, tuning: TuningResult, budget: str) -> Arm | None:
+    """Return the arm between the two ends with the lowest error by the curve through its trials, on validation images.
+
+    Without trials it is the middle one; None where no depth lies between the ends, or two families are compared.
+    """
+    deeper, wider = plan.contrast(budget)
+    arms = [] if plan.families else [arm for arm in plan.of(budget) if wider.depth < arm.depth < deeper.depth]
+    if not arms or not all(tuning.arms[arm.label].trials for arm in arms):
+        return arms[(len(arms) - 1) // 2] if arms else None
+    chosen = {arm.label: tuning.arms[arm.label] for arm in arms}
+    return min(arms, key=lambda arm: fitted(chosen[arm.label].trials)[chosen[arm.label].setting])
+
+
+def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
     runs, errors = result.of(arm), result.errors(arm)
+    smooth = result.plan.tuning.method == "smooth"
     rates = tuple(float(rate) for rate in errors.mean(1))
     setting, edge, trials = result.tuning.arms[arm.label]
     scored = scores(trials)
@@ -77,34 +93,61 @@ def _arm(result: StudyResult, arm: Arm) -> ArmFinding:
         train_error=1 - mean("train_accuracy"),
         train_loss=mean("train_loss"),
         test_loss=mean("test_loss"),
-        tuning_error=scored[setting][0] if scored else math.nan,
+        tuning_error=math.nan if not scored else fitted(trials)[setting] if smooth else scored[setting][0],
         expected_best=tuple(1 - best for best in expected_best(values, range(1, len(values) + 1))) if values else (),
         cost=result.costs.get(arm.label),
         step=float(np.median([run.seconds["step"] for run in runs])),
         diverged=sum(run.diverged for run in runs),
         diverged_trials=sum(trial.diverged for trial in trials),
         seed_consistency=mean_consistency(errors == 0) if len(runs) > 1 else math.nan,
+        retuning=retuning(trials) if trials and rule.retuned else None,
     )
 
 
-def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, ...]:
-    plan, margin, findings = result.plan, result.plan.margin, []
-    decide, pairs = rule_named(plan.rule).decide, [plan.contrast(budget) for budget in plan.budgets]
+def _contrasts(
+    result: StudyResult, rule: Rule, arms: Sequence[ArmFinding], *, shared: bool = False
+) -> tuple[tuple[ContrastFinding, ...], tuple[ContrastFinding, ...]]:
+    """Return the contrasts of the ends of all budgets, and those of an interior arm, as the rule has them."""
+    plan, ends, others = result.plan, list[ContrastFinding](), list[ContrastFinding]()
+    budgets = [[plan.contrast(budget)] for budget in plan.budgets]
+    if rule.retuned and not shared:
+        for pairs, budget in zip(budgets, plan.budgets, strict=True):
+            middle, (deeper, wider) = interior(plan, result.tuning, budget), pairs[0]
+            pairs += [] if middle is None else [(middle, wider), (deeper, middle)]
+    tested = iter(_tested(result, rule, arms, [pair for pairs in budgets for pair in pairs], shared))
+    for pairs in budgets:
+        first, *rest = (next(tested) for _ in pairs)
+        decision, scope = rule.judge([(each.decision, each.scope) for each in (first, *rest)])
+        first = first._replace(decision=decision, scope=scope)
+        ends.append(first._replace(sentence=describe(first, plan.margin, len(result.labels), rest)))
+        others += [each._replace(sentence=describe(each, plan.margin, len(result.labels))) for each in rest]
+    return tuple(ends), tuple(others)
+
+
+def _tested(
+    result: StudyResult, rule: Rule, arms: Sequence[ArmFinding], pairs: Sequence[tuple[Arm, Arm]], shared: bool
+) -> list[ContrastFinding]:
+    """Test contrasts as one family, each (deeper, wider)."""
+    margin, again = result.plan.margin, {each.arm.label: each.retuning for each in arms}
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
-    population = list(starmap(crossed, errors))
+    tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
+    population = [crossed(*each, tuning=tuning) for each, tuning in zip(errors, tunings, strict=True)]
     fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
-    holms = [[float(p) for p in holm(p_values)] for p_values in ([e.p for e in population], [p for _, p in fixed])]
-    for (deeper, wider), (first, second), crossing, (interval, fixed_p), population_holm, fixed_holm in zip(
-        pairs, errors, population, fixed, *holms, strict=True
-    ):
-        (seeds, images), rates = first.shape, (first.mean(1), second.mean(1))
-        decision, scope = decide(crossing.interval, crossing.interval90, population_holm, interval, fixed_holm, margin)
-        decision = {"deeper": plan.sides[0], "wider": plan.sides[1]}.get(decision, decision)
-        # Pooled over the arms, and at least that of rounding to one image.
-        spread = math.inf
-        if seeds > 1:
-            variances = [np.var(each, ddof=1) for each in rates]
-            spread = math.sqrt(float(np.mean(np.maximum(variances, (1 / images) ** 2 / 12))))
+    tosts = [tost_p(each.interval.estimate, each.standard_error, each.freedom, margin) for each in population]
+    p_values = [each.p for each in population]
+    different, equivalent = holm_both_ways(p_values, tosts) if rule.retuned else (holm(p_values), np.array(tosts))
+    fixed_holms, findings = holm([p for _, p in fixed]), []
+    for number, ((deeper, wider), (first, second)) in enumerate(zip(pairs, errors, strict=True)):
+        crossing, (interval, fixed_p), (seeds, images) = population[number], fixed[number], first.shape
+        corrected = float(different[number]), float(fixed_holms[number]), float(equivalent[number])
+        decision, scope = rule.decide(
+            crossing.interval, crossing.interval90, corrected[0], interval, corrected[1], margin, corrected[2]
+        )
+        rates, floor = (first.mean(1), second.mean(1)), 0.0
+        spread = _spread(rates, images)
+        if rule.retuned and seeds > 1:  # new images and new tuning, which more seeds do not make fewer
+            spread = crossing.standard_error * math.sqrt(crossing.parts["seeds"] * seeds / 2)
+            floor = crossing.standard_error * math.sqrt(1 - crossing.parts["seeds"])
         finding = ContrastFinding(
             budget=deeper.budget_label,
             deeper=deeper,
@@ -114,23 +157,32 @@ def _contrasts(result: StudyResult, *, shared: bool) -> tuple[ContrastFinding, .
             population=crossing.interval.within(-1, 1),
             population90=crossing.interval90.within(-1, 1),
             population_p=crossing.p,
-            population_holm=population_holm,
+            population_holm=corrected[0],
             bootstrap=crossing.bootstrap.within(-1, 1) if crossing.bootstrap and crossing.freedom else None,
             parts=dict(crossing.parts),
             fixed=interval.within(-1, 1),
             fixed_p=fixed_p,
-            fixed_holm=fixed_holm,
-            tost=tost_p(crossing.interval.estimate, crossing.standard_error, crossing.freedom, margin),
+            fixed_holm=corrected[1],
+            tost=tosts[number],
+            tost_holm=corrected[2],
             superiority=superiority(*rates),
             consistency=mean_consistency(first == 0, second == 0),
-            detectable=detectable(spread, seeds),
-            needed=seeds_needed(abs(interval.estimate), spread) if seeds > 1 else None,
+            detectable=detectable(spread, seeds, floor),
+            needed=seeds_needed(abs(interval.estimate), spread, floor=floor) if seeds > 1 else None,
             classes=_classes(result, first, second),
-            decision=decision,
+            decision={"deeper": result.plan.sides[0], "wider": result.plan.sides[1]}.get(decision, decision),
             scope=scope,
+            endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
         )
-        findings.append(finding._replace(sentence=describe(finding, margin, images)))
-    return tuple(findings)
+        findings.append(finding)
+    return findings
+
+
+def _spread(rates: tuple[np.ndarray, np.ndarray], images: int) -> float:
+    """Return the standard deviation over seeds, pooled over the arms, at least that of rounding to one image."""
+    if min(map(len, rates)) < 2:
+        return math.inf
+    return math.sqrt(float(np.mean([max(np.var(each, ddof=1), (1 / images) ** 2 / 12) for each in rates])))
 
 
 def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from jaxcnn.study.result import StudyResult
-from jaxcnn.study.rule import FAMILIES
+from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, ProtocolPoint
 from jaxcnn.study.verdict.formatting import RESOURCES, plural, short_name
 
@@ -26,6 +26,8 @@ def protocol(
     trials = [trial for arm in result.tuning.arms.values() for trial in arm.trials]
     worst = max(arms, key=lambda arm: arm.train_error)
     tests: Check = "yes", f"{plural(len(contrasts), 'primary contrast')}, Holm over them; classes are exploratory"
+    if rule_named(plan.rule).retuned:
+        tests = "yes", f"{plural(len(contrasts), 'contrast')}, two tests each, Holm over all; classes are exploratory"
     if any(contrast.seeds < 2 for contrast in contrasts):
         tests = "no", "a single seed per arm has no spread to test with"
     checks: tuple[tuple[str, Check], ...] = (
@@ -35,7 +37,7 @@ def protocol(
         ),
         (
             "One family; only depth and width vary; with and without skip connections",
-            ("no", f"two families are compared: {', '.join(plan.sides)}") if plan.rule == FAMILIES else _family(result),
+            ("no", f"two families are compared: {', '.join(plan.sides)}") if plan.families else _family(result),
         ),
         ("Budgets matched within 1 %, and the study repeated under MACs, memory and time", _matched(result, arms)),
         ("A curve: at least four depth/width points per budget and at least three budgets", _curve(result)),
@@ -105,6 +107,7 @@ def _tuning(result: StudyResult, arms: Sequence[ArmFinding]) -> Check:
         f"{len(trials)} trials per arm: {len(rates)} learning rates {rates[0]:g} to {rates[-1]:g}, weight "
         f"decays {', '.join(f'{decay:g}' for decay in decays)}, seeds {', '.join(map(str, result.plan.tuning.seeds))}"
     )
+    text += ", each with a seed and a validation split of its own" * (result.plan.tuning.method == "smooth")
     enough = len(rates) >= 5 and len(decays) >= 2 and not edges
     return ("yes" if enough else "partly"), text + (f"; best at an edge: {', '.join(edges)}" if edges else "")
 

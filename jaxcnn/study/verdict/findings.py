@@ -1,11 +1,13 @@
 """Results of a study's analysis as plain values: the report shows them, analysis.json stores them."""
 
+import math
 from typing import Literal, NamedTuple
 
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.rule import Decision, Scope
 from jaxcnn.study.statistics.seeds import Interval
+from jaxcnn.study.statistics.smoothing import Retuning
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.tuning import Setting
 
@@ -15,20 +17,24 @@ class ArmFinding(NamedTuple):
 
     arm: Arm  #: The network, its budget and its counted costs.
     setting: Setting  #: Tuned learning rate and weight decay.
-    edge: bool  #: The learning rate is the lowest or highest tried, so a better one may lie beyond.
+    #: The learning rate (method smooth: or the decay) is the lowest or highest tried: a better one may lie beyond.
+    edge: bool
     test_error: Interval  #: Mean with Student's 95 % interval.
     test_errors: tuple[float, ...]  #: Test error of each seed.
     validation_error: float  #: Last epoch.
     train_error: float  #: Last epoch.
     train_loss: float  #: Last epoch.
     test_loss: float  #: Last epoch.
-    tuning_error: float  #: Validation error of the tuning trials at this setting; NaN without tuning.
+    #: Validation error of the tuning trials at this setting (method smooth: by the curve); NaN without tuning.
+    tuning_error: float
     expected_best: tuple[float, ...]  #: Expected best validation error of 1, 2, ... trials (Dodge et al. 2019).
     cost: StepCost | None  #: Memory and time of a training step; None if not measured.
     step: float  #: Seconds per step, median over the runs, on a machine that may have been busy.
     diverged: int  #: Number of runs whose loss was not finite at the end.
     diverged_trials: int  #: Number of such tuning trials.
     seed_consistency: float  #: Error consistency (kappa) between seeds, mean over pairs; NaN with one seed.
+    #: What another tuning would do; None without tuning, and where the verdict is conditional on it.
+    retuning: Retuning | None = None
 
 
 class ClassFinding(NamedTuple):
@@ -42,34 +48,45 @@ class ClassFinding(NamedTuple):
 
 
 class ContrastFinding(NamedTuple):
-    """The primary contrast of one budget: test error of the deeper arm minus that of the wider arm, a share.
+    """A contrast of one budget, such as its ends: test error of the deeper arm minus that of the wider arm, a share.
 
     Where two families are compared, the first family has the place of the deeper arm, the second that of the wider.
     """
 
     budget: str  #: The budget in words.
-    deeper: Arm  #: The deepest arm.
-    wider: Arm  #: The shallowest, widest arm.
+    deeper: Arm  #: The deepest arm, or the interior one.
+    wider: Arm  #: The shallowest, widest arm, or the interior one.
     settings: tuple[Setting, Setting]  #: Settings of the deeper and the wider arm in these runs.
     seeds: int  #: Runs per arm.
-    population: Interval  #: Estimate and 95 % interval over new seeds and new images (crossed).
+    #: Estimate and 95 % interval over new seeds, new images (crossed) and, where the rule has it, new tuning.
+    population: Interval
     population90: Interval  #: The same with its 90 % interval, for TOST.
     population_p: float  #: Two-sided p-value, not corrected.
-    population_holm: float  #: The p-value after Holm over the budgets.
+    population_holm: float  #: The p-value after Holm over the contrasts.
     bootstrap: Interval | None  #: 95 % interval of the crossed bootstrap; None with a single seed.
-    parts: dict[str, float]  #: Shares of the variance of the difference: seeds, examples.
+    parts: dict[str, float]  #: Shares of the variance of the difference: seeds, examples, tuning (where it counts).
     fixed: Interval  #: Welch's estimate and 95 % interval over seeds on this test set.
     fixed_p: float  #: Two-sided p-value, not corrected.
     fixed_holm: float  #: The p-value after Holm over the budgets.
     tost: float  #: P-value of equivalence within the margin.
+    tost_holm: float  #: The same as the rule uses it: corrected by Holm, or not at all.
     superiority: Interval  #: Probability that a deeper run beats a wider one, with its 95 % interval.
     consistency: float  #: Error consistency (kappa) between the arms, mean over pairs of runs.
-    detectable: float  #: Smallest true difference that these seeds detect on this test set with 80 % power.
+    #: Smallest true difference that these seeds detect with 80 % power: for new images and new tuning, too, where the
+    #: verdict includes tuning, else on this test set.
+    detectable: float
     needed: int | None  #: Seeds per arm that detect the observed difference; None if more than 1,000 or unknown.
     classes: tuple[ClassFinding, ...]  #: The contrast by class, exploratory.
-    decision: Decision  #: Decision by the plan's rule.
+    decision: Decision  #: Decision by the plan's rule; for the first contrast of a budget, that of the budget.
     scope: Scope  #: What the decision holds for.
     sentence: str = ""  #: The decision in words.
+    #: Smallest true difference that any number of seeds detects, as images and tuning vary, too; NaN: not computed.
+    endless: float = math.nan
+
+    @property
+    def retuned(self) -> bool:
+        """Whether interval and p-value hold for new tuning, too."""
+        return "tuning" in self.parts
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -114,11 +131,13 @@ class Findings(NamedTuple):
     sentence: str  #: The verdict: decision, effect, interval, what it generalises to.
     change: str  #: What would change the verdict, or resolve it.
     arms: tuple[ArmFinding, ...]  #: Results by arm, in the plan's order.
-    contrasts: tuple[ContrastFinding, ...]  #: One per budget, each arm at its own setting.
+    contrasts: tuple[ContrastFinding, ...]  #: The two ends, one per budget, each arm at its own setting.
     shared: tuple[ContrastFinding, ...]  #: The same with both arms at the shared setting; empty if no runs differ.
     trends: tuple[TrendFinding, ...]  #: One per budget.
     fronts: tuple[FrontFinding, ...]  #: One per resource.
     protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
+    #: The best interior depth against the widest arm and the deepest arm against it, two per budget with three depths.
+    between: tuple[ContrastFinding, ...] = ()
 
     def at(self, budget: str) -> list[ArmFinding]:
         """Return the arms of one budget: the shallowest first, of those the widest; or in the order of the families."""

@@ -1,11 +1,20 @@
 """The verdict in words: decision, effect, interval, what it generalises to, and what would change it."""
 
+import math
 from collections.abc import Sequence
 
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.rule import Decision, Scope
-from jaxcnn.study.verdict.findings import ContrastFinding, TrendFinding
-from jaxcnn.study.verdict.formatting import detected, percent, signed, signed_span
+from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, TrendFinding
+from jaxcnn.study.verdict.formatting import detected, percent, short_name, signed, signed_span
+
+PARTS = {"examples": "test images", "seeds": "seeds", "tuning": "tuning"}
+"""Parts of a contrast's variance in words."""
+CONDITIONAL = (
+    " All of this is conditional on tuning: it holds for the settings that tuning picked, and does not say what "
+    "another tuning of the same arms would give."
+)
+"""Ends what a study says whose rule does not count the variance of tuning."""
 
 
 def _name(arm: Arm) -> str:
@@ -13,9 +22,29 @@ def _name(arm: Arm) -> str:
     return f"{arm.name} of {size}" if arm.name else size
 
 
-def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
-    """Describe the decision on one contrast and `images` test images; a clause without capital and full stop."""
+def scope_of(contrast: ContrastFinding) -> str:
+    """Name what the interval of a contrast covers."""
+    return "new seeds, new images and new tuning" if contrast.retuned else "new seeds and new images"
+
+
+def describe(contrast: ContrastFinding, margin: float, images: int, between: Sequence[ContrastFinding] = ()) -> str:
+    """Describe the decision on one contrast and `images` test images; a clause without capital and full stop.
+
+    `between` holds the contrasts of the interior arm against the widest and of the deepest against it.
+    """
     deeper, wider = _name(contrast.deeper), _name(contrast.wider)
+    if contrast.decision == "between":
+        interior = between[0].deeper
+        ends = (
+            f"{signed(sign * each.population.estimate)} points against {short_name(end)} (95 % interval "
+            f"{signed_span(each.population if sign > 0 else each.population.negated)})"
+            for each, end, sign in ((between[0], contrast.wider, 1), (between[1], contrast.deeper, -1))
+        )
+        return (
+            f"between at {contrast.budget}: {_name(interior)} makes fewer errors than both ends, {' and '.join(ends)} "
+            f"for {scope_of(contrast)}; {' minus '.join(contrast.sides)} is {signed(contrast.population.estimate)} "
+            f"({signed_span(contrast.population)})"
+        )
     effect = (
         f"{' minus '.join(contrast.sides)} is {signed(contrast.population.estimate)} percentage points of test error"
     )
@@ -28,11 +57,13 @@ def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
     if contrast.decision == "equivalent":
         return (
             f"{start}: {deeper} and {wider} differ by less than the margin of {percent(margin)} points; {effect} "
-            f"(90 % interval {signed_span(contrast.population90)} for new seeds and new images)"
+            f"(90 % interval {signed_span(contrast.population90)} for {scope_of(contrast)})"
         )
     everywhere = f"95 % interval {signed_span(contrast.population)}" if contrast.population.bounded else "no interval"
-    everywhere += " for new seeds and new images"
+    everywhere += f" for {scope_of(contrast)}"
     here = f"{signed_span(contrast.fixed)} over {contrast.seeds} seeds on these {images:,} test images"
+    if contrast.retuned:
+        here = _shares(contrast)
     if contrast.decision == "inconclusive":
         return f"{start}: {deeper} and {wider} cannot be told apart; {effect} ({everywhere}; {here})"
     better, worse = (deeper, wider) if contrast.decision == contrast.sides[0] else (wider, deeper)
@@ -40,6 +71,17 @@ def describe(contrast: ContrastFinding, margin: float, images: int) -> str:
     if contrast.scope == "population":
         return f"{start}; {effect} ({everywhere}; {here})"
     return f"{start} on this test set only; {effect} ({here}); for new images the question is open ({everywhere})"
+
+
+def _shares(contrast: ContrastFinding) -> str:
+    parts = [f"{100 * contrast.parts[name]:.0f} % {what}" for name, what in PARTS.items()]
+    return f"its variance: {', '.join(parts)}"
+
+
+def another_tuning(arms: Sequence[ArmFinding]) -> str:
+    """State how often another tuning would pick another setting for each of some arms; empty without tuning."""
+    shown = [f"{short_name(each.arm)} {100 * each.retuning.others:.0f} %" for each in arms if each.retuning]
+    return f" Another tuning would pick another setting in so many cases: {', '.join(shown)}." if shown else ""
 
 
 def summarise(
@@ -58,8 +100,8 @@ def summarise(
     lead += ", on this test set only" if scope == "test set" else ""
     first, second = contrasts[0].sides if families else ("the deeper", "the wider arm")
     return (
-        f"{lead}. Test error of {first} minus that of {second} in points, with its 95 % interval for new seeds "
-        f"and new images: {'; '.join(map(_one_of_several, contrasts))}.{_best_depths(trends)}"
+        f"{lead}. Test error of {first} minus that of {second} in points, with its 95 % interval for "
+        f"{scope_of(contrasts[0])}: {'; '.join(map(_one_of_several, contrasts))}.{_best_depths(trends)}"
     )
 
 
@@ -94,6 +136,8 @@ def outlook(contrasts: Sequence[ContrastFinding], data: str) -> str:
 def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> str:
     if contrast.seeds < 2:
         return "Two or more seeds per arm are needed for any conclusion: a single seed shows no spread."
+    if contrast.decision == "between":
+        return f"The decision holds for images drawn like those of {data} and for this recipe."
     if contrast.decision == "equivalent":
         limit = max(abs(contrast.population90.low), abs(contrast.population90.high))
         return f"With a margin below {percent(limit)} points the arms would no longer count as equivalent."
@@ -103,6 +147,8 @@ def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> st
             f"The decision holds for images drawn like those of {data} and for this recipe with its tuning grid. A "
             f"different recipe or grid that moves the difference by {percent(limit)} points would overturn it."
         )
+    if not math.isnan(contrast.endless):
+        return _outlook_of_any_number(contrast)
     detectable = detected(contrast.detectable)
     needed = f"about {contrast.needed:,}" if contrast.needed else "more than 1,000"
     if brief:
@@ -118,4 +164,18 @@ def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> st
     return (
         f"{text}. {'Most' if share > 0.5 else 'A smaller part'} of the uncertainty about new images ({100 * share:.0f} "
         "% of the variance) comes from the number of test images, which more seeds do not change."
+    )
+
+
+def _outlook_of_any_number(contrast: ContrastFinding) -> str:
+    """State what these and any number of seeds detect, where images and tuning are not exchanged for more seeds."""
+    observed = abs(contrast.population.estimate)
+    needed = f"about {contrast.needed:,} seeds per arm" if contrast.needed else "more than 1,000 seeds per arm"
+    others = "test images and tuning" if contrast.retuned else "test images"
+    if observed <= contrast.endless:
+        needed = f"more {others.replace('tuning', 'trials')}, not more seeds"
+    return (
+        f"{contrast.seeds} seeds per arm detect a true difference of {detected(contrast.detectable)} or more in four "
+        f"studies of five, any number of seeds one of {detected(contrast.endless)}, because {others} vary, too. "
+        f"Detecting the observed difference takes {needed}."
     )

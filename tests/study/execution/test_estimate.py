@@ -22,7 +22,7 @@ from tests.study.families import stack
 from tests.study.small import BASE, arms, quick_costs
 
 TIMES = RunTimes(compile=20.0, run=1.0, epoch=0.1, step=0.01, check=0.005)
-TUNED = {"tuning": Tuning((0.1, 0.2, 0.4), (1e-4, 1e-3)), "seeds": Seeds(2, 5)}
+TUNED = {"tuning": Tuning((0.1, 0.2, 0.4), (1e-4, 1e-3), method="grid"), "seeds": Seeds(2, 5)}
 FINISH = 3.0 + 2 * 0.7  # the report, and what a step costs
 # 96 images are 3 steps of 32, 300 validation images 10 batches and 360 test images 12; 3 epochs.
 RUN, TESTED = 1 + 3 * (3 * 0.01 + 10 * 0.005 + 0.1), 12 * 0.005

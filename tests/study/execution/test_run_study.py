@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.data import load
+from jaxcnn.data.splits import content_hash
 from jaxcnn.errors import InputError
 from jaxcnn.run import load_result
 from jaxcnn.spec import DataConfig, Seeds, StudyConfig, Tuning
@@ -42,6 +43,27 @@ def test_a_study_leaves_what_it_says(small):
         assert result.costs[arm.label].step > 0
     assert sorted(journal(small)) == sorted(finished_runs(small))
     assert not list(small.rglob("*.partial"))
+
+
+def test_smooth_trials_are_trained_on_divisions_of_their_own(tmp_path):
+    """Each on as many images as the fixed one has, none of them a test image; the reported runs have the fixed one."""
+    tuning = Tuning((0.05, 0.2), (1e-4,), extensions=0, rounds=2)
+    result = small_study(tmp_path, tuning=tuning, seeds=Seeds(1, 1), progress=False)
+    fixed, splits = load(BASE.data), []
+    for arm in result.tuning.arms.values():
+        for trial in arm.trials:
+            (folder,) = tmp_path.glob(f"tuning/*/{trial.setting.label}/seed{trial.seed}")
+            data = json.loads((folder / "data.json").read_text())
+            own = load(replace(BASE.data, split_seed=trial.seed))
+            assert (trial.split, trial.images) == (data["validation_hash"], 300) == (own.validation_hash, 300)
+            assert data["sizes"] == fixed.sizes
+            assert data["content"]["train"] == content_hash(own.train)
+            splits.append(trial.split)
+    assert len(set(splits)) == len(splits) == 2 * (2 + 1)
+    assert result.data["validation_hash"] == fixed.validation_hash not in splits
+    declared = json.loads((tmp_path / "plan.json").read_text())["resolution"]
+    assert declared["test_images"] == 360
+    assert "360 test images can call arms equivalent within 5 points at error rates up to" in declared["equivalence"]
 
 
 def test_rows_of_the_predictions_are_labelled(small):
@@ -211,7 +233,7 @@ def test_a_path_is_stored_absolute_and_names_one_study(tmp_path, monkeypatch):
 
 def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
-    tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0)
+    tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0, method="grid")
     result = small_study(tmp_path / "s", base=base, **{**FAST, "tuning": tuning})
     for arm in result.tuning.arms.values():
         assert [trial.diverged for trial in arm.trials] == [False, True]

@@ -67,6 +67,76 @@ def test_examples_that_are_all_the_same_leave_welch():
     assert contrast.bootstrap.low == pytest.approx(low, abs=0.1 * (high - low))
 
 
+def test_the_variance_of_tuning_is_added():
+    first, second = errors(0)
+    without, found = crossed(first, second), crossed(first, second, tuning=(2e-4, 1e-4))
+    total = without.standard_error**2 + 3e-4
+    assert found.standard_error == pytest.approx(math.sqrt(total))
+    assert found.parts == pytest.approx(
+        {"tuning": 3e-4 / total, **{k: v * without.standard_error**2 / total for k, v in without.parts.items()}}
+    )
+    # Satterthwaite, with ten degrees of freedom for each arm's tuning.
+    assert found.freedom == pytest.approx(total**2 / (without.standard_error**4 / without.freedom + 5e-8 / 10))
+    half = stats.t(found.freedom).ppf(0.975) * math.sqrt(total)
+    assert found.interval.high - found.interval.estimate == pytest.approx(half)
+    assert found.bootstrap.high - found.bootstrap.low == pytest.approx(2 * half, rel=0.06)
+    assert crossed(first, second, tuning=(0.0, 0.0)).interval == without.interval
+
+
+def test_groups_of_images_are_the_sample():
+    """By hand: the sums of the groups' deviations; groups of one image are no groups."""
+    first, second = (np.repeat(array[:1], 3, 0) for array in errors(1))  # seeds alike: only images vary
+    groups = np.repeat(np.arange(20), 10)
+    found = crossed(first, second, groups=groups)
+    gap = (first - second).mean(0)
+    sums = (gap - gap.mean()).reshape(20, 10).sum(1)
+    assert found.standard_error == pytest.approx(math.sqrt(20 / 19 * np.sum(sums**2)) / 200)
+    assert found.freedom == pytest.approx(19)
+    assert found.bootstrap.high - found.bootstrap.low == pytest.approx(
+        found.interval.high - found.interval.low, rel=0.08
+    )
+    alone = crossed(first, second, groups=[f"writer {n}" for n in range(200)], draws=0)
+    np.testing.assert_allclose(alone[0], crossed(first, second, draws=0)[0])
+
+
+def test_images_that_repeat_their_group_count_once():
+    first, second = (np.repeat(array[:1], 3, 0) for array in errors(1))
+    doubled = [np.repeat(array, 4, 1) for array in (first, second)]
+    found = crossed(*doubled, groups=np.repeat(np.arange(200), 4), draws=0)
+    np.testing.assert_allclose(found.interval, crossed(first, second, draws=0).interval)
+
+
+def test_the_variance_of_cross_validated_seeds():
+    """By hand, as the sums of the residuals of each run of a fold; with one fold it is the two-way table."""
+    first, second = errors(3, (3, 3))
+    folds = np.stack([np.arange(200) % 5] * 3)
+    found = crossed(first, second, folds=folds, draws=0)
+    seeds = 0.0
+    for array in (first, second):
+        rest = array - array.mean(0)
+        sums = np.array([[rest[row, folds[row] == fold].sum() for fold in range(5)] for row in range(3)])
+        residual = (np.sum(rest**2) - np.sum(sums**2) / 40) / (2 * 195)
+        seeds += (np.sum(sums**2) / (2 * 200) - residual) / (3 * 200)
+    examples = np.var((first - second).mean(0), ddof=1) / 200
+    assert seeds > 0
+    assert found.standard_error == pytest.approx(math.sqrt(examples + seeds), rel=1e-2)
+    one = crossed(first, second, folds=np.zeros((3, 200), int), draws=0)
+    for place in range(5):
+        np.testing.assert_allclose(one[place], crossed(first, second, draws=0)[place])
+
+
+def test_cross_validated_runs_that_differ_are_found():
+    """Runs with an error rate of their own, of SD 0.1: the mean of 5 x 4 runs has a variance of 0.1^2 / 20."""
+    rng, found = np.random.default_rng(7), []
+    for _ in range(200):
+        folds = np.stack([rng.permutation(500) % 5 for _ in range(4)])
+        arms = [rng.random((4, 500)) < 0.5 + 0.1 * rng.standard_normal((4, 5))[np.arange(4)[:, None], folds]
+                for _ in range(2)]  # fmt: skip
+        contrast = crossed(*arms, folds=folds, draws=0)
+        found.append(contrast.parts["seeds"] * contrast.standard_error**2)
+    assert np.mean(found) == pytest.approx(2 * 0.1**2 / 20, rel=0.1)
+
+
 @settings(deadline=None, max_examples=25)
 @given(st.integers(0, 10_000))
 def test_swapping_the_arms_turns_the_sign(seed):
@@ -165,6 +235,10 @@ def test_bad_errors_are_named(first, second, message):
 
 
 def test_bad_settings_are_named():
+    with pytest.raises(ValueError, match=r"groups has shape \(4,\): give one group for each of the 5"):
+        crossed(np.zeros((2, 5)), np.zeros((2, 5)), groups=[0, 0, 1, 1])
+    with pytest.raises(ValueError, match=r"folds has shape \(2, 4\)"):
+        crossed(np.zeros((2, 5)), np.zeros((2, 5)), folds=np.zeros((2, 4), int))
     with pytest.raises(ValueError, match="draws=-1"):
         crossed(np.zeros((2, 5)), np.zeros((2, 5)), draws=-1)
     with pytest.raises(ValueError, match=r"confidence=95: give"):

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from jaxcnn.study.statistics.seeds import (
+    ENDLESS_SEEDS,
     Interval,
     detectable,
     mean_interval,
@@ -142,6 +143,30 @@ def test_power_and_detectable_are_inverse():
     assert seeds_needed(1e-4, 1.0) is None
     assert seeds_needed(0.0, 1.0) is None
     assert (seeds_needed(0.1, 0.0), seeds_needed(0.0, 0.0)) == (2, None)
+
+
+def test_a_floor_is_what_more_seeds_do_not_reduce():
+    """Images and tuning leave a standard error of 0.5: no number of seeds finds less than 2.8 times that."""
+    assert abs(ENDLESS_SEEDS - stats.norm.ppf(0.975) - stats.norm.ppf(0.8)) < 1e-12
+    assert detectable(1.0, 10**6, floor=0.5) == pytest.approx(0.5 * ENDLESS_SEEDS, rel=1e-3)
+    assert detectable(0.0, 5, floor=0.5) == 0.5 * ENDLESS_SEEDS
+    assert seeds_needed(1.3, 1.0, floor=0.5) is None
+    needed = seeds_needed(1.6, 1.0, floor=0.5)
+    assert power(1.6, 1.0, needed, 0.5) >= 0.8 > power(1.6, 1.0, needed - 1, 0.5)
+    assert (seeds_needed(1.3, 0.0, floor=0.5), seeds_needed(1.5, 0.0, floor=0.5)) == (None, 2)
+    for seeds in (2, 5, 30):
+        assert power(detectable(1.0, seeds, 0.5), 1.0, seeds, 0.5) == pytest.approx(0.8, abs=1e-9)
+        assert power(2.0, 1.0, seeds, 0.0) == power(2.0, 1.0, seeds)
+
+
+def test_power_with_a_floor_is_what_simulation_gives():
+    rng = np.random.default_rng(9)
+    gap = 1.8 + 0.5 * rng.standard_normal(4000)  # the difference on each study's images
+    first, second = rng.normal(gap[:, None], 1, (4000, 8)), rng.normal(0, 1, (4000, 8))
+    part = (first.var(1, ddof=1) + second.var(1, ddof=1)) / 8
+    freedom = (part + 0.25) ** 2 / (part**2 / 14)
+    found = abs(first.mean(1) - second.mean(1)) / np.sqrt(part + 0.25) > stats.t.ppf(0.975, freedom)
+    assert power(1.8, 1.0, 8, 0.5) == pytest.approx(found.mean(), abs=0.03)
 
 
 def test_power_is_what_simulation_gives():

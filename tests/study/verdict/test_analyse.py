@@ -24,7 +24,9 @@ WIDER = np.array([[0, 1, 0, 0, 0, 0], [0, 0, 0, 0, 1, 0]])
 def tiny(deeper=DEEPER, wider=WIDER, margin=0.05):
     """A result of two arms with just these errors."""
     arms = (ARMS[0], ARMS[2])
-    plan = make_plan(StudyConfig(margin=margin, tuning=Tuning((0.1, 0.2), (1e-4,)), seeds=Seeds(2, 2)), arms)
+    plan = make_plan(
+        StudyConfig(margin=margin, tuning=Tuning((0.1, 0.2), (1e-4,), method="grid"), seeds=Seeds(2, 2)), arms
+    )
     labels = np.array([0, 0, 0, 1, 1, 1], np.uint8)
     wrong = np.concatenate([wider, deeper])
     metrics = {f"{split}_{kind}": 0.5 for split in ("train", "validation", "test") for kind in ("loss", "accuracy")}

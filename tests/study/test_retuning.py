@@ -1,0 +1,55 @@
+"""Arms that are tuned twice and compared with themselves are called different as often as the rule says, not more."""
+
+from functools import lru_cache
+
+import numpy as np
+import pytest
+
+from tests.study.retuning import PLANTED, WORLDS, Study
+
+STUDIES = 500
+
+
+@lru_cache
+def made(name: str) -> list[Study]:
+    """Make up studies of one world."""
+    world = WORLDS[name] if name in WORLDS else PLANTED[name][0]
+    return [world.study(number) for number in range(STUDIES)]
+
+
+def different(name: str, *, tuned: bool) -> float:
+    """Share of the studies that call the arms different."""
+    return float(np.mean([study.contrast(tuned=tuned).p < 0.05 for study in made(name)]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORLDS)
+def test_an_arm_against_itself_each_side_tuned_anew(name):
+    """Nominal are 5 %; 500 studies show that up to 2 points."""
+    assert 0.005 <= different(name, tuned=True) <= 0.07
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits, steep", "plain"])
+def test_what_is_conditional_on_tuning_is_called_different_too_often(name):
+    assert different(name, tuned=False) > max(0.08, 1.5 * different(name, tuned=True))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_difference_is_covered_and_found(name):
+    """The truth is the difference of the arms' expected errors at the settings that tuning gives them on average."""
+    studies = made(name)
+    truth = float(np.mean([study.chosen[0] - study.chosen[1] for study in studies]))
+    contrasts = [study.contrast() for study in studies]
+    assert 0.93 <= np.mean([each.interval.low <= truth <= each.interval.high for each in contrasts]) <= 0.99
+    assert np.mean([each.p < 0.05 for each in contrasts]) >= PLANTED[name][1]
+
+
+def test_a_made_up_study_is_a_function_of_its_number():
+    world = WORLDS["digits"]
+    one, again, other = (world.study(number).contrast() for number in (3, 3, 4))
+    assert one == again != other
+    assert set(one.parts) == {"seeds", "examples", "tuning"}
+    alone = world.study(3).contrast(tuned=False)
+    assert one.interval.high - one.interval.low > alone.interval.high - alone.interval.low
