@@ -1,6 +1,7 @@
 """Strict by default: dtype and rank promotion are errors, warnings are errors, four virtual devices."""
 
 import os
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,9 @@ os.environ["JAXCNN_CACHE"] = tempfile.mkdtemp(prefix="jaxcnn-test-cache-")
 BRIDGES = Path(tempfile.gettempdir()) / "jaxcnn-test-onednn"
 BRIDGES.mkdir(exist_ok=True)
 (Path(os.environ["JAXCNN_CACHE"]) / "onednn").symlink_to(BRIDGES)
+
+# A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = "TFDS_DATA_DIR"
 MOST_BYTES = 2.5e9  # of a worker, before it forgets its compiled programs
