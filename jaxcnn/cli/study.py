@@ -201,8 +201,7 @@ def rerun(
     from jaxcnn.study.result import load_study
 
     recorded = load_study(study).environments[0]
-    # JAX reads them when it starts, which is later. Programs with XLA's own calls of oneDNN, in older records, could not
-    # be kept on disk.
+    # JAX reads them when it starts, which is later. With XLA's flags for oneDNN, in older records, no program is kept.
     flags = [flag for flag in recorded.get("xla_flags", "").split() if "onednn" not in flag]
     os.environ["XLA_FLAGS"] = " ".join(flags)
     before = recorded.get("convolutions", "XLA")
