@@ -84,3 +84,19 @@ def test_a_step_trains_and_padding_changes_nothing(name):
     assert found["boxes"].shape == (4, 100, 4)
     assert found["labels"].shape == (4, 100)
     assert float(sums["count"]) == 4
+
+
+@pytest.mark.parametrize(("classes", "params"), [(91, 35_641_826), (21, 26_285_486), (4, 24_013_232)])
+def test_ssd300_has_the_parameters_and_anchors_of_torchvision(classes, params):
+    """torchvision 0.29.1, ssd300_vgg16(weights=None, weights_backbone=None, num_classes=...): background is a class."""
+    module = build(named("ssd300_vgg16"), classes - 1)
+    assert count(module, (300, 300, 3)).params == params
+    shapes = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((1, 300, 300, 3)))[0])
+    assert shapes["scores"].shape == (1, 8732, classes)
+    assert shapes["anchors"].shape == (8732, 4)
+    assert RunConfig(model=named("ssd300_vgg16")).task == Detection()
+
+
+def test_ssd300_refuses_images_that_are_too_small():
+    with pytest.raises(InputError, match="at least 236"):
+        count(build(named("ssd300_vgg16"), 2), (128, 300, 3))
