@@ -15,7 +15,6 @@ from jaxcnn.models.family import Family, register_family, spread
 from jaxcnn.models.ssd import judge_anchors
 from jaxcnn.nn.layers import Conv, MaxPool
 from jaxcnn.nn.network import Maps
-from jaxcnn.spec import ModelSpec
 
 SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
 """Sides of the square anchors of each map, as shares of the image; the last belongs to no map."""

@@ -10,13 +10,37 @@ from types import MappingProxyType
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
-from jaxcnn.models import airbench, dense, fcn, plain, resnet, ssd, ssd_vgg, unet, yolo  # each registers its families and heads
+from jaxcnn.models import (  # each registers its families and heads
+    airbench,
+    dense,
+    fcn,
+    plain,
+    resnet,
+    ssd,
+    ssd_vgg,
+    unet,
+    yolo,
+)
 from jaxcnn.models.family import complete, family_named, nearest
 from jaxcnn.models.head import head_named
 from jaxcnn.nn.network import Network
 from jaxcnn.spec import ModelSpec
 
-__all__ = ["NAMES", "airbench", "build", "default_input", "dense", "fcn", "named", "plain", "resnet", "ssd", "ssd_vgg", "unet", "yolo"]
+__all__ = [
+    "NAMES",
+    "airbench",
+    "build",
+    "default_input",
+    "dense",
+    "fcn",
+    "named",
+    "plain",
+    "resnet",
+    "ssd",
+    "ssd_vgg",
+    "unet",
+    "yolo",
+]
 
 _CAFFE = {"dense": 2, "units": (500,), "padding": "valid"}
 NAMES: Mapping[str, ModelSpec] = MappingProxyType(

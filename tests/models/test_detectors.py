@@ -47,9 +47,11 @@ def test_parameters_of_the_heads_follow_their_formulas():
     pyramid = sum(c * 16 + 16 for c in (8, 16, 32, 64)) + 4 * (9 * 16 * 16 + 16)
     ssd = sum(9 * 16 * 4 * (5 + 1 + 4) + 4 * (5 + 1 + 4) for _ in range(4))
     assert count(build(with_head(spec, "ssd"), 5), images).params == backbone + pyramid + ssd
-    yolo = 9 * 16 * 16 + 2 * 16 + 9 * 16 * (5 + 4) + 5 + 4
+    yolo = 9 * 16 * 16 + 4 * 2 * 16 + 9 * 16 * (5 + 4) + 5 + 4
     assert count(build(with_head(spec, "yolo"), 5), images).params == backbone + pyramid + yolo
-    plain = count(build(with_head(spec, "ssd", head_pyramid=False, head_stride=8, head_extras=1, head_width=12), 5), images)
+    plain = count(
+        build(with_head(spec, "ssd", head_pyramid=False, head_stride=8, head_extras=1, head_width=12), 5), images
+    )
     extra = 9 * 64 * 12 + 2 * 12
     assert plain.params == backbone + extra + sum((9 * c + 1) * 4 * 10 for c in (16, 32, 64, 12))
 
