@@ -179,7 +179,7 @@ class Detection(TaskConfig):
     detections: int = 100
 
 
-MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection}
+MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection, "yolo": Detection, "ssd_vgg": Detection}
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 
 

@@ -51,6 +51,9 @@ def grid_anchors(
 
     Returns:
         float32 (H W S, 4) corners, not clipped; cell by cell, in each the shapes in order.
+
+    >>> grid_anchors((1, 2), [(0.5, 0.5)]).tolist()
+    [[0.25, 0.0, 0.75, 0.5], [0.25, 0.5, 0.75, 1.0]]
     """
     rows, columns = (1 / map_size[0], 1 / map_size[1]) if step is None else step
     y, x = ((np.arange(count) + centre) * size for count, size in zip(map_size, (rows, columns), strict=True))
@@ -84,6 +87,10 @@ def match_anchors(
 
     Returns:
         int32 (A,): the index of the box, `BACKGROUND` or `IGNORED`.
+
+    >>> anchors = jnp.asarray(grid_anchors((1, 2), [(0.5, 0.5)]))
+    >>> match_anchors(anchors, jnp.array([[0.2, 0.5, 0.8, 1.0]]), jnp.array([0])).tolist()
+    [-1, 0]
     """
     background = foreground if background is None else background
     count, length = len(anchors), len(labels)

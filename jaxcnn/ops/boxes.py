@@ -25,17 +25,29 @@ WEIGHTS = (10.0, 10.0, 5.0, 5.0)
 
 
 def box_area(boxes: jax.Array) -> jax.Array:
-    """Compute the areas (...) of boxes (..., 4); 0 where a side is negative."""
+    """Compute the areas (...) of boxes (..., 4); 0 where a side is negative.
+
+    >>> float(box_area(jnp.array([0.0, 0.0, 0.5, 0.25])))
+    0.125
+    """
     return _area(_sides(boxes))
 
 
 def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Compute the intersection over union (...) of boxes (..., 4), pair by pair; 0 where neither has an area."""
+    """Compute the intersection over union (...) of boxes (..., 4), pair by pair; 0 where neither has an area.
+
+    >>> float(box_iou(jnp.array([0.0, 0.0, 1.0, 1.0]), jnp.array([0.0, 0.5, 1.0, 1.0])))
+    0.5
+    """
     return _overlap(a, b)[0]
 
 
 def pairwise_iou(a: jax.Array, b: jax.Array) -> jax.Array:
-    """Compute the intersection over union (..., P, Q) of boxes (..., P, 4) with boxes (..., Q, 4)."""
+    """Compute the intersection over union (..., P, Q) of boxes (..., P, 4) with boxes (..., Q, 4).
+
+    >>> pairwise_iou(jnp.array([[0.0, 0.0, 1.0, 1.0]]), jnp.array([[0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])).tolist()
+    [[0.5, 1.0]]
+    """
     return box_iou(a[..., :, None, :], b[..., None, :, :])
 
 
@@ -43,6 +55,9 @@ def box_giou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute the generalised IoU (...) of boxes (..., 4), pair by pair: from -1 (far apart) to 1 (equal).
 
     IoU minus the share of the smallest common hull that neither box covers. Rezatofighi et al. 2019, arXiv:1902.09630.
+
+    >>> float(box_giou(jnp.array([0.0, 0.0, 1.0, 0.25]), jnp.array([0.0, 0.75, 1.0, 1.0])))
+    -0.5
     """
     iou, union = _overlap(a, b)
     hull = _area(_joined(a, b, jnp.minimum, jnp.maximum))
@@ -50,19 +65,31 @@ def box_giou(a: jax.Array, b: jax.Array) -> jax.Array:
 
 
 def clip_boxes(boxes: jax.Array, height: float = 1.0, width: float = 1.0) -> jax.Array:
-    """Return boxes (..., 4) with every coordinate moved into the image."""
+    """Return boxes (..., 4) with every coordinate moved into the image.
+
+    >>> clip_boxes(jnp.array([-0.5, 0.25, 0.5, 1.5])).tolist()
+    [0.0, 0.25, 0.5, 1.0]
+    """
     limits = (height, width, height, width)
     return jnp.stack([jnp.clip(boxes[..., i], 0.0, limit) for i, limit in enumerate(limits)], axis=-1)
 
 
 def box_centres(boxes: jax.Array) -> jax.Array:
-    """Return corners (..., 4) as centres and sides (..., 4): (y, x, height, width)."""
+    """Return corners (..., 4) as centres and sides (..., 4): (y, x, height, width).
+
+    >>> box_centres(jnp.array([0.0, 0.5, 0.5, 1.0])).tolist()
+    [0.25, 0.75, 0.5, 0.5]
+    """
     low, high = boxes[..., :2], boxes[..., 2:]
     return jnp.concatenate([(low + high) / 2, high - low], axis=-1)
 
 
 def box_corners(centres: jax.Array) -> jax.Array:
-    """Return centres and sides (..., 4) as corners (..., 4): the inverse of `box_centres`."""
+    """Return centres and sides (..., 4) as corners (..., 4): the inverse of `box_centres`.
+
+    >>> box_corners(jnp.array([0.25, 0.75, 0.5, 0.5])).tolist()
+    [0.0, 0.5, 0.5, 1.0]
+    """
     centre, half = centres[..., :2], centres[..., 2:] / 2
     return jnp.concatenate([centre - half, centre + half], axis=-1)
 
@@ -81,6 +108,10 @@ def encode_boxes(
 
     Returns:
         (..., 4); finite for boxes without area, too.
+
+    >>> box, anchor = jnp.array([0.25, 0.0, 0.75, 0.5]), jnp.array([0.0, 0.0, 0.5, 0.5])
+    >>> encode_boxes(box, anchor).tolist()
+    [5.0, 0.0, 0.0, 0.0]
     """
     box, anchor = box_centres(boxes), box_centres(anchors)
     sides = jnp.maximum(anchor[..., 2:], SMALLEST)
@@ -95,6 +126,9 @@ def decode_boxes(
     """Return the boxes (..., 4) of codes (..., 4) relative to anchors (..., 4): the inverse of `encode_boxes`.
 
     Sides are limited to 62.5 times those of the anchor, as in Detectron.
+
+    >>> decode_boxes(jnp.array([5.0, 0.0, 0.0, 0.0]), jnp.array([0.0, 0.0, 0.5, 0.5])).tolist()
+    [0.25, 0.0, 0.75, 0.5]
     """
     anchor = box_centres(anchors)
     plain = _weighted(codes, tuple(1.0 / weight for weight in weights))

@@ -42,6 +42,10 @@ def nms(boxes: jax.Array, scores: jax.Array, threshold: float, labels: jax.Array
 
     Returns:
         (P,) bool, in the order of the boxes.
+
+    >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.9], [0.0, 0.0, 0.1, 0.1]])
+    >>> nms(boxes, jnp.array([0.5, 0.9, 0.1]), 0.5).tolist()
+    [False, True, True]
     """
     order = jnp.argsort(-scores, stable=True)
     boxes, valid = boxes[order], scores[order] > -jnp.inf
@@ -83,6 +87,10 @@ def select_detections(
 
     Returns:
         The detections; those beyond the last have the label -1.
+
+    >>> boxes = jnp.array([[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 1.0, 0.9]])
+    >>> select_detections(boxes, jnp.array([[0.5, 0.25], [0.75, 0.0]]), detections=3).labels.tolist()
+    [0, 1, -1]
     """
     anchors, classes = scores.shape
     count = min(candidates, anchors * classes)

@@ -29,6 +29,9 @@ def roi_align(
 
     Returns:
         (R, height, width, C).
+
+    >>> roi_align(jnp.ones((4, 4, 2)), jnp.array([[0.0, 0.0, 0.5, 0.5]]), 3).shape
+    (1, 3, 3, 2)
     """
     height, width = as_pair("size", size)
     rows = _weights(boxes[:, 0], boxes[:, 2], features.shape[0], height, sampling, aligned)
@@ -50,6 +53,11 @@ def multilevel_roi_align(
 
     Returns:
         (R, height, width, C).
+
+    >>> maps = [jnp.zeros((4, 4, 1)), jnp.ones((2, 2, 1))]
+    >>> boxes = jnp.array([[0.0, 0.0, 0.25, 0.25], [0.0, 0.0, 1.0, 1.0]])
+    >>> multilevel_roi_align(maps, boxes, 1).ravel().tolist()
+    [0.0, 1.0]
     """
     side = jnp.sqrt(jnp.maximum(box_area(boxes), 1e-12))
     steps = jnp.floor(jnp.log2(side / canonical) + 1e-6).astype(jnp.int32)

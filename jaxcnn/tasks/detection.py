@@ -15,6 +15,7 @@ import numpy as np
 from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Detection
 from jaxcnn.tasks.anchor_loss import Parts, anchor_detections, anchor_parts
+from jaxcnn.tasks.cell_loss import cell_detections, cell_parts
 from jaxcnn.tasks.task import Arrays, Batch, Sums, Task, images_only, register_task
 
 SHOWN = 0.5
@@ -72,7 +73,8 @@ def detection(config: Detection | None = None) -> Task:
     )
 
 
-_FORMS = {"anchors": (anchor_parts, anchor_detections)}
+_FORMS = {"anchors": (anchor_parts, anchor_detections), "cells": (cell_parts, cell_detections)}
+"""An output that tells a kind of detector -> the functions that read its outputs."""
 
 
 def _form(outputs: Any) -> Any:

@@ -35,7 +35,7 @@ class Scene(NamedTuple):
 
 
 def scenes_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size: Size | None = None) -> Source:
-    """Return scenes of 0 to 8 characters as a source; an eighth of them are empty or have one character.
+    """Return scenes of 0 to 8 characters as a source; a ninth of them are empty.
 
     Scene i of all splits together is a function of (seed, classes, size, i) alone. The default `size` is 96 pixels.
     """
