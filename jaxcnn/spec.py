@@ -179,7 +179,26 @@ class Detection(TaskConfig):
     detections: int = 100
 
 
-MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection, "yolo": Detection, "ssd_vgg": Detection}
+@dataclass(frozen=True)
+class Localization(TaskConfig):
+    """Find the one object of an image, the largest where there are several: its class and its box.
+
+    Args:
+        box_weight: Weight of the box in the loss beside the class.
+    """
+
+    kind: ClassVar[str] = "localization"
+    box_weight: float = 1.0
+
+
+MODEL_TASKS: dict[str, type[TaskConfig]] = {
+    "unet": Segmentation,
+    "fcn": Segmentation,
+    "localizer": Localization,
+    "ssd": Detection,
+    "ssd_vgg": Detection,
+    "yolo": Detection,
+}
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 
 
