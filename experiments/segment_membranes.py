@@ -31,7 +31,7 @@ class Config:
     out: Path = Path("runs/segment_membranes")
 
 
-SCENES = DataConfig("glyph_masks", size=32, classes=1, images=40, augment=("elastic",))
+SCENES = DataConfig("glyph_masks", size=32, classes=2, images=40, augment=("elastic",))
 SMOKE = Config(RunConfig(ModelSpec("unet", 8, 4, options={"levels": 2}), SCENES, epochs=1, batch_size=8), seeds=(0,))
 
 

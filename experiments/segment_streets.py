@@ -21,7 +21,7 @@ UNET = RunConfig(
     epochs=60,
     batch_size=8,
 )
-FCN = ModelSpec("resnet_imagenet", depth=18, width=12, head="fcn", options={"dilated": 2, "head_skips": 2})
+FCN = ModelSpec("resnet_imagenet", depth=18, width=16, head="fcn", options={"head_skips": 3})
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ def class_colours(count: int) -> np.ndarray:
     """Return one colour per class, uint8 (count, 3), the same for each picture.
 
     >>> class_colours(2).tolist()
-    [[229, 69, 69], [69, 115, 229]]
+    [[229, 68, 68], [68, 115, 229]]
     """
     import colorsys
 
@@ -43,6 +43,8 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
         path: The image file.
         prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` with a score of a half and
             more; `classes` are the names.
+
+    >>> draw_prediction("photo.png", predict("runs/first", ["photo.png"])[0]).save("drawn.png")  # doctest: +SKIP
     """
     if "boxes" in prediction:
         return _draw_boxes(path, prediction)

@@ -71,7 +71,10 @@ def measure_run(
     data: str | None = None,
     data_dir: str | None = None,
 ) -> tuple[dict[str, float], dict[str, Any], tuple[str, ...]]:
-    """Return the metrics of `evaluate_run`, what the task tells of the split beside them, and the class names."""
+    """Return the metrics of `evaluate_run`, what the task tells of the split beside them, and the class names.
+
+    >>> metrics, details, names = measure_run("runs/first", split="validation")  # doctest: +SKIP
+    """
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))

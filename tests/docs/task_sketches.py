@@ -233,8 +233,9 @@ def segmentation(classes: int) -> Task:
         return counts
 
     def metrics(sums: Mapping[str, float]) -> dict[str, float]:
-        shares = [sums[f"intersection_{k}"] / max(sums[f"union_{k}"], 1.0) for k in range(classes)]
-        return {"loss": sums["loss"] / max(sums["count"], 1.0), "mean_iou": sum(shares) / classes}
+        present = [k for k in range(classes) if sums[f"union_{k}"] > 0]  # absent classes are left out
+        shares = [sums[f"intersection_{k}"] / sums[f"union_{k}"] for k in present]
+        return {"loss": sums["loss"] / max(sums["count"], 1.0), "mean_iou": sum(shares) / max(len(present), 1)}
 
     def decode(logits: jax.Array) -> dict[str, jax.Array]:
         return {"classes": logits.argmax(axis=-1).astype(jnp.int32)}
