@@ -179,7 +179,26 @@ class Detection(TaskConfig):
     detections: int = 100
 
 
-MODEL_TASKS: dict[str, type[TaskConfig]] = {"unet": Segmentation, "fcn": Segmentation, "ssd": Detection, "yolo": Detection}
+@dataclass(frozen=True)
+class Localization(TaskConfig):
+    """Find the one object of an image, the largest where there are several: its class and its box.
+
+    Args:
+        box_weight: Weight of the box in the loss beside the class.
+    """
+
+    kind: ClassVar[str] = "localization"
+    box_weight: float = 1.0
+
+
+MODEL_TASKS: dict[str, type[TaskConfig]] = {
+    "unet": Segmentation,
+    "fcn": Segmentation,
+    "localizer": Localization,
+    "ssd": Detection,
+    "ssd_vgg": Detection,
+    "yolo": Detection,
+}
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 
 
@@ -201,8 +220,9 @@ class DataConfig:
             of the image) or pad (the whole image, between black bars).
         on_bad: Action on a file that cannot be decoded: refuse (an error that names it) or skip (with a warning).
         augment: Augmentations applied in training, in order (`jaxcnn.data.augment.AUGMENTATIONS`): flip,
-            vertical_flip, crop (pad and crop), translate (shift by up to 2 of 32 pixels, edges reflected), resized_crop, affine (turn, scale and
-            shift), elastic, cutout, color_jitter, randaugment. Masks move with their images.
+            vertical_flip, crop (pad and crop), translate (shift by up to 2 of 32 pixels), resized_crop, affine
+            (turn, scale and shift), zoom (scale and shift), elastic, cutout, color_jitter, randaugment. Masks and boxes
+            move with their images.
         mix: mixup, cutmix or both (one of them for each pair): mix images and labels of neighbours in a batch.
         stream: Decode images when a step needs them instead of once into a cache: for folders and TFDS sets larger than
             the disk or the memory.

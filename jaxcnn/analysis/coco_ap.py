@@ -303,7 +303,7 @@ def pairwise_box_iou(a: np.ndarray, b: np.ndarray, crowd: np.ndarray | None = No
     own, other = ((each[..., 2:] - each[..., :2] + pixel).prod(axis=-1) for each in (a, b))
     whole = own + other - inner
     if crowd is not None:
-        whole = np.where(crowd[None], own, whole)
+        whole = np.where(np.asarray(crowd)[None, :], own, whole)
     return np.divide(inner, whole, out=np.zeros(np.broadcast_shapes(inner.shape, whole.shape)), where=whole > 0)
 
 

@@ -31,7 +31,8 @@ class InstanceScores(NamedTuple):
 
     def plus(self, other: InstanceScores) -> InstanceScores:
         """Return the sums of two sets of images."""
-        return InstanceScores(*(a + b for a, b in zip(self, other, strict=True)))
+        hits, extra, missed = (a + b for a, b in zip(self[:3], other[:3], strict=True))
+        return InstanceScores(hits, extra, missed, self.overlap + other.overlap)
 
     @property
     def ap(self) -> float:

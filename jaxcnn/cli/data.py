@@ -116,6 +116,7 @@ def lines(report: Inspection) -> Iterator[str]:
     from jaxcnn.data.dataset import class_counts
 
     masks, boxes = report.target == "mask", report.target == "boxes"
+    per_class = "with each class" if masks else "boxes a class" if boxes else "a class"
     kind = "images with masks of" if masks else "images with boxes of" if boxes else "images in"
     yield f"{printable(report.name)}: {report.images:,} {kind} {len(report.class_names)} classes"
     if report.decoded < report.images:
@@ -125,7 +126,7 @@ def lines(report: Inspection) -> Iterator[str]:
         yield f"  height x width: {', '.join(sizes)}{f' and {others:,} other sizes' if others else ''}"
     for split, counts in report.splits.items() if report.class_names else ():
         spread = f"{min(counts):,}" if min(counts) == max(counts) else f"{min(counts):,} to {max(counts):,}"
-        yield f"  {split:<10} {report.sizes[split]:>9,} images, {spread} {'with each class' if masks else 'boxes a class' if boxes else 'a class'}"
+        yield f"  {split:<10} {report.sizes[split]:>9,} images, {spread} {per_class}"
     if report.class_names and report.splits:
         totals = [sum(counts) for counts in zip(*report.splits.values(), strict=True)]
         yield f"  classes: {class_counts(report.class_names, totals)}"

@@ -206,7 +206,7 @@ def predict(
 
 
 def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
-    """Return a prediction without its text; a mask as the run lengths of each class, a box as COCO's x, y, width, height."""
+    """Return a prediction without its text; a mask as run lengths of each class, a box as x, y, width, height."""
     from jaxcnn.analysis.run_length import encode
 
     if "boxes" in prediction:
@@ -226,7 +226,7 @@ def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
 
 
 def coco_record(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return detections in COCO's format: images, categories from 1, annotations with scores; boxes x, y, width, height."""
+    """Return detections in COCO's format: images, categories from 1, annotations with scores."""
     images, annotations = [], []
     for number, each in enumerate(predictions, 1):
         height, width = each["size"]

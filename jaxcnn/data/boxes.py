@@ -148,8 +148,8 @@ def check_objects(source: str, split: str, labels: np.ndarray, class_names: Sequ
     wrong = labels[(labels < -1) | (labels >= len(class_names))]
     if len(wrong):
         raise InputError(
-            f"the {split} boxes of data set {source!r} have the label {int(wrong[0])}, outside 0..{len(class_names) - 1}"
-            f" for its {len(class_names)} classes; number the classes from 0"
+            f"the {split} boxes of data set {source!r} have the label {int(wrong[0])}, outside "
+            f"0..{len(class_names) - 1} for its {len(class_names)} classes; number the classes from 0"
         )
     if split == "train" and not (labels >= 0).any():
         raise InputError(f"data set {source!r} has no box in its training images; check its annotations")

@@ -129,7 +129,7 @@ class Inspection:
         decoded: Number of images that can be decoded.
         class_names: One name per label.
         splits: Number of images of each class, by split, as `load` divides those that can be decoded; of sets with
-            masks, the number of images whose masks have the class; of sets with boxes, the number of boxes of the class.
+            masks, the number of images whose masks have the class; of sets with boxes, the number of its boxes.
         balance: Size of training's largest class divided by that of its smallest; None if a class has no image.
         image_sizes: Number of images of each size ("height x width"), the ten most frequent.
         distinct_sizes: Number of different sizes.

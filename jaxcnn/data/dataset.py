@@ -9,7 +9,8 @@ from jaxcnn.errors import printable
 
 Split = dict[str, np.ndarray]
 """Arrays that share their first dimension: "images" uint8 (N, H, W, C) and "labels", int32 (N,), or masks uint8
-(N, H, W), in which 255 is the label of pixels without a class. Sets with boxes have the arrays of `jaxcnn.data.boxes.ARRAYS`."""
+(N, H, W), in which 255 is the label of pixels without a class. Sets with boxes have the
+arrays of `jaxcnn.data.boxes.ARRAYS`."""
 
 SPLIT_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation", "test": "test"}
 """Names of splits in TFDS sets -> names of splits here."""
@@ -122,7 +123,7 @@ class Dataset(NamedTuple):
 
 
 def strata(labels: np.ndarray) -> np.ndarray:
-    """Return the classes, int (N,), by which examples are divided into splits; masks and boxes have none, so that all are 0."""
+    """Return the classes, int (N,), by which examples are divided into splits; all 0 for masks and boxes."""
     return labels if labels.ndim == 1 else np.zeros(len(labels), np.int32)
 
 

@@ -4,6 +4,7 @@ from jaxcnn.models.airbench import AirbenchNet
 from jaxcnn.models.family import FAMILIES, Family, family_named, register_family
 from jaxcnn.models.fcn import FcnHead
 from jaxcnn.models.head import HEADS, Head, head_named, register_head
+from jaxcnn.models.localizer import LocalizerHead
 from jaxcnn.models.plain import PlainNet
 from jaxcnn.models.resnet import ResNet
 from jaxcnn.models.unet import PixelHead, UNet
@@ -17,6 +18,7 @@ __all__ = [
     "Family",
     "FcnHead",
     "Head",
+    "LocalizerHead",
     "PixelHead",
     "PlainNet",
     "ResNet",

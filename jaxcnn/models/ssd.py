@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,21 +68,34 @@ class SsdHead(nn.Module):
     ) -> dict[str, jax.Array]:
         """Map the maps of a backbone to scores (N, A, K + 1), background first, codes (N, A, 4) and anchors (A, 4)."""
         used = detection_maps(self, maps, train, mask, size, prefix="ssd")
-        shapes = [anchor_shapes_of((x.shape[1], x.shape[2]), self.scale) for x in used]
-        scores, codes, anchors = [], [], []
-        for level, (x, its) in enumerate(zip(used, shapes, strict=True), 1):
-            count, outputs = len(its), self.num_classes + 1
-            n, height, width, _ = x.shape
-            classes = Conv(count * outputs, 3, padding=1, kernel_init=LECUN, name=f"ssd_scores{level}")(x)
-            boxes = Conv(count * 4, 3, padding=1, kernel_init=LECUN, name=f"ssd_codes{level}")(x)
-            scores.append(classes.reshape(n, height * width * count, outputs))
-            codes.append(boxes.reshape(n, height * width * count, 4))
-            anchors.append(ops.grid_anchors((height, width), its))
-        return {
-            "scores": jnp.concatenate(scores, axis=1),
-            "codes": jnp.concatenate(codes, axis=1),
-            "anchors": jnp.asarray(np.concatenate(anchors)),
-        }
+        anchors = [
+            ops.grid_anchors((x.shape[1], x.shape[2]), anchor_shapes_of((x.shape[1], x.shape[2]), self.scale))
+            for x in used
+        ]
+        return judge_anchors(used, anchors, self.num_classes)
+
+
+def judge_anchors(maps: Maps, anchors: Sequence[np.ndarray], classes: int) -> dict[str, jax.Array]:
+    """Return scores, codes and anchors of an SSD, by a convolution for each map; call it within a module.
+
+    Args:
+        maps: (N, H, W, C) each.
+        anchors: (H W a, 4) of each map, cell by cell.
+        classes: Number of classes, without background.
+    """
+    scores, codes = [], []
+    for level, (x, its) in enumerate(zip(maps, anchors, strict=True), 1):
+        n, height, width, _ = x.shape
+        count = len(its) // (height * width)
+        named = Conv(count * (classes + 1), 3, padding=1, kernel_init=LECUN, name=f"ssd_scores{level}")(x)
+        boxes = Conv(count * 4, 3, padding=1, kernel_init=LECUN, name=f"ssd_codes{level}")(x)
+        scores.append(named.reshape(n, len(its), classes + 1))
+        codes.append(boxes.reshape(n, len(its), 4))
+    return {
+        "scores": jnp.concatenate(scores, axis=1),
+        "codes": jnp.concatenate(codes, axis=1),
+        "anchors": jnp.asarray(np.concatenate(anchors)),
+    }
 
 
 def detection_maps(

@@ -16,13 +16,12 @@ from flax import linen as nn
 
 from jaxcnn.models.head import Head, register_head
 from jaxcnn.models.ssd import detection_maps
-from jaxcnn.nn.blocks import ConvNormAct
-from jaxcnn.nn.layers import LECUN, Conv
+from jaxcnn.nn.layers import LECUN, BatchNorm, Conv
 from jaxcnn.nn.network import Maps
 from jaxcnn.spec import Detection, ModelSpec
 
 PRIOR = 0.01
-"""Score of every cell at the start: most cells are background, and their loss would swamp the rest (Lin et al. 2017)."""
+"""Score of every cell at the start: most cells are background, whose loss would swamp the rest (Lin et al. 2017)."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ class YoloOptions:
 class YoloHead(nn.Module):
     """A score for each class and the four distances of each cell of several maps.
 
-    Parameters, shared by all maps of c channels: depth (9 c^2 + 2 c), and 9 c (K + 4) + K + 4 for K classes.
+    Parameters, for L maps of c channels: depth (9 c^2 + 2 c L), and 9 c (K + 4) + K + 4 for K classes.
 
     Args:
         num_classes: Classes K.
@@ -77,7 +76,7 @@ class YoloHead(nn.Module):
         """
         used = detection_maps(self, maps, train, mask, size, prefix="yolo")
         start = nn.initializers.constant(float(np.log(PRIOR / (1 - PRIOR))))
-        tower = [ConvNormAct(used[0].shape[-1], axis_name=self.axis_name, name=f"yolo_conv{i}") for i in
+        tower = [Conv(used[0].shape[-1], 3, padding=1, use_bias=False, name=f"yolo_conv{i}") for i in
                  range(1, self.depth + 1)]  # fmt: skip
         classes = Conv(self.num_classes, 3, padding=1, kernel_init=LECUN, bias_init=start, name="yolo_scores")
         sides = Conv(4, 3, padding=1, kernel_init=LECUN, name="yolo_distances")
@@ -86,8 +85,10 @@ class YoloHead(nn.Module):
         for level, x in enumerate(used, 1):
             if not shared:
                 x = Conv(used[0].shape[-1], 1, kernel_init=LECUN, name=f"yolo_level{level}")(x)
-            for layer in tower:
-                x = layer(x, train, mask)
+            for index, layer in enumerate(tower, 1):
+                # Each map has a norm of its own: running statistics of all maps together would fit none of them.
+                norm = BatchNorm(axis_name=self.axis_name, name=f"yolo_norm{index}_level{level}")
+                x = nn.relu(norm(layer(x), train, mask))
             n, height, width, _ = x.shape
             scores.append(classes(x).reshape(n, height * width, self.num_classes))
             distances.append(sides(x).reshape(n, height * width, 4))

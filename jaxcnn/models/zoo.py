@@ -10,13 +10,37 @@ from types import MappingProxyType
 from flax import linen as nn
 
 from jaxcnn.errors import InputError
-from jaxcnn.models import airbench, dense, fcn, plain, resnet, ssd, unet, yolo  # each registers its families and heads
+from jaxcnn.models import (  # each registers its families and heads
+    airbench,
+    dense,
+    fcn,
+    plain,
+    resnet,
+    ssd,
+    ssd_vgg,
+    unet,
+    yolo,
+)
 from jaxcnn.models.family import complete, family_named, nearest
 from jaxcnn.models.head import head_named
 from jaxcnn.nn.network import Network
 from jaxcnn.spec import ModelSpec
 
-__all__ = ["NAMES", "airbench", "build", "default_input", "dense", "fcn", "named", "plain", "resnet", "ssd", "unet", "yolo"]
+__all__ = [
+    "NAMES",
+    "airbench",
+    "build",
+    "default_input",
+    "dense",
+    "fcn",
+    "named",
+    "plain",
+    "resnet",
+    "ssd",
+    "ssd_vgg",
+    "unet",
+    "yolo",
+]
 
 _CAFFE = {"dense": 2, "units": (500,), "padding": "valid"}
 NAMES: Mapping[str, ModelSpec] = MappingProxyType(
@@ -32,6 +56,7 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         **{f"wrn_{d}_{k}": ModelSpec("wrn", d, k) for d, k in ((16, 4), (16, 8), (28, 10), (40, 1), (40, 2), (40, 4))},
         "airbench94": ModelSpec("airbench", 8, 64),
         "ssd": ModelSpec("resnet_imagenet", 10, 24, head="ssd"),
+        "ssd300_vgg16": ModelSpec("ssd_vgg", 15, 64),
         "yolo": ModelSpec("resnet_imagenet", 10, 24, head="yolo"),
         "unet": ModelSpec("unet", 18, 16),
         "unet_2015": ModelSpec("unet", 23, 64, options={"levels": 5, "norm": False}),

@@ -45,7 +45,8 @@ def box_iou(a: jax.Array, b: jax.Array) -> jax.Array:
 def pairwise_iou(a: jax.Array, b: jax.Array) -> jax.Array:
     """Compute the intersection over union (..., P, Q) of boxes (..., P, 4) with boxes (..., Q, 4).
 
-    >>> pairwise_iou(jnp.array([[0.0, 0.0, 1.0, 1.0]]), jnp.array([[0.0, 0.5, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])).tolist()
+    >>> whole, right = [0.0, 0.0, 1.0, 1.0], [0.0, 0.5, 1.0, 1.0]
+    >>> pairwise_iou(jnp.array([whole]), jnp.array([right, whole])).tolist()
     [[0.5, 1.0]]
     """
     return box_iou(a[..., :, None, :], b[..., None, :, :])

@@ -20,7 +20,7 @@ def class_colours(count: int) -> np.ndarray:
     """Return one colour per class, uint8 (count, 3), the same for each picture.
 
     >>> class_colours(2).tolist()
-    [[229, 69, 69], [69, 115, 229]]
+    [[229, 68, 68], [68, 115, 229]]
     """
     import colorsys
 

@@ -165,13 +165,13 @@ def predict(
         for place, (path, image) in enumerate(zip(paths, read, strict=True)):
             row = {name: values[place] for name, values in decoded.items()}
             bad = {"text": image, "error": image} if isinstance(image, str) else None
-            about = bad or task.describe(row, names, top)
+            about: dict[str, Any] = bad or task.describe(row, names, top)
             if "mask" in about:
                 about["mask"] = restore_mask(about["mask"], upright_size(path), config.data.fit)
             if "boxes" in about:
-                size, sides = upright_size(path), (shape[0], shape[1])
+                original, sides = upright_size(path), (shape[0], shape[1])
                 boxes = about["boxes"] * np.tile(np.asarray(sides, np.float64), 2)
-                about |= {"boxes": restore_boxes(boxes, size, sides, config.data.fit), "size": size}
+                about |= {"boxes": restore_boxes(boxes, original, sides, config.data.fit), "size": original}
             found.append({"path": path, **about})
     if images and all("error" in each for each in found):
         raise InputError(found[0]["error"])

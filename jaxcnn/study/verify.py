@@ -153,6 +153,10 @@ def _run_checks(directory: Path, data: bool) -> list[Check]:
     logged = [last.get(name) for name in metrics]
     checks.append(_close("metrics of the last epoch in the log", metrics.values(), logged))
     config, _ = folder.read_config()
+    if config.task.kind == "segmentation":
+        checks += _mask_checks(arrays, metrics, result.get("details") or {}, config.task.ignore)  # type: ignore[attr-defined]
+        about = [_data_check(config.data, _json(directory / "data.json"), arrays["labels"])] if data else []
+        return [*checks, *about]
     if config.task.kind != "classification":
         return checks
     labels, right = arrays["labels"], arrays["predictions"] == arrays["labels"]
@@ -164,6 +168,30 @@ def _run_checks(directory: Path, data: bool) -> list[Check]:
         checks.append(_close("confusion counts", details["confusion"], confusion))
         checks.append(_close("accuracy by class", details["class_accuracy"], by_class))
     return [*checks, _data_check(config.data, _json(directory / "data.json"), labels)] if data else checks
+
+
+def _mask_checks(
+    arrays: dict[str, np.ndarray], metrics: dict[str, float], details: dict[str, Any], ignore: int
+) -> list[Check]:
+    """Compute the measures of a segmentation again, pixel by pixel, from the stored masks."""
+    labels, named, classes = arrays["labels"], arrays["predictions"], arrays["unions"].shape[1]
+    counted = (labels >= 0) & (labels < classes) & (labels != ignore)
+    hits, unions = (
+        np.array([[(each(labels[n] == k, named[n] == k) & counted[n]).sum() for k in range(classes)]
+                  for n in range(len(labels))]).reshape(len(labels), classes)
+        for each in (np.logical_and, np.logical_or)
+    )  # fmt: skip
+    iou = [float(hits[:, k].sum() / whole) if (whole := unions[:, k].sum()) else None for k in range(classes)]
+    present = [share for share in iou if share is not None]
+    stored = [np.array_equal(arrays["intersections"], hits), np.array_equal(arrays["unions"], unions)]
+    checks = [
+        Check("intersections and unions of each image", 2, sum(stored), 0.0, "" if all(stored) else "they differ"),
+        _close("test pixel accuracy", [metrics["test_accuracy"]], [hits.sum() / max(counted.sum(), 1)]),
+        _close("test mean IoU", [metrics["test_mean_iou"]], [np.mean(present) if present else 0.0]),
+    ]
+    if "class_iou" in details:
+        checks.append(_close("IoU by class", details["class_iou"], iou))
+    return checks
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:

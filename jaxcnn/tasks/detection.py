@@ -79,10 +79,11 @@ _FORMS = {"anchors": (anchor_parts, anchor_detections), "cells": (cell_parts, ce
 
 def _form(outputs: Any) -> Any:
     """Return the functions that read outputs: those of the loss, and those of the detections."""
+    names = outputs.keys() if isinstance(outputs, Mapping) else ()
     for name, functions in _FORMS.items():
-        if isinstance(outputs, Mapping) and name in outputs:
+        if name in names:
             return functions
-    kind = f"an array {outputs.shape}" if hasattr(outputs, "shape") else type(outputs).__name__
+    kind = f"an array {outputs.shape}" if isinstance(outputs, jax.Array) else type(outputs).__name__
     raise InputError(f"outputs={kind}: detection needs those of a detector; choose a head for it, such as head='ssd'")
 
 

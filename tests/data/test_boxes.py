@@ -1,4 +1,4 @@
-"""Boxes are resized by the very numbers that resize the pixels, carried back exactly, padded, and refused if impossible."""
+"""Boxes are resized by the very numbers that resize the pixels, carried back exactly, padded, refused if impossible."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,9 @@ SIDE = st.integers(8, 90)
 @given(SIDE, SIDE, SIDE, SIDE, st.sampled_from(["squash", "pad"]), st.integers(0, 2**31))
 def test_boxes_come_back_to_a_thousandth_of_a_pixel(height, width, high, wide, fit, seed):
     low = np.random.default_rng(seed).uniform(0, 0.9, (5, 2)) * [height, width]
-    boxes = np.concatenate([low, low + np.random.default_rng(seed + 1).uniform(0.05, 1, (5, 2)) * ([height, width] - low)], 1)
+    boxes = np.concatenate(
+        [low, low + np.random.default_rng(seed + 1).uniform(0.05, 1, (5, 2)) * ([height, width] - low)], 1
+    )
     moved, visible = fit_boxes(boxes, (height, width), (high, wide), fit)
     assert visible.all()
     assert np.abs(restore_boxes(moved, (height, width), (high, wide), fit) - boxes).max() < 1e-3
@@ -38,7 +40,9 @@ def test_a_resized_box_is_the_box_of_the_resized_pixels(fit, sides, original):
 
 
 def test_cropping_drops_boxes_that_are_out_of_sight():
-    its = objects([[0, 0, 100, 30], [0, 60, 100, 140], [0, 40, 100, 60]], [0, 1, 2], (100, 200), sides=(50, 50), fit="crop")
+    its = objects(
+        [[0, 0, 100, 30], [0, 60, 100, 140], [0, 40, 100, 60]], [0, 1, 2], (100, 200), sides=(50, 50), fit="crop"
+    )
     assert its.labels.tolist() == [1, 2]  # 50..150 is seen: nothing of the first, half of the third
     assert np.allclose(its.boxes, [[0, 0.1, 1, 0.9], [0, 0, 1, 0.1]])
 
@@ -47,7 +51,8 @@ def test_cropping_drops_boxes_that_are_out_of_sight():
     ("box", "kind"),
     [
         ((10, 10, 10, 30), "box_without_area"), ((30, 10, 20, 30), "box_order"), ((10, 10, 90, 140), "box_outside"),
-        ((10, -5, 20, 30), "box_outside"), ((10, float("nan"), 20, 30), "box_values"), ((80.5, 0, 81, 9), "box_outside"),
+        ((10, -5, 20, 30), "box_outside"), ((10, float("nan"), 20, 30), "box_values"),
+        ((80.5, 0, 81, 9), "box_outside"),
     ],
 )  # fmt: skip
 def test_impossible_boxes_are_refused_by_kind(box, kind):

@@ -47,9 +47,11 @@ def test_parameters_of_the_heads_follow_their_formulas():
     pyramid = sum(c * 16 + 16 for c in (8, 16, 32, 64)) + 4 * (9 * 16 * 16 + 16)
     ssd = sum(9 * 16 * 4 * (5 + 1 + 4) + 4 * (5 + 1 + 4) for _ in range(4))
     assert count(build(with_head(spec, "ssd"), 5), images).params == backbone + pyramid + ssd
-    yolo = 9 * 16 * 16 + 2 * 16 + 9 * 16 * (5 + 4) + 5 + 4
+    yolo = 9 * 16 * 16 + 4 * 2 * 16 + 9 * 16 * (5 + 4) + 5 + 4
     assert count(build(with_head(spec, "yolo"), 5), images).params == backbone + pyramid + yolo
-    plain = count(build(with_head(spec, "ssd", head_pyramid=False, head_stride=8, head_extras=1, head_width=12), 5), images)
+    plain = count(
+        build(with_head(spec, "ssd", head_pyramid=False, head_stride=8, head_extras=1, head_width=12), 5), images
+    )
     extra = 9 * 64 * 12 + 2 * 12
     assert plain.params == backbone + extra + sum((9 * c + 1) * 4 * 10 for c in (16, 32, 64, 12))
 
@@ -84,3 +86,19 @@ def test_a_step_trains_and_padding_changes_nothing(name):
     assert found["boxes"].shape == (4, 100, 4)
     assert found["labels"].shape == (4, 100)
     assert float(sums["count"]) == 4
+
+
+@pytest.mark.parametrize(("classes", "params"), [(91, 35_641_826), (21, 26_285_486), (4, 24_013_232)])
+def test_ssd300_has_the_parameters_and_anchors_of_torchvision(classes, params):
+    """torchvision 0.29.1, ssd300_vgg16(weights=None, weights_backbone=None, num_classes=...): background is a class."""
+    module = build(named("ssd300_vgg16"), classes - 1)
+    assert count(module, (300, 300, 3)).params == params
+    shapes = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((1, 300, 300, 3)))[0])
+    assert shapes["scores"].shape == (1, 8732, classes)
+    assert shapes["anchors"].shape == (8732, 4)
+    assert RunConfig(model=named("ssd300_vgg16")).task == Detection()
+
+
+def test_ssd300_refuses_images_that_are_too_small():
+    with pytest.raises(InputError, match="at least 236"):
+        count(build(named("ssd300_vgg16"), 2), (128, 300, 3))

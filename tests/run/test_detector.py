@@ -89,6 +89,9 @@ def test_it_predicts_files_of_any_size(finished, folder, tmp_path):
     small, large = predict(finished.directory, [folder / "images" / "03.png", tmp_path / "big.png"])
     assert np.allclose(large["boxes"][:1], small["boxes"][:1] * [2, 3, 2, 3], atol=1.5)
     assert small["size"] == SIZE
+    many = predict(finished.directory, [folder / "images" / f"{i:02}.png" for i in range(11)])  # more than a batch
+    assert np.array_equal(many[3]["labels"], small["labels"])
+    assert len(many) == 11
     picture = draw_prediction(tmp_path / "big.png", large)
     assert picture is not None
     assert picture.width == 3 * SIZE[1]
@@ -123,7 +126,10 @@ def test_models_and_data_that_do_not_fit_are_refused(folder, capsys):
     with pytest.raises(InputError, match="made for detection; leave task out"):
         run(RunConfig(SSD, DataConfig(str(folder)), task=Segmentation(), epochs=1), progress=False)
     with pytest.raises(InputError, match="does not move boxes"):
-        run(config(folder, epochs=1).__class__(SSD, DataConfig(str(folder), augment=("elastic",)), epochs=1), progress=False)
+        run(
+            config(folder, epochs=1).__class__(SSD, DataConfig(str(folder), augment=("elastic",)), epochs=1),
+            progress=False,
+        )
     with pytest.raises(InputError, match="has boxes, which are kept in memory"):
         run(RunConfig(SSD, DataConfig(str(folder), stream=True), epochs=1), progress=False)
     error = refused(capsys, "train", "--model", "ssd", "--data", folder, "--task.nms-iou", "2", "--epochs", "1")

@@ -106,6 +106,12 @@ def test_the_command_line_draws_and_writes_run_lengths(finished, folder, tmp_pat
     assert "24 images with masks of 3 classes" in out
 
 
+def test_verify_computes_the_measures_again(finished, capsys):
+    code, out, error = call(capsys, "verify", finished.directory)
+    assert code == 0, error
+    assert "mean IoU" in out
+
+
 def test_models_and_data_that_do_not_fit_are_refused(folder):
     with pytest.raises(InputError, match=r"it needs one class for each image, and .* has a mask of classes"):
         run(RunConfig(ModelSpec("plain", 3, 2), DataConfig(str(folder)), epochs=1), progress=False)

@@ -1,4 +1,4 @@
-"""Detection: the loss of SSD against torchvision (stored), both forms against their own laws, and nothing is ever NaN."""
+"""Detection: the loss of SSD against torchvision (stored), both forms against their own laws; nothing is ever NaN."""
 
 import jax
 import jax.numpy as jnp
@@ -71,7 +71,9 @@ GRADIENT = {
     )
     for form in ("ssd", "yolo")
 }
-SUMS = {form: jax.jit(lambda draw, batch, form=form: detection().sums(outputs_of(form, draw), batch)) for form in GRADIENT}
+SUMS = {
+    form: jax.jit(lambda draw, batch, form=form: detection().sums(outputs_of(form, draw), batch)) for form in GRADIENT
+}
 MATCH = jax.jit(match_cells)
 DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(form, draw))) for form in GRADIENT}
 
@@ -85,7 +87,9 @@ DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(fo
     scale=st.sampled_from([0.0, 1.0, 30.0, 1e4]),
 )
 def test_nothing_is_ever_nan_and_gradients_are_finite(form, labels, corners, mask, scale):
-    boxes = np.concatenate([np.minimum(corners[..., :2], corners[..., 2:]), np.maximum(corners[..., :2], corners[..., 2:])], -1)
+    boxes = np.concatenate(
+        [np.minimum(corners[..., :2], corners[..., 2:]), np.maximum(corners[..., :2], corners[..., 2:])], -1
+    )
     draw = scale * np.random.default_rng(0).standard_normal((2, 20, 7)).astype(np.float32)
     batch = batch_of(labels, boxes, mask)
     loss, gradient = GRADIENT[form](draw, batch)
@@ -122,7 +126,9 @@ def test_outputs_that_name_the_objects_are_decoded_to_them():
     for anchor in np.flatnonzero(match >= 0):
         scores[0, anchor] = [0, 9, 0] if match[anchor] else [0, 0, 9]
         codes[0, anchor] = coded[anchor]
-    found = jax.jit(detection().decode)({"scores": jnp.asarray(scores), "codes": jnp.asarray(codes), "anchors": ANCHORS})
+    found = jax.jit(detection().decode)(
+        {"scores": jnp.asarray(scores), "codes": jnp.asarray(codes), "anchors": ANCHORS}
+    )
     order = np.argsort(np.asarray(found["labels"][0, :2]))
     assert found["labels"][0, :2][order].tolist() == [0, 1]
     assert np.allclose(found["boxes"][0, :2][order], boxes[::-1], atol=1e-5)
@@ -133,8 +139,12 @@ def test_outputs_that_name_the_objects_are_decoded_to_them():
         y, x, height, width = np.asarray(CELLS[cell])
         top, left, bottom, right = boxes[cells[cell]]
         scores[0, cell, [1, 0][cells[cell]]] = 9
-        distances[0, cell] = np.log([(y - top) / height, (x - left) / width, (bottom - y) / height, (right - x) / width])
-    found = jax.jit(detection().decode)({"scores": jnp.asarray(scores), "distances": jnp.asarray(distances), "cells": CELLS})
+        distances[0, cell] = np.log(
+            [(y - top) / height, (x - left) / width, (bottom - y) / height, (right - x) / width]
+        )
+    found = jax.jit(detection().decode)(
+        {"scores": jnp.asarray(scores), "distances": jnp.asarray(distances), "cells": CELLS}
+    )
     order = np.argsort(np.asarray(found["labels"][0, :2]))
     assert found["labels"][0, :3][order].tolist() == [0, 1]
     assert np.allclose(found["boxes"][0, :2][order], boxes[::-1], atol=1e-5)

@@ -21,7 +21,7 @@ def flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.A
 
 
 def vertical_flip(key: jax.Array, images: jax.Array, start: int | jax.Array = 0) -> jax.Array:
-    """Mirror each image top to bottom with probability one half; for pictures without an up, such as of a microscope."""
+    """Mirror each image top to bottom with probability one half; for pictures without an up, as of microscopes."""
     flipped = jax.vmap(jax.random.bernoulli)(example_keys(key, images.shape[0], start))
     return jnp.where(flipped.reshape(-1, 1, 1, 1), images[:, ::-1, :, :], images)
 

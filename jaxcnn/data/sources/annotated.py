@@ -1,4 +1,4 @@
-"""Images with boxes in files of annotations: what the readers of COCO, Pascal VOC and YOLO files return, as a source."""
+"""Images with boxes in annotation files: what the readers of COCO, VOC and YOLO files return, as a source."""
 
 import hashlib
 import os

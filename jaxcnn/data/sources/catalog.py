@@ -131,7 +131,7 @@ def is_annotated(path: Path) -> bool:
 
 
 def _annotated(name: str, path: Path, config: DataConfig) -> Source | None:
-    """Return a folder or JSON file with boxes in COCO's, YOLO's or Pascal VOC's format as a source; None: it is none."""
+    """Return a folder or JSON file with boxes in COCO's, YOLO's or Pascal VOC's format as a source, or None."""
     if coco_files(path):
         root, read = read_coco(path)
         return annotated_source(name, root, read, config.size, config.fit)

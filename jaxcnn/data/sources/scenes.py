@@ -132,8 +132,7 @@ def _glyph(rng: np.random.Generator, character: str, side: int) -> np.ndarray:
     canvas: Any = Image.new("L", (2 * pixels, 2 * pixels))
     ImageDraw.Draw(canvas).text((pixels, pixels), character, fill=255, font=_font(font, pixels), anchor="mm")
     canvas = canvas.rotate(turn, Image.Resampling.BILINEAR)
-    opacity = np.asarray(canvas.crop(canvas.getbbox() or (0, 0, 1, 1)), np.float32) / 255
-    return opacity
+    return np.asarray(canvas.crop(canvas.getbbox() or (0, 0, 1, 1)), np.float32) / 255
 
 
 def _placed(glyph: np.ndarray, top: int, left: int, size: tuple[int, int]) -> np.ndarray:

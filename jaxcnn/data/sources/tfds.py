@@ -96,7 +96,7 @@ def _read_metadata(folder: Path) -> list[dict[str, Any]]:
 
 
 def _target_keys(features: dict[str, Any]) -> tuple[str, str] | None:
-    """Return the names of the image and of its label, else its mask, else its boxes (objects/bbox); None: no such pair."""
+    """Return the names of the image and of its label, else its mask, else its boxes (objects/bbox); or None."""
     fields = features.get("featuresDict", {}).get("features", {})
     kinds = {key: value.get("pythonClassName", "").rsplit(".", 1)[-1] for key, value in fields.items()}
     masks = [key for key in MASK_FEATURES if kinds.get(key) == "Image"]

@@ -39,8 +39,7 @@ def read_voc(root: Path) -> AnnotatedSet:
     by_stem = {Path(path).stem: path for path in list_images(root, images, lambda *_: None)}
     splits = _splits(root, by_stem)
     parsed = {stem: _parse(folder / f"{stem}.xml") for its in splits.values() for stem in its}
-    trained = (name for stem in splits["train"] for name, *_ in parsed[stem]["objects"])
-    names = tuple(sorted({name for name in trained}))
+    names = tuple(sorted({name for stem in splits["train"] for name, *_ in parsed[stem]["objects"]}))
     ids = {name: label for label, name in enumerate(names)}
     read = {split: [_image(by_stem[stem], parsed[stem], ids) for stem in its] for split, its in splits.items()}
     return AnnotatedSet(names, read, sorted(folder.glob("*.xml")), HINT)

@@ -1,4 +1,4 @@
-"""Boxes of YOLO's text files: images/a.jpg beside labels/a.txt, a line per object: class, centre x, y, width, height."""
+"""Boxes of YOLO's text files: images/a.jpg beside labels/a.txt, a line an object: class, centre, width, height."""
 
 import ast
 import re

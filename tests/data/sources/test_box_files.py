@@ -1,4 +1,4 @@
-"""COCO JSON, Pascal VOC XML and YOLO text files: one small set in each format is the same set; broken ones are refused."""
+"""COCO JSON, Pascal VOC XML and YOLO text files: one set in each of them is the same set; broken ones are refused."""
 
 import json
 
@@ -30,7 +30,7 @@ def write_images(folder, count=IMAGES):
 
 def coco_record(images=range(IMAGES)):
     annotations = [
-        {"id": 100 * i + k, "image_id": i, "category_id": 7 + 2 * label, "bbox": list(box), "iscrowd": 0, "area": box[2] * box[3]}
+        {"id": 100 * i + k, "image_id": i, "category_id": 7 + 2 * label, "bbox": list(box), "iscrowd": 0}
         for i in images for k, (label, box) in enumerate(boxes_of(i))
     ]  # fmt: skip
     return {
@@ -51,7 +51,8 @@ def write_voc(root, change=lambda i, text: text):
     (root / "Annotations").mkdir()
     for i in range(IMAGES):
         objects = "".join(
-            f"<object><name>{NAMES[label]}</name><difficult>0</difficult><bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
+            f"<object><name>{NAMES[label]}</name><difficult>0</difficult>"
+            f"<bndbox><xmin>{x + 1}</xmin><ymin>{y + 1}</ymin>"
             f"<xmax>{x + w}</xmax><ymax>{y + h}</ymax></bndbox></object>"
             for label, (x, y, w, h) in boxes_of(i)
         )
@@ -84,7 +85,9 @@ def test_each_format_gives_the_same_set(kind, tmp_path):
     everything = [data.train, data.validation, data.load_test()]
     counts = {split["labels"].shape[1] for split in everything}
     assert counts == {2}
-    assert sum((split["labels"] >= 0).sum() for split in everything) == 2 * sum(bool(boxes_of(i)) for i in range(IMAGES))
+    assert sum((split["labels"] >= 0).sum() for split in everything) == 2 * sum(
+        bool(boxes_of(i)) for i in range(IMAGES)
+    )
     for split in everything:
         for image, labels, boxes, size in zip(*(split[n] for n in ("images", "labels", "boxes", "sizes")), strict=True):
             (i,) = [
@@ -110,7 +113,9 @@ def test_splits_and_single_files(tmp_path):
     for split, count in (("train", IMAGES), ("val", 2)):
         (tmp_path / "y" / "labels" / split).mkdir(parents=True)
         for i in range(count):
-            (tmp_path / "y" / "labels" / split / f"{i:02}.txt").write_text("1 0.5 0.5 0.25 0.25\n0 0.1 0.1 0.3 0.1 0.2 0.4")
+            (tmp_path / "y" / "labels" / split / f"{i:02}.txt").write_text(
+                "1 0.5 0.5 0.25 0.25\n0 0.1 0.1 0.3 0.1 0.2 0.4"
+            )
     (tmp_path / "y" / "data.yaml").write_text("path: .\nnames:\n  0: cat\n  1: 'dog'\nnc: 2\n")
     data = load(DataConfig(str(tmp_path / "y")))
     assert data.class_names == NAMES
@@ -130,7 +135,9 @@ def test_crowds_polygons_and_run_lengths(tmp_path):
     counts = np.diff(np.concatenate([[0], runs, [mask.size]])).tolist()
     record["annotations"][2]["segmentation"] = {"size": list(SIZE), "counts": counts}
     data = load(DataConfig(str(write_coco(tmp_path, record)), validation=0.2))
-    boxes = np.concatenate([split["boxes"][split["labels"] >= 0] for split in (data.train, data.validation, data.load_test())])
+    boxes = np.concatenate(
+        [split["boxes"][split["labels"] >= 0] for split in (data.train, data.validation, data.load_test())]
+    )
     for expected in ((11 / 40, 31 / 60, 18 / 40, 49 / 60), (5 / 40, 7 / 60, 9 / 40, 20 / 60)):
         assert np.abs(boxes - np.float32(expected)).max(axis=1).min() < 1e-6
     crowd = np.concatenate([split["crowd"].ravel() for split in (data.train, data.validation, data.load_test())])
@@ -149,7 +156,7 @@ def refusal(folder):
 @pytest.mark.parametrize(
     ("box", "says"),
     [
-        ([5, 5, 0, 4], "has no area"), ([30, 10, 50, 38], "were corners written instead"), ([5, 5, -3, 4], "wrong order"),
+        ([5, 5, 0, 4], "has no area"), ([30, 10, 50, 38], "were corners written"), ([5, 5, -3, 4], "wrong order"),
         ([5, 5, 4], "has no box"), ([5, 5, "wide", 4], "has no box"), ([-9, 5, 30, 4], "lies outside"),
         ([1e9, 5, 30, 4], "lies outside"), ([float("nan"), 5, 30, 4], "not finite"),
     ],

@@ -122,7 +122,6 @@ def test_validation_and_training_images_are_disjoint_by_index(real_data):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("bccd", "no feature pair of one image and one class label"),
         ("omniglot", "no split called train, only small1, small2"),
         ("emnist", "choose one that is prepared: emnist/letters"),
     ],

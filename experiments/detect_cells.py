@@ -1,0 +1,48 @@
+"""BCCD at 120x160 pixels: red and white blood cells and platelets, by SSD (anchors) and YOLO (none), from scratch.
+
+Runtime: 5 minutes of CPU time a detector and seed, on two cores that were busy with other work.
+Expected: SSD finds the objects of the test split with AP50 0.83 (0.82 on validation, seed 0).
+Needs BCCD with boxes in TFDS' form (features image and objects: bbox, label).
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from jaxcnn.cli import launch
+from jaxcnn.run import run_seeds
+from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
+
+SSD = RunConfig(
+    model=ModelSpec("resnet_imagenet", depth=10, width=16, head="ssd"),
+    data=DataConfig("bccd", size=(120, 160), augment=("flip", "vertical_flip", "zoom")),
+    optimizer=OptimizerConfig("adam", learning_rate=0.002),
+    epochs=60,
+    batch_size=16,
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to change, one line each."""
+
+    ssd: RunConfig = field(default_factory=lambda: SSD)
+    yolo: RunConfig = field(default_factory=lambda: replace(SSD, model=replace(SSD.model, head="yolo")))
+    seeds: tuple[int, ...] = (0,)
+    out: Path = Path("runs/detect_cells")
+
+
+SCENES = replace(SSD, data=DataConfig("glyph_scenes", size=32, classes=2, images=60), epochs=1)
+SMOKE = Config(
+    replace(SCENES, model=ModelSpec("plain", 4, 4, head="ssd", options={"head_pyramid": False})),
+    replace(SCENES, model=ModelSpec("plain", 4, 4, head="yolo", options={"head_pyramid": False})),
+)
+
+
+def main(config: Config) -> None:
+    for name in ("ssd", "yolo"):
+        for result in run_seeds(getattr(config, name), config.seeds, out=config.out / name):
+            print(f"{name}: " + ", ".join(f"{key} {result.metrics[f'test_{key}']:.4f}" for key in ("AP", "AP50")))
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)
