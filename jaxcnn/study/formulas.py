@@ -159,6 +159,8 @@ def power(effect: float, seeds: int, floor: float = 0.0) -> float:
     error = 2 / seeds + floor**2
     freedom, shift = (2 * seeds - 2) * (error * seeds / 2) ** 2, effect / math.sqrt(error)
     limit = stats.t.ppf(0.975, freedom)
+    if freedom > 1e6:  # where SciPy's noncentral t fails, it is the normal distribution
+        return float(stats.norm.sf(limit, shift) + stats.norm.cdf(-limit, shift))
     return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
 
 

@@ -412,7 +412,7 @@ def _contrast_checks(
                 values.append(("smallest difference that any number of seeds detects", [found["endless"]],
                                [floor * (stats.norm.ppf(0.975) + stats.norm.ppf(0.8))]))  # fmt: skip
                 spread = math.sqrt(crossing.seeds * found["seeds"] / 2)
-            if spread > 1e-9:
+            if spread > 1e-6 * floor:
                 reached = power(found["detectable"] / spread, found["seeds"], floor / spread)
                 values.append(("power at the detectable difference", [0.8], [reached]))
             if found["bootstrap"] and found["bootstrap"]["low"] is not None:

@@ -75,24 +75,25 @@ class World:
         )  # fmt: skip
         images /= self.base
 
-        def rate(item: StudyRun, draw: np.random.Generator) -> float:
+        def rate(item: StudyRun) -> tuple[float, np.random.Generator]:
+            place = [round(1e6 * item.setting.learning_rate), round(1e9 * item.setting.weight_decay)]
+            draw = np.random.default_rng([number, item.seed, item.arm.depth, *place])
             error = self.error(item.arm, *item.setting)
-            return min(0.9, max(error * (1 + self.spread * draw.standard_normal()), 1e-4))
+            return min(0.9, max(error * (1 + self.spread * draw.standard_normal()), 1e-4)), draw
 
         def read(item: StudyRun) -> dict[str, float]:
-            draw = np.random.default_rng([number, item.seed, item.arm.depth])
-            error = rate(item, draw)
+            error, draw = rate(item)
             wrong = draw.binomial(self.validation, error) / self.validation
             loss = math.nan if error > 0.5 else wrong
             metrics = {"train_loss": loss, "validation_loss": loss, "validation_accuracy": 1 - wrong}
             return metrics | {"validation_images": self.validation, "test_images": self.test}
 
         now, errors, variances, chosen = next_runs(self.plan, read), [], [], []
+        assert now.tuning is not None
         for arm in self.plan.arms:
             tuned = now.tuning.arms[arm.label]
             rows = [each for each in now.runs if (each.stage, each.arm, each.setting) == ("runs", arm, tuned.setting)]
-            rates = [[rate(item, np.random.default_rng([number, item.seed, arm.depth]))] for item in rows]
-            chances = np.minimum(images * np.array(rates), 1)
+            chances = np.minimum(images * np.array([[rate(item)[0]] for item in rows]), 1)
             errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
             variances.append(retune(surface(tuned.trials), draws=2000).variance)
             chosen.append(self.error(arm, *tuned.setting))

@@ -15,6 +15,9 @@ ENDLESS = (-math.inf, math.inf)
 ENDLESS_SEEDS = float(special.ndtri(0.975) + special.ndtri(0.8))
 """Smallest difference that any number of seeds detects with a power of 80 % (two-sided, 5 %), in floors of `power`."""
 
+ROUNDING = 1e-6
+"""Share of the floor of `power` below which a spread over seeds is none."""
+
 
 class Interval(NamedTuple):
     """An estimate with its confidence limits, in the unit of the values."""
@@ -154,12 +157,13 @@ def power(effect: float, spread: float, seeds: Any, floor: float = 0.0) -> Any:
         The probability of detecting the difference, in the shape of `seeds`.
     """
     from_seeds = 2 * spread**2 / seeds
-    freedom = (2 * seeds - 2) * (1 + floor**2 / from_seeds) ** 2  # Satterthwaite
+    freedom = np.minimum((2 * seeds - 2) * (1 + floor**2 / from_seeds) ** 2, 1e9)  # Satterthwaite
     limit = special.stdtrit(freedom, 0.975)
     # The square of a noncentral t is a noncentral F. SciPy's noncentral t returns NaN far out in its tails, and its
     # noncentral F above 1e16, where the power is 1 as it is at 1e9.
     noncentrality = np.minimum(effect**2 / (from_seeds + floor**2), 1e9)
-    return 1 - special.ncfdtr(1, freedom, noncentrality, limit**2)
+    # SciPy 1.17 returns NaN for some effects far beyond detection, too.
+    return 1 - np.nan_to_num(special.ncfdtr(1, freedom, noncentrality, limit**2), nan=0.0)
 
 
 def seeds_needed(effect: float, spread: float, *, target: float = 0.8, floor: float = 0.0) -> int | None:
@@ -174,7 +178,7 @@ def seeds_needed(effect: float, spread: float, *, target: float = 0.8, floor: fl
     Returns:
         2 to 1000, or None if a thousand are not enough.
     """
-    if spread == 0:
+    if spread <= ROUNDING * floor or spread == 0:
         return 2 if abs(effect) > ENDLESS_SEEDS * floor else None
     counts = np.arange(2, 1001)
     enough = counts[power(effect, spread, counts, floor) >= target]
@@ -196,7 +200,7 @@ def detectable(spread: float, seeds: int, floor: float = 0.0) -> float:
 
     if seeds < 2:
         return math.inf
-    if spread == 0:
+    if spread <= ROUNDING * floor:
         return ENDLESS_SEEDS * floor
     ratio = floor / spread
     high = 100.0 + 10 * ratio
