@@ -8,8 +8,10 @@ script lists the functions of another checkout: `PYTHONPATH=../before python doc
 
 import contextlib
 import dataclasses
+import itertools
 import sys
 import tempfile
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,7 @@ if __name__ == "__main__":
     if chosen not in COMMANDS:
         sys.exit(f"kind={chosen!r}: choose {', '.join(COMMANDS)}")
     steps = walk(chosen)
-    for number, (file, function) in enumerate(steps, 1):
-        print(f"{number:3} {file:32} {function}")
+    for file, group in itertools.groupby(steps, key=lambda step: step[0]):
+        functions = ", ".join(function.replace("<locals>.", "") for _, function in group)
+        print(textwrap.fill(f"{file.removesuffix('.py'):28} {functions}", 120, subsequent_indent=" " * 29))
     print(f"{len({file for file, _ in steps})} files, {len(steps)} functions")
