@@ -1,7 +1,7 @@
 """Cell membranes of the ISBI 2012 challenge: a small U-Net and 22 images, which elastic deformation makes many.
 
-Runtime: not measured yet.
-Expected: not measured yet.
+Runtime: 34 minutes a seed on two cores of an AMD EPYC that many other jobs shared (load 13).
+Expected: 90.3 % test pixel accuracy, 75.2 % mean IoU after the last epoch (seed 0), at 256x256, 121,042 parameters.
 Needs the 30 labelled images with masks in TFDS' form; 22 are for training, 2 for validation, 6 for the test.
 """
 
