@@ -69,7 +69,9 @@ def test_a_stride_that_no_map_has_is_refused():
         count(build(ModelSpec("resnet", 8, 4, head="ssd", options={"head_stride": 64}), 2), (64, 64, 3))
 
 
-@pytest.mark.parametrize("name", ["ssd", "yolo", pytest.param("faster_rcnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name", ["ssd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolo", "faster_rcnn"))]
+)
 def test_a_step_trains_and_padding_changes_nothing(name):
     spec = ModelSpec("plain", 4, 4, head=name, options={"head_stride": 4, "head_pyramid": False, "norm": False})
     assert named(name).head == name

@@ -85,7 +85,7 @@ DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(fo
 
 
 @pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn"])
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(
     labels=arrays(np.int32, (2, OBJECTS), elements=st.integers(-1, CLASSES - 1)),
     corners=arrays(np.float32, (2, OBJECTS, 4), elements=st.sampled_from([0.0, 0.25, 0.26, 0.5, 0.99, 1.0])),
