@@ -18,7 +18,7 @@ NOISE = 0.6
 """Variance of a trial's error rate p on N images, in units of p (1 - p) / N, before there are trials to estimate it."""
 FREEDOM = 10
 """Degrees of freedom of the variance of tuning. With it 1 to 5 % of simulated arms that were tuned twice and compared
-with themselves are called different; see tests/study/statistics/test_retuning.py."""
+with themselves are called different (docs/study.md, tests/study/test_retuning.py)."""
 
 
 class Surface(NamedTuple):
