@@ -198,6 +198,7 @@ MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "ssd": Detection,
     "ssd_vgg": Detection,
     "yolo": Detection,
+    "faster_rcnn": Detection,
 }
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 

@@ -272,7 +272,7 @@ def _match(
         chosen = np.where(real.any(axis=-1, keepdims=True), real, possible)
         # Equal overlaps: the last object wins, as in pycocotools.
         best = widest - 1 - np.where(chosen, its, -1.0)[..., ::-1].argmax(axis=-1)
-        matched = chosen.any(axis=-1)
+        matched = np.asarray(chosen.any(axis=-1))
         at = starts[:left] + rank
         hit[at] = matched
         ignored[at] = matched & np.take_along_axis(np.broadcast_to(out, chosen.shape), best[..., None], -1)[..., 0]

@@ -13,6 +13,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.models import (  # each registers its families and heads
     airbench,
     dense,
+    faster_rcnn,
     fcn,
     plain,
     resnet,
@@ -32,6 +33,7 @@ __all__ = [
     "build",
     "default_input",
     "dense",
+    "faster_rcnn",
     "fcn",
     "named",
     "plain",
@@ -57,6 +59,7 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         "airbench94": ModelSpec("airbench", 8, 64),
         "ssd": ModelSpec("resnet_imagenet", 10, 24, head="ssd"),
         "ssd300_vgg16": ModelSpec("ssd_vgg", 15, 64),
+        "faster_rcnn": ModelSpec("resnet_imagenet", 10, 24, head="faster_rcnn"),
         "yolo": ModelSpec("resnet_imagenet", 10, 24, head="yolo"),
         "unet": ModelSpec("unet", 18, 16),
         "unet_2015": ModelSpec("unet", 23, 64, options={"levels": 5, "norm": False}),

@@ -18,9 +18,10 @@ from jaxcnn.tasks.task import Batch
 
 ALPHA, GAMMA = 0.25, 2.0  # of the focal loss, as in the paper
 CENTRE = 1.5  # cells around the centre of an object that may find it
-SMALLEST, LARGEST = 1.0, 4.0
+SMALLEST, LARGEST = 1.0, 2.0
 """Longest distance from the centre to a side, in cells, for which a map finds an object; the finest also finds smaller
-ones, the coarsest larger ones. The ranges of two maps overlap by a factor of two."""
+ones, the coarsest larger ones. So each object belongs to one map: where two maps shared the frequent red blood cells of
+BCCD, the finest never learned the rare platelets (AP50 0.06)."""
 LONGEST = 6.0
 """Largest logarithm of a distance: exp of an untrained output may overflow."""
 BOX_WEIGHT = 2.0  # GIoU is at most 2 where the classes' losses are sums over all cells

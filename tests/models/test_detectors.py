@@ -26,13 +26,18 @@ def with_head(spec, head, **options):
     return ModelSpec(**{**vars(spec), "head": head, "options": {**spec.options, **options}})
 
 
-@pytest.mark.parametrize("head", ["ssd", "yolo"])
+@pytest.mark.parametrize("head", ["ssd", "yolo", "faster_rcnn"])
 @pytest.mark.parametrize("family", BACKBONES)
 def test_any_backbone_carries_any_head(family, head):
     module = build(with_head(BACKBONES[family], head), num_classes=3)
     shapes = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 64, 96, 3)))[0],
     )
+    if head == "faster_rcnn":
+        assert shapes["objectness"].shape == shapes["codes"].shape[:2]
+        assert shapes["codes"].shape[1:] == shapes["anchors"].shape
+        assert (shapes["proposals"].shape, shapes["scores"].shape) == ((2, 48, 4), (2, 48, 4))
+        return
     cells = shapes["scores"].shape[1]
     assert shapes["scores"].shape == (2, cells, 4 if head == "ssd" else 3)
     assert shapes["codes" if head == "ssd" else "distances"].shape == (2, cells, 4)
@@ -49,6 +54,9 @@ def test_parameters_of_the_heads_follow_their_formulas():
     assert count(build(with_head(spec, "ssd"), 5), images).params == backbone + pyramid + ssd
     yolo = 9 * 16 * 16 + 4 * 2 * 16 + 9 * 16 * (5 + 4) + 5 + 4
     assert count(build(with_head(spec, "yolo"), 5), images).params == backbone + pyramid + yolo
+    rpn = 4 * (9 * 16 * 16 + 16 + 16 * 4 * 5 + 4 * 5)
+    regions = 25 * 16 * 128 + 128 + 128 * 128 + 128 + 128 * (6 + 4) + 6 + 4
+    assert count(build(with_head(spec, "faster_rcnn"), 5), images).params == backbone + pyramid + rpn + regions
     plain = count(
         build(with_head(spec, "ssd", head_pyramid=False, head_stride=8, head_extras=1, head_width=12), 5), images
     )
@@ -61,7 +69,9 @@ def test_a_stride_that_no_map_has_is_refused():
         count(build(ModelSpec("resnet", 8, 4, head="ssd", options={"head_stride": 64}), 2), (64, 64, 3))
 
 
-@pytest.mark.parametrize("name", ["ssd", "yolo"])
+@pytest.mark.parametrize(
+    "name", ["ssd", *(pytest.param(name, marks=pytest.mark.slow) for name in ("yolo", "faster_rcnn"))]
+)
 def test_a_step_trains_and_padding_changes_nothing(name):
     spec = ModelSpec("plain", 4, 4, head=name, options={"head_stride": 4, "head_pyramid": False, "norm": False})
     assert named(name).head == name

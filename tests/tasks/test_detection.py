@@ -26,6 +26,12 @@ def outputs_of(form, draw):
     """Outputs of a head for two images, from normal numbers (2, 20, 7)."""
     if form == "ssd":
         return {"scores": draw[..., :3], "codes": draw[..., 3:7], "anchors": ANCHORS}
+    if form == "faster_rcnn":
+        corners = jax.nn.sigmoid(draw[:, :6, :4])  # of any order: some proposals have no area
+        return {
+            "objectness": draw[..., 0], "codes": draw[..., 3:7], "anchors": ANCHORS, "proposals": corners,
+            "scores": draw[:, :6, :3], "refined": draw[:, :6, 3:7],
+        }  # fmt: skip
     return {"scores": draw[..., :2], "distances": draw[..., 3:7], "cells": CELLS}
 
 
@@ -69,7 +75,7 @@ GRADIENT = {
             )
         )
     )
-    for form in ("ssd", "yolo")
+    for form in ("ssd", "yolo", "faster_rcnn")
 }
 SUMS = {
     form: jax.jit(lambda draw, batch, form=form: detection().sums(outputs_of(form, draw), batch)) for form in GRADIENT
@@ -78,8 +84,8 @@ MATCH = jax.jit(match_cells)
 DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(form, draw))) for form in GRADIENT}
 
 
-@pytest.mark.parametrize("form", ["ssd", "yolo"])
-@settings(deadline=None, max_examples=40)
+@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn"])
+@settings(deadline=None, max_examples=25)
 @given(
     labels=arrays(np.int32, (2, OBJECTS), elements=st.integers(-1, CLASSES - 1)),
     corners=arrays(np.float32, (2, OBJECTS, 4), elements=st.sampled_from([0.0, 0.25, 0.26, 0.5, 0.99, 1.0])),
@@ -103,7 +109,7 @@ def test_nothing_is_ever_nan_and_gradients_are_finite(form, labels, corners, mas
         assert not np.asarray(gradient).any()
 
 
-@pytest.mark.parametrize("form", ["ssd", "yolo"])
+@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn"])
 def test_images_without_objects_teach_and_crowds_are_left_out(form):
     draw = np.random.default_rng(1).standard_normal((2, 20, 7)).astype(np.float32)
     empty = batch_of(np.full((2, OBJECTS), -1), np.zeros((2, OBJECTS, 4)))

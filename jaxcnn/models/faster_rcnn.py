@@ -1,0 +1,138 @@
+"""The head of a two-stage detector: proposals, and what is in the regions that they name. Ren et al. 2015.
+
+It differs from the paper in the sample of the second stage: the best proposals, in training as in inference, of which
+the loss counts the objects and the hardest background (Shrivastava et al. 2016, "Online hard example mining"). So the
+network needs neither true boxes nor random numbers as inputs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from jaxcnn import ops
+from jaxcnn.errors import require
+from jaxcnn.models.head import Head, register_head
+from jaxcnn.models.ssd import anchor_shapes_of, detection_maps
+from jaxcnn.nn.layers import HE_FAN_IN, LECUN, Conv, Dense
+from jaxcnn.nn.network import Maps
+from jaxcnn.spec import Detection, ModelSpec
+
+CANDIDATES = 256
+"""Anchors an image, the best by objectness, among which suppression chooses the proposals."""
+OVERLAP = 0.7  # IoU above which the worse of two proposals is dropped, as in the paper
+
+
+@dataclass(frozen=True)
+class FasterRcnnOptions:
+    """Options of the head faster_rcnn.
+
+    Args:
+        head_stride: Smallest stride of a map that is used, in pixels of the image.
+        head_extras: Number of further maps, each with half the side of the one before.
+        head_width: Channels of the maps. Default: a quarter of those of the last map.
+        head_pyramid: Let the finer maps see the coarser ones (FPN). False: regions are cut out of the finest map alone.
+        head_scale: Side of the square anchors of a map, in cells of the map.
+        head_proposals: Number of regions an image.
+        head_units: Units of the two dense layers that judge a region.
+        head_size: Side of a region after RoIAlign, in cells.
+    """
+
+    head_stride: int = 4
+    head_extras: int = 0
+    head_width: int | None = None
+    head_pyramid: bool = True
+    head_scale: float = 3.0
+    head_proposals: int = 48
+    head_units: int = 128
+    head_size: int = 5
+
+
+class FasterRcnnHead(nn.Module):
+    """Objectness and codes of anchors, the best of them as regions, and classes and codes of the regions.
+
+    Args:
+        num_classes: Classes K, without background.
+
+    The other fields are the options; axis_name is the mapped axis over which batch norm shares its statistics.
+    """
+
+    num_classes: int
+    stride: int = 4
+    extras: int = 0
+    width: int | None = None
+    pyramid: bool = True
+    scale: float = 3.0
+    proposals: int = 48
+    units: int = 128
+    size: int = 5
+    axis_name: str | None = None
+
+    @nn.compact
+    def __call__(
+        self, maps: Maps, train: bool = False, mask: jax.Array | None = None, size: tuple[int, int] = (0, 0)
+    ) -> dict[str, jax.Array]:
+        """Map the maps of a backbone to the outputs of both stages.
+
+        Returns:
+            objectness: (N, A) logits of the anchors.
+            codes: (N, A, 4) of the anchors.
+            anchors: (A, 4).
+            proposals: (N, R, 4) boxes, without gradient.
+            scores: (N, R, K + 1) of the regions, background first.
+            refined: (N, R, 4) codes relative to the proposals.
+        """
+        used = detection_maps(self, maps, train, mask, size, prefix="rcnn")
+        objectness, codes, anchors = [], [], []
+        for level, x in enumerate(used, 1):
+            n, height, width, channels = x.shape
+            shapes = anchor_shapes_of((height, width), self.scale)
+            y = nn.relu(Conv(channels, 3, padding=1, kernel_init=HE_FAN_IN, name=f"rpn_conv{level}")(x))
+            objectness.append(Conv(len(shapes), 1, kernel_init=LECUN, name=f"rpn_scores{level}")(y).reshape(n, -1))
+            codes.append(Conv(4 * len(shapes), 1, kernel_init=LECUN, name=f"rpn_codes{level}")(y).reshape(n, -1, 4))
+            anchors.append(ops.grid_anchors((height, width), shapes))
+        first = {"objectness": jnp.concatenate(objectness, axis=1), "codes": jnp.concatenate(codes, axis=1)}
+        boxes = jnp.asarray(np.concatenate(anchors))
+        proposals = jax.vmap(lambda scores, codes: self._propose(scores, codes, boxes))(
+            jax.lax.stop_gradient(first["objectness"]), jax.lax.stop_gradient(first["codes"])
+        )
+        levels = used if self.pyramid else used[:1]
+        # A region is cut out of the map on which it is about as large as an anchor.
+        canonical = 2 * self.scale / min(levels[-1].shape[1:3])
+        regions = jax.vmap(lambda maps, its: ops.multilevel_roi_align(maps, its, self.size, canonical=canonical))(
+            tuple(levels), proposals
+        )
+        x = regions.reshape(*regions.shape[:2], -1)
+        for number in (1, 2):
+            x = nn.relu(Dense(self.units, kernel_init=HE_FAN_IN, name=f"rcnn_dense{number}")(x))
+        return {
+            **first,
+            "anchors": boxes,
+            "proposals": proposals,
+            "scores": Dense(self.num_classes + 1, name="rcnn_scores")(x),
+            "refined": Dense(4, name="rcnn_codes")(x),
+        }
+
+    def _propose(self, scores: jax.Array, codes: jax.Array, anchors: jax.Array) -> jax.Array:
+        """Return the best boxes (R, 4) of one image; where suppression leaves fewer, dropped ones follow."""
+        best, places = jax.lax.top_k(scores.astype(jnp.float32), min(CANDIDATES, len(scores)))
+        boxes = ops.clip_boxes(ops.decode_boxes(codes[places].astype(jnp.float32), anchors[places]))
+        keep = ops.nms(boxes, best, OVERLAP)
+        order = jnp.where(keep, 2.0, 1.0) + jax.nn.sigmoid(best) * 0.5
+        return boxes[jax.lax.top_k(order, min(self.proposals, len(best)))[1]]
+
+
+def _head(spec: ModelSpec, options: FasterRcnnOptions) -> nn.Module:
+    for name in ("head_proposals", "head_units", "head_size"):
+        require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
+    return FasterRcnnHead(
+        spec.num_classes or 0, options.head_stride, options.head_extras, options.head_width, options.head_pyramid,
+        options.head_scale, options.head_proposals, options.head_units, options.head_size,
+    )  # fmt: skip
+
+
+register_head("faster_rcnn", Head(module=_head, task=Detection, options=FasterRcnnOptions, classes=20))
