@@ -22,31 +22,35 @@ def models(
     classes: int | None = None,
     json: bool = False,
 ) -> None:
-    """List the models, or show one model's layers or one family's depths and options.
+    """List the models, or show one model's layers, one family's depths and options or one head's options.
 
     Layers come with output shape, parameters and MACs (1 MAC = 2 FLOPs).
 
     Args:
-        name: A model (resnet20, wrn_16_8, vgg16) or a family (resnet, lenet, or MODULE:NAME of a user-defined one).
+        name: A model (resnet20, wrn_16_8, vgg16), a family (resnet, lenet, or MODULE:NAME of a user-defined one) or a
+            head (fcn).
         input: Image shape HxWxC, such as 32x32x3. Default: the one that the model was published for.
         classes: Number of classes. Default: the one that the model was published for.
         json: Print JSON.
     """
-    from jaxcnn.models import FAMILIES
+    from jaxcnn.models import FAMILIES, HEADS, NAMES
 
+    heads = HEADS.keys() - NAMES.keys()  # a named model may have the name of its head
     for flag, value in (("--input", input), ("--classes", classes)):
-        if value is not None and (not name or name in FAMILIES or ":" in name):
+        if value is not None and (not name or name in FAMILIES or name in heads or ":" in name):
             raise InputError(f"{flag}: needs the name of a model, such as resnet20, whose layers it changes")
     if not name:
         _list_models(json)
     elif name in FAMILIES or ":" in name:
         _show_family(name, json)
+    elif name in heads:
+        _show_head(name, json)
     else:
         _show_layers(name, input, classes, json)
 
 
 def _list_models(as_json: bool) -> None:
-    from jaxcnn.models import FAMILIES, NAMES
+    from jaxcnn.models import FAMILIES, HEADS, NAMES
 
     columns = ("name", "family", "depth", "width")
     rows = [(name, spec.family, spec.depth, spec.width) for name, spec in NAMES.items()]
@@ -56,6 +60,7 @@ def _list_models(as_json: bool) -> None:
     print_table(rows, columns, "models")
     print("any other depth and width: --model.depth and --model.width of `jaxcnn train`; wrn_D_K for any D = 6n+4")
     print(f"families: {', '.join(FAMILIES)}; `jaxcnn models FAMILY` shows a family's depths and options")
+    print(f"heads on any of them (--model.head): {', '.join(HEADS)}; `jaxcnn models HEAD` shows a head's options")
 
 
 def _show_family(name: str, as_json: bool) -> None:
@@ -81,6 +86,23 @@ def _show_family(name: str, as_json: bool) -> None:
         print_table(rows, ("option", "default", "meaning"))
     else:
         print("no options of its own")
+
+
+def _show_head(name: str, as_json: bool) -> None:
+    from jaxcnn.models import head_named
+
+    head = head_named(name)
+    meanings = option_meanings(head.options)
+    options = [
+        {"name": option, "default": value, "meaning": meanings.get(option, "")}
+        for option, value in vars(head.options()).items()
+    ]
+    if as_json:
+        print_json({"head": name, "task": head.task.kind, "options": options})
+        return
+    print(f"{name}: a head for {head.task.kind}, on any family: --model.head {name}")
+    rows = [(f"--model.{each['name'].replace('_', '-')}", each["default"], each["meaning"]) for each in options]
+    print_table(rows, ("option", "default", "meaning"))
 
 
 def option_meanings(options: type[Any]) -> dict[str, str]:

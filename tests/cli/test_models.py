@@ -54,3 +54,13 @@ def test_unknown_names_and_shapes_are_refused(capsys):
     assert "name='rasnet': unknown model" in refused(capsys, "models", "rasnet")
     assert "no_such_module" in refused(capsys, "models", "no_such_module:tiny")
     assert "--input 32" in refused(capsys, "models", "lenet5", "--input", "32")
+
+
+def test_a_head_shows_its_task_and_options(capsys):
+    page = json.loads(call(capsys, "models", "fcn", "--json")[1])
+    assert (page["head"], page["task"]) == ("fcn", "segmentation")
+    assert [option["name"] for option in page["options"]] == ["head_width", "head_dropout", "head_skips"]
+    assert "--model.head fcn" in call(capsys, "models", "fcn")[1]
+    counts = json.loads(call(capsys, "models", "fcn_resnet50", "--json")[1])
+    assert counts["params"] == 32_957_013
+    assert json.loads(call(capsys, "models", "unet_2015", "--json")[1])["params"] == 31_030_658
