@@ -126,7 +126,7 @@ WORLDS = {
 }
 """Two equal arms: small and large sets, seeds that differ little and much, flat and steep curves, failing rates."""
 PLANTED = {
-    "digits, twice as bad": (World(base=0.015, shift=1.0), 0.8),
+    "digits, twice as bad": (World(base=0.015, shift=1.0), 0.65),
     "letters, a fifth worse": (
         World(base=0.09, curve=0.05, spread=0.05, validation=1300, test=2600, seeds=5, shift=0.2),
         0.8,
