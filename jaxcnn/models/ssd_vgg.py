@@ -21,7 +21,7 @@ SCALES = (0.07, 0.15, 0.33, 0.51, 0.69, 0.87, 1.05)
 RATIOS = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
 STRIDES = (8, 16, 32, 64)
 """Distances of two anchors of the first maps, in pixels; those of the last two spread over the image."""
-SMALLEST = 300 - 64  # of smaller images nothing is left for the last map
+SMALLEST = 268  # of smaller images nothing is left for the last map
 
 
 class SsdVgg(nn.Module):

@@ -182,7 +182,7 @@ def _spread(rates: tuple[np.ndarray, np.ndarray], images: int) -> float:
     """Return the standard deviation over seeds, pooled over the arms, at least that of rounding to one image."""
     if min(map(len, rates)) < 2:
         return math.inf
-    return math.sqrt(float(np.mean([max(np.var(each, ddof=1), (1 / images) ** 2 / 12) for each in rates])))
+    return math.sqrt(sum(max(float(np.var(each, ddof=1)), (1 / images) ** 2 / 12) for each in rates) / len(rates))
 
 
 def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:
