@@ -56,8 +56,9 @@ def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
     assert depths
     for depth in (*depths[:6], *depths[6::5]):
         module = build(ModelSpec(family, depth, width=1, num_classes=3))
-        # WRN's authors count the three projections, but not the classifier.
-        counted = depth_of_modules(module, shape) + (2 if family == "wrn" else 0)
+        # WRN's authors count the three projections, but not the classifier. The depth of a detector is its backbone's,
+        # without eight convolutions for further maps and twelve that judge anchors.
+        counted = depth_of_modules(module, shape) + {"wrn": 2, "ssd_vgg": -20}.get(family, 0)
         assert counted == depth, (family, depth)
 
 

@@ -168,7 +168,7 @@ def test_an_own_task_says_what_a_network_must_return():
         run(CONFIG, task=task, progress=False)
     with pytest.raises(InputError, match="task='mine': its loss must return two scalars"):
         run(CONFIG, task=TASK._replace(loss=lambda logits, batch: (logits.mean(1), batch["mask"])), progress=False)
-    with pytest.raises(InputError, match="task='mine': it needs boxes, and data set digits has one class for each image"):
+    with pytest.raises(InputError, match="task='mine': it needs boxes, and data set digits has one class"):
         run(CONFIG, task=TASK._replace(targets=("boxes",)), progress=False)
 
 

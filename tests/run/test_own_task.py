@@ -88,7 +88,7 @@ register_task(Boxes, lambda config: make(Counting(centre=0.0))._replace(targets=
 
 
 def test_what_does_not_fit_is_refused_before_anything_is_written(tmp_path):
-    with pytest.raises(InputError, match="task='boxes': it needs boxes, and data set digits has one class for each image"):
+    with pytest.raises(InputError, match="task='boxes': it needs boxes, and data set digits has one class"):
         run(replace(CONFIG, task=Boxes()), out=tmp_path / "run", progress=False)
     with pytest.raises(InputError, match=r"not registered; call jaxcnn\.tasks\.register_task"):
         run(replace(CONFIG, task=Unregistered()), out=tmp_path / "run", progress=False)
