@@ -1,7 +1,7 @@
 """BCCD at 120x160 pixels: red and white blood cells and platelets, by SSD, YOLO and Faster R-CNN, from scratch.
 
 Runtime: 5 minutes of CPU time a detector and seed, on two cores that were busy with other work.
-Expected, seed 0: AP50 of SSD 0.83 on the test split (0.82 on validation); of YOLO 0.79 (0.80) after 30 epochs
+Expected: with seed 0, AP50 of SSD 0.83 on the test split (0.82 on validation); of YOLO 0.79 (0.80) after 30 epochs
 (--yolo.epochs 30); of Faster R-CNN 0.60 (0.62) at 96x128 pixels after 25 epochs (--faster-rcnn.data.size 96x128
 --faster-rcnn.epochs 25), where it finds hardly a platelet.
 Needs BCCD with boxes in TFDS' form (features image and objects: bbox, label).

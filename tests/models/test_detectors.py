@@ -110,5 +110,5 @@ def test_ssd300_has_the_parameters_and_anchors_of_torchvision(classes, params):
 
 
 def test_ssd300_refuses_images_that_are_too_small():
-    with pytest.raises(InputError, match="at least 236"):
+    with pytest.raises(InputError, match="at least 268"):
         count(build(named("ssd300_vgg16"), 2), (128, 300, 3))

@@ -13,7 +13,7 @@ from jaxcnn.analysis.complexity import count
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES, build
 from jaxcnn.records import as_record, from_record
-from jaxcnn.spec import ModelSpec, StudyConfig
+from jaxcnn.spec import ModelSpec, RunConfig, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Costs
 from jaxcnn.study.budget.match import match_depth, match_width, match_widths
@@ -100,12 +100,19 @@ EVIDENCE = {
     "vgg": ((5, 8), (32, 32, 3), (4, 6.5), (5.5, 7.5), (3.5, 5.5)),
     "resnet_imagenet": ((10,), (32, 32, 3), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
     "airbench": ((3, 5, 8), (9, 9, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
+    "unet": ((11, 18), (32, 32, 1), (4, 5.5), (6, 7.5), (5, 6)),
     "dense": ((2, 3, 6), (8, 8, 1), (3.5, 5.5), (3.5, 5.5), None),
 }
 
 
 def test_every_family_has_its_evidence():
-    assert set(EVIDENCE) == set(FAMILIES)
+    assert {*EVIDENCE, "ssd_vgg"} == set(FAMILIES)  # a detector, and studies compare no detectors yet
+
+
+@pytest.mark.parametrize(("model", "named"), [(ModelSpec("unet"), "unet"), (ModelSpec("resnet", head="ssd"), "ssd")])
+def test_a_study_of_what_does_not_classify_is_refused(model, named):
+    with pytest.raises(InputError, match=f"model='{named}': its task is .*, and a study compares classifiers"):
+        match_widths(StudyConfig(RunConfig(model), params=(10_000,)))
 
 
 CASES = [
