@@ -10,7 +10,7 @@ from jaxcnn.errors import InputError
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study import analyse, load_study, make_plan, match_width, match_widths, write_joined, write_report
 from jaxcnn.study.report.page import show_report
-from jaxcnn.study.rule import FAMILIES
+from jaxcnn.study.rule import RETUNED_FAMILIES
 from jaxcnn.study.verify import verify
 from tests.study.families import other, rows, stack
 from tests.study.small import BASE, ROOT, SHAPE, environment, files, finished_runs, outcome, small_study
@@ -48,7 +48,7 @@ def test_the_verdict_names_a_family(study):
 
 def test_the_plan_says_what_is_compared_before_the_first_run(study):
     plan = json.loads((study / "plan.json").read_text())
-    assert plan["rule"] == FAMILIES
+    assert plan["rule"] == RETUNED_FAMILIES
     assert plan["measure"] == "test error of the last epoch, rows minus stack"
     assert plan["study"]["hypothesis"].endswith(": rows and stack differ in test error.")
     (ends,) = plan["contrasts"].values()
@@ -107,7 +107,7 @@ def test_the_same_call_resumes_it_and_an_edited_family_is_refused(study, monkeyp
     before, unchanged = finished_runs(study), files(study)
     again = small_study(study, among=arms(rows, stack), family=(rows, stack), **QUICK)
     assert finished_runs(study) == before
-    assert again.plan.rule == FAMILIES
+    assert again.plan.rule == RETUNED_FAMILIES
     with pytest.raises(InputError, match=r"family=tests.study.families:rows: the arms were solved for .*:stack; give"):
         small_study(study, among=arms(rows, stack), family=rows, **QUICK)
     with pytest.raises(InputError, match="another plan"):

@@ -175,7 +175,8 @@ def test_the_command_line_says_one_sentence_after_ctrl_c(tmp_path):
     os.killpg(process.pid, signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == RESUMABLE, error
-    stage, sentence = error.splitlines()
+    declared, stage, sentence = error.splitlines()
+    assert re.match(r"\d+ test images can call arms equivalent within 0.5 points", declared)
     assert stage.startswith("tuning every arm alike: 0 of about")
     assert re.fullmatch(
         r"interrupted after \d+ of about \d+ runs, which are kept; run the same command again to resume", sentence
