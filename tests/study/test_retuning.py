@@ -8,7 +8,7 @@ import pytest
 
 from tests.study.retuning import PLANTED, WORLDS, Study
 
-STUDIES = 100  # python -m tests.study.retuning 1000 measures; these show gross faults in minutes
+STUDIES = 300  # those of the table in docs/study.md; python -m tests.study.retuning 1000 measures more
 
 
 @lru_cache
@@ -26,8 +26,8 @@ def different(name: str, *, tuned: bool) -> float:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", WORLDS)
 def test_an_arm_against_itself_each_side_tuned_anew(name):
-    """Nominal are 5 %; 100 studies show that up to 4 points."""
-    assert different(name, tuned=True) <= 0.09
+    """Nominal are 5 %; 300 studies show that up to 2.5 points."""
+    assert 0.005 <= different(name, tuned=True) <= 0.07
 
 
 @pytest.mark.slow
