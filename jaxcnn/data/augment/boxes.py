@@ -14,6 +14,10 @@ from jaxcnn.errors import InputError
 LEAST_VISIBLE = 0.25
 """Share of a moved box that must lie inside the image; of a smaller rest nobody could tell what it is."""
 
+GRID = 2**16
+"""Moved corners are rounded to this share of a side. Compiled in another program they differ in their last bits, and a
+centre on the edge of a cell, or two anchors that overlap a box equally, would be decided by those."""
+
 MoveBoxes = Callable[..., tuple[jax.Array, jax.Array]]
 """(key, boxes (N, M, 4), labels (N, M), size, start=0) -> boxes, labels; -1 where too little of a box is left."""
 
@@ -52,6 +56,7 @@ def _move_one(
     down = matrix[0, 0] * rows + matrix[0, 1] * columns
     right = matrix[1, 0] * rows + matrix[1, 1] * columns
     moved = jnp.stack([down.min(1) / height, right.min(1) / width, down.max(1) / height, right.max(1) / width], axis=1)
+    moved = jnp.round(moved * GRID) / GRID
     clipped = jnp.clip(moved, 0.0, 1.0)
     whole, left = ((each[:, 2] - each[:, 0]) * (each[:, 3] - each[:, 1]) for each in (moved, clipped))
     kept = (labels >= 0) & (left > LEAST_VISIBLE * whole) & (left > 0)

@@ -122,7 +122,7 @@ def find_source(config: DataConfig) -> Source:
         )
     near = difflib.get_close_matches(name, dict.fromkeys([*EMBEDDED, *prepared, *POPULAR, *registered]), n=3)
     hint = similar_paths(path) or did_you_mean(near) or "; `jaxcnn data` lists the known ones"
-    raise InputError(f"name={name!r} is not a known data set, image folder, .npz or .csv file{hint}")
+    raise InputError(f"name={name!r} is not a known data set, image folder, .npz, .csv or .json file{hint}")
 
 
 def is_annotated(path: Path) -> bool:
