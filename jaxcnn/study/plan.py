@@ -125,7 +125,8 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
     networks, ends = f"{plan.arms[0].family} networks", "the deepest and the widest"
     if names:
         networks, ends = "networks", " and ".join(plan.sides)
-    question = f"On {plan.base.data.name}, {networks} of {' and '.join(plan.budgets)}: {ends} differ in test error."
+    error = " ".join(("test error", f"({plan.measure.text})" if plan.measure.text else "")).strip()
+    question = f"On {plan.base.data.name}, {networks} of {' and '.join(plan.budgets)}: {ends} differ in {error}."
     return replace(plan, hypothesis=question)
 
 

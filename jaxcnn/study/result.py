@@ -142,9 +142,7 @@ def load_study(directory: Path | str) -> StudyResult:
     for label, cost in costs.items():
         right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
         _require(right, directory / "costs.json", f"a cost of {label} is out of range")
-    result = StudyResult(
-        plan, tuning, pilot, stored.runs, arrays, costs, stored.data, stored.environments, directory
-    )
+    result = StudyResult(plan, tuning, pilot, stored.runs, arrays, costs, stored.data, stored.environments, directory)
     path = directory / "runs.json"
     for arm in plan.arms:  # Each file may be whole and still not fit the others.
         if [run.seed for run in result.of(arm)] != list(pilot.seeds):
@@ -241,9 +239,7 @@ def read_file(directory: Path, name: str, form: type[T]) -> T:
     return from_record(form, content, str(path), REMEDY)
 
 
-def check_run(
-    run: Any, path: Path, name: str, measure: Measure, remedy: str = REMEDY, *, tested: bool = True
-) -> None:
+def check_run(run: Any, path: Path, name: str, measure: Measure, remedy: str = REMEDY, *, tested: bool = True) -> None:
     """Refuse a run without the numbers that a study needs, or with one out of range.
 
     Args:

@@ -90,7 +90,8 @@ def test_classes_by_hand():
 
 def test_a_class_of_one_image_is_left_out():
     result = tiny()
-    lonely = replace(result, labels=np.array([0, 0, 0, 0, 0, 1], np.uint8))
+    labels = np.array([0, 0, 0, 0, 0, 1], np.uint8)
+    lonely = replace(result, arrays={**result.arrays, "labels": labels})
     assert [each.name for each in analyse(lonely).contrasts[0].classes] == ["a"]
 
 
