@@ -1,4 +1,4 @@
-"""Deeper or wider backbones of a single-shot detector at one parameter budget, backbone and head, on blood cells (BCCD).
+"""Deeper or wider backbones of a detector (SSD) at one parameter budget of backbone and head, on blood cells (BCCD).
 
 Question: at one parameter budget, does a detector with a deeper backbone have a higher AP50 than one with a wider one?
 Runtime: RUNTIME

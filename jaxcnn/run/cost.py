@@ -20,6 +20,8 @@ from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
 from jaxcnn.train.parallel.programs import memory_bytes
 
+OBJECTS = 4
+"""Number of objects of each random image, where a task has any."""
 TURN_SECONDS, MOST_STEPS = 0.1, 200
 """A turn of this length is long beside the clock's resolution and short beside the machine's drift."""
 Pair = tuple[RunConfig, Own | linen.Module | None]
@@ -124,6 +126,7 @@ def make_stopwatch(
         input_shape: (H, W, C) of one image.
         rounds: Turns per measurement.
     """
+
     def prepare(model: ModelSpec | linen.Module) -> Compiled:
         own = isinstance(model, linen.Module)
         config = RunConfig(batch_size=batch_size) if own else RunConfig(model=model, batch_size=batch_size)

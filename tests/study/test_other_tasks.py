@@ -1,12 +1,14 @@
 """Studies of segmentation and detection: trained, reported, verified, and one run trained again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from jaxcnn.models import build
 from jaxcnn.run import load_result
-from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, Seeds, StudyConfig, Tuning
+from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, Seeds, Segmentation, StudyConfig, Tuning
 from jaxcnn.study import load_study, write_report
 from jaxcnn.study.execution.run_study import run_study
 from jaxcnn.study.rerun import rerun
@@ -40,6 +42,14 @@ def masks(tmp_path_factory):
 def boxes(tmp_path_factory):
     model = ModelSpec("plain", head="ssd", options={"head_width": 4})
     return trained(tmp_path_factory, "boxes", config(model, "glyph_scenes", (4, 7), 6000))
+
+
+def doubling(depth, width):
+    return build(ModelSpec("unet", depth, width, options={"levels": 2}), 3)
+
+
+def constant(depth, width):
+    return build(ModelSpec("unet", depth, width, options={"levels": 2, "growth": "constant"}), 3)
 
 
 def check(result, text):
@@ -82,3 +92,17 @@ def test_an_edited_intersection_is_noticed(masks, tmp_path):
 @pytest.mark.slow
 def test_a_study_of_detection(boxes):
     check(boxes, "1 - AP50")
+
+
+@pytest.mark.slow
+def test_two_growths_of_the_width_are_compared_at_equal_macs(tmp_path):
+    quick_costs()
+    study = config(ModelSpec("unet"), "glyph_masks", (5,), 1500)
+    base = replace(study.base, model=ModelSpec(), task=Segmentation(), epochs=1)
+    study = replace(study, base=base, params=(), macs=(2e6,), tolerance=0.1, tuning=Tuning((0.01,), (1e-4,)))
+    result = run_study(study, out=tmp_path / "study", family=(doubling, constant), progress=False)
+    assert result.plan.sides == ("doubling", "constant")
+    assert {abs(arm.macs - 2e6) <= 2e5 for arm in result.plan.arms} == {True}
+    assert result.errors(result.plan.arms[0]).shape == (2, result.images)
+    write_report(result, result.directory)
+    assert [each for each in verify(result.directory) if each.equal < each.numbers] == []
