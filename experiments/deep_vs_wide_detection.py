@@ -34,7 +34,7 @@ class Config(StudyConfig):
 
     base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (8, 14, 26)
-    params: tuple[int, ...] = (50_000,)
+    params: tuple[int, ...] = (25_000,)
     margin: float = 0.02
     tuning: Tuning = field(default_factory=lambda: Tuning((0.001, 0.003, 0.01), (1e-4,), extensions=1, shared=False))
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5, first=10))

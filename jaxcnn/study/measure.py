@@ -91,7 +91,7 @@ def _masks(result: Any) -> dict[str, np.ndarray]:
 
 def _detections(result: Any) -> dict[str, np.ndarray]:
     """Return the matches at IoU 0.5, padded: labels (N, D), -1 for padding, scores, hits, and objects (N, K)."""
-    from jaxcnn.run.measures import detection_matches  # imports JAX, which a report does without
+    from jaxcnn.analysis.detections import detection_matches  # imports JAX, which a report does without
 
     saved, data = result.predictions, result.data
     shape = tuple(data["image_shape"])

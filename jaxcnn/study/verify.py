@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -41,6 +42,7 @@ from jaxcnn.study.formulas import (
     welch,
     wins,
 )  # fmt: skip
+from jaxcnn.study.measure import measure_of
 from jaxcnn.study.plan import load_plan, study_identity
 from jaxcnn.study.rule import rule_named
 
@@ -167,7 +169,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
 
 
 def _run_checks(directory: Path, data: bool) -> list[Check]:
-    """Check a single run: its seals, and what its result says of the test split (classification)."""
+    """Check a single run: its seals, and what its result says of the test split."""
     folder, result = RunFolder(directory), _json(directory / "result.json")
     arrays = _arrays(directory / "predictions.npz")
     bad, digests = [], result.get("files") or {}
@@ -187,6 +189,16 @@ def _run_checks(directory: Path, data: bool) -> list[Check]:
         checks += _mask_checks(arrays, metrics, result.get("details") or {}, config.task.ignore)  # type: ignore[attr-defined]
         about = [_data_check(config.data, _json(directory / "data.json"), arrays["labels"])] if data else []
         return [*checks, *about]
+    if config.task.kind == "detection":
+        recorded = _json(directory / "data.json")
+        run = SimpleNamespace(predictions=arrays, data=recorded, config=config)
+        stored = measure_of("detection").gather(run)
+        found = (stored[name] for name in ("found_labels", "found_scores", "hits", "objects"))
+        by_class = 1 - missed_objects(*found).mean(0)
+        checks.append(_close("test AP50", [metrics["test_AP50"]], [np.nanmean(by_class)]))
+        checks.append(_close("AP50 by class", (result.get("details") or {})["class_AP50"], by_class))
+        about = recorded | {"test_hash": result["test_hash"]}
+        return [*checks, _data_check(config.data, about, None)] if data else checks
     if config.task.kind != "classification":
         return checks
     labels, right = arrays["labels"], arrays["predictions"] == arrays["labels"]

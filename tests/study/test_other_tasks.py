@@ -92,6 +92,10 @@ def test_an_edited_intersection_is_noticed(masks, tmp_path):
 @pytest.mark.slow
 def test_a_study_of_detection(boxes):
     check(boxes, "1 - AP50")
+    run = next((boxes.directory / "runs").glob("*/*/seed*"))
+    checks = {each.name: each.equal == each.numbers for each in verify(run)}
+    assert set(checks.values()) == {True}
+    assert {"test AP50", "AP50 by class"} <= set(checks)
 
 
 @pytest.mark.slow
