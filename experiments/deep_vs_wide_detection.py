@@ -41,9 +41,10 @@ class Config(StudyConfig):
     out: Path = Path("runs/deep_vs_wide_detection")
 
 
-SMALL = replace(BASE, data=DataConfig("glyph_scenes", size=32, classes=2, images=60), epochs=1)
-QUICK = Tuning((0.01,), (1e-4,))
-SMOKE = Config(SMALL, (8, 14), (20_000,), tolerance=0.05, tuning=QUICK, seeds=Seeds(1, 1), workers=1)
+SCENES = DataConfig("glyph_scenes", size=32, classes=2, images=60)
+SMALL = replace(BASE, model=ModelSpec("plain", head="ssd", options={"head_width": 4}), data=SCENES, epochs=1)
+QUICK = {"tolerance": 0.05, "tuning": Tuning((0.01,), (1e-4,)), "seeds": Seeds(1, 1), "workers": 1}
+SMOKE = Config(SMALL, (4, 7), (6_000,), **QUICK)
 
 
 def main(config: Config) -> None:

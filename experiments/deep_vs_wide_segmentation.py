@@ -14,15 +14,9 @@ from jaxcnn.cli import launch
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, Seeds, Segmentation, StudyConfig, Tuning
 from jaxcnn.study import StudyResult, run_study, show_report, write_joined
 
-BASE = RunConfig(
-    ModelSpec("unet", options={"levels": 3}),
-    DataConfig("camvid", size=(48, 64), augment=("flip", "crop")),
-    OptimizerConfig("adam"),
-    Segmentation(class_weights="median"),
-    epochs=10,
-    batch_size=16,
-    checkpoint_every=10,
-)
+UNET, CAMVID = ModelSpec("unet", options={"levels": 3}), DataConfig("camvid", size=(48, 64), augment=("flip", "crop"))
+TASK = Segmentation(class_weights="median")
+BASE = RunConfig(UNET, CAMVID, OptimizerConfig("adam"), TASK, epochs=10, batch_size=16, checkpoint_every=10)
 
 
 @dataclass(frozen=True)
@@ -44,9 +38,10 @@ class Config(StudyConfig):
     out: Path = Path("runs/deep_vs_wide_segmentation")
 
 
-SMALL = replace(BASE, data=DataConfig("glyph_masks", size=32, classes=2, images=60), epochs=1)
-QUICK = Tuning((0.01,), (1e-4,))
-SMOKE = Config(SMALL, (8, 13), (3_000,), tolerance=0.05, tuning=QUICK, seeds=Seeds(1, 1), workers=1)
+SCENES = DataConfig("glyph_masks", size=32, classes=2, images=60)
+SMALL = replace(BASE, model=ModelSpec("unet", options={"levels": 2}), data=SCENES, epochs=1)
+QUICK = {"tolerance": 0.05, "tuning": Tuning((0.01,), (1e-4,)), "seeds": Seeds(1, 1), "workers": 1}
+SMOKE = Config(SMALL, (5, 8), (1_500,), **QUICK, growth=("constant",))
 
 
 def main(config: Config) -> None:
