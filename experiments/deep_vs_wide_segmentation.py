@@ -40,8 +40,10 @@ class Config(StudyConfig):
 
 SCENES = DataConfig("glyph_masks", size=32, classes=2, images=60)
 SMALL = replace(BASE, model=ModelSpec("unet", options={"levels": 2}), data=SCENES, epochs=1)
-QUICK = {"tolerance": 0.05, "tuning": Tuning((0.01,), (1e-4,)), "seeds": Seeds(1, 1), "workers": 1}
-SMOKE = Config(SMALL, (5, 8), (1_500,), **QUICK, growth=("constant",))
+QUICK = Tuning((0.01,), (1e-4,))
+SMOKE = Config(
+    SMALL, (5, 8), (1_500,), tolerance=0.05, tuning=QUICK, seeds=Seeds(1, 1), workers=1, growth=("constant",)
+)  # fmt: skip
 
 
 def main(config: Config) -> None:
