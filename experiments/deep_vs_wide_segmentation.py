@@ -15,8 +15,7 @@ from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig, Seeds
 from jaxcnn.study import StudyResult, run_study, show_report, write_joined
 
 UNET, CAMVID = ModelSpec("unet", options={"levels": 3}), DataConfig("camvid", size=(48, 64), augment=("flip", "crop"))
-TASK = Segmentation(class_weights="median")
-BASE = RunConfig(UNET, CAMVID, OptimizerConfig("adam"), TASK, epochs=10, batch_size=16, checkpoint_every=10)
+BASE = RunConfig(UNET, CAMVID, OptimizerConfig("adam"), Segmentation(class_weights="median"), 10, batch_size=16)
 
 
 @dataclass(frozen=True)
