@@ -3,7 +3,7 @@
 Question: at one parameter budget, does a U-Net with more convolutions a level have a higher mean IoU than a wider one?
 Runtime: RUNTIME
 Expected: not measured yet.
-`--macs 5e6 --params` matches multiply-accumulates instead; `--growth doubling` runs one study;
+`--macs 7000000` compares at equal multiply-accumulates, too; `--growth doubling` runs one study;
 `--base.model.options.levels 4 --depths 11 18 32` compares with more levels. Needs CamVid with masks in TFDS' form.
 """
 
