@@ -1,7 +1,7 @@
 """Deeper or wider backbones of a detector (SSD) at one parameter budget of backbone and head, on blood cells (BCCD).
 
 Question: at one parameter budget, does a detector with a deeper backbone have a higher AP50 than one with a wider one?
-Runtime: about 5 minutes on two cores of an AMD EPYC, as estimated beforehand (36 runs at most).
+Runtime: about 5 minutes on two cores of an AMD EPYC, estimated (at most 36 runs).
 Expected: not measured yet.
 Resolution and anchors are the same for all arms. `--base.model.head yolo` takes a detector without anchors. Needs BCCD
 with boxes in TFDS' form.

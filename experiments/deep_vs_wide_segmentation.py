@@ -1,7 +1,7 @@
 """Deeper or wider U-Nets of one parameter budget, with doubling and with constant width, on street scenes (CamVid).
 
 Question: at one parameter budget, does a U-Net with more convolutions a level have a higher mean IoU than a wider one?
-Runtime: about 4 minutes for each of the two growths on two cores of an AMD EPYC, as estimated beforehand (36 runs each at most).
+Runtime: about 4 minutes for each of the two growths on two cores of an AMD EPYC, estimated (at most 36 runs each).
 Expected: not measured yet.
 `--macs 7000000` compares at equal multiply-accumulates, too; `--growth doubling` runs one study;
 `--base.model.options.levels 4 --depths 11 18 32` compares with more levels. Needs CamVid with masks in TFDS' form.

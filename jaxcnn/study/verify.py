@@ -84,7 +84,7 @@ def _errors(kind: str, arrays: dict[str, np.ndarray]) -> _Errors:
         each = np.array([missed_pixels(*pair) for pair in zip(hits, unions, strict=True)])
         metric, step = "mean_iou", 1 / unions[0].sum()
     elif kind == "detection":
-        rows = zip(*(arrays[name] for name in ("found_labels", "found_scores", "hits")), strict=True)
+        rows = zip(arrays["found_labels"], arrays["found_scores"], arrays["hits"], strict=True)
         each = np.array([missed_objects(*row, arrays["objects"]) for row in rows])
         metric, step = "AP50", 1 / arrays["objects"].sum()
     else:

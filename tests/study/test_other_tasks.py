@@ -103,10 +103,10 @@ def test_two_growths_of_the_width_are_compared_at_equal_macs(tmp_path):
     quick_costs()
     study = config(ModelSpec("unet"), "glyph_masks", (5,), 1500)
     base = replace(study.base, model=ModelSpec(), task=Segmentation(), epochs=1)
-    study = replace(study, base=base, params=(), macs=(2_000_000,), tolerance=0.1, tuning=Tuning((0.01,), (1e-4,)))
+    study = replace(study, base=base, params=(), macs=(2_000_000,), tolerance=0.2, tuning=Tuning((0.01,), (1e-4,)))
     result = run_study(study, out=tmp_path / "study", family=(doubling, constant), progress=False)
     assert result.plan.sides == ("doubling", "constant")
-    assert {abs(arm.macs - 2e6) <= 2e5 for arm in result.plan.arms} == {True}
+    assert {abs(arm.macs - 2e6) <= 4e5 for arm in result.plan.arms} == {True}
     assert result.errors(result.plan.arms[0]).shape == (2, result.images)
     write_report(result, result.directory)
     assert [each for each in verify(result.directory) if each.equal < each.numbers] == []
