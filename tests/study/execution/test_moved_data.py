@@ -78,7 +78,7 @@ def test_a_study_goes_on_with_the_same_data_at_another_place(original, begun, ca
     run = result.runs[0]
     main(["study", "rerun", str(begun / "study"), "--arm", run.arm, "--seed", str(run.seed),
           "--data", str(begun / "new" / "set.npz")])  # fmt: skip
-    count = result.labels.size
+    count = result.arrays["labels"].size
     assert f"{count} of {count} predictions equal" in capsys.readouterr().out
 
 
