@@ -80,13 +80,58 @@ def divide(
         )
     if "test" not in own and tests == 0:
         raise InputError(f"the data set has {n} images, too few to take a test split from; add images")
-    train = np.sort(train)
-    if train_size is not None:
-        classes = len(np.unique(labels[train]))
-        limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
-        require(classes <= train_size <= len(train), "train_size", train_size, limits)
-        train = train[covering_prefix(labels[train], train_size)]
+    train = _reduced(labels, np.sort(train), train_size)
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
+
+
+def divide_folds(
+    labels: np.ndarray, fold: tuple[int, int, int], validation: float, train_size: int | None
+) -> dict[str, np.ndarray]:
+    """Divide all images into folds and return the division of one fold, by index.
+
+    The folds are stratified by class and disjoint, and together they are all images. The rest of a fold is divided into
+    training and validation images; every fold has as many training images.
+
+    Args:
+        labels: int (N,).
+        fold: Number of the fold, number of folds, seed of the division into folds.
+        validation: Share of the images outside the fold that is for validation.
+        train_size: Number of images to keep for training; None: all.
+
+    Returns:
+        Sorted indices of "train", "validation" and "test".
+
+    Raises:
+        InputError: There is no such fold, or train_size does not fit.
+
+    >>> [len(part) for part in divide_folds(np.arange(20) % 2, (0, 5, 0), 0.25, None).values()]
+    [12, 4, 4]
+    """
+    number, count, seed = fold
+    if not (0 <= number < count and 2 <= count <= len(labels) // 2 and seed >= 0):
+        raise InputError(
+            f"fold={fold}: give the number of the fold, from 0, below the number of folds, which is at least 2 and at "
+            f"most half of the {len(labels)} images, and a seed of 0 or more"
+        )
+    parts = np.array_split(stratified_order(labels, seed), count)
+    test = np.sort(parts[number])
+    rest = np.setdiff1d(np.arange(len(labels)), test)
+    size = round((1 - validation) * (len(labels) - max(map(len, parts))))
+    if not 0 < size < len(rest):
+        raise InputError(f"validation={validation} of {len(rest)} images leaves a split empty; choose another share")
+    order = rest[stratified_order(labels[rest], seed)]
+    train = _reduced(labels, np.sort(order[:size]), train_size)
+    return {"train": train, "validation": np.sort(order[size:]), "test": test}
+
+
+def _reduced(labels: np.ndarray, train: np.ndarray, train_size: int | None) -> np.ndarray:
+    """Return `train_size` of the training images."""
+    if train_size is None:
+        return train
+    classes = len(np.unique(labels[train]))
+    limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
+    require(classes <= train_size <= len(train), "train_size", train_size, limits)
+    return train[covering_prefix(labels[train], train_size)]
 
 
 def _divide_by_name(names: Iterable[str], labels: np.ndarray, tests: float, validations: float) -> list[np.ndarray]:

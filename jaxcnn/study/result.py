@@ -23,6 +23,8 @@ FILES = ("costs.json", "runs.json", "predictions.npz")
 REBUILD = "run the study again, which rebuilds it from the folders of its runs"
 REMEDY = f"restore it from a copy, or move it away and {REBUILD}"
 METRICS = tuple(f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy"))
+OF_A_FOLD = ("sizes", "validation_hash", "test_hash", "content")
+"""What the data of each fold have of their own, in runs.json."""
 LARGEST = 3.5e38  # no float32 is larger
 LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
 
@@ -58,22 +60,26 @@ class StudyResult:
     #: One record per arm and seed, then those of the contrasts' arms at the shared setting.
     runs: tuple[RunRecord, ...]
     labels: np.ndarray  #: (N,) classes of the test images.
-    predictions: np.ndarray  #: (runs, N) predicted classes, one row per run.
+    predictions: np.ndarray  #: (runs, N) predicted classes, one row per run; with folds, one per arm and repeat.
     costs: dict[str, StepCost]  #: Memory and time of a training step by arm; empty where they were not measured.
     data: dict[str, Any]  #: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
     #: Every distinct set of versions and hardware that took part, usually one.
     environments: tuple[dict[str, Any], ...]
     directory: Path  #: The study's folder.
+    folds: np.ndarray | None = None  #: (N,) fold whose runs have each image as a test image; None: all runs have it.
 
     def of(self, arm: Arm, *, shared: bool = False) -> tuple[RunRecord, ...]:
         """Return the runs of one arm in the order of the seeds, at its own setting or at the shared one."""
         return tuple(self.runs[row] for row in self._rows(arm, shared))
 
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
-        """Return (seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
-        return (self.predictions[self._rows(arm, shared)] != self.labels).astype(np.uint8)
+        """Return (seeds, N) of 0 and 1: which test images each run of an arm, or its repeats, got wrong."""
+        rows = dict.fromkeys(row // len(self.plan.parts) for row in self._rows(arm, shared))
+        return (self.predictions[list(rows)] != self.labels).astype(np.uint8)
 
     def _rows(self, arm: Arm, shared: bool) -> list[int]:
+        if self.plan.folds:
+            return [row for row, run in enumerate(self.runs) if run.arm == arm.label and not shared]
         setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
         return [row for row, run in enumerate(self.runs) if (run.arm, run.setting) == (arm.label, setting)]
 
@@ -119,13 +125,13 @@ def load_study(directory: Path | str) -> StudyResult:
     plan = load_plan(directory)
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory)
-    labels, predictions = _read_predictions(directory, stored.predictions_sha256)
+    labels, predictions, folds = _read_predictions(directory, stored.predictions_sha256, bool(plan.folds))
     costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
     for label, cost in costs.items():
         right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
         _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     result = StudyResult(
-        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory
+        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory, folds
     )
     path = directory / "runs.json"
     for arm in plan.arms:  # Each file may be whole and still not fit the others.
@@ -134,8 +140,13 @@ def load_study(directory: Path | str) -> StudyResult:
                 f"{path} does not hold the runs of {arm.label} that tuning.json and pilot.json beside it ask for: "
                 f"{REMEDY}"
             )
-    shape, classes = (len(result.runs), result.data["sizes"]["test"]), len(result.data["class_names"])
-    fits = predictions.shape == shape and labels.shape == shape[1:] and bool((labels < classes).all())
+    shape = len(result.runs) // len(plan.parts), result.data["sizes"]["test"]
+    fits = predictions.shape == shape and labels.shape == shape[1:]
+    fits = fits and bool((labels < len(result.data["class_names"])).all())
+    if folds is not None:
+        fits = fits and folds.shape == labels.shape and np.array_equal(np.unique(folds), plan.parts)
+        settings = [(run.setting, tuning.arms[run.arm].at(plan.fold_of(run.seed))) for run in result.runs]
+        _require(all(one == two for one, two in settings), path, "a run has not the setting of its fold in tuning.json")
     _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
     return result
 
@@ -166,21 +177,38 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     results = [read(directory / each.path) for each in runs]
     recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
     data = [{name: value for name, value in result.data.items() if name in recorded} for result in results]
-    labels = _unique(result.predictions["labels"].tolist() for result in results)
-    # Their name may differ: data can be moved while a study is interrupted.
-    if len(_unique(each | {"name": ""} for each in data)) > 1 or len(labels) > 1:
-        raise InputError(
-            f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
-        )
+    parts = list(dict.fromkeys(each.fold for each in runs))
+    labels = list[Any]()
+    for part in parts:
+        own = [place for place, each in enumerate(runs) if each.fold == part]
+        labels += found = _unique(results[place].predictions["labels"].tolist() for place in own)
+        # Their name may differ: data can be moved while a study is interrupted.
+        if len(_unique(data[place] | {"name": ""} for place in own)) > 1 or len(found) > 1:
+            raise InputError(
+                f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
+            )
     kind = np.uint8 if len(data[0]["class_names"]) <= 256 else np.uint16
+    predictions = [result.predictions["predictions"] for result in results]
+    # With folds a row is a repeat: its runs, which come one after another, on the images of their folds.
+    rows = [np.concatenate(predictions[at : at + len(parts)]) for at in range(0, len(runs), len(parts))]
     arrays: dict[str, Any] = {
-        "labels": np.array(labels[0], kind),
-        "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
-        "arms": np.array([each.arm.label for each in runs]),
-        "seeds": np.array([each.seed for each in runs]),
-        "learning_rates": np.array([each.setting.learning_rate for each in runs]),
-        "weight_decays": np.array([each.setting.weight_decay for each in runs]),
+        "labels": np.concatenate(labels).astype(kind),
+        "predictions": np.stack(rows).astype(kind),
+        "arms": np.array([each.arm.label for each in runs[:: len(parts)]]),
     }
+    about = {
+        "seeds": [each.seed for each in runs],
+        "learning_rates": [each.setting.learning_rate for each in runs],
+        "weight_decays": [each.setting.weight_decay for each in runs],
+    }
+    shape = (-1,) if parts == [None] else (-1, len(parts))
+    arrays |= {name: np.array(values).reshape(shape) for name, values in about.items()}
+    if parts != [None]:
+        arrays["folds"] = np.repeat(np.array(parts, np.uint16), list(map(len, labels)))
+        folds = [{name: data[place].get(name) for name in OF_A_FOLD} for place in range(len(parts))]
+        sizes = data[0]["sizes"] | {"test": len(arrays["labels"])}
+        data[0] = {name: value for name, value in data[0].items() if name not in OF_A_FOLD}
+        data[0] |= {"sizes": sizes, "folds": folds}
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     environments = tuple(_unique(result.environment for result in results))
@@ -253,7 +281,10 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     _require(len(efforts) == 1, path, "its arms were not tuned alike")
     tried = {trial.setting for arm in tuning.arms.values() for trial in arm.trials}
     chosen = {tuning.shared, *(arm.setting for arm in tuning.arms.values())}
+    chosen |= {setting for arm in tuning.arms.values() for setting in arm.folds}
     _require(not tried or chosen <= tried, path, "a setting was chosen that was not tried")
+    right = all(len(arm.folds) == (len(plan.parts) if plan.folds and tried else 0) for arm in tuning.arms.values())
+    _require(right, path, "an arm has not one setting for each fold")
     for rate, decay in tried | chosen:
         _require(0 < rate <= LARGEST and 0 <= decay <= LARGEST, path, f"lr {rate:g}, wd {decay:g} is no setting")
     trials = [trial for arm in tuning.arms.values() for trial in arm.trials]
@@ -273,7 +304,7 @@ def _read_runs(directory: Path) -> RunsFile:
     return stored._replace(data=_escape(stored.data), environments=_escape(stored.environments))
 
 
-def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_predictions(directory: Path, digest: str, folds: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     path = directory / "predictions.npz"
     if not path.exists():
         raise InputError(f"{directory} holds no predictions.npz: restore it from a copy, or {REBUILD}")
@@ -281,7 +312,7 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["labels"], arrays["predictions"]
+            return arrays["labels"], arrays["predictions"], arrays["folds"] if folds else None
     except (KeyError, ValueError, OSError, BadZipFile):
         raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
 
