@@ -13,7 +13,14 @@ from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split, strata
 from jaxcnn.data.messages import check_labels, check_masks
 from jaxcnn.data.sources.catalog import find_source
-from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, divide_folds, stratified_order, validation_hash
+from jaxcnn.data.splits import (
+    channel_statistics,
+    covering_prefix,
+    divide,
+    divide_folds,
+    stratified_order,
+    validation_hash,
+)
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, printable, require
 from jaxcnn.records import as_record, check_choices

@@ -53,13 +53,16 @@ def rerun(
         raise InputError(
             f"arm={arm!r}: its runs have user-defined parts ({', '.join(result.plan.own)}); run the script"
         )
-    config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
+    row, fold = result.runs.index(own[seeds.index(seed)]), result.plan.fold_of(seed)
+    config = run_config(result.plan, StudyRun("runs", place, result.runs[row].setting, seed, fold))
     moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
     config = replace(config, data=replace(config.data, **moved))
-    dataset = check_recorded(result.data, load(config.data, progress=progress), f"the study in {str(directory)!r}")
+    recorded, predicted = result.data, result.predictions[row // len(result.plan.parts)]
+    if fold is not None and result.folds is not None:
+        recorded, predicted = recorded | recorded["folds"][fold], predicted[result.folds == fold]
+    dataset = check_recorded(recorded, load(config.data, progress=progress), f"the study in {str(directory)!r}")
     again = run(config, dataset=dataset, progress=progress).predictions["predictions"]
-    row = result.runs.index(own[seeds.index(seed)])
-    return int((again == result.predictions[row]).sum()), int(again.size)
+    return int((again == predicted).sum()), int(again.size)
 
 
 def _arm(arms: tuple[Arm, ...], name: str) -> Arm:

@@ -181,7 +181,8 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     labels = list[Any]()
     for part in parts:
         own = [place for place, each in enumerate(runs) if each.fold == part]
-        labels += found = _unique(results[place].predictions["labels"].tolist() for place in own)
+        found = _unique(results[place].predictions["labels"].tolist() for place in own)
+        labels.append(np.array(found[0]))
         # Their name may differ: data can be moved while a study is interrupted.
         if len(_unique(data[place] | {"name": ""} for place in own)) > 1 or len(found) > 1:
             raise InputError(

@@ -82,9 +82,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     tuning, runs = _json(directory / "tuning.json"), _json(directory / "runs.json")
     arrays = _arrays(directory / "predictions.npz")
     labels, predictions = arrays["labels"], arrays["predictions"]
-    wrong = (predictions != labels).astype(np.float64)
+    wrong, folds = (predictions != labels).astype(np.float64), arrays.get("folds")
 
     def arm(label: str, setting: list[float]) -> _Arm:
+        if folds is not None:  # a row of predictions for each repeat, whose runs follow one another
+            own = [each for each in runs["runs"] if each["arm"] == label]
+            return _Arm(wrong[arrays["arms"] == label], own)
         rows = [n for n, run in enumerate(runs["runs"]) if run["arm"] == label and run["setting"] == setting]
         return _Arm(wrong[rows], [runs["runs"][row] for row in rows])
 
@@ -97,14 +100,16 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     }
     arms = {label: arm(label, setting) for label, setting in chosen.items()}
     checks = [_seals(directory, runs), _tuning(tuning, chosen), *_arm_checks(analysis, tuning, arms)]
-    checks += _accuracies(runs["runs"], wrong)
+    checks += _accuracies(runs["runs"], wrong, folds)
+    if folds is not None:
+        checks.append(_fold_check(tuning, runs["runs"], plan.seeds.first, plan.folds or 1))
     if retuned:
-        checks += _retuning_checks(analysis, curves)
+        checks += _retuning_checks(analysis, curves, tuning)
     spreads = {each["arm"]["label"]: each["retuning"]["variance"] for each in analysis["arms"] if each.get("retuning")}
     for kind in ("contrasts", "shared"):
         shared = tuning["shared"] if kind == "shared" else None
         ends = _ends(directory)
-        inner = _inner(directory, ends, curves) if retuned and not shared else []
+        inner = _inner(directory, ends, curves, folds=folds is not None) if retuned and not shared else []
         labelled = [each for pair, more in zip(ends, inner or [[]] * len(ends), strict=True) for each in (pair, *more)]
         pairs = [
             (arm(pair["deeper"], shared or chosen[pair["deeper"]]), arm(pair["wider"], shared or chosen[pair["wider"]]))
@@ -123,7 +128,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
             ]
             found, outcomes = _contrast_checks(
                 rows, pairs, labels, plan.margin, "shared: " if shared else "", tunings, [1 + len(m) for m in inner]
-                if inner else [1] * len(ends), retuned=retuned,
+                if inner else [1] * len(ends), retuned=retuned, folds=folds,
             )  # fmt: skip
             checks += found
             if not shared:
@@ -131,7 +136,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
                 checks.append(_same("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
-    if data:
+    if data and folds is not None:
+        each = [
+            _data_check(plan.images(part), runs["data"]["folds"][part], labels[folds == part]) for part in plan.parts
+        ]  # type: ignore[index]
+        checks.append(Check(each[0].name, *(sum(one[n] for one in each) for n in (1, 2)), 0.0, each[0].remark))
+    elif data:
         checks.append(_data_check(plan.base.data, runs["data"], labels))
     return checks
 
@@ -276,13 +286,31 @@ def _curve(trials: list[dict[str, Any]]) -> Curve:
     return curve([tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000)
 
 
-def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve]) -> list[Check]:
+def _fold_check(tuning: dict[str, Any], runs: list[dict[str, Any]], first: int, folds: int) -> Check:
+    """Check that the runs of a fold have the setting that the trials of this fold give."""
+    found = []
+    for run in runs:
+        fold, tuned = (run["seed"] - first) % folds, tuning["arms"][run["arm"]]
+        trials = [trial for trial in tuned["trials"] if trial["fold"] == fold]
+        best = tuned["setting"]
+        if trials:
+            each = _curve(trials)
+            best = list(each.settings[int(each.errors.argmin())])
+        found.append((run["setting"], best))
+    return _same("settings of the folds", *_split(found))
+
+
+def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning: dict[str, Any]) -> list[Check]:
     """Check the curves through the trials, and draw anew what another tuning would choose."""
     arms = {each["arm"]["label"]: each for each in analysis["arms"]}
     fits = [([arms[label]["tuning_error"]], [each.errors.min()]) for label, each in curves.items()]
     drawn = []
     for label, each in curves.items():
-        (variance, others), found = another_tuning(each), arms[label]["retuning"]
+        trials, found = tuning["arms"][label]["trials"], arms[label]["retuning"]
+        folds = sorted({trial["fold"] for trial in trials if trial.get("fold") is not None})
+        by_fold = [_curve([trial for trial in trials if trial["fold"] == fold]) for fold in folds] or [each]
+        again = np.array([another_tuning(one) for one in by_fold])
+        variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
         drawn += [(found["variance"], variance, max(variance, 1e-12)), (found["others"], others, 1.0)]
     if not fits:
         return []
@@ -292,8 +320,13 @@ def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve]) -> list
     ]
 
 
-def _inner(directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve]) -> list[list[dict[str, str]]]:
-    """Return the contrasts of the interior arm of each budget, the one with the lowest curve, with both ends."""
+def _inner(
+    directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve], *, folds: bool
+) -> list[list[dict[str, str]]]:
+    """Return the contrasts of the interior arm of each budget, the one with the lowest curve, with both ends.
+
+    With folds it is the middle one.
+    """
     arms, pairs = _json(directory / "plan.json")["arms"], []
     for end in ends:
         deeper, wider = (next(arm for arm in arms if arm["label"] == end[side]) for side in ("deeper", "wider"))
@@ -304,7 +337,7 @@ def _inner(directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve]
             pairs.append([])
             continue
         middle = inside[(len(inside) - 1) // 2]["label"]
-        if all(arm["label"] in curves for arm in inside):
+        if not folds and all(arm["label"] in curves for arm in inside):
             middle = min((arm["label"] for arm in inside), key=lambda label: curves[label].errors.min())
         pairs.append([{"deeper": middle, "wider": end["wider"]}, {"deeper": end["deeper"], "wider": middle}])
     return pairs
@@ -345,9 +378,13 @@ def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str
     return [_close(name, *_split(each)) for name, each in pairs.items()]
 
 
-def _accuracies(runs: list[dict[str, Any]], wrong: np.ndarray) -> list[Check]:
-    accuracy = [run["metrics"]["test_accuracy"] for run in runs]
-    return [_close("accuracy in the run records and in the predictions", [accuracy], [1 - wrong.mean(1)])]
+def _accuracies(runs: list[dict[str, Any]], wrong: np.ndarray, folds: np.ndarray | None) -> list[Check]:
+    accuracy, right = [run["metrics"]["test_accuracy"] for run in runs], 1 - wrong
+    if folds is None:
+        found = right.mean(1)
+    else:
+        found = np.array([[row[folds == part].mean() for part in np.unique(folds)] for row in right])
+    return [_close("accuracy in the run records and in the predictions", [accuracy], [found])]
 
 
 def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
@@ -362,7 +399,7 @@ def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
 
 def _contrast_checks(
     reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str,
-    tunings: list[list[float]], sizes: list[int], *, retuned: bool,
+    tunings: list[list[float]], sizes: list[int], *, retuned: bool, folds: np.ndarray | None,
 ) -> tuple[list[Check], list[tuple[str, str]]]:  # fmt: skip
     """Check contrasts, `sizes` of them at each budget, and return the decisions of the budgets."""
     from scipy import stats
@@ -371,8 +408,8 @@ def _contrast_checks(
     drawn: list[tuple[float, float, float]] = []
     outcomes, crossings, welches = [], [], []
     for (deeper, wider), tuning in zip(pairs, tunings, strict=True):
-        several = min(len(deeper.runs), len(wider.runs)) > 1
-        crossings.append(cross(deeper.wrong, wider.wrong, tuning) if several else None)
+        several = min(len(deeper.wrong), len(wider.wrong)) > 1
+        crossings.append(cross(deeper.wrong, wider.wrong, tuning, folds) if several else None)
         welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
     equal = [
@@ -419,7 +456,8 @@ def _contrast_checks(
                 _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
-            by_class = [c for c in (_of_class(labels, deeper, wider, n) for n in range(int(labels.max()) + 1)) if c]
+            classes = range(int(labels.max()) + 1)
+            by_class = [c for c in (_of_class(labels, deeper, wider, n, folds) for n in classes) if c]
             q = benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
@@ -441,13 +479,13 @@ def _contrast_checks(
     return checks, budgets
 
 
-def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[Any] | None:
+def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int, folds: np.ndarray | None) -> list[Any] | None:
     from scipy import stats
 
     own = labels == number
-    if own.sum() < 2:
+    if min([own.sum()] if folds is None else [(folds[own] == part).sum() for part in np.unique(folds)]) < 2:
         return None
-    each = cross(deeper.wrong[:, own], wider.wrong[:, own])
+    each = cross(deeper.wrong[:, own], wider.wrong[:, own], folds=None if folds is None else folds[own])
     low, high = stats.t.interval(0.95, each.freedom, each.estimate, each.error)
     return [each.estimate, low, high, 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom)]
 

@@ -45,6 +45,13 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             "lowest point of a curve through all trials, and a bootstrap of the trials gives what another tuning "
             "would pick; the variance of its error is part of the verdict."
         )
+        if result.plan.folds:
+            yield Paragraph(
+                "Each fold was tuned by its own trials, which never saw its test images. The setting in this table, "
+                "and the ring in the figures, is the choice by the trials of all folds; the spread is that of the mean."
+            )
+            folds = lambda each: ", ".join(f"{s.learning_rate:g}" for s in result.tuning.arms[each.arm.label].folds)  # noqa: E731
+            columns = (*columns, ("learning rate of each fold", folds))
         yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (

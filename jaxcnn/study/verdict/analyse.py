@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm, holm_
 from jaxcnn.study.statistics.population import crossed, superiority
 from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, detectable, mean_interval, seeds_needed, tost_p, welch
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
-from jaxcnn.study.tuning import TuningResult, fitted, retuning, scores
+from jaxcnn.study.tuning import Setting, TuningResult, fitted, retuning, scores
 from jaxcnn.study.verdict.checklist import protocol
 from jaxcnn.study.verdict.findings import (
     ArmFinding,
@@ -62,11 +63,12 @@ def analyse(result: StudyResult) -> Findings:
 def interior(plan: Plan, tuning: TuningResult, budget: str) -> Arm | None:
     """Return the arm between the two ends with the lowest error by the curve through its trials, on validation images.
 
-    Without trials it is the middle one; None where no depth lies between the ends, or two families are compared.
+    Without trials it is the middle one, and with folds, whose validation images are test images of other folds; None
+    where no depth lies between the ends, or two families are compared.
     """
     deeper, wider = plan.contrast(budget)
     arms = [] if plan.families else [arm for arm in plan.of(budget) if wider.depth < arm.depth < deeper.depth]
-    if not arms or not all(tuning.arms[arm.label].trials for arm in arms):
+    if not arms or plan.folds or not all(tuning.arms[arm.label].trials for arm in arms):
         return arms[(len(arms) - 1) // 2] if arms else None
     chosen = {arm.label: tuning.arms[arm.label] for arm in arms}
     return min(arms, key=lambda arm: fitted(chosen[arm.label].trials)[chosen[arm.label].setting])
@@ -76,7 +78,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
     runs, errors = result.of(arm), result.errors(arm)
     smooth = result.plan.tuning.method == "smooth"
     rates = tuple(float(rate) for rate in errors.mean(1))
-    setting, edge, trials = result.tuning.arms[arm.label]
+    setting, edge, trials, _ = result.tuning.arms[arm.label]
     scored = scores(trials)
     values = [1 - error for error, _ in scored.values()]
 
@@ -131,7 +133,10 @@ def _tested(
     margin, again = result.plan.margin, {each.arm.label: each.retuning for each in arms}
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
-    population = [crossed(*each, tuning=tuning) for each, tuning in zip(errors, tunings, strict=True)]
+    population = [
+        crossed(*each, tuning=tuning, folds=_folds(result, each[0]))
+        for each, tuning in zip(errors, tunings, strict=True)
+    ]
     fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
     tosts = [tost_p(each.interval.estimate, each.standard_error, each.freedom, margin) for each in population]
     p_values = [each.p for each in population]
@@ -152,7 +157,7 @@ def _tested(
             budget=deeper.budget_label,
             deeper=deeper,
             wider=wider,
-            settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
+            settings=(_setting(result, deeper, shared), _setting(result, wider, shared)),
             seeds=seeds,
             population=crossing.interval.within(-1, 1),
             population90=crossing.interval90.within(-1, 1),
@@ -173,9 +178,19 @@ def _tested(
             decision={"deeper": result.plan.sides[0], "wider": result.plan.sides[1]}.get(decision, decision),
             scope=scope,
             endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
+            folds=result.plan.folds or 0,
         )
         findings.append(finding)
     return findings
+
+
+def _setting(result: StudyResult, arm: Arm, shared: bool) -> Setting:
+    return result.tuning.shared if shared else result.tuning.arms[arm.label].setting
+
+
+def _folds(result: StudyResult, errors: np.ndarray, chosen: Any = slice(None)) -> np.ndarray | None:
+    """Return the fold of each error (seeds, images), of chosen images; None without cross-validation."""
+    return None if result.folds is None else np.broadcast_to(result.folds[chosen].astype(int), errors.shape)
 
 
 def _spread(rates: tuple[np.ndarray, np.ndarray], images: int) -> float:
@@ -186,15 +201,25 @@ def _spread(rates: tuple[np.ndarray, np.ndarray], images: int) -> float:
 
 
 def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:
-    """Contrast the arms on the images of each class that has two or more."""
+    """Contrast the arms on the images of each class that has two or more, in every fold."""
     findings = []
     for label, name in enumerate(result.data["class_names"]):
         of_class = result.labels == label
-        if of_class.sum() > 1:
-            each = crossed(first[:, of_class], second[:, of_class], draws=0)
+        if enough_images(result.folds, of_class):
+            folds = _folds(result, first[:, of_class], of_class)
+            each = crossed(first[:, of_class], second[:, of_class], draws=0, folds=folds)
             findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval.within(-1, 1), each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
+
+
+def enough_images(folds: np.ndarray | None, chosen: np.ndarray) -> bool:
+    """Return whether of some images, a mask, there are two or more, in every fold."""
+    return (
+        bool(chosen.sum() > 1)
+        if folds is None
+        else bool(np.bincount(folds[chosen], minlength=folds.max() + 1).min() > 1)
+    )
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:

@@ -57,7 +57,7 @@ class ContrastFinding(NamedTuple):
     deeper: Arm  #: The deepest arm, or the interior one.
     wider: Arm  #: The shallowest, widest arm, or the interior one.
     settings: tuple[Setting, Setting]  #: Settings of the deeper and the wider arm in these runs.
-    seeds: int  #: Runs per arm.
+    seeds: int  #: Runs per arm; with folds, repeats.
     #: Estimate and 95 % interval over new seeds, new images (crossed) and, where the rule has it, new tuning.
     population: Interval
     population90: Interval  #: The same with its 90 % interval, for TOST.
@@ -82,6 +82,7 @@ class ContrastFinding(NamedTuple):
     sentence: str = ""  #: The decision in words.
     #: Smallest true difference that any number of seeds detects, as images and tuning vary, too; NaN: not computed.
     endless: float = math.nan
+    folds: int = 0  #: Number of folds of a cross-validated study, whose seeds are repeats; 0: not cross-validated.
 
     @property
     def retuned(self) -> bool:
@@ -92,6 +93,12 @@ class ContrastFinding(NamedTuple):
     def sides(self) -> tuple[str, str]:
         """What is compared: deeper and wider, or the names of two families."""
         return self.deeper.name or "deeper", self.wider.name or "wider"
+
+    @property
+    def runs(self) -> str:
+        """Runs per arm in words: 5 seeds, or 3 repeats of 5 folds."""
+        name = "repeat" if self.folds else "seed"
+        return f"{self.seeds:,} {name}{'s' * (self.seeds != 1)}" + (f" of {self.folds} folds" if self.folds else "")
 
     @property
     def outcome(self) -> str:
