@@ -137,9 +137,8 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data and folds is not None:
-        each = [
-            _data_check(plan.images(part), runs["data"]["folds"][part], labels[folds == part]) for part in plan.parts
-        ]  # type: ignore[index]
+        recorded = enumerate(runs["data"]["folds"])
+        each = [_data_check(plan.images(part), its, labels[folds == part]) for part, its in recorded]
         checks.append(Check(each[0].name, *(sum(one[n] for one in each) for n in (1, 2)), 0.0, each[0].remark))
     elif data:
         checks.append(_data_check(plan.base.data, runs["data"], labels))

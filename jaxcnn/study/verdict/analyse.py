@@ -215,11 +215,8 @@ def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tupl
 
 def enough_images(folds: np.ndarray | None, chosen: np.ndarray) -> bool:
     """Return whether of some images, a mask, there are two or more, in every fold."""
-    return (
-        bool(chosen.sum() > 1)
-        if folds is None
-        else bool(np.bincount(folds[chosen], minlength=folds.max() + 1).min() > 1)
-    )
+    counts = [chosen.sum()] if folds is None else np.bincount(folds[chosen], minlength=folds.max() + 1)
+    return min(counts) > 1
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:

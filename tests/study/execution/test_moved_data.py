@@ -114,5 +114,7 @@ def test_missing_data_say_how_to_name_their_new_place(begun):
     )
     with pytest.raises(InputError, match=r"does not exist.*if the study's data have moved, give their new place as da"):
         run_study(config, out=begun / "study", progress=False)
-    with pytest.raises(InputError, match=r"does not exist; give an image folder, an .npz, .csv or .json file, or a name$"):
+    with pytest.raises(
+        InputError, match=r"does not exist; give an image folder, an .npz, .csv or .json file, or a name$"
+    ):
         run_study(config, out=begun / "another", progress=False)
