@@ -236,6 +236,9 @@ class DataConfig:
         fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
             images, those of a test split too, are divided, and that part of them is the test split. Default: the test
             split of the data set.
+        groups: Images that belong together, such as those of one writer: splits keep groups apart, and the verdict of a
+            study is for new groups. A feature of a TFDS set, a regular expression that finds the group in the names of
+            files, as in patient([0-9]+), or writers (digits only). Default: each image stands for itself.
     """
 
     name: str = "digits"
@@ -255,6 +258,7 @@ class DataConfig:
     ignore: tuple[int, ...] | None = None
     split_seed: int | None = None
     fold: tuple[int, int, int] | None = None
+    groups: str | None = None
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number; a fold as a tuple."""

@@ -11,6 +11,7 @@ import numpy as np
 from jaxcnn.data.boxes import check_objects, pad_alike
 from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split, strata
+from jaxcnn.data.groups import read_groups
 from jaxcnn.data.messages import check_labels, check_masks
 from jaxcnn.data.sources.catalog import find_source
 from jaxcnn.data.splits import (
@@ -18,6 +19,8 @@ from jaxcnn.data.splits import (
     covering_prefix,
     divide,
     divide_folds,
+    edge,
+    group_order,
     stratified_order,
     validation_hash,
 )
@@ -70,8 +73,11 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     own, names = frozenset(source.pools), source.pools["train"].names
     if names is not None and skipped:
         names = _without(names, skipped)
+    groups = None
+    if config.groups is not None:
+        groups = read_groups(config.name, source.pools["train"], config.groups, names, len(pool["labels"]))
     train_size = None if config.fold else config.train_size
-    parts = divide(strata(pool["labels"]), config.validation, train_size, own, source.carve, names)
+    parts = divide(strata(pool["labels"]), config.validation, train_size, own, source.carve, names, groups)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
     if "validation" in own:
         validation, more = _read(source, config, progress, "validation", train)
@@ -79,10 +85,16 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     test = _read(source, config, progress, "test", train)[0] if "test" in own else _pick(pool, parts["test"])
     if source.target == "boxes":
         train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
+    grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
+    for name in own - {"train"} if config.groups is not None else ():
+        its = source.pools[name]
+        grouped[name] = read_groups(config.name, its, config.groups or "", its.names, its.length)
     if config.fold:
         pool = _joined(config.name, [train, validation, test])
         share = len(validation["labels"]) / (len(train["labels"]) + len(validation["labels"]))
-        parts = divide_folds(strata(pool["labels"]), config.fold, share, config.train_size)
+        groups = np.concatenate([grouped[name] for name in ("train", "validation", "test")]) if grouped else None
+        parts = divide_folds(strata(pool["labels"]), config.fold, share, config.train_size, groups)
+        grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
         train, validation, test = (_pick(pool, parts[name]) for name in ("train", "validation", "test"))
         chosen = parts["validation"]
     mean, std, sampled = _statistics(source, config, pool if config.fold else train)
@@ -100,13 +112,33 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         skipped=skipped,
         where=source.where,
         sampled=sampled,
-        split_by="index" if names is None or own >= {"validation", "test"} or config.fold else "name",
+        split_by=_divided_by(config, names is not None and not own >= {"validation", "test"}),
+        groups=grouped,
     )
+    _refuse_shared_groups(dataset, config)
     return resplit(dataset, config.split_seed)
+
+
+def _divided_by(config: DataConfig, named: bool) -> str:
+    return "group" if config.groups is not None else "name" if named and not config.fold else "index"
+
+
+def _refuse_shared_groups(dataset: Dataset, config: DataConfig) -> None:
+    seen = dict[str, str]()
+    for split, groups in dataset.groups.items():
+        for name in np.unique(groups).tolist():
+            if name in seen:
+                raise InputError(
+                    f"groups={config.groups!r}: group {name!r} is in the {seen[name]} and in the {split} split of data "
+                    f"set {config.name!r}; leave groups out, or cross-validate (folds), which divides all images"
+                )
+            seen[name] = split
 
 
 def resplit(dataset: Dataset, seed: int | None) -> Dataset:
     """Return a data set with its training and validation images divided anew, as many of each, stratified by class.
+
+    Groups stay in one split; then there are about as many of each, and classes play no part.
 
     Mean and deviation stay those of the fixed division: they hardly move, and runs of one architecture share their
     compiled programs.
@@ -121,13 +153,20 @@ def resplit(dataset: Dataset, seed: int | None) -> Dataset:
     if seed is None:
         return dataset
     pool, count = _joined(dataset.name, [dataset.train, dataset.validation]), dataset.sizes["validation"]
-    labels = strata(pool["labels"])
-    order = stratified_order(labels, seed)
+    labels, groups, grouped = strata(pool["labels"]), None, dataset.groups
+    if grouped:
+        groups = np.concatenate([grouped["train"], grouped["validation"]])
+    order = stratified_order(labels, seed) if groups is None else group_order(groups, seed)
+    count = edge(groups, order, count)
     chosen, rest = np.sort(order[:count]), np.sort(order[count:])
+    if groups is not None:
+        grouped = {**grouped, "train": groups[rest], "validation": groups[chosen]}
     return dataset._replace(
         train=_pick(pool, rest),
         validation=_pick(pool, chosen),
         validation_hash=validation_hash(labels[chosen], chosen, len(labels)),
+        sizes=dataset.sizes | {"train": len(rest), "validation": count},
+        groups=grouped,
     )
 
 

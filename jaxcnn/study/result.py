@@ -67,6 +67,7 @@ class StudyResult:
     environments: tuple[dict[str, Any], ...]
     directory: Path  #: The study's folder.
     folds: np.ndarray | None = None  #: (N,) fold whose runs have each image as a test image; None: all runs have it.
+    groups: np.ndarray | None = None  #: (N,) number of the group of each test image; None: each stands for itself.
 
     def of(self, arm: Arm, *, shared: bool = False) -> tuple[RunRecord, ...]:
         """Return the runs of one arm in the order of the seeds, at its own setting or at the shared one."""
@@ -125,13 +126,13 @@ def load_study(directory: Path | str) -> StudyResult:
     plan = load_plan(directory)
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory)
-    labels, predictions, folds = _read_predictions(directory, stored.predictions_sha256, bool(plan.folds))
+    labels, predictions, *more = _read_predictions(directory, stored.predictions_sha256, plan)
     costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
     for label, cost in costs.items():
         right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
         _require(right, directory / "costs.json", f"a cost of {label} is out of range")
     result = StudyResult(
-        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory, folds
+        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory, *more
     )
     path = directory / "runs.json"
     for arm in plan.arms:  # Each file may be whole and still not fit the others.
@@ -143,8 +144,9 @@ def load_study(directory: Path | str) -> StudyResult:
     shape = len(result.runs) // len(plan.parts), result.data["sizes"]["test"]
     fits = predictions.shape == shape and labels.shape == shape[1:]
     fits = fits and bool((labels < len(result.data["class_names"])).all())
-    if folds is not None:
-        fits = fits and folds.shape == labels.shape and np.array_equal(np.unique(folds), plan.parts)
+    fits = fits and all(each is None or each.shape == labels.shape for each in more)
+    if result.folds is not None:
+        fits = fits and np.array_equal(np.unique(result.folds), plan.parts)
         settings = [(run.setting, tuning.arms[run.arm].at(plan.fold_of(run.seed))) for run in result.runs]
         _require(all(one == two for one, two in settings), path, "a run has not the setting of its fold in tuning.json")
     _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
@@ -166,8 +168,12 @@ def store_stages(directory: Path, now: Schedule) -> None:
             raise InputError(f"{directory / name} does not say what the runs beside it give: {REMEDY}")
 
 
-def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
+def store_runs(
+    directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any], groups: np.ndarray | None = None
+) -> None:
     """Gather the runs that opened the test split into runs.json and predictions.npz; `read` reads a run's folder.
+
+    `groups` are those of the test images, of one fold after another.
 
     Raises:
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
@@ -210,6 +216,8 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
         sizes = data[0]["sizes"] | {"test": len(arrays["labels"])}
         data[0] = {name: value for name, value in data[0].items() if name not in OF_A_FOLD}
         data[0] |= {"sizes": sizes, "folds": folds}
+    if groups is not None:
+        arrays["groups"] = np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.uint32)
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     environments = tuple(_unique(result.environment for result in results))
@@ -305,7 +313,8 @@ def _read_runs(directory: Path) -> RunsFile:
     return stored._replace(data=_escape(stored.data), environments=_escape(stored.environments))
 
 
-def _read_predictions(directory: Path, digest: str, folds: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+def _read_predictions(directory: Path, digest: str, plan: Plan) -> tuple[Any, ...]:
+    """Return labels, predictions, folds and groups; the last two are None in studies without."""
     path = directory / "predictions.npz"
     if not path.exists():
         raise InputError(f"{directory} holds no predictions.npz: restore it from a copy, or {REBUILD}")
@@ -313,7 +322,9 @@ def _read_predictions(directory: Path, digest: str, folds: bool) -> tuple[np.nda
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["labels"], arrays["predictions"], arrays["folds"] if folds else None
+            needed = {"folds": bool(plan.folds), "groups": plan.base.data.groups is not None}
+            more = [arrays[name] if has else None for name, has in needed.items()]
+            return arrays["labels"], arrays["predictions"], *more
     except (KeyError, ValueError, OSError, BadZipFile):
         raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
 

@@ -249,6 +249,8 @@ def resolution(plan: Plan, images: int) -> dict[str, Any]:
             f"{images:,} test images can call arms equivalent within {100 * plan.margin:g} points at error rates up to "
             f"{100 * max(rates):g} %, at best"
         )
+    if plan.base.data.groups is not None:
+        text += "; images of one group are alike, so that it can show less than that"
     return {"test_images": images, "detectable_by_error_rate": found, "equivalence": text}
 
 

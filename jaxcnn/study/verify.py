@@ -82,7 +82,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     tuning, runs = _json(directory / "tuning.json"), _json(directory / "runs.json")
     arrays = _arrays(directory / "predictions.npz")
     labels, predictions = arrays["labels"], arrays["predictions"]
-    wrong, folds = (predictions != labels).astype(np.float64), arrays.get("folds")
+    wrong, folds, groups = (predictions != labels).astype(np.float64), arrays.get("folds"), arrays.get("groups")
 
     def arm(label: str, setting: list[float]) -> _Arm:
         if folds is not None:  # a row of predictions for each repeat, whose runs follow one another
@@ -128,7 +128,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
             ]
             found, outcomes = _contrast_checks(
                 rows, pairs, labels, plan.margin, "shared: " if shared else "", tunings, [1 + len(m) for m in inner]
-                if inner else [1] * len(ends), retuned=retuned, folds=folds,
+                if inner else [1] * len(ends), retuned=retuned, folds=folds, groups=groups,
             )  # fmt: skip
             checks += found
             if not shared:
@@ -138,10 +138,15 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data and folds is not None:
         recorded = enumerate(runs["data"]["folds"])
-        each = [_data_check(plan.images(part), its, labels[folds == part]) for part, its in recorded]
+        each = [
+            _data_check(
+                plan.images(part), its, labels[folds == part], None if groups is None else groups[folds == part]
+            )
+            for part, its in recorded
+        ]
         checks.append(Check(each[0].name, *(sum(one[n] for one in each) for n in (1, 2)), 0.0, each[0].remark))
     elif data:
-        checks.append(_data_check(plan.base.data, runs["data"], labels))
+        checks.append(_data_check(plan.base.data, runs["data"], labels, groups))
     return checks
 
 
@@ -399,6 +404,7 @@ def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
 def _contrast_checks(
     reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str,
     tunings: list[list[float]], sizes: list[int], *, retuned: bool, folds: np.ndarray | None,
+    groups: np.ndarray | None,
 ) -> tuple[list[Check], list[tuple[str, str]]]:  # fmt: skip
     """Check contrasts, `sizes` of them at each budget, and return the decisions of the budgets."""
     from scipy import stats
@@ -408,7 +414,7 @@ def _contrast_checks(
     outcomes, crossings, welches = [], [], []
     for (deeper, wider), tuning in zip(pairs, tunings, strict=True):
         several = min(len(deeper.wrong), len(wider.wrong)) > 1
-        crossings.append(cross(deeper.wrong, wider.wrong, tuning, folds) if several else None)
+        crossings.append(cross(deeper.wrong, wider.wrong, tuning, folds, groups) if several else None)
         welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
     equal = [
@@ -452,11 +458,11 @@ def _contrast_checks(
                 reached = power(found["detectable"] / spread, found["seeds"], floor / spread)
                 values.append(("power at the detectable difference", [0.8], [reached]))
             if found["bootstrap"] and found["bootstrap"]["low"] is not None:
-                _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
+                _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing, groups)])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
             classes = range(int(labels.max()) + 1)
-            by_class = [c for c in (_of_class(labels, deeper, wider, n, folds) for n in classes) if c]
+            by_class = [c for c in (_of_class(labels, deeper, wider, n, folds, groups) for n in classes) if c]
             q = benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
@@ -478,13 +484,18 @@ def _contrast_checks(
     return checks, budgets
 
 
-def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int, folds: np.ndarray | None) -> list[Any] | None:
+def _of_class(
+    labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int, folds: np.ndarray | None, groups: np.ndarray | None
+) -> list[Any] | None:
     from scipy import stats
 
     own = labels == number
     if min([own.sum()] if folds is None else [(folds[own] == part).sum() for part in np.unique(folds)]) < 2:
         return None
-    each = cross(deeper.wrong[:, own], wider.wrong[:, own], folds=None if folds is None else folds[own])
+    of_own = [None if each is None else each[own] for each in (folds, groups)]
+    if of_own[1] is not None and len(set(of_own[1].tolist())) < 2:
+        return None
+    each = cross(deeper.wrong[:, own], wider.wrong[:, own], (), *of_own)
     low, high = stats.t.interval(0.95, each.freedom, each.estimate, each.error)
     return [each.estimate, low, high, 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom)]
 
@@ -560,8 +571,10 @@ def _front_check(analysis: dict[str, Any]) -> Check:
     return _same("Pareto fronts", [front["front"] for front in analysis["fronts"]], recomputed)
 
 
-def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray) -> Check:
-    """Load the data set and compare its validation split by hash and its test split by labels."""
+def _data_check(
+    config: DataConfig, recorded: dict[str, Any], labels: np.ndarray, groups: np.ndarray | None = None
+) -> Check:
+    """Load the data set and compare its validation split by hash, its test split by labels, and groups of images."""
     from jaxcnn.data import load
 
     name = "validation and test split of the data set"
@@ -571,7 +584,10 @@ def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray
     except InputError as error:
         return Check(name, 0, 0, 0.0, f"not checked: {str(error).split(';')[0]}")
     same = [dataset.validation_hash == recorded["validation_hash"], np.array_equal(test, labels)]
-    return Check(name, 2, sum(same), 0.0)
+    if groups is not None:
+        pairs = set(zip(groups.tolist(), dataset.groups["test"].tolist(), strict=False))
+        same.append(len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}))
+    return Check(name, len(same), sum(same), 0.0)
 
 
 def _possible(interval: list[float], least: float = -1) -> list[float]:

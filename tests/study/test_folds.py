@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -152,3 +153,16 @@ def test_it_resumes_with_what_is_finished(study: Path, tmp_path: Path) -> None:
         assert all(np.array_equal(old[name], new[name]) for name in old.files)
     assert len(paths) == 2
     assert all((finished_runs(copy)[path] == before[path]) == (path not in paths) for path in before)
+
+
+def test_the_verdict_of_grouped_images_is_for_new_groups(tmp_path: Path) -> None:
+    """Writers are the sample, by either set of formulas, in folds that keep them apart."""
+    data = replace(BASE.data, groups="writers")
+    result = small_study(tmp_path, **{**SETTINGS, "base": replace(BASE, data=data, epochs=1)})
+    write_report(result, tmp_path)
+    assert [check for check in verify(tmp_path) if check.equal < check.numbers] == []
+    contrast = analyse(result).contrasts[0]
+    assert contrast.groups == 14
+    assert "images of new groups" in contrast.sentence
+    writers = [set(result.groups[result.folds == fold].tolist()) for fold in range(3)]
+    assert sum(map(len, writers)) == 14

@@ -99,7 +99,7 @@ def match_widths(
             f"model={model.head or model.family!r}: its task is {model.task.kind}, and a study compares classifiers; "
             "choose a family of classifiers, without a head"
         )
-    images = load(config.base.data, progress=True)
+    images = load(replace(config.base.data, groups=None), progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
     families = [family] if callable(family) else list(family) or [config.base.model]

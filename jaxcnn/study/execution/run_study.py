@@ -11,6 +11,8 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
 from jaxcnn.data.loading import divided, warn_of_blank
@@ -112,7 +114,7 @@ def run_study(
             first = next_runs(plan, lambda study_run: None).pending[0]
             dataset = load(plan.images(first.fold), progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
-            whole = load(replace(plan.base.data, train_size=None)) if plan.folds else dataset
+            whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
             declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
             if progress:
                 print(declared["equivalence"], file=sys.stderr)
@@ -193,9 +195,17 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                     costs = {arm.label: cost for arm, cost in zip(plan.arms, measure(), strict=True)}
                     write_file(out, "costs.json", CostsFile(costs))
                 if not all((out / name).exists() for name in FILES):
-                    store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
+                    reported = [each for each in now.runs if each.stage == "runs"]
+                    store_runs(out, reported, load_result, _groups(plan))
         if not claimed:
             time.sleep(WAIT_SECONDS)
+
+
+def _groups(plan: Plan) -> np.ndarray | None:
+    """Return the group of each test image, of one fold after another; None where the plan names no groups."""
+    if plan.base.data.groups is None:
+        return None
+    return np.concatenate([load(plan.images(fold)).groups["test"] for fold in plan.parts])
 
 
 @contextmanager

@@ -134,7 +134,7 @@ def _tested(
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
     population = [
-        crossed(*each, tuning=tuning, folds=_folds(result, each[0]))
+        crossed(*each, tuning=tuning, folds=_folds(result, each[0]), groups=result.groups)
         for each, tuning in zip(errors, tunings, strict=True)
     ]
     fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
@@ -178,6 +178,7 @@ def _tested(
             decision={"deeper": result.plan.sides[0], "wider": result.plan.sides[1]}.get(decision, decision),
             scope=scope,
             endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
+            groups=0 if result.groups is None else np.unique(result.groups).size,
             folds=result.plan.folds or 0,
         )
         findings.append(finding)
@@ -205,18 +206,22 @@ def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tupl
     findings = []
     for label, name in enumerate(result.data["class_names"]):
         of_class = result.labels == label
-        if enough_images(result.folds, of_class):
+        if _enough(result, of_class):
             folds = _folds(result, first[:, of_class], of_class)
-            each = crossed(first[:, of_class], second[:, of_class], draws=0, folds=folds)
+            groups = None if result.groups is None else result.groups[of_class]
+            each = crossed(first[:, of_class], second[:, of_class], draws=0, folds=folds, groups=groups)
             findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval.within(-1, 1), each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
 
 
-def enough_images(folds: np.ndarray | None, chosen: np.ndarray) -> bool:
-    """Return whether of some images, a mask, there are two or more, in every fold."""
-    counts = [chosen.sum()] if folds is None else np.bincount(folds[chosen], minlength=folds.max() + 1)
-    return min(counts) > 1
+def _enough(result: StudyResult, chosen: np.ndarray) -> bool:
+    """Return whether of some test images, a mask, there are two or more, in every fold and of two or more groups."""
+    counts = [chosen.sum()]
+    if result.folds is not None:
+        counts = np.bincount(result.folds[chosen], minlength=len(result.plan.parts))
+    several = result.groups is None or np.unique(result.groups[chosen]).size > 1
+    return bool(min(counts) > 1) and several
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:

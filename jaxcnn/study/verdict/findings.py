@@ -82,6 +82,7 @@ class ContrastFinding(NamedTuple):
     sentence: str = ""  #: The decision in words.
     #: Smallest true difference that any number of seeds detects, as images and tuning vary, too; NaN: not computed.
     endless: float = math.nan
+    groups: int = 0  #: Number of groups of test images, which are the sample then; 0: each image stands for itself.
     folds: int = 0  #: Number of folds of a cross-validated study, whose seeds are repeats; 0: not cross-validated.
 
     @property

@@ -24,7 +24,8 @@ def _name(arm: Arm) -> str:
 
 def scope_of(contrast: ContrastFinding) -> str:
     """Name what the interval of a contrast covers."""
-    return "new seeds, new images and new tuning" if contrast.retuned else "new seeds and new images"
+    images = "images of new groups" if contrast.groups else "new images"
+    return f"new seeds, {images} and new tuning" if contrast.retuned else f"new seeds and {images}"
 
 
 def describe(contrast: ContrastFinding, margin: float, images: int, between: Sequence[ContrastFinding] = ()) -> str:
