@@ -146,7 +146,7 @@ def load_study(directory: Path | str) -> StudyResult:
     fits = fits and bool((labels < len(result.data["class_names"])).all())
     fits = fits and all(each is None or each.shape == labels.shape for each in more)
     if result.folds is not None:
-        fits = fits and np.array_equal(np.unique(result.folds), plan.parts)
+        fits = fits and np.unique(result.folds).tolist() == list(plan.parts)
         settings = [(run.setting, tuning.arms[run.arm].at(plan.fold_of(run.seed))) for run in result.runs]
         _require(all(one == two for one, two in settings), path, "a run has not the setting of its fold in tuning.json")
     _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")

@@ -137,14 +137,13 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data and folds is not None:
-        recorded = enumerate(runs["data"]["folds"])
         each = [
-            _data_check(
-                plan.images(part), its, labels[folds == part], None if groups is None else groups[folds == part]
-            )
-            for part, its in recorded
+            _data_check(plan.images(part), its, labels[own], None if groups is None else groups[own])
+            for part, its in enumerate(runs["data"]["folds"])
+            for own in [folds == part]
         ]
-        checks.append(Check(each[0].name, *(sum(one[n] for one in each) for n in (1, 2)), 0.0, each[0].remark))
+        numbers, equal = sum(one.numbers for one in each), sum(one.equal for one in each)
+        checks.append(Check(each[0].name, numbers, equal, 0.0, each[0].remark))
     elif data:
         checks.append(_data_check(plan.base.data, runs["data"], labels, groups))
     return checks
@@ -315,7 +314,10 @@ def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning:
         by_fold = [_curve([trial for trial in trials if trial["fold"] == fold]) for fold in folds] or [each]
         again = np.array([another_tuning(one) for one in by_fold])
         variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
-        drawn += [(found["variance"], variance, max(variance, 1e-12)), (found["others"], others, 1.0)]
+        # Few draws choose another setting where that is rare, so that their variance is known less well.
+        rarely = max(1.0, 4 / DRAWN * math.sqrt(2 / (5 * DRAWS * max(others, found["others"]) + 1)))
+        width = max(variance, found["variance"], 1e-12) * rarely
+        drawn += [(found["variance"], variance, width), (found["others"], others, 1.0)]
     if not fits:
         return []
     return [

@@ -152,11 +152,9 @@ def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
     """
 
     def groups(feature: str) -> np.ndarray:
-        from sklearn.datasets import load_digits
-
         if feature != "writers":
             raise InputError(f"groups={feature!r}: the digits have writers only; give groups=writers")
-        return writer_blocks(np.asarray(load_digits(return_X_y=True)[1]))
+        return writer_blocks()
 
     def read() -> Iterator[Example]:
         from sklearn.datasets import load_digits
