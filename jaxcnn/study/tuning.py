@@ -139,6 +139,11 @@ def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:
     }
 
 
+def lowest(trials: Sequence[Trial]) -> float:
+    """Return the lowest error by the curve through the trials of one arm; the mean over folds where there are some."""
+    return _mean(min(fitted(own).values()) for own in by_fold(trials))
+
+
 def choose(trials: Sequence[Trial], method: str = "grid") -> ArmTuning:
     """Choose the setting of one arm from all of its trials; a single rate has no edge, nor has a decay of zero."""
     if len(folds := by_fold(trials)) > 1:

@@ -105,6 +105,8 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         checks.append(_fold_check(tuning, runs["runs"], plan.seeds.first, plan.folds or 1))
     if retuned:
         checks += _retuning_checks(analysis, curves, tuning)
+    if analysis.get("curse"):
+        checks.append(_curse_check(analysis, tuning, arms, smooth=smooth))
     spreads = {each["arm"]["label"]: each["retuning"]["variance"] for each in analysis["arms"] if each.get("retuning")}
     for kind in ("contrasts", "shared"):
         shared = tuning["shared"] if kind == "shared" else None
@@ -303,15 +305,32 @@ def _fold_check(tuning: dict[str, Any], runs: list[dict[str, Any]], first: int, 
     return _same("settings of the folds", *_split(found))
 
 
+def _curse_check(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str, _Arm], *, smooth: bool) -> Check:
+    """Compare what the settings promised with the validation errors of their runs, over the arms."""
+    from scipy import stats
+
+    gaps = []
+    for label, (_, runs) in arms.items():
+        trials = tuning["arms"][label]["trials"]
+        folds = {trial.get("fold") for trial in trials}
+        own = [[trial for trial in trials if trial.get("fold") == fold] for fold in folds]
+        promised = np.mean([_curve(each).errors.min() if smooth else min(_scores(each).values())[0] for each in own])
+        gaps.append(1 - np.mean([run["metrics"]["validation_accuracy"] for run in runs]) - promised)
+    mean, low, high = np.mean(gaps), -math.inf, math.inf
+    if len(gaps) > 1:
+        low, high = stats.t.interval(0.95, len(gaps) - 1, mean, np.std(gaps, ddof=1) / math.sqrt(len(gaps)))
+    return _close("validation error of the runs against that of tuning", _limits(analysis["curse"]), [mean, low, high])
+
+
 def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning: dict[str, Any]) -> list[Check]:
     """Check the curves through the trials, and draw anew what another tuning would choose."""
     arms = {each["arm"]["label"]: each for each in analysis["arms"]}
-    fits = [([arms[label]["tuning_error"]], [each.errors.min()]) for label, each in curves.items()]
-    drawn = []
+    fits, drawn = [], []
     for label, each in curves.items():
         trials, found = tuning["arms"][label]["trials"], arms[label]["retuning"]
         folds = sorted({trial["fold"] for trial in trials if trial.get("fold") is not None})
         by_fold = [_curve([trial for trial in trials if trial["fold"] == fold]) for fold in folds] or [each]
+        fits.append(([arms[label]["tuning_error"]], [np.mean([one.errors.min() for one in by_fold])]))
         again = np.array([another_tuning(one) for one in by_fold])
         variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
         # Few draws choose another setting where that is rare, so that their variance is known less well.

@@ -53,6 +53,12 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             folds = lambda each: ", ".join(f"{s.learning_rate:g}" for s in result.tuning.arms[each.arm.label].folds)  # noqa: E731
             columns = (*columns, ("learning rate of each fold", folds))
         yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
+    if findings.curse:
+        yield Paragraph(
+            "Winner's curse: the runs at the chosen settings made "
+            f"{effect(findings.curse)} points more validation errors than the trials for which the settings were "
+            "chosen had promised (mean over the arms, 95 % interval)."
+        )
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (
             f"{budget}: validation error against learning rate. The ring marks the setting chosen for the arm, the "

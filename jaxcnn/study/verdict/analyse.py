@@ -13,9 +13,17 @@ from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import Rule, rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm, holm_both_ways
 from jaxcnn.study.statistics.population import crossed, superiority
-from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, detectable, mean_interval, seeds_needed, tost_p, welch
+from jaxcnn.study.statistics.seeds import (
+    ENDLESS_SEEDS,
+    Interval,
+    detectable,
+    mean_interval,
+    seeds_needed,
+    tost_p,
+    welch,
+)
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
-from jaxcnn.study.tuning import Setting, TuningResult, fitted, retuning, scores
+from jaxcnn.study.tuning import Setting, TuningResult, fitted, lowest, retuning, scores
 from jaxcnn.study.verdict.checklist import protocol
 from jaxcnn.study.verdict.findings import (
     ArmFinding,
@@ -57,6 +65,7 @@ def analyse(result: StudyResult) -> Findings:
         fronts=_fronts(arms),
         protocol=protocol(result, arms, (*contrasts, *between)),
         between=between,
+        curse=_curse(arms),
     )
 
 
@@ -95,7 +104,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         train_error=1 - mean("train_accuracy"),
         train_loss=mean("train_loss"),
         test_loss=mean("test_loss"),
-        tuning_error=math.nan if not scored else fitted(trials)[setting] if smooth else scored[setting][0],
+        tuning_error=math.nan if not scored else lowest(trials) if smooth else scored[setting][0],
         expected_best=tuple(1 - best for best in expected_best(values, range(1, len(values) + 1))) if values else (),
         cost=result.costs.get(arm.label),
         step=float(np.median([run.seconds["step"] for run in runs])),
@@ -104,6 +113,11 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         seed_consistency=mean_consistency(errors == 0) if len(runs) > 1 else math.nan,
         retuning=retuning(trials) if trials and rule.retuned else None,
     )
+
+
+def _curse(arms: Sequence[ArmFinding]) -> Interval | None:
+    gaps = [each.validation_error - each.tuning_error for each in arms if not math.isnan(each.tuning_error)]
+    return mean_interval(gaps) if gaps else None
 
 
 def _contrasts(

@@ -146,6 +146,9 @@ class Findings(NamedTuple):
     protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
     #: The best interior depth against the widest arm and the deepest arm against it, two per budget with three depths.
     between: tuple[ContrastFinding, ...] = ()
+    #: Winner's curse: validation error of an arm's runs minus that for which tuning chose their setting, a share; mean
+    #: over the arms with Student's 95 % interval. None without tuning.
+    curse: Interval | None = None
 
     def at(self, budget: str) -> list[ArmFinding]:
         """Return the arms of one budget: the shallowest first, of those the widest; or in the order of the families."""
