@@ -114,9 +114,10 @@ def run_study(
             first = next_runs(plan, lambda study_run: None).pending[0]
             dataset = load(plan.images(first.fold), progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
-            whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
-            declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
-            if progress:
+            if plan.measure.counts_images:
+                whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
+                declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
+            if progress and declared:
                 print(declared["equivalence"], file=sys.stderr)
             if cluster:
                 cluster()
