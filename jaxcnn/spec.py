@@ -233,6 +233,12 @@ class DataConfig:
         data_seed: Drawn sets only: seed of the drawing.
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
             fixed division.
+        fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
+            images, those of a test split too, are divided, and that part of them is the test split. Default: the test
+            split of the data set.
+        groups: Images that belong together, such as those of one writer: splits keep groups apart, and the verdict of a
+            study is for new groups. A feature of a TFDS set, a regular expression that finds the group in the names of
+            files, as in patient([0-9]+), or writers (digits only). Default: each image stands for itself.
     """
 
     name: str = "digits"
@@ -251,9 +257,13 @@ class DataConfig:
     data_seed: int = 0
     ignore: tuple[int, ...] | None = None
     split_seed: int | None = None
+    fold: tuple[int, int, int] | None = None
+    groups: str | None = None
 
     def __post_init__(self) -> None:
-        """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number."""
+        """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number; a fold as a tuple."""
+        if self.fold is not None:
+            object.__setattr__(self, "fold", tuple(self.fold))
         if isinstance(self.size, list | tuple):
             sides = tuple(self.size)
             object.__setattr__(self, "size", sides[0] if len(sides) == 2 and sides[0] == sides[1] else sides)
@@ -446,6 +456,9 @@ class StudyConfig:
         hypothesis: The hypothesis, free text. Default: the project's question with the numbers of this study.
         tuning: How every arm is tuned.
         seeds: How many runs an arm has.
+        folds: Cross-validation: number of parts of all images, each of which is once the test split, in every repeat.
+            Each fold is tuned by itself, on its own training images. Default: the test split of the data set.
+        repeats: folds only: runs per arm and fold, instead of `seeds.pilot` and `seeds.cap`.
         workers: Number of local worker processes. Default: one per core on a CPU, one on an accelerator.
         place: local (processes of this machine) or ray (a Ray cluster, extra `ray`, all of whose nodes see the study's
             folder).
@@ -466,6 +479,8 @@ class StudyConfig:
     hypothesis: str = ""
     tuning: Tuning = field(default_factory=Tuning)
     seeds: Seeds = field(default_factory=Seeds)
+    folds: int | None = None
+    repeats: int = 3
     workers: int | None = None
     place: Literal["local", "ray"] = "local"
     ray_address: str | None = None

@@ -125,9 +125,12 @@ def estimated(config: StudyConfig, out: Path, fit_into: str | None) -> tuple[Pla
     limit = None if fit_into is None else parse_duration(fit_into)
     check_place(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
-    dataset = load(config.base.data, progress=True)  # It may decode the images; the study finds them in the cache.
+    load(
+        replace(config.base.data, groups=None), progress=True
+    )  # It may decode the images; the study finds them in the cache.
     began = time.perf_counter()
     plan = make_plan(config, match_widths(config, known=known))
+    dataset = load(plan.images(plan.parts[0]))
     before = imported, imported + time.perf_counter() - began
     if limit is None:
         return plan, estimate(plan, dataset, before=before)

@@ -51,6 +51,8 @@ class Pool(NamedTuple):
         labels: Reads all labels, int32 (length,), without decoding images, and calls its argument after each label that
             had to be read. None if the source is in memory anyway.
         names: Names by which validation and test images are chosen from this pool. None: they are chosen by index.
+        groups: Reads the group of each example, str (length,), by the name of a feature; raises InputError if there is
+            no such feature. None: the source has none.
     """
 
     length: int
@@ -58,6 +60,7 @@ class Pool(NamedTuple):
     at: Callable[[int], Example] | None = None
     labels: Callable[[Callable[[], object]], np.ndarray] | None = None
     names: Iterable[str] | None = None
+    groups: Callable[[str], np.ndarray] | None = None
 
 
 class Source(NamedTuple):
@@ -103,7 +106,8 @@ class Dataset(NamedTuple):
         skipped: Skipped files of the training and validation splits, with reasons.
         where: Folder or file that was read, or the package that provides the set.
         sampled: Number of training images in `mean` and `std`; None: all.
-        split_by: How validation and test images were chosen from the training images: by name or by index.
+        split_by: How validation and test images were chosen from the training images: by name, by index or by group.
+        groups: Group of each image by split, str (N,); empty: the config names no groups.
     """
 
     name: str
@@ -120,6 +124,7 @@ class Dataset(NamedTuple):
     where: str = ""
     sampled: int | None = None
     split_by: str = "index"
+    groups: Mapping[str, np.ndarray] = {}
 
 
 def strata(labels: np.ndarray) -> np.ndarray:

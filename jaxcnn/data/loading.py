@@ -3,7 +3,7 @@
 import hashlib
 import math
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,9 +11,19 @@ import numpy as np
 from jaxcnn.data.boxes import check_objects, pad_alike
 from jaxcnn.data.cache import load_or_compute, load_or_decode
 from jaxcnn.data.dataset import Dataset, Source, Split, strata
+from jaxcnn.data.groups import read_groups
 from jaxcnn.data.messages import check_labels, check_masks
 from jaxcnn.data.sources.catalog import find_source
-from jaxcnn.data.splits import channel_statistics, covering_prefix, divide, stratified_order, validation_hash
+from jaxcnn.data.splits import (
+    channel_statistics,
+    covering_prefix,
+    divide,
+    divide_folds,
+    edge,
+    group_order,
+    stratified_order,
+    validation_hash,
+)
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, printable, require
 from jaxcnn.records import as_record, check_choices
@@ -46,6 +56,8 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     `validation_hash`; a missing test split, a fifth of them, is taken before. Images of a folder are chosen by a hash
     of their names, so that an added image moves no other; those of other sources stratified, by index. The digits'
     splits are fixed. A test split of its own is decoded here too, so that one that does not fit is refused early.
+    With `config.fold` all images of the source are divided anew, and that part of them is the test split; mean and
+    deviation are then those of all images, so that the runs of all folds share their compiled programs.
     A name in place of a config means all other fields at their defaults.
 
     Raises:
@@ -61,15 +73,31 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     own, names = frozenset(source.pools), source.pools["train"].names
     if names is not None and skipped:
         names = _without(names, skipped)
-    parts = divide(strata(pool["labels"]), config.validation, config.train_size, own, source.carve, names)
+    groups = None
+    if config.groups is not None:
+        groups = read_groups(config.name, source.pools["train"], config.groups, names, len(pool["labels"]))
+    train_size = None if config.fold else config.train_size
+    parts = divide(strata(pool["labels"]), config.validation, train_size, own, source.carve, names, groups)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
     if "validation" in own:
         validation, more = _read(source, config, progress, "validation", train)
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
     test = _read(source, config, progress, "test", train)[0] if "test" in own else _pick(pool, parts["test"])
-    mean, std, sampled = _statistics(source, config, train)
     if source.target == "boxes":
         train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
+    grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
+    for name in own - {"train"} if config.groups is not None else ():
+        its = source.pools[name]
+        grouped[name] = read_groups(config.name, its, config.groups or "", its.names, its.length)
+    if config.fold:
+        pool = _joined(config.name, [train, validation, test])
+        share = len(validation["labels"]) / (len(train["labels"]) + len(validation["labels"]))
+        groups = np.concatenate([grouped[name] for name in ("train", "validation", "test")]) if grouped else None
+        parts = divide_folds(strata(pool["labels"]), config.fold, share, config.train_size, groups)
+        grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
+        train, validation, test = (_pick(pool, parts[name]) for name in ("train", "validation", "test"))
+        chosen = parts["validation"]
+    mean, std, sampled = _statistics(source, config, pool if config.fold else train)
     dataset = Dataset(
         name=config.name,
         train=train,
@@ -84,13 +112,33 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         skipped=skipped,
         where=source.where,
         sampled=sampled,
-        split_by="index" if names is None or own >= {"validation", "test"} else "name",
+        split_by=_divided_by(config, names is not None and not own >= {"validation", "test"}),
+        groups=grouped,
     )
+    _refuse_shared_groups(dataset, config)
     return resplit(dataset, config.split_seed)
+
+
+def _divided_by(config: DataConfig, named: bool) -> str:
+    return "group" if config.groups is not None else "name" if named and not config.fold else "index"
+
+
+def _refuse_shared_groups(dataset: Dataset, config: DataConfig) -> None:
+    seen = dict[str, str]()
+    for split, groups in dataset.groups.items():
+        for name in np.unique(groups).tolist():
+            if name in seen:
+                raise InputError(
+                    f"groups={config.groups!r}: group {name!r} is in the {seen[name]} and in the {split} split of data "
+                    f"set {config.name!r}; leave groups out, or cross-validate (folds), which divides all images"
+                )
+            seen[name] = split
 
 
 def resplit(dataset: Dataset, seed: int | None) -> Dataset:
     """Return a data set with its training and validation images divided anew, as many of each, stratified by class.
+
+    Groups stay in one split; then there are about as many of each, and classes play no part.
 
     Mean and deviation stay those of the fixed division: they hardly move, and runs of one architecture share their
     compiled programs.
@@ -104,30 +152,44 @@ def resplit(dataset: Dataset, seed: int | None) -> Dataset:
     """
     if seed is None:
         return dataset
-    train, validation, count = dataset.train, dataset.validation, dataset.sizes["validation"]
-    labels = strata(np.concatenate([train["labels"], validation["labels"]]))
-    order = stratified_order(labels, seed)
+    pool, count = _joined(dataset.name, [dataset.train, dataset.validation]), dataset.sizes["validation"]
+    labels, groups, grouped = strata(pool["labels"]), None, dataset.groups
+    if grouped:
+        groups = np.concatenate([grouped["train"], grouped["validation"]])
+    order = stratified_order(labels, seed) if groups is None else group_order(groups, seed)
+    count = edge(groups, order, count)
     chosen, rest = np.sort(order[:count]), np.sort(order[count:])
-    pool: Split = {name: _joined(dataset.name, array, validation[name]) for name, array in train.items()}
+    if groups is not None:
+        grouped = {**grouped, "train": groups[rest], "validation": groups[chosen]}
     return dataset._replace(
         train=_pick(pool, rest),
         validation=_pick(pool, chosen),
         validation_hash=validation_hash(labels[chosen], chosen, len(labels)),
+        sizes=dataset.sizes | {"train": len(rest), "validation": count},
+        groups=grouped,
     )
 
 
-def _joined(name: str, first: Any, second: Any) -> Any:
+def divided(dataset: Dataset, config: DataConfig) -> Dataset:
+    """Return the images of a run of a study, from those of its plan: divided anew by seed, or the fold of `config`."""
+    return load(config) if config.fold else resplit(dataset, config.split_seed)
+
+
+def _joined(name: str, splits: Sequence[Split]) -> Split:
+    """Return several splits as one, in their order."""
+    joined: Split = {key: np.concatenate([each[key] for each in splits]) for key in splits[0] if key != "images"}
+    images: list[Any] = [each["images"] for each in splits]
+    first = images[0]
     if not isinstance(first, StreamedImages):
-        return np.concatenate([first, second])
-    if first.at is not second.at:
+        return joined | {"images": np.concatenate(images)}
+    if any(each.at is not first.at for each in images):
         raise InputError(
-            f"data {name!r}: its streamed validation images are a split of their own, which cannot be divided anew; "
-            "leave stream out, or give tuning.method=grid"
+            f"data {name!r}: its streamed validation or test images are a split of their own, which cannot be divided "
+            "anew; leave stream out, or give tuning.method=grid and no folds"
         )
-    places, labels = (
-        np.concatenate([getattr(each, field) for each in (first, second)]) for field in ("places", "labels")
-    )
-    return type(first)(first.source, first.at, places, labels, first.image_shape, first.first, first.on_bad)
+    places, labels = (np.concatenate([getattr(each, field) for each in images]) for field in ("places", "labels"))
+    streamed: Any = type(first)(first.source, first.at, places, labels, first.image_shape, first.first, first.on_bad)
+    return joined | {"images": streamed}
 
 
 def info(config: DataConfig, *, progress: bool = False) -> dict[str, Any]:

@@ -46,7 +46,7 @@ def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
 
 def divide(
     labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int],
-    names: Iterable[str] | None = None,
+    names: Iterable[str] | None = None, groups: np.ndarray | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Divide a source's training images, by index or by name.
 
@@ -57,6 +57,7 @@ def divide(
         own: Splits that the source has itself.
         carve: Fixed counts for "validation" and "test", if the source's convention gives them.
         names: One name per image, to divide by; None: by index.
+        groups: One group per image, str (N,), which stays in one split; then neither names nor classes divide.
 
     Returns:
         Sorted indices of "train", "validation" and "test"; empty for a split that the source has itself.
@@ -65,10 +66,12 @@ def divide(
         InputError: A split would be empty, or train_size does not fit.
     """
     n = len(labels)
-    if names is None:
+    if names is None or groups is not None:
         tests = 0 if "test" in own else carve.get("test", round(TEST_SHARE * n))
         validations = 0 if "validation" in own else carve.get("validation", round(validation * (n - tests)))
-        test, chosen, train = np.split(stratified_order(labels), [tests, tests + validations])
+        order = stratified_order(labels) if groups is None else group_order(groups)
+        test, rest = np.split(order, [edge(groups, order, tests)])
+        chosen, train = np.split(rest, [edge(groups, rest, validations)])
     else:
         shares = 0.0 if "test" in own else TEST_SHARE, 0.0 if "validation" in own else validation
         test, chosen, train = _divide_by_name(names, labels, *shares)
@@ -80,13 +83,104 @@ def divide(
         )
     if "test" not in own and tests == 0:
         raise InputError(f"the data set has {n} images, too few to take a test split from; add images")
-    train = np.sort(train)
-    if train_size is not None:
-        classes = len(np.unique(labels[train]))
-        limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
-        require(classes <= train_size <= len(train), "train_size", train_size, limits)
-        train = train[covering_prefix(labels[train], train_size)]
+    train = _reduced(labels, np.sort(train), train_size)
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
+
+
+def divide_folds(
+    labels: np.ndarray,
+    fold: tuple[int, int, int],
+    validation: float,
+    train_size: int | None,
+    groups: np.ndarray | None = None,
+) -> dict[str, np.ndarray]:
+    """Divide all images into folds and return the division of one fold, by index.
+
+    The folds are stratified by class and disjoint, and together they are all images. The rest of a fold is divided into
+    training and validation images; every fold has as many training images. With groups each fold holds whole groups,
+    the folds differ in size as little as that allows, and classes play no part.
+
+    Args:
+        labels: int (N,).
+        fold: Number of the fold, number of folds, seed of the division into folds.
+        validation: Share of the images outside the fold that is for validation.
+        train_size: Number of images to keep for training; None: all.
+        groups: One group per image, str (N,), which stays in one split.
+
+    Returns:
+        Sorted indices of "train", "validation" and "test".
+
+    Raises:
+        InputError: There is no such fold, or train_size does not fit.
+
+    >>> [len(part) for part in divide_folds(np.arange(20) % 2, (0, 5, 0), 0.25, None).values()]
+    [12, 4, 4]
+    """
+    number, count, seed = fold
+    if not (0 <= number < count and 2 <= count <= len(labels) // 2 and seed >= 0):
+        raise InputError(
+            f"fold={fold}: give the number of the fold, from 0, below the number of folds, which is at least 2 and at "
+            f"most half of the {len(labels)} images, and a seed of 0 or more"
+        )
+    parts = np.array_split(stratified_order(labels, seed), count)
+    if groups is not None:
+        parts = _whole_groups(groups, count, seed)
+    test = np.sort(parts[number])
+    rest = np.setdiff1d(np.arange(len(labels)), test)
+    size = round((1 - validation) * (len(labels) - max(map(len, parts))))
+    if not 0 < size < len(rest):
+        raise InputError(f"validation={validation} of {len(rest)} images leaves a split empty; choose another share")
+    order = rest[stratified_order(labels[rest], seed) if groups is None else group_order(groups[rest], seed)]
+    size = edge(groups, order, size)
+    train = _reduced(labels, np.sort(order[:size]), train_size)
+    return {"train": train, "validation": np.sort(order[size:]), "test": test}
+
+
+def group_order(groups: np.ndarray, seed: int = ORDER_SEED) -> np.ndarray:
+    """Return a permutation, int64 (N,), with each group of `groups` str (N,) in one piece, groups by a hash of names.
+
+    A group is added or removed without moving another one.
+    """
+    names, which = np.unique(groups, return_inverse=True)
+    position = [hashlib.blake2b(f"{seed} {name}".encode(errors="surrogateescape")).hexdigest() for name in names]
+    return np.argsort(np.argsort(np.argsort(position))[which.reshape(-1)], kind="stable")
+
+
+def edge(groups: np.ndarray | None, order: np.ndarray, count: int) -> int:
+    """Return how many of the images in `order` make a split of about `count` that ends with a group; without, `count`.
+
+    Raises:
+        InputError: All of them are one group.
+    """
+    if groups is None or count == 0:
+        return count
+    ends = np.flatnonzero(groups[order[1:]] != groups[order[:-1]]) + 1
+    if not len(ends):
+        raise InputError(f"groups: {len(order)} images of one group cannot be divided; leave groups out")
+    return int(ends[np.argmin(np.abs(ends - count))])
+
+
+def _whole_groups(groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]:
+    """Return the images of each of `count` folds: the largest group is always added to the smallest fold."""
+    order = group_order(groups, seed)
+    pieces = np.split(order, np.flatnonzero(groups[order[1:]] != groups[order[:-1]]) + 1)
+    if len(pieces) < count:
+        raise InputError(f"folds={count}: the images are of {len(pieces)} groups; give at most as many folds")
+    folds = [np.zeros(0, np.int64) for _ in range(count)]
+    for piece in sorted(pieces, key=len, reverse=True):
+        smallest = min(range(count), key=lambda fold: len(folds[fold]))
+        folds[smallest] = np.concatenate([folds[smallest], piece])
+    return folds
+
+
+def _reduced(labels: np.ndarray, train: np.ndarray, train_size: int | None) -> np.ndarray:
+    """Return `train_size` of the training images."""
+    if train_size is None:
+        return train
+    classes = len(np.unique(labels[train]))
+    limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
+    require(classes <= train_size <= len(train), "train_size", train_size, limits)
+    return train[covering_prefix(labels[train], train_size)]
 
 
 def _divide_by_name(names: Iterable[str], labels: np.ndarray, tests: float, validations: float) -> list[np.ndarray]:

@@ -79,27 +79,47 @@ class Crossing(NamedTuple):
     tuning: float
 
 
-def cross(first: np.ndarray, second: np.ndarray, tuning: Sequence[float] = (), step: float | None = None) -> Crossing:
+def cross(
+    first: np.ndarray, second: np.ndarray, tuning: Sequence[float] = (), step: float | None = None,
+    folds: np.ndarray | None = None, groups: np.ndarray | None = None,
+) -> Crossing:  # fmt: skip
     """Compute the variance over new seeds and new images from two-way mean squares, and add that of tuning.
 
     The variance from images is at least one step of the error, squared; by default one test example, 1 / N^2: with no
-    disagreement in N images, the arms may still differ on up to 3 / N of all images (rule of three).
+    disagreement in N images, the arms may still differ on up to 3 / N of all images (rule of three). With folds (N,),
+    each fold is a two-way table of its own.
     """
     count = first.shape[1]
-    gap = first.mean(0) - second.mean(0)
-    examples = max(gap.var(ddof=1) / count, (step or 1 / count) ** 2)
-    seeds, spread = 0.0, examples**2 / (count - 1)
+    units = sampled(first, second, groups)
+    examples = max(units.var(ddof=1) / len(units), (step or 1 / count) ** 2)
+    seeds, spread = 0.0, examples**2 / (len(units) - 1)
+    parts = [np.full(count, True)] if folds is None else [folds == part for part in np.unique(folds)]
+    sizes = np.array([part.sum() for part in parts])
     for wrong in (first, second):
-        size = len(wrong)
-        between = count * wrong.mean(1).var(ddof=1)
-        rest = wrong - wrong.mean(1, keepdims=True) - wrong.mean(0, keepdims=True) + wrong.mean()
-        residual = (rest**2).sum() / ((size - 1) * (count - 1))
-        seeds += (between - residual) / (size * count)
-        spread += (between**2 / (size - 1) + residual**2 / ((size - 1) * (count - 1))) / (size * count) ** 2
+        size, between, residual = len(wrong), 0.0, 0.0
+        for part in parts:
+            own = wrong[:, part]
+            between += ((own.sum(1) - own.sum(1).mean()) ** 2).sum() / (count * (size - 1))
+            rest = own - own.mean(1, keepdims=True) - own.mean(0, keepdims=True) + own.mean()
+            residual += (rest**2).sum() / ((size - 1) * (count - len(parts)))
+        images = (sizes**2).sum() / count
+        share = images / (images - (1 - 1 / len(parts)) / size) / (size * count)
+        seeds += share * (between - residual)
+        squares = between**2 / ((size - 1) * len(parts)) + residual**2 / ((size - 1) * (count - len(parts)))
+        spread += share**2 * squares
     seeds, again = max(seeds, 0.0), sum(tuning)
     spread += sum(each**2 for each in tuning) / 10
     total = examples + seeds + again
-    return Crossing(gap.mean(), math.sqrt(total), total**2 / spread, examples, seeds, again)
+    return Crossing(first.mean() - second.mean(), math.sqrt(total), total**2 / spread, examples, seeds, again)
+
+
+def sampled(first: np.ndarray, second: np.ndarray, groups: np.ndarray | None) -> np.ndarray:
+    """Return the difference of the arms on each image, or what each group of images adds to it, times their number."""
+    gap = first.mean(0) - second.mean(0)
+    if groups is None:
+        return gap
+    names = np.unique(groups)
+    return np.array([(gap[groups == name] - gap.mean()).sum() for name in names]) * len(names) / len(gap) + gap.mean()
 
 
 class Curve(NamedTuple):
@@ -205,12 +225,14 @@ def power(effect: float, seeds: int, floor: float = 0.0) -> float:
     return float(stats.nct.sf(limit, freedom, shift) + stats.nct.cdf(-limit, freedom, shift))
 
 
-def bootstrap(first: np.ndarray, second: np.ndarray, crossing: Crossing) -> tuple[float, float]:
-    """Draw images for both arms together and seeds for each, and add what the floors add."""
+def bootstrap(
+    first: np.ndarray, second: np.ndarray, crossing: Crossing, groups: np.ndarray | None = None
+) -> tuple[float, float]:
+    """Draw images (or groups) for both arms together and seeds for each, and add what the floors add."""
     from scipy import stats
 
-    rng, (count,) = np.random.default_rng(20_260), first.shape[1:]
-    gap = first.mean(0) - second.mean(0)
+    gap = sampled(first, second, groups)
+    rng, count = np.random.default_rng(20_260), len(gap)
     draws = np.array([gap[rng.integers(count, size=count)].mean() for _ in range(DRAWS)]) - gap.mean()
     draws *= math.sqrt(count / (count - 1))
     missing = crossing.tuning + max(0.0, crossing.examples - gap.var(ddof=1) / count)

@@ -17,7 +17,7 @@ from jaxcnn.errors import InputError, similar_paths
 from jaxcnn.records import as_record, check_choices, differences, flat, from_record, shortened
 from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
-from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
+from jaxcnn.spec import BUDGETS, NOT_IDENTITY, DataConfig, StudyConfig, Tuning, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
 from jaxcnn.study.measure import Measure, measure_of
 from jaxcnn.study.rule import RETUNED, rule_for, rule_named
@@ -52,6 +52,19 @@ class Plan(StudyConfig):
     def budgets(self) -> tuple[str, ...]:
         """Budgets in words, in the order of the arms."""
         return tuple(dict.fromkeys(arm.budget_label for arm in self.arms))
+
+    @property
+    def parts(self) -> tuple[int | None, ...]:
+        """Numbers of the folds; (None,) without cross-validation."""
+        return tuple(range(self.folds)) if self.folds else (None,)
+
+    def images(self, fold: int | None) -> DataConfig:
+        """Return the images of one fold; without cross-validation those of all runs."""
+        return self.base.data if fold is None else replace(self.base.data, fold=(fold, self.folds, self.seeds.first))
+
+    def fold_of(self, seed: int) -> int | None:
+        """Return the number of the fold of a reported run by its seed; None without cross-validation."""
+        return (seed - self.seeds.first) % self.folds if self.folds else None
 
     @property
     def families(self) -> bool:
@@ -106,9 +119,10 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
 
     >>> plan = make_plan(StudyConfig(), match_widths(StudyConfig()))  # doctest: +SKIP
     """
-    if config.base.data.split_seed is not None:
-        given = config.base.data.split_seed
-        raise InputError(f"base.data.split_seed={given}: a study divides its images itself; leave it out")
+    for name in ("split_seed", "fold"):
+        if (given := getattr(config.base.data, name)) is not None:
+            remedy = "give folds" if name == "fold" else "leave it out"
+            raise InputError(f"base.data.{name}={given}: a study divides its images itself; {remedy}")
     rates, name = config.tuning.learning_rates, config.base.optimizer.name
     if name == "adam" and rates == Tuning().learning_rates:
         text = " ".join(f"{rate / 100:.6g}" for rate in rates)
@@ -117,7 +131,11 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
     arms = tuple(arms)
     if names := family_names(arms):
         arms = tuple(arm._replace(name=names[arm.family]) for arm in arms)
-    settings["rule"] = rule_for(config.tuning.method, families=bool(names))
+    settings["rule"] = rule_for(config.tuning.method, families=bool(names), folds=bool(config.folds))
+    if config.folds:
+        runs = config.folds * config.repeats
+        settings["seeds"] = replace(config.seeds, pilot=runs, cap=runs)
+        settings["tuning"] = replace(config.tuning, shared=False)
     plan = Plan(**settings, arms=arms, command=command, own=own)
     check_plan(plan)
     if plan.hypothesis:
@@ -159,6 +177,12 @@ def check_plan(plan: Plan) -> None:
     measure_of(plan.base.task.kind)
     _check_arms(plan)
     _check_tuning(plan)
+    if plan.folds is not None and not (plan.folds >= 2 and plan.repeats >= 1):
+        raise InputError(f"folds={plan.folds}, repeats={plan.repeats}: needs 2 or more folds, and 1 or more repeats")
+    if plan.folds and not plan.measure.counts_images:
+        raise InputError(f"folds={plan.folds}: cross-validation is for classifiers; leave it out")
+    if plan.folds and plan.tuning.method != "smooth":
+        raise InputError(f"tuning.method={plan.tuning.method!r}: with folds only smooth is possible; leave it out")
     seeds, reported = plan.seeds, range(plan.seeds.first, plan.seeds.first + plan.seeds.cap)
     if not 0 < plan.margin < 1:
         raise InputError(f"margin={plan.margin}: give a share of the test images between 0 and 1, such as 0.005")

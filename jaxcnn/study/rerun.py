@@ -56,14 +56,18 @@ def rerun(
         raise InputError(
             f"arm={arm!r}: its runs have user-defined parts ({', '.join(result.plan.own)}); run the script"
         )
-    config = run_config(result.plan, StudyRun("runs", place, own[0].setting, seed))
+    row, fold = result.runs.index(own[seeds.index(seed)]), result.plan.fold_of(seed)
+    config = run_config(result.plan, StudyRun("runs", place, result.runs[row].setting, seed, fold))
     moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
     config = replace(config, data=replace(config.data, **moved))
-    dataset = check_recorded(result.data, load(config.data, progress=progress), f"the study in {str(directory)!r}")
+    recorded, tested = result.data, np.ones(result.images, bool)
+    if fold is not None and result.folds is not None:
+        recorded, tested = recorded | recorded["folds"][fold], result.folds == fold
+    dataset = check_recorded(recorded, load(config.data, progress=progress), f"the study in {str(directory)!r}")
     again = result.plan.measure.gather(run(config, dataset=dataset, progress=progress))
-    row, equal = result.runs.index(own[seeds.index(seed)]), np.ones(result.images, bool)
+    equal = np.ones(int(tested.sum()), bool)
     for name in result.plan.measure.runs:
-        stored = result.arrays[name][row]
+        stored = result.arrays[name][row // len(result.plan.parts)][tested]
         equal &= (again[name] == stored).reshape(len(stored), -1).all(axis=1)
     return int(equal.sum()), len(equal)
 

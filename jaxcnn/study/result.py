@@ -23,6 +23,8 @@ FORMAT, FORMER_FORMAT = "jaxcnn study 3", "jaxcnn study 2"
 FILES = ("costs.json", "runs.json", "predictions.npz")
 REBUILD = "run the study again, which rebuilds it from the folders of its runs"
 REMEDY = f"restore it from a copy, or move it away and {REBUILD}"
+OF_A_FOLD = ("sizes", "validation_hash", "test_hash", "content")
+"""What the data of each fold have of their own, in runs.json."""
 LARGEST = 3.5e38  # no float32 is larger
 LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
 
@@ -58,7 +60,7 @@ class StudyResult:
     #: One record per arm and seed, then those of the contrasts' arms at the shared setting.
     runs: tuple[RunRecord, ...]
     #: What predictions.npz holds of the test images and of each run (`jaxcnn.study.measure`): labels (N,) and
-    #: predictions (runs, N) of classifiers.
+    #: predictions (runs, N) of classifiers; with folds, a row per arm and repeat.
     arrays: dict[str, np.ndarray]
     costs: dict[str, StepCost]  #: Memory and time of a training step by arm; empty where they were not measured.
     data: dict[str, Any]  #: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
@@ -73,13 +75,13 @@ class StudyResult:
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
         """Return (seeds, N): what each test image contributes to the error of each run of an arm, which is their mean.
 
-        Classifiers: 0 or 1, which images are wrong.
+        Classifiers: 0 or 1, which images are wrong. With folds there is a row per repeat.
         """
-        return self.plan.measure.errors(self.arrays, self._rows(arm, shared))
+        return self.plan.measure.errors(self.arrays, self._stored(arm, shared))
 
     def class_errors(self, arm: Arm, label: int, *, shared: bool = False) -> np.ndarray:
         """Return (seeds, n): the same for the error of one class."""
-        return self.plan.measure.class_errors(self.arrays, self._rows(arm, shared), label)
+        return self.plan.measure.class_errors(self.arrays, self._stored(arm, shared), label)
 
     @property
     def images(self) -> int:
@@ -91,7 +93,23 @@ class StudyResult:
         """Step of the error."""
         return self.plan.measure.resolution(self.arrays)
 
+    @property
+    def folds(self) -> np.ndarray | None:
+        """Fold whose runs have each image as a test image, (N,); None: all runs have it."""
+        return self.arrays.get("folds")
+
+    @property
+    def groups(self) -> np.ndarray | None:
+        """Number of the group of each test image, (N,); None: each stands for itself."""
+        return self.arrays.get("groups")
+
+    def _stored(self, arm: Arm, shared: bool) -> list[int]:
+        """Return the rows of predictions.npz, one for the runs of a repeat."""
+        return list(dict.fromkeys(row // len(self.plan.parts) for row in self._rows(arm, shared)))
+
     def _rows(self, arm: Arm, shared: bool) -> list[int]:
+        if self.plan.folds:
+            return [row for row, run in enumerate(self.runs) if run.arm == arm.label and not shared]
         setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
         return [row for row, run in enumerate(self.runs) if (run.arm, run.setting) == (arm.label, setting)]
 
@@ -137,7 +155,7 @@ def load_study(directory: Path | str) -> StudyResult:
     plan = load_plan(directory)
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
     stored = _read_runs(directory, plan.measure)
-    arrays = _read_predictions(directory, stored.predictions_sha256, plan.measure)
+    arrays = _read_predictions(directory, stored.predictions_sha256, plan)
     costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
     for label, cost in costs.items():
         right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
@@ -150,10 +168,15 @@ def load_study(directory: Path | str) -> StudyResult:
                 f"{path} does not hold the runs of {arm.label} that tuning.json and pilot.json beside it ask for: "
                 f"{REMEDY}"
             )
-    shape, classes = (len(result.runs), result.images), len(result.data["class_names"])
+    shape, classes = (len(result.runs) // len(plan.parts), result.images), len(result.data["class_names"])
     fits = all(arrays[name].shape[: len(shape)] == shape for name in plan.measure.runs)
-    fits &= all(arrays[name].shape[:1] == shape[1:] for name in plan.measure.truth)
+    of_images = (*plan.measure.truth, *(name for name in ("folds", "groups") if name in arrays))
+    fits &= all(arrays[name].shape[:1] == shape[1:] for name in of_images)
     fits &= bool((arrays.get("labels", np.zeros(1)) < classes).all())
+    if result.folds is not None:
+        fits = fits and np.unique(result.folds).tolist() == list(plan.parts)
+        settings = [(run.setting, tuning.arms[run.arm].at(plan.fold_of(run.seed))) for run in result.runs]
+        _require(all(one == two for one, two in settings), path, "a run has not the setting of its fold in tuning.json")
     _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
     return result
 
@@ -173,8 +196,12 @@ def store_stages(directory: Path, now: Schedule) -> None:
             raise InputError(f"{directory / name} does not say what the runs beside it give: {REMEDY}")
 
 
-def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any]) -> None:
+def store_runs(
+    directory: Path, runs: Sequence[StudyRun], read: Callable[[Path], Any], groups: np.ndarray | None = None
+) -> None:
     """Gather the runs that opened the test split into runs.json and predictions.npz; `read` reads a run's folder.
+
+    `groups` are those of the test images, of one fold after another.
 
     Raises:
         InputError: The runs do not have the same data, or a damaged runs.json is there, which is not replaced.
@@ -184,23 +211,41 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     results = [read(directory / each.path) for each in runs]
     recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
     data = [{name: value for name, value in result.data.items() if name in recorded} for result in results]
-    measure = load_plan(directory).measure
+    measure, parts = load_plan(directory).measure, list(dict.fromkeys(each.fold for each in runs))
     gathered = [measure.gather(result) for result in results]
-    first = {name: gathered[0][name] for name in measure.truth}
-    same = all(np.array_equal(first[name], each[name]) for each in gathered for name in first)
-    # Their name may differ: data can be moved while a study is interrupted.
-    if len(_unique(each | {"name": ""} for each in data)) > 1 or not same:
-        raise InputError(
-            f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
-        )
+    for part in parts:
+        own = [place for place, each in enumerate(runs) if each.fold == part]
+        first = {name: gathered[own[0]][name] for name in measure.truth}
+        same = all(np.array_equal(first[name], gathered[place][name]) for place in own for name in first)
+        # Their name may differ: data can be moved while a study is interrupted.
+        if len(_unique(data[place] | {"name": ""} for place in own)) > 1 or not same:
+            raise InputError(
+                f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
+            )
+    # With folds a row is a repeat: its runs, which come one after another, on the images of their folds.
+    size, ones = len(parts), gathered[: len(parts)]
+    rows = [gathered[at : at + size] for at in range(0, len(runs), size)]
     arrays: dict[str, Any] = {
-        **first,
-        **{name: np.stack([each[name] for each in gathered]) for name in measure.runs},
-        "arms": np.array([each.arm.label for each in runs]),
-        "seeds": np.array([each.seed for each in runs]),
-        "learning_rates": np.array([each.setting.learning_rate for each in runs]),
-        "weight_decays": np.array([each.setting.weight_decay for each in runs]),
+        **{name: np.concatenate([each[name] for each in ones]) for name in measure.truth},
+        **{name: np.stack([np.concatenate([each[name] for each in row]) for row in rows]) for name in measure.runs},
+        "arms": np.array([each.arm.label for each in runs[::size]]),
     }
+    about = {
+        "seeds": [each.seed for each in runs],
+        "learning_rates": [each.setting.learning_rate for each in runs],
+        "weight_decays": [each.setting.weight_decay for each in runs],
+    }
+    shape = (-1,) if parts == [None] else (-1, len(parts))
+    arrays |= {name: np.array(values).reshape(shape) for name, values in about.items()}
+    if parts != [None]:
+        counts = [each["sizes"]["test"] for each in data[:size]]
+        arrays["folds"] = np.repeat(np.array(parts, np.uint16), counts)
+        folds = [{name: data[place].get(name) for name in OF_A_FOLD} for place in range(len(parts))]
+        sizes = data[0]["sizes"] | {"test": sum(counts)}
+        data[0] = {name: value for name, value in data[0].items() if name not in OF_A_FOLD}
+        data[0] |= {"sizes": sizes, "folds": folds}
+    if groups is not None:
+        arrays["groups"] = np.unique(groups, return_inverse=True)[1].reshape(-1).astype(np.uint32)
     with atomic_write(directory / "predictions.npz") as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
     environments = tuple(_unique(result.environment for result in results))
@@ -276,7 +321,10 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     _require(len(efforts) == 1, path, "its arms were not tuned alike")
     tried = {trial.setting for arm in tuning.arms.values() for trial in arm.trials}
     chosen = {tuning.shared, *(arm.setting for arm in tuning.arms.values())}
+    chosen |= {setting for arm in tuning.arms.values() for setting in arm.folds}
     _require(not tried or chosen <= tried, path, "a setting was chosen that was not tried")
+    right = all(len(arm.folds) == (len(plan.parts) if plan.folds and tried else 0) for arm in tuning.arms.values())
+    _require(right, path, "an arm has not one setting for each fold")
     for rate, decay in tried | chosen:
         _require(0 < rate <= LARGEST and 0 <= decay <= LARGEST, path, f"lr {rate:g}, wd {decay:g} is no setting")
     trials = [trial for arm in tuning.arms.values() for trial in arm.trials]
@@ -296,18 +344,19 @@ def _read_runs(directory: Path, measure: Measure) -> RunsFile:
     return stored._replace(data=_escape(stored.data), environments=_escape(stored.environments))
 
 
-def _read_predictions(directory: Path, digest: str, measure: Measure) -> dict[str, np.ndarray]:
+def _read_predictions(directory: Path, digest: str, plan: Plan) -> dict[str, np.ndarray]:
     path = directory / "predictions.npz"
     if not path.exists():
         raise InputError(f"{directory} holds no predictions.npz: restore it from a copy, or {REBUILD}")
     if sha256(path) != digest:
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
+    names = (*plan.measure.truth, *plan.measure.runs)
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return {name: arrays[name] for name in (*measure.truth, *measure.runs)}
+            more = {"folds": bool(plan.folds), "groups": plan.base.data.groups is not None}
+            return {name: arrays[name] for name in (*names, *(name for name, has in more.items() if has))}
     except (KeyError, ValueError, OSError, BadZipFile):
-        names = ", ".join((*measure.truth, *measure.runs))
-        raise InputError(f"{path} does not hold the arrays {names}: {REMEDY}") from None
+        raise InputError(f"{path} does not hold the arrays {', '.join(names)}: {REMEDY}") from None
 
 
 def _require(holds: bool, path: Path, problem: str, remedy: str = REMEDY) -> None:

@@ -125,6 +125,7 @@ def judge_between(outcomes: Sequence[tuple[Decision, Scope]]) -> tuple[Decision,
 
 
 ENDS, FAMILIES, RETUNED, RETUNED_FAMILIES = "ends-holm-1", "families-holm-1", "retuned-1", "retuned-families-1"
+FOLDS = "retuned-folds-1"
 RULES = {
     rule.identifier: rule
     for rule in (
@@ -169,6 +170,23 @@ RULES = {
             retuned=True,
         ),
         Rule(
+            FOLDS,
+            "Cross-validated: the images are divided into folds, each of which is the test split of its own runs once "
+            "in every repeat, with settings that were tuned on the other folds alone. Each budget has three contrasts "
+            "of test error: its deepest arm minus its shallowest and widest; the interior arm minus the widest; the "
+            "deepest minus the interior arm (the first one alone where there are two depths). The interior arm is the "
+            "middle one by depth. Intervals and p-values hold for new seeds, new images and new tuning. For each "
+            "contrast two hypotheses are tested at 5 %: no difference, and a difference as large as the margin (TOST); "
+            "all of them are one family, corrected by Holm's procedure with Shaffer's factors. (1) Between, where the "
+            "interior arm makes fewer errors than both ends. (2) Else the ends decide: equivalent, where their "
+            "difference is smaller than the margin; deeper or wider, where it is not zero; else inconclusive. Several "
+            "budgets share a verdict where all of them agree, and are inconclusive together where they do not.",
+            decide_retuned,
+            combine_agreeing,
+            judge_between,
+            retuned=True,
+        ),
+        Rule(
             RETUNED_FAMILIES,
             "The contrast of each budget is the test error of its arm of the first family minus that of its arm of the "
             "second. Intervals and p-values hold for new seeds, new images and new tuning. Two hypotheses are tested "
@@ -185,8 +203,10 @@ RULES = {
 }
 
 
-def rule_for(method: str, *, families: bool) -> str:
-    """Return the identifier of the rule of a study by its way of tuning (`Tuning.method`)."""
+def rule_for(method: str, *, families: bool, folds: bool = False) -> str:
+    """Return the identifier of the rule of a study by its way of tuning (`Tuning.method`), and if it has folds."""
+    if folds and not families:
+        return FOLDS
     named = {("grid", False): ENDS, ("grid", True): FAMILIES, ("smooth", False): RETUNED}
     return named.get((method, families), RETUNED_FAMILIES)
 

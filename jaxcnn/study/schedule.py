@@ -46,21 +46,23 @@ class StudyRun(NamedTuple):
     arm: Arm  #: The network.
     setting: Setting  #: Learning rate and weight decay.
     seed: int  #: Seed of initialisation, order, dropout and augmentation together.
+    fold: int | None = None  #: Number of the fold that is its test split; None without cross-validation.
 
     @property
     def path(self) -> str:
         """Its folder within the study."""
-        return f"{self.stage}/{self.arm.label}/{self.setting.label}/seed{self.seed}"
+        part = "" if self.fold is None else f"fold{self.fold}/"
+        return f"{self.stage}/{self.arm.label}/{part}{self.setting.label}/seed{self.seed}"
 
 
 class Pilot(NamedTuple):
     """How the number of runs was chosen."""
 
-    #: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run.
+    #: Standard deviation of validation error over pilot seeds, pooled over arms; None with one pilot run, or folds.
     spread: float | None
     #: Runs per arm that find a difference as large as the margin; None: more than a thousand, or unknown.
     needed: int | None
-    seeds: tuple[int, ...]  #: Seeds of every arm's runs.
+    seeds: tuple[int, ...]  #: Seeds of every arm's runs; with folds, those of each repeat in turn, a fold each.
     #: Standard error of a difference that no number of seeds reduces, of test images (at best) and tuning; 0: not
     #: counted (method grid).
     floor: float = 0.0
@@ -87,7 +89,7 @@ def run_config(plan: Plan, study_run: StudyRun) -> RunConfig:
     own = study_run.stage == "tuning" and plan.tuning.method == "smooth"
     return replace(
         plan.base,
-        data=replace(plan.base.data, split_seed=study_run.seed) if own else plan.base.data,
+        data=replace(plan.images(study_run.fold), split_seed=study_run.seed if own else None),
         model=study_run.arm.spec or plan.base.model,
         optimizer=replace(plan.base.optimizer, learning_rate=rate, weight_decay=decay),
         seed=study_run.seed,
@@ -114,22 +116,13 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
                 done[each] = metrics
         return tuple(each for each in runs if each not in done)
 
-    points, reach = grid(plan.tuning), (0, 0, 0, 0)
-    trial_runs: tuple[StudyRun, ...] = ()
+    points = grid(plan.tuning)
     tuning = TuningResult(points[0], {arm.label: ArmTuning(points[0], edge=False) for arm in plan.arms})
-    searching, trials = len(points) > 1, dict[str, tuple[Trial, ...]]()
-    while searching:
-        trial_runs = _trials(plan, dict.fromkeys(plan.arms, grid(plan.tuning, *reach)), 0)
-        if pending := unfinished(trial_runs):
-            return Schedule("tuning", trial_runs, pending)
-        trials = _by_arm(plan, trial_runs, done)
-        extended = growth(plan.tuning, trials, *reach)
-        searching, reach = extended != reach, extended
-    for number in range(1, plan.tuning.rounds if trials and plan.tuning.method == "smooth" else 1):
-        trial_runs += _trials(plan, {arm: better_half(trials[arm.label]) for arm in plan.arms}, number)
-        if pending := unfinished(trial_runs):
-            return Schedule("tuning", trial_runs, pending)
-        trials = _by_arm(plan, trial_runs, done)
+    each_fold = [_tune(plan, fold, unfinished, done) for fold in plan.parts if len(points) > 1]
+    trial_runs, pending = (tuple(run for fold in each_fold for run in fold[place]) for place in (0, 1))
+    if pending:
+        return Schedule("tuning", trial_runs, pending)
+    trials = _by_arm(plan, trial_runs, done) if trial_runs else {}
     if trials:
         chosen = {label: choose(own, plan.tuning.method) for label, own in trials.items()}
         tuning = TuningResult(shared_setting(trials), chosen)
@@ -139,11 +132,35 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     metric = f"validation_{plan.measure.metric}"
     errors = [[1 - done[e][metric] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
     # How far images alone bring two arms apart is known beforehand for a share of images only.
-    images = [done[each].get("test_images", 0) * plan.measure.counts_images for each in pilot_runs]
-    pilot = _pilot(plan, errors, _floor(errors, images[0], trials) if plan.tuning.method == "smooth" else 0.0)
+    images = sum({each.fold: done[each].get("test_images", 0) for each in pilot_runs}.values())
+    images *= plan.measure.counts_images
+    pilot = _pilot(plan, errors, _floor(errors, images, trials) if plan.tuning.method == "smooth" else 0.0)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
     return Schedule("runs" if pending else "done", trial_runs + runs, pending, tuning, pilot)
+
+
+def _tune(
+    plan: Plan,
+    fold: int | None,
+    unfinished: Callable[[Sequence[StudyRun]], tuple[StudyRun, ...]],
+    done: Mapping[StudyRun, Metrics],
+) -> tuple[tuple[StudyRun, ...], tuple[StudyRun, ...]]:
+    """Return the trials of all arms so far, of one fold with cross-validation, and those that are not finished."""
+    reach, searching, runs, trials = (0, 0, 0, 0), True, tuple[StudyRun, ...](), dict[str, tuple[Trial, ...]]()
+    while searching:
+        runs = _trials(plan, dict.fromkeys(plan.arms, grid(plan.tuning, *reach)), 0, fold)
+        if pending := unfinished(runs):
+            return runs, pending
+        trials = _by_arm(plan, runs, done)
+        extended = growth(plan.tuning, trials, *reach)
+        searching, reach = extended != reach, extended
+    for number in range(1, plan.tuning.rounds if plan.tuning.method == "smooth" else 1):
+        runs += _trials(plan, {arm: better_half(trials[arm.label]) for arm in plan.arms}, number, fold)
+        if pending := unfinished(runs):
+            return runs, pending
+        trials = _by_arm(plan, runs, done)
+    return runs, ()
 
 
 def total_runs(plan: Plan, now: Schedule) -> int:
@@ -152,7 +169,8 @@ def total_runs(plan: Plan, now: Schedule) -> int:
         return len(now.runs)
     trials = sum(each.stage == "tuning" for each in now.runs)
     if trials and not now.tuning:
-        trials = len(plan.arms) * trials_each(plan, len({each.setting for each in now.runs}))
+        grids = {(each.fold, each.setting) for each in now.runs}
+        trials = len(plan.arms) * trials_each(plan, -(-len(grids) // len(plan.parts)))
     shared = 2 * len(plan.budgets) * plan.seeds.cap if plan.tuning.shared and trials else 0
     if now.tuning:
         shared = len(_shared_runs(plan, now.tuning, range(plan.seeds.cap)))
@@ -162,14 +180,16 @@ def total_runs(plan: Plan, now: Schedule) -> int:
 def trials_each(plan: Plan, settings: int) -> int:
     """Return the number of trials of an arm on a grid of so many settings; 0 where there is nothing to tune."""
     later = (plan.tuning.rounds - 1) * -(-settings // 2) if plan.tuning.method == "smooth" else 0
-    return (settings + later) * len(plan.tuning.seeds) if settings > 1 else 0
+    return (settings + later) * len(plan.tuning.seeds) * len(plan.parts) if settings > 1 else 0
 
 
-def _trials(plan: Plan, settings: Mapping[Arm, Sequence[Setting]], number: int) -> tuple[StudyRun, ...]:
+def _trials(
+    plan: Plan, settings: Mapping[Arm, Sequence[Setting]], number: int, fold: int | None
+) -> tuple[StudyRun, ...]:
     """Return the trials of one round."""
-    own = plan.tuning.method == "smooth"
+    own, where = plan.tuning.method == "smooth", "" if fold is None else f" fold {fold}"
     return tuple(
-        StudyRun("tuning", arm, setting, own_seed(seed, arm.label, setting, number) if own else seed)
+        StudyRun("tuning", arm, setting, own_seed(seed, arm.label + where, setting, number) if own else seed, fold)
         for arm, chosen in settings.items()
         for setting in chosen
         for seed in plan.tuning.seeds
@@ -185,11 +205,15 @@ def _trial(plan: Plan, study_run: StudyRun, metrics: Metrics) -> Trial:
     # The noise that so many images give is that of a share of images.
     images = int(metrics.get("validation_images", 0)) * plan.measure.counts_images
     split = images, str(metrics.get("validation_hash", ""))
-    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics), *split)
+    return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics), *split, study_run.fold)
 
 
 def _runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tuple[StudyRun, ...]:
-    return tuple(StudyRun("runs", arm, tuning.arms[arm.label].setting, seed) for arm in plan.arms for seed in seeds)
+    return tuple(
+        StudyRun("runs", arm, tuning.arms[arm.label].at(fold := plan.fold_of(seed)), seed, fold)
+        for arm in plan.arms
+        for seed in seeds
+    )
 
 
 def _shared_runs(plan: Plan, tuning: TuningResult, seeds: Sequence[int]) -> tuple[StudyRun, ...]:
@@ -230,6 +254,8 @@ def resolution(plan: Plan, images: int) -> dict[str, Any]:
             f"{images:,} test images can call arms equivalent within {100 * plan.margin:g} points at error rates up to "
             f"{100 * max(rates):g} %, at best"
         )
+    if plan.base.data.groups is not None:
+        text += "; images of one group are alike, so that it can show less than that"
     return {"test_images": images, "detectable_by_error_rate": found, "equivalence": text}
 
 
@@ -243,7 +269,7 @@ def _floor(errors: Sequence[Sequence[float]], images: int, trials: Mapping[str, 
 def _pilot(plan: Plan, errors: Sequence[Sequence[float]], floor: float) -> Pilot:
     """Choose the number of seeds from the spread of each arm's validation errors; the test split plays no part."""
     first, cap = plan.seeds.first, plan.seeds.cap
-    if plan.seeds.pilot < 2:
+    if plan.seeds.pilot < 2 or plan.folds:
         return Pilot(None, None, tuple(range(first, first + cap)), floor)
     spread = math.sqrt(float(np.mean([np.var(each, ddof=1) for each in errors])))
     needed = seeds_needed(plan.margin, spread, target=plan.seeds.power, floor=floor)

@@ -42,6 +42,7 @@ class Trial(NamedTuple):
     #: Number of its validation images; 0: not recorded (method grid), or the error is no share of them.
     images: int = 0
     split: str = ""  #: Hash of its validation split; empty: that of the study (method grid).
+    fold: int | None = None  #: Fold outside which it was trained and validated; None without cross-validation.
 
 
 class ArmTuning(NamedTuple):
@@ -51,6 +52,12 @@ class ArmTuning(NamedTuple):
     #: Whether its learning rate is the lowest or the highest tried (smooth: or its decay): a better one may lie beyond.
     edge: bool
     trials: tuple[Trial, ...] = ()  #: All trials; empty where the grid has one point.
+    #: Setting of each fold by its own trials; `setting` is the choice by those of all folds then, and no run has it.
+    folds: tuple[Setting, ...] = ()
+
+    def at(self, fold: int | None) -> Setting:
+        """Return the setting of the reported runs, of one fold with cross-validation."""
+        return self.folds[fold] if fold is not None and self.folds else self.setting
 
 
 class TuningResult(NamedTuple):
@@ -78,7 +85,10 @@ def _extended(values: Sequence[float], below: int, above: int) -> list[float]:
 
 
 def own_seed(seed: int, arm: str, setting: Setting, number: int) -> int:
-    """Return the seed of one trial of method smooth: an arm's `number`-th trial of a setting that `seed` gives."""
+    """Return the seed of one trial of method smooth: an arm's `number`-th trial of a setting that `seed` gives.
+
+    With cross-validation `arm` also names the fold.
+    """
     return seed * SEEDS_EACH + zlib.crc32(f"{arm} {setting.label} {number}".encode(errors="surrogatepass")) % SEEDS_EACH
 
 
@@ -106,10 +116,20 @@ def _surface(trials: tuple[Trial, ...]) -> Surface:
     return smooth(rates, decays, errors, images=trials[0].images or UNKNOWN_IMAGES)
 
 
+def by_fold(trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
+    """Return the trials of each fold; without cross-validation all of them at once."""
+    folds = sorted({-1 if trial.fold is None else trial.fold for trial in trials})
+    return [tuple(each for each in trials if each.fold in (fold, None)) for fold in folds]
+
+
 @lru_cache(maxsize=256)
 def retuning(trials: tuple[Trial, ...]) -> Retuning:
-    """Return what another tuning of an arm would do, by a bootstrap of its trials."""
-    return retune(surface(trials))
+    """Return what another tuning of an arm would do, by a bootstrap of its trials.
+
+    With cross-validation each fold is tuned by itself, and the error of the arm is the mean over folds.
+    """
+    each = [retune(surface(own)) for own in by_fold(trials)]
+    return Retuning(sum(one.variance for one in each) / len(each) ** 2, sum(one.others for one in each) / len(each))
 
 
 def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:
@@ -120,8 +140,17 @@ def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:
     }
 
 
+def lowest(trials: Sequence[Trial]) -> float:
+    """Return the lowest error by the curve through the trials of one arm; the mean over folds where there are some."""
+    return _mean(min(fitted(own).values()) for own in by_fold(trials))
+
+
 def choose(trials: Sequence[Trial], method: str = "grid") -> ArmTuning:
     """Choose the setting of one arm from all of its trials; a single rate has no edge, nor has a decay of zero."""
+    if len(folds := by_fold(trials)) > 1:
+        each = [choose(own, method) for own in folds]
+        pooled = choose([trial._replace(fold=None) for trial in trials], method)
+        return ArmTuning(pooled.setting, any(one.edge for one in each), tuple(trials), tuple(o.setting for o in each))
     if method == "smooth":
         errors = fitted(trials)
         best = min(errors, key=lambda setting: (errors[setting], setting))

@@ -75,6 +75,13 @@ class _Errors(NamedTuple):
     classes: list[np.ndarray]  # (runs, images) of each class
     step: float
     labels: np.ndarray | None  # of classifiers
+    folds: np.ndarray | None = None  # (N,) of each image
+    groups: np.ndarray | None = None
+
+    def images_of(self, label: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Return folds and groups of the images of a class; all images where each of them has several."""
+        own = slice(None) if self.labels is None else self.labels == label
+        return tuple(None if each is None else each[own] for each in (self.folds, self.groups))  # type: ignore[return-value]
 
 
 def _errors(kind: str, arrays: dict[str, np.ndarray]) -> _Errors:
@@ -91,8 +98,9 @@ def _errors(kind: str, arrays: dict[str, np.ndarray]) -> _Errors:
         labels = arrays["labels"]
         wrong = (arrays["predictions"] != labels).astype(np.float64)
         classes = [wrong[:, labels == number] for number in range(int(labels.max()) + 1)]
-        return _Errors("accuracy", wrong, classes, 1 / len(labels), labels)
-    return _Errors(metric, np.nanmean(each, axis=2), list(np.moveaxis(each, 2, 0)), float(step), None)
+        return _Errors("accuracy", wrong, classes, 1 / len(labels), labels, arrays.get("folds"), arrays.get("groups"))
+    whole = np.nanmean(each, axis=2)
+    return _Errors(metric, whole, list(np.moveaxis(each, 2, 0)), float(step), None, groups=arrays.get("groups"))
 
 
 def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
@@ -115,8 +123,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     tuning, runs = _json(directory / "tuning.json"), _json(directory / "runs.json")
     arrays = _arrays(directory / "predictions.npz")
     errors = _errors(plan.base.task.kind, arrays)
+    folds, groups = errors.folds, errors.groups
 
     def arm(label: str, setting: list[float]) -> _Arm:
+        if folds is not None:  # a row of predictions for each repeat, whose runs follow one another
+            own, its = [each for each in runs["runs"] if each["arm"] == label], arrays["arms"] == label
+            return _Arm(errors.wrong[its], own, [each[its] for each in errors.classes])
         rows = [n for n, run in enumerate(runs["runs"]) if run["arm"] == label and run["setting"] == setting]
         return _Arm(errors.wrong[rows], [runs["runs"][row] for row in rows], [each[rows] for each in errors.classes])
 
@@ -130,13 +142,17 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     arms = {label: arm(label, setting) for label, setting in chosen.items()}
     checks = [_seals(directory, runs), _tuning(tuning, chosen), *_arm_checks(analysis, tuning, arms, errors)]
     checks += _accuracies(runs["runs"], errors)
+    if folds is not None:
+        checks.append(_fold_check(tuning, runs["runs"], plan.seeds.first, plan.folds or 1))
     if retuned:
-        checks += _retuning_checks(analysis, curves)
+        checks += _retuning_checks(analysis, curves, tuning)
+    if analysis.get("curse"):
+        checks.append(_curse_check(analysis, tuning, arms, errors.metric, smooth=smooth))
     spreads = {each["arm"]["label"]: each["retuning"]["variance"] for each in analysis["arms"] if each.get("retuning")}
     for kind in ("contrasts", "shared"):
         shared = tuning["shared"] if kind == "shared" else None
         ends = _ends(directory)
-        inner = _inner(directory, ends, curves) if retuned and not shared else []
+        inner = _inner(directory, ends, curves, folds=folds is not None) if retuned and not shared else []
         labelled = [each for pair, more in zip(ends, inner or [[]] * len(ends), strict=True) for each in (pair, *more)]
         pairs = [
             (arm(pair["deeper"], shared or chosen[pair["deeper"]]), arm(pair["wider"], shared or chosen[pair["wider"]]))
@@ -163,8 +179,16 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
                 checks.append(_same("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
-    if data:
-        checks.append(_data_check(plan.base.data, runs["data"], errors.labels))
+    if data and folds is not None and errors.labels is not None:
+        each = [
+            _data_check(plan.images(part), its, errors.labels[own], None if groups is None else groups[own])
+            for part, its in enumerate(runs["data"]["folds"])
+            for own in [folds == part]
+        ]
+        numbers, equal = sum(one.numbers for one in each), sum(one.equal for one in each)
+        checks.append(Check(each[0].name, numbers, equal, 0.0, each[0].remark))
+    elif data:
+        checks.append(_data_check(plan.base.data, runs["data"], errors.labels, groups))
     return checks
 
 
@@ -318,14 +342,54 @@ def _curve(trials: list[dict[str, Any]]) -> Curve:
     return curve([tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000)
 
 
-def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve]) -> list[Check]:
+def _fold_check(tuning: dict[str, Any], runs: list[dict[str, Any]], first: int, folds: int) -> Check:
+    """Check that the runs of a fold have the setting that the trials of this fold give."""
+    found = []
+    for run in runs:
+        fold, tuned = (run["seed"] - first) % folds, tuning["arms"][run["arm"]]
+        trials = [trial for trial in tuned["trials"] if trial["fold"] == fold]
+        best = tuned["setting"]
+        if trials:
+            each = _curve(trials)
+            best = list(each.settings[int(each.errors.argmin())])
+        found.append((run["setting"], best))
+    return _same("settings of the folds", *_split(found))
+
+
+def _curse_check(
+    analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str, _Arm], metric: str, *, smooth: bool
+) -> Check:
+    """Compare what the settings promised with the validation errors of their runs, over the arms."""
+    from scipy import stats
+
+    gaps = []
+    for label, its in arms.items():
+        trials = tuning["arms"][label]["trials"]
+        folds = {trial.get("fold") for trial in trials}
+        own = [[trial for trial in trials if trial.get("fold") == fold] for fold in folds]
+        promised = np.mean([_curve(each).errors.min() if smooth else min(_scores(each).values())[0] for each in own])
+        gaps.append(1 - np.mean([run["metrics"][f"validation_{metric}"] for run in its.runs]) - promised)
+    mean, low, high = np.mean(gaps), -math.inf, math.inf
+    if len(gaps) > 1:
+        low, high = stats.t.interval(0.95, len(gaps) - 1, mean, np.std(gaps, ddof=1) / math.sqrt(len(gaps)))
+    return _close("validation error of the runs against that of tuning", _limits(analysis["curse"]), [mean, low, high])
+
+
+def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning: dict[str, Any]) -> list[Check]:
     """Check the curves through the trials, and draw anew what another tuning would choose."""
     arms = {each["arm"]["label"]: each for each in analysis["arms"]}
-    fits = [([arms[label]["tuning_error"]], [each.errors.min()]) for label, each in curves.items()]
-    drawn = []
+    fits, drawn = [], []
     for label, each in curves.items():
-        (variance, others), found = another_tuning(each), arms[label]["retuning"]
-        drawn += [(found["variance"], variance, max(variance, 1e-12)), (found["others"], others, 1.0)]
+        trials, found = tuning["arms"][label]["trials"], arms[label]["retuning"]
+        folds = sorted({trial["fold"] for trial in trials if trial.get("fold") is not None})
+        by_fold = [_curve([trial for trial in trials if trial["fold"] == fold]) for fold in folds] or [each]
+        fits.append(([arms[label]["tuning_error"]], [np.mean([one.errors.min() for one in by_fold])]))
+        again = np.array([another_tuning(one) for one in by_fold])
+        variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
+        # Few draws choose another setting where that is rare, so that their variance is known less well.
+        rarely = max(1.0, 4 / DRAWN * math.sqrt(2 / (5 * DRAWS * max(others, found["others"]) + 1)))
+        width = max(variance, found["variance"], 1e-12) * rarely
+        drawn += [(found["variance"], variance, width), (found["others"], others, 1.0)]
     if not fits:
         return []
     return [
@@ -334,8 +398,13 @@ def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve]) -> list
     ]
 
 
-def _inner(directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve]) -> list[list[dict[str, str]]]:
-    """Return the contrasts of the interior arm of each budget, the one with the lowest curve, with both ends."""
+def _inner(
+    directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve], *, folds: bool
+) -> list[list[dict[str, str]]]:
+    """Return the contrasts of the interior arm of each budget, the one with the lowest curve, with both ends.
+
+    With folds it is the middle one.
+    """
     arms, pairs = _json(directory / "plan.json")["arms"], []
     for end in ends:
         deeper, wider = (next(arm for arm in arms if arm["label"] == end[side]) for side in ("deeper", "wider"))
@@ -346,7 +415,7 @@ def _inner(directory: Path, ends: list[dict[str, str]], curves: dict[str, Curve]
             pairs.append([])
             continue
         middle = inside[(len(inside) - 1) // 2]["label"]
-        if all(arm["label"] in curves for arm in inside):
+        if not folds and all(arm["label"] in curves for arm in inside):
             middle = min((arm["label"] for arm in inside), key=lambda label: curves[label].errors.min())
         pairs.append([{"deeper": middle, "wider": end["wider"]}, {"deeper": end["deeper"], "wider": middle}])
     return pairs
@@ -392,7 +461,10 @@ def _arm_checks(
 
 def _accuracies(runs: list[dict[str, Any]], errors: _Errors) -> list[Check]:
     recorded, name = [run["metrics"][f"test_{errors.metric}"] for run in runs], errors.metric.replace("_", " ")
-    return [_close(f"{name} in the run records and in the predictions", [recorded], [1 - errors.wrong.mean(1)])]
+    found, folds = 1 - errors.wrong.mean(1), errors.folds
+    if folds is not None:
+        found = np.array([[1 - row[folds == part].mean() for part in np.unique(folds)] for row in errors.wrong])
+    return [_close(f"{name} in the run records and in the predictions", [recorded], [found])]
 
 
 def _kappa(errors: _Errors, first: np.ndarray, second: np.ndarray) -> float:
@@ -421,8 +493,8 @@ def _contrast_checks(
     drawn: list[tuple[float, float, float]] = []
     outcomes, crossings, welches = [], [], []
     for (deeper, wider), tuning in zip(pairs, tunings, strict=True):
-        several = min(len(deeper.runs), len(wider.runs)) > 1
-        crossings.append(cross(deeper.wrong, wider.wrong, tuning, errors.step) if several else None)
+        several, where = min(len(deeper.wrong), len(wider.wrong)) > 1, (errors.folds, errors.groups)
+        crossings.append(cross(deeper.wrong, wider.wrong, tuning, errors.step, *where) if several else None)
         welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), errors.step))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
     equal = [
@@ -466,12 +538,13 @@ def _contrast_checks(
                 reached = power(found["detectable"] / spread, found["seeds"], floor / spread)
                 values.append(("power at the detectable difference", [0.8], [reached]))
             if found["bootstrap"] and found["bootstrap"]["low"] is not None:
-                _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
+                again = bootstrap(deeper.wrong, wider.wrong, crossing, errors.groups)
+                _, *limits = _possible([crossing.estimate, *again])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
             step = errors.step if errors.labels is None else None
-            classes = zip(deeper.classes, wider.classes, strict=True)
-            by_class = [c for c in (_of_class(*each, step) for each in classes) if c]
+            classes = enumerate(zip(deeper.classes, wider.classes, strict=True))
+            by_class = [c for c in (_of_class(*each, step, errors.images_of(n)) for n, each in classes) if c]
             q = benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
@@ -493,12 +566,19 @@ def _contrast_checks(
     return checks, budgets
 
 
-def _of_class(deeper: np.ndarray, wider: np.ndarray, step: float | None) -> list[Any] | None:
+def _of_class(
+    deeper: np.ndarray, wider: np.ndarray, step: float | None,
+    where: tuple[np.ndarray | None, np.ndarray | None],
+) -> list[Any] | None:  # fmt: skip
+    """Return the contrast of one class; `where` has the folds and groups of its images."""
     from scipy import stats
 
     if deeper.shape[1] < 2 or not (np.isfinite(deeper).all() and np.isfinite(wider).all()):
         return None
-    each = cross(deeper, wider, step=step)
+    folds, groups = where
+    if (folds is not None and np.bincount(folds).min() < 2) or (groups is not None and len(np.unique(groups)) < 2):
+        return None
+    each = cross(deeper, wider, (), step, folds, groups)
     low, high = stats.t.interval(0.95, each.freedom, each.estimate, each.error)
     return [each.estimate, low, high, 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom)]
 
@@ -574,8 +654,10 @@ def _front_check(analysis: dict[str, Any]) -> Check:
     return _same("Pareto fronts", [front["front"] for front in analysis["fronts"]], recomputed)
 
 
-def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray | None) -> Check:
-    """Load the data set and compare its validation split by hash and its test split by labels, or by hash as well."""
+def _data_check(
+    config: DataConfig, recorded: dict[str, Any], labels: np.ndarray | None, groups: np.ndarray | None = None
+) -> Check:
+    """Load the data set and compare its validation split by hash, its test split by labels or by hash, and groups."""
     from jaxcnn.data import load
     from jaxcnn.data.splits import content_hash
 
@@ -587,7 +669,10 @@ def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray
         return Check(name, 0, 0, 0.0, f"not checked: {str(error).split(';')[0]}")
     equal = content_hash(test) == recorded["test_hash"] if labels is None else np.array_equal(test["labels"], labels)
     same = [dataset.validation_hash == recorded["validation_hash"], equal]
-    return Check(name, 2, sum(same), 0.0)
+    if groups is not None:
+        pairs = set(zip(groups.tolist(), dataset.groups["test"].tolist(), strict=False))
+        same.append(len(pairs) == len({one for one, _ in pairs}) == len({two for _, two in pairs}))
+    return Check(name, len(same), sum(same), 0.0)
 
 
 def _possible(interval: list[float], least: float = -1) -> list[float]:

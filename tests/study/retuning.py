@@ -19,7 +19,7 @@ from jaxcnn.study.plan import Plan, make_plan
 from jaxcnn.study.schedule import StudyRun, next_runs
 from jaxcnn.study.statistics.population import Contrast, crossed
 from jaxcnn.study.statistics.smoothing import retune
-from jaxcnn.study.tuning import surface
+from jaxcnn.study.tuning import lowest, scores, surface
 from tests.study.planted import ARMS
 
 
@@ -88,7 +88,7 @@ class World:
             metrics = {"train_loss": loss, "validation_loss": loss, "validation_accuracy": 1 - wrong}
             return metrics | {"validation_images": self.validation, "test_images": self.test}
 
-        now, errors, variances, chosen = next_runs(self.plan, read), [], [], []
+        now, errors, variances, chosen, promised = next_runs(self.plan, read), [], [], [], []
         assert now.tuning is not None
         for arm in self.plan.arms:
             tuned = now.tuning.arms[arm.label]
@@ -97,7 +97,9 @@ class World:
             errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
             variances.append(retune(surface(tuned.trials), draws=2000).variance)
             chosen.append(self.error(arm, *tuned.setting))
-        return Study(errors, variances, chosen)
+            smooth = self.tuning.method == "smooth"
+            promised.append(lowest(tuned.trials) if smooth else scores(tuned.trials)[tuned.setting][0])
+        return Study(errors, variances, chosen, promised)
 
 
 class Study(NamedTuple):
@@ -106,6 +108,12 @@ class Study(NamedTuple):
     errors: list[np.ndarray]  #: (seeds, images) of each arm.
     variances: list[float]  #: Of each arm's tuning.
     chosen: list[float]  #: Expected error of each arm at the setting that tuning gave it.
+    promised: list[float]  #: Validation error for which tuning chose it.
+
+    @property
+    def curse(self) -> float:
+        """How much more errors the runs of an arm make, in expectation, than its tuning promised."""
+        return float(np.mean(self.chosen) - np.mean(self.promised))
 
     def contrast(self, *, tuned: bool = True) -> Contrast:
         """Compare the arms, with the variance of their tuning or without."""
@@ -139,7 +147,8 @@ def row(name: str, count: int) -> str:
     """Return a line of a Markdown table: one world."""
     world, planted = (WORLDS[name], "equal") if name in WORLDS else (PLANTED[name][0], "planted")
     before = replace(world, tuning=replace(world.tuning, method="grid"))
-    former = [before.study(number).contrast(tuned=False).p < 0.05 for number in range(count)]
+    lowest_trial = [before.study(number) for number in range(count)]
+    former = [each.contrast(tuned=False).p < 0.05 for each in lowest_trial]
     studies = [world.study(number) for number in range(count)]
     fixed, found = ([each.contrast(tuned=tuned) for each in studies] for tuned in (False, True))
     truth = float(np.mean([each.chosen[0] - each.chosen[1] for each in studies]))
@@ -148,7 +157,8 @@ def row(name: str, count: int) -> str:
     shares = [np.mean(former), np.mean([each.p < 0.05 for each in fixed]), np.mean([each.p < 0.05 for each in found])]
     percent = " | ".join(f"{100 * share:.1f}" for share in (*shares, covered))
     tuning = 100 * np.mean([each.parts["tuning"] for each in found])
-    return f"| {name} ({planted}) | {percent} | {wider:.2f} | {tuning:.0f} |"
+    curses = " | ".join(f"{100 * np.mean([each.curse for each in some]):+.2f}" for some in (lowest_trial, studies))
+    return f"| {name} ({planted}) | {percent} | {wider:.2f} | {tuning:.0f} | {curses} |"
 
 
 if __name__ == "__main__":

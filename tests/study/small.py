@@ -83,7 +83,7 @@ def outcome(directory: Path) -> dict:
 def finished_runs(directory: Path) -> dict[str, tuple[int, int, str]]:
     """What every finished run's result is: file, time and bytes; a run that is trained again gets another."""
     found = {}
-    for file in directory.glob("*/*/*/seed*/result.json"):
+    for file in directory.glob("*/**/seed*/result.json"):
         about = file.stat()
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         found[str(file.parent.relative_to(directory))] = (about.st_ino, about.st_mtime_ns, digest)
@@ -106,7 +106,7 @@ def units(directory: Path) -> int:
     if not directory.exists():
         return 0
     lines = sum(file.read_bytes().count(b"\n") for file in directory.glob("*/*/*/seed*/metrics.jsonl"))
-    return lines + sum(1 for _ in directory.glob("*/*/*/seed*/result.json"))
+    return lines + sum(1 for _ in directory.glob("*/**/seed*/result.json"))
 
 
 def files(directory: Path) -> dict[Path, bytes]:

@@ -35,8 +35,16 @@ def test_an_arm_against_itself_each_side_tuned_anew(name):
 def test_the_lowest_trial_and_an_interval_for_its_setting_alone_are_called_different_too_often(name):
     """Method grid with one trial a setting, as studies were tuned before: 13 and 17 % instead of 5."""
     world = replace(WORLDS[name], tuning=replace(WORLDS[name].tuning, method="grid"))
-    found = [world.study(number).contrast(tuned=False).p < 0.05 for number in range(STUDIES)]
-    assert np.mean(found) > 0.08
+    found = [world.study(number) for number in range(STUDIES)]
+    assert np.mean([each.contrast(tuned=False).p < 0.05 for each in found]) > 0.08
+    assert np.mean([each.curse for each in found]) > 0.002
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["digits", "digits, steep", "letters", "fashion"])
+def test_the_curve_promises_what_the_runs_keep(name):
+    """Winner's curse: within 0.1 points on average; the lowest trial promises too much (the test above)."""
+    assert abs(np.mean([each.curse for each in made(name)])) < 0.001
 
 
 @pytest.mark.slow

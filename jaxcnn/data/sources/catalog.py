@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxcnn.data.dataset import Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import resize_array
+from jaxcnn.data.groups import writer_blocks
 from jaxcnn.data.sources.annotated import annotated_source
 from jaxcnn.data.sources.coco import coco_files, read_coco
 from jaxcnn.data.sources.folder import folder_source
@@ -150,6 +151,11 @@ def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
     E. Alpaydin, C. Kaynak, Optical Recognition of Handwritten Digits, UCI 1998.
     """
 
+    def groups(feature: str) -> np.ndarray:
+        if feature != "writers":
+            raise InputError(f"groups={feature!r}: the digits have writers only; give groups=writers")
+        return writer_blocks()
+
     def read() -> Iterator[Example]:
         from sklearn.datasets import load_digits
 
@@ -159,4 +165,6 @@ def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
             yield Example(f"digits[{i}]", resize_array(image, size, fit), int(label))
 
     identity, carve = {"name": "digits", "size": size} | fit_identity(fit), {"validation": 300, "test": 360}
-    return Source("digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read)}, carve)
+    return Source(
+        "digits", "scikit-learn", identity, tuple("0123456789"), {"train": Pool(1797, read, groups=groups)}, carve
+    )

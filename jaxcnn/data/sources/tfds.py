@@ -192,7 +192,8 @@ def tfds_source(
         reader.classes = classes
         reader.objects = _object_keys(objects, sequence, box) if box else None
         labels = None if has_masks or box else functools.partial(reader.labels, identity)
-        pools[key] = Pool(reader.length, reader.read, reader.at, labels)
+        grouped = functools.partial(reader.groups, identity)
+        pools[key] = Pool(reader.length, reader.read, reader.at, labels, groups=grouped)
     if classes is not None:
         return Source(name, str(folder), identity, classes.names, pools, target="mask")
     if box:
@@ -268,6 +269,25 @@ class _Reader:
             return labels
 
         return load_or_compute(self.name, f"{self.split}-labels", identity, compute)
+
+    def groups(self, identity: dict[str, Any], feature: str) -> np.ndarray:
+        """Return the value of a feature of each record as text, str (N,)."""
+
+        def value(record: bytes) -> str:
+            features = _parse(record)
+            kind = features[feature].WhichOneof("kind") if feature in features else None
+            if kind not in ("bytes_list", "int64_list") or len(values := getattr(features[feature], kind).value) != 1:
+                known = ", ".join(sorted(features))
+                raise InputError(
+                    f"groups={feature!r}: images of data set {self.name!r} have no such single text or whole number; "
+                    f"choose among {known}"
+                )
+            return values[0].decode(errors="surrogateescape") if kind == "bytes_list" else str(values[0])
+
+        def compute() -> np.ndarray:
+            return np.array([value(record) for _, record in self.records()])
+
+        return load_or_compute(self.name, f"{self.split}-groups", [identity, feature], compute)
 
     def records(self, batch: int = 512) -> Iterator[tuple[int, bytes]]:
         for start in range(0, self.length, batch):

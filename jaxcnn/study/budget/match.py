@@ -96,7 +96,7 @@ def match_widths(
     if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
     measure_of(config.base.task.kind)
-    images = load(config.base.data, progress=True)
+    images = load(replace(config.base.data, groups=None), progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}
     families = [family] if callable(family) else list(family) or [config.base.model]

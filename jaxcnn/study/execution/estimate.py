@@ -171,7 +171,7 @@ def _stages(plan: Plan) -> list[tuple[str, Mapping[Arm, int]]]:
 def arm_costs(plan: Plan, dataset: Dataset | None = None, given: Given = NOTHING) -> tuple[StepCost, ...]:
     """Measure memory and step time of every arm, in the plan's order, in alternating rounds."""
     pairs = [(replace(plan.base, model=arm.spec or plan.base.model), given.of(arm)) for arm in plan.arms]
-    return measure_costs(pairs, load(plan.base.data) if dataset is None else dataset)
+    return measure_costs(pairs, load(plan.images(plan.parts[0])) if dataset is None else dataset)
 
 
 def duration(seconds: float) -> str:

@@ -11,9 +11,11 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
-from jaxcnn.data.loading import resplit, warn_of_blank
+from jaxcnn.data.loading import divided, warn_of_blank
 from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError
 from jaxcnn.records import check_choices
@@ -22,7 +24,7 @@ from jaxcnn.run.assemble import assemble
 from jaxcnn.run.data import check_data
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.signals import Interrupted
-from jaxcnn.spec import StepCost, StudyConfig
+from jaxcnn.spec import DataConfig, StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder
 from jaxcnn.study.budget.match import match_widths
@@ -109,10 +111,12 @@ def run_study(
         cluster = cache(lambda: stack.enter_context(connected(plan))) if plan.place == "ray" else None
         declared = None
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
-            first, dataset = next_runs(plan, lambda study_run: None).pending[0], load(plan.base.data, progress=progress)
+            first = next_runs(plan, lambda study_run: None).pending[0]
+            dataset = load(plan.images(first.fold), progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
             if plan.measure.counts_images:
-                declared = resolution(plan, dataset.sizes["test"])
+                whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
+                declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
             if progress and declared:
                 print(declared["equivalence"], file=sys.stderr)
             if cluster:
@@ -163,10 +167,10 @@ def _run(
     if not now.pending and all((out / name).exists() for name in FILES):
         store_stages(out, now)
         return
-    dataset = load(plan.base.data, progress=bar.shown)  # Here first: workers find the images in the cache.
+    dataset = load(plan.images(plan.parts[0]), progress=bar.shown)  # Here first: workers find the images in the cache.
     warn_of_blank(dataset)
     for folder in _recorded_data(out):
-        check_data(folder, resplit(dataset, folder.read_config()[0].data.split_seed))
+        check_data(folder, divided(dataset, _present(plan.base.data, folder)))
     bar.refresh()
     if now.pending and cluster:
         work_on_ray(cluster(), plan, out, given, bar.refresh)
@@ -192,9 +196,17 @@ def _finish(plan: Plan, out: Path, read: Reader, measure: Callable[[], tuple[Ste
                     costs = {arm.label: cost for arm, cost in zip(plan.arms, measure(), strict=True)}
                     write_file(out, "costs.json", CostsFile(costs))
                 if not all((out / name).exists() for name in FILES):
-                    store_runs(out, [each for each in now.runs if each.stage == "runs"], load_result)
+                    reported = [each for each in now.runs if each.stage == "runs"]
+                    store_runs(out, reported, load_result, _groups(plan))
         if not claimed:
             time.sleep(WAIT_SECONDS)
+
+
+def _groups(plan: Plan) -> np.ndarray | None:
+    """Return the group of each test image, of one fold after another; None where the plan names no groups."""
+    if plan.base.data.groups is None:
+        return None
+    return np.concatenate([load(plan.images(fold)).groups["test"] for fold in plan.parts])
 
 
 @contextmanager
@@ -224,13 +236,19 @@ def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
     recorded = _recorded_data(out)
     if not os.path.isabs(place) or not recorded:
         return place  # another study, which `store_plan` refuses
-    check_data(recorded[0], resplit(load(config.base.data), recorded[0].read_config()[0].data.split_seed))
+    check_data(recorded[0], load(_present(config.base.data, recorded[0])))
     return stored.base.data.name
 
 
 def _recorded_data(out: Path) -> list[RunFolder]:
     """Return one of the runs of a study that have recorded their data, if there are any."""
     return [RunFolder(path.parent) for path in sorted(out.rglob("data.json"))[:1]]
+
+
+def _present(data: DataConfig, folder: RunFolder) -> DataConfig:
+    """Return the config of the images of a recorded run at their present place."""
+    recorded = folder.read_config()[0].data
+    return replace(data, split_seed=recorded.split_seed, fold=recorded.fold)
 
 
 def command_line(words: Sequence[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 import jax
 
 from jaxcnn.data import Dataset, load
-from jaxcnn.data.loading import resplit
+from jaxcnn.data.loading import divided
 from jaxcnn.errors import InputError
 from jaxcnn.run import run, run_members
 from jaxcnn.run.folder import REMEDY, RunFolder
@@ -119,7 +119,7 @@ def work(
         for first in by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):
-                    dataset = dataset or load(plan.base.data)
+                    dataset = dataset or load(plan.images(plan.parts[0]))
                     _train(plan, directory, claimed, given, dataset, lambda record: on_epoch())
                     compiled = [first.arm, *(arm for arm in compiled if arm != first.arm)]
                     break
@@ -130,8 +130,9 @@ def work(
 def _claim(
     claims: ExitStack, directory: Path, first: StudyRun, pending: Sequence[StudyRun], read: Reader, most: int
 ) -> list[StudyRun]:
-    """Claim a run and others of its arm and stage, which differ in seed and setting only; none if it is not free."""
-    alike = [each for each in pending if each != first and (each.stage, each.arm) == (first.stage, first.arm)]
+    """Claim a run and others of its arm and images, which differ in seed and setting only; none if it is not free."""
+    kind = first.stage, first.arm, first.fold
+    alike = [each for each in pending if each != first and (each.stage, each.arm, each.fold) == kind]
     claimed: list[StudyRun] = []
     for each in [first, *alike]:
         if len(claimed) < most and claims.enter_context(claim(directory, each.path)):
@@ -149,7 +150,7 @@ def _train(
     on_epoch: Callable[[object], None],
 ) -> None:  # fmt: skip
     configs, outs = [run_config(plan, each) for each in study_runs], [directory / each.path for each in study_runs]
-    dataset = resplit(dataset, configs[0].data.split_seed)
+    dataset = divided(dataset, configs[0].data)
     options = given.of(study_runs[0].arm)._asdict() | {"dataset": dataset, "progress": False, "on_epoch": on_epoch}
     if len(study_runs) == 1:
         on_step = None if given.on_step is None else partial(given.on_step, study_runs[0].path)

@@ -82,7 +82,10 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("its setting", lambda each: setting_name(each.settings[0])),
         (f"{second} arm", lambda each: arm_name(each.wider)),
         ("its setting", lambda each: setting_name(each.settings[1])),
-        ("seeds per arm", lambda each: f"{each.seeds:,}"),
+        (
+            "runs per arm" if result.plan.folds else "seeds per arm",
+            lambda each: each.runs if each.folds else f"{each.seeds:,}",
+        ),
         ("population: difference (95 % interval)", lambda each: effect(each.population)),
         ("population: 90 % interval", lambda each: signed_span(each.population90)),
         ("population: p; after Holm", lambda each: p_values(each.population_p, each.population_holm)),

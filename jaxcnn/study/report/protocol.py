@@ -45,6 +45,11 @@ def limit_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         limits.append("Arms best at the edge of the grid may have been tuned less well than the others.")
     if not any(arm.trials for arm in result.tuning.arms.values()):
         limits.append("No arm was tuned: an arm may lose because the shared setting suits it less.")
+    if result.plan.folds:
+        limits.append(
+            "An error is the mean over folds of runs that were trained on the other folds and tuned on them alone, "
+            "each fold for itself; means over seeds are means over repeats."
+        )
     if any(contrast.seeds < 2 for contrast in findings.contrasts):
         limits.append("One seed per arm shows no spread, so there is no interval and no test.")
     if any(finding.diverged for finding in findings.arms):
@@ -70,6 +75,10 @@ def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), the class "
         "predicted by every run, in the order of the runs in runs.json. Every test error, interval and p-value of this "
         "page follows from it:"
+        if not result.plan.folds
+        else "predictions.npz holds labels (N,), the class of every image, folds (N,), the fold in which it is a test "
+        "image, and predictions (repeats, N): a row joins the runs of a repeat, each on the images of its fold. Every "
+        "test error, interval and p-value of this page follows from it:"
     )
     yield Code(
         "import numpy as np\n"
@@ -92,6 +101,10 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
          else f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
         ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
         ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
+        *([("Cross-validation", f"{plural(plan.repeats, 'repeat')} of {plan.folds} folds, divided by seed "
+                                f"{plan.seeds.first}; test splits, by hash: "
+                                f"{', '.join(str(each['test_hash'])[:16] for each in data['folds'])}")]
+          if plan.folds else []),
         ("Task", "user-defined" if "task" in named else text(as_record(base.task))),
         ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}"
                      f"{', even batches' if base.batches == 'even' else ''}, augmentation {text(base.data.augment)}"),

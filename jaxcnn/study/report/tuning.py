@@ -45,7 +45,20 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             "lowest point of a curve through all trials, and a bootstrap of the trials gives what another tuning "
             "would pick; the variance of its error is part of the verdict."
         )
+        if result.plan.folds:
+            yield Paragraph(
+                "Each fold was tuned by its own trials, which never saw its test images. The setting in this table, "
+                "and the ring in the figures, is the choice by the trials of all folds; the spread is that of the mean."
+            )
+            folds = lambda each: ", ".join(f"{s.learning_rate:g}" for s in result.tuning.arms[each.arm.label].folds)  # noqa: E731
+            columns = (*columns, ("learning rate of each fold", folds))
         yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
+    if findings.curse:
+        yield Paragraph(
+            "Winner's curse: the runs at the chosen settings made "
+            f"{effect(findings.curse)} points more validation errors than the trials for which the settings were "
+            "chosen had promised (mean over the arms, 95 % interval)."
+        )
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (
             f"{budget}: validation error against learning rate. The ring marks the setting chosen for the arm, the "

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -12,9 +13,17 @@ from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import Rule, rule_named
 from jaxcnn.study.statistics.multiplicity import benjamini_hochberg, holm, holm_both_ways
 from jaxcnn.study.statistics.population import crossed, superiority
-from jaxcnn.study.statistics.seeds import ENDLESS_SEEDS, detectable, mean_interval, seeds_needed, tost_p, welch
+from jaxcnn.study.statistics.seeds import (
+    ENDLESS_SEEDS,
+    Interval,
+    detectable,
+    mean_interval,
+    seeds_needed,
+    tost_p,
+    welch,
+)
 from jaxcnn.study.statistics.trend import expected_best, fit_depth, pareto
-from jaxcnn.study.tuning import TuningResult, fitted, retuning, scores
+from jaxcnn.study.tuning import Setting, TuningResult, fitted, lowest, retuning, scores
 from jaxcnn.study.verdict.checklist import protocol
 from jaxcnn.study.verdict.findings import (
     ArmFinding,
@@ -56,17 +65,19 @@ def analyse(result: StudyResult) -> Findings:
         fronts=_fronts(arms),
         protocol=protocol(result, arms, (*contrasts, *between)),
         between=between,
+        curse=_curse(arms),
     )
 
 
 def interior(plan: Plan, tuning: TuningResult, budget: str) -> Arm | None:
     """Return the arm between the two ends with the lowest error by the curve through its trials, on validation images.
 
-    Without trials it is the middle one; None where no depth lies between the ends, or two families are compared.
+    Without trials it is the middle one, and with folds, whose validation images are test images of other folds; None
+    where no depth lies between the ends, or two families are compared.
     """
     deeper, wider = plan.contrast(budget)
     arms = [] if plan.families else [arm for arm in plan.of(budget) if wider.depth < arm.depth < deeper.depth]
-    if not arms or not all(tuning.arms[arm.label].trials for arm in arms):
+    if not arms or plan.folds or not all(tuning.arms[arm.label].trials for arm in arms):
         return arms[(len(arms) - 1) // 2] if arms else None
     chosen = {arm.label: tuning.arms[arm.label] for arm in arms}
     return min(arms, key=lambda arm: fitted(chosen[arm.label].trials)[chosen[arm.label].setting])
@@ -76,7 +87,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
     runs, errors = result.of(arm), result.errors(arm)
     smooth = result.plan.tuning.method == "smooth"
     rates = tuple(float(rate) for rate in errors.mean(1))
-    setting, edge, trials = result.tuning.arms[arm.label]
+    setting, edge, trials, _ = result.tuning.arms[arm.label]
     scored = scores(trials)
     values = [1 - error for error, _ in scored.values()]
 
@@ -95,7 +106,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         train_error=1 - mean(f"train_{metric}"),
         train_loss=mean("train_loss"),
         test_loss=mean("test_loss"),
-        tuning_error=math.nan if not scored else fitted(trials)[setting] if smooth else scored[setting][0],
+        tuning_error=math.nan if not scored else lowest(trials) if smooth else scored[setting][0],
         expected_best=tuple(1 - best for best in expected_best(values, range(1, len(values) + 1))) if values else (),
         cost=result.costs.get(arm.label),
         step=float(np.median([run.seconds["step"] for run in runs])),
@@ -104,6 +115,11 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         seed_consistency=mean_consistency(errors == 0) if whole and len(runs) > 1 else math.nan,
         retuning=retuning(trials) if trials and rule.retuned else None,
     )
+
+
+def _curse(arms: Sequence[ArmFinding]) -> Interval | None:
+    gaps = [each.validation_error - each.tuning_error for each in arms if not math.isnan(each.tuning_error)]
+    return mean_interval(gaps) if gaps else None
 
 
 def _contrasts(
@@ -133,8 +149,11 @@ def _tested(
     margin, again = result.plan.margin, {each.arm.label: each.retuning for each in arms}
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
-    step, whole = result.resolution, result.plan.measure.counts_images
-    population = [crossed(*each, tuning=own, resolution=step) for each, own in zip(errors, tunings, strict=True)]
+    step, whole, groups = result.resolution, result.plan.measure.counts_images, result.groups
+    population = [
+        crossed(*each, tuning=own, resolution=step, folds=_folds(result, each[0]), groups=groups)
+        for each, own in zip(errors, tunings, strict=True)
+    ]
     fixed = [welch(first.mean(1), second.mean(1), resolution=step) for first, second in errors]
     tosts = [tost_p(each.interval.estimate, each.standard_error, each.freedom, margin) for each in population]
     p_values = [each.p for each in population]
@@ -155,7 +174,7 @@ def _tested(
             budget=deeper.budget_label,
             deeper=deeper,
             wider=wider,
-            settings=(result.of(deeper, shared=shared)[0].setting, result.of(wider, shared=shared)[0].setting),
+            settings=(_setting(result, deeper, shared), _setting(result, wider, shared)),
             seeds=seeds,
             population=crossing.interval.within(-1, 1),
             population90=crossing.interval90.within(-1, 1),
@@ -176,9 +195,20 @@ def _tested(
             decision={"deeper": result.plan.sides[0], "wider": result.plan.sides[1]}.get(decision, decision),
             scope=scope,
             endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
+            groups=0 if result.groups is None else np.unique(result.groups).size,
+            folds=result.plan.folds or 0,
         )
         findings.append(finding)
     return findings
+
+
+def _setting(result: StudyResult, arm: Arm, shared: bool) -> Setting:
+    return result.tuning.shared if shared else result.tuning.arms[arm.label].setting
+
+
+def _folds(result: StudyResult, errors: np.ndarray, chosen: Any = slice(None)) -> np.ndarray | None:
+    """Return the fold of each error (seeds, images), of chosen images; None without cross-validation."""
+    return None if result.folds is None else np.broadcast_to(result.folds[chosen].astype(int), errors.shape)
 
 
 def _spread(rates: tuple[np.ndarray, np.ndarray], step: float) -> float:
@@ -189,15 +219,26 @@ def _spread(rates: tuple[np.ndarray, np.ndarray], step: float) -> float:
 
 
 def _classes(result: StudyResult, deeper: Arm, wider: Arm, shared: bool) -> tuple[ClassFinding, ...]:
-    """Contrast the arms in the error of each class that has two or more images."""
+    """Contrast the arms in the error of each class that has two or more images, in every fold."""
     findings, step = [], None if result.plan.measure.counts_images else result.resolution
     for label, name in enumerate(result.data["class_names"]):
         first, second = (result.class_errors(arm, label, shared=shared) for arm in (deeper, wider))
-        if (images := min(first.shape[1], second.shape[1])) > 1:
-            each = crossed(first, second, resolution=step, draws=0)
+        own = result.arrays["labels"] == label if result.plan.measure.counts_images else np.ones(result.images, bool)
+        if (images := min(first.shape[1], second.shape[1])) > 1 and _enough(result, own):
+            folds, groups = _folds(result, first, own), None if result.groups is None else result.groups[own]
+            each = crossed(first, second, resolution=step, draws=0, folds=folds, groups=groups)
             findings.append(ClassFinding(str(name), images, each.interval.within(-1, 1), each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
+
+
+def _enough(result: StudyResult, chosen: np.ndarray) -> bool:
+    """Return whether of some test images, a mask, there are two or more, in every fold and of two or more groups."""
+    counts = [chosen.sum()]
+    if result.folds is not None:
+        counts = np.bincount(result.folds[chosen], minlength=len(result.plan.parts))
+    several = result.groups is None or np.unique(result.groups[chosen]).size > 1
+    return bool(min(counts) > 1) and several
 
 
 def _trend(result: StudyResult, budget: str) -> TrendFinding:

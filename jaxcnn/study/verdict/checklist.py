@@ -43,6 +43,8 @@ def protocol(
         ("A curve: at least four depth/width points per budget and at least three budgets", _curve(result)),
         (
             "Validation split fixed by index and hash; test set read once, after the last epoch",
+            ("yes", f"{sizes['test']:,} images, each a test image once in every repeat; the {plan.folds} divisions are "
+                    "recorded by hash; no trial opens the test images of its fold") if plan.folds else
             ("yes", f"{sizes['validation']:,} validation images, hash {result.data.get('validation_hash', '')[:16]}; "
                     f"{sizes['test']:,} test images, opened after the last epoch of each reported run and never by a "
                     "tuning run"),
@@ -126,6 +128,8 @@ def _sensitivity(result: StudyResult) -> Check:
 
 def _seeds(result: StudyResult) -> Check:
     pilot, plan = result.pilot, result.plan.seeds
+    if result.plan.folds:
+        return "partly", f"declared: {plural(result.plan.repeats, 'repeat')} of {result.plan.folds} folds per arm"
     used = f"{plural(len(pilot.seeds), 'seed')} per arm"
     if pilot.spread is None:
         return "no", f"{used}, without a pilot"

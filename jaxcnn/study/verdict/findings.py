@@ -57,7 +57,7 @@ class ContrastFinding(NamedTuple):
     deeper: Arm  #: The deepest arm, or the interior one.
     wider: Arm  #: The shallowest, widest arm, or the interior one.
     settings: tuple[Setting, Setting]  #: Settings of the deeper and the wider arm in these runs.
-    seeds: int  #: Runs per arm.
+    seeds: int  #: Runs per arm; with folds, repeats.
     #: Estimate and 95 % interval over new seeds, new images (crossed) and, where the rule has it, new tuning.
     population: Interval
     population90: Interval  #: The same with its 90 % interval, for TOST.
@@ -82,6 +82,8 @@ class ContrastFinding(NamedTuple):
     sentence: str = ""  #: The decision in words.
     #: Smallest true difference that any number of seeds detects, as images and tuning vary, too; NaN: not computed.
     endless: float = math.nan
+    groups: int = 0  #: Number of groups of test images, which are the sample then; 0: each image stands for itself.
+    folds: int = 0  #: Number of folds of a cross-validated study, whose seeds are repeats; 0: not cross-validated.
 
     @property
     def retuned(self) -> bool:
@@ -92,6 +94,12 @@ class ContrastFinding(NamedTuple):
     def sides(self) -> tuple[str, str]:
         """What is compared: deeper and wider, or the names of two families."""
         return self.deeper.name or "deeper", self.wider.name or "wider"
+
+    @property
+    def runs(self) -> str:
+        """Runs per arm in words: 5 seeds, or 3 repeats of 5 folds."""
+        name = "repeat" if self.folds else "seed"
+        return f"{self.seeds:,} {name}{'s' * (self.seeds != 1)}" + (f" of {self.folds} folds" if self.folds else "")
 
     @property
     def outcome(self) -> str:
@@ -138,6 +146,9 @@ class Findings(NamedTuple):
     protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
     #: The best interior depth against the widest arm and the deepest arm against it, two per budget with three depths.
     between: tuple[ContrastFinding, ...] = ()
+    #: Winner's curse: validation error of an arm's runs minus that for which tuning chose their setting, a share; mean
+    #: over the arms with Student's 95 % interval. None without tuning.
+    curse: Interval | None = None
 
     def at(self, budget: str) -> list[ArmFinding]:
         """Return the arms of one budget: the shallowest first, of those the widest; or in the order of the families."""

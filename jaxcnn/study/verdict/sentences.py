@@ -24,7 +24,8 @@ def _name(arm: Arm) -> str:
 
 def scope_of(contrast: ContrastFinding) -> str:
     """Name what the interval of a contrast covers."""
-    return "new seeds, new images and new tuning" if contrast.retuned else "new seeds and new images"
+    images = "images of new groups" if contrast.groups else "new images"
+    return f"new seeds, {images} and new tuning" if contrast.retuned else f"new seeds and {images}"
 
 
 def describe(contrast: ContrastFinding, margin: float, images: int, between: Sequence[ContrastFinding] = ()) -> str:
@@ -50,9 +51,9 @@ def describe(contrast: ContrastFinding, margin: float, images: int, between: Seq
     )
     start = f"{contrast.decision} at {contrast.budget}"
     if contrast.decision == "inconclusive" and not contrast.population.bounded:
-        why = "one seed each, which shows no spread"
+        why = f"{contrast.runs.replace('1 ', 'one ', 1)} each, which shows no spread"
         if contrast.seeds > 1:
-            why = f"{contrast.seeds} seeds each, which differ too much for an interval"
+            why = f"{contrast.runs} each, which differ too much for an interval"
         return f"{start}: {deeper} and {wider} cannot be told apart with {why}; {effect}"
     if contrast.decision == "equivalent":
         return (
@@ -135,7 +136,8 @@ def outlook(contrasts: Sequence[ContrastFinding], data: str) -> str:
 
 def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> str:
     if contrast.seeds < 2:
-        return "Two or more seeds per arm are needed for any conclusion: a single seed shows no spread."
+        name = "repeat" if contrast.folds else "seed"
+        return f"Two or more {name}s per arm are needed for any conclusion: a single {name} shows no spread."
     if contrast.decision == "between":
         return f"The decision holds for images drawn like those of {data} and for this recipe."
     if contrast.decision == "equivalent":
@@ -170,12 +172,13 @@ def _outlook(contrast: ContrastFinding, data: str, *, brief: bool = False) -> st
 def _outlook_of_any_number(contrast: ContrastFinding) -> str:
     """State what these and any number of seeds detect, where images and tuning are not exchanged for more seeds."""
     observed = abs(contrast.population.estimate)
-    needed = f"about {contrast.needed:,} seeds per arm" if contrast.needed else "more than 1,000 seeds per arm"
+    name = "repeats" if contrast.folds else "seeds"
+    needed = f"about {contrast.needed:,} {name} per arm" if contrast.needed else f"more than 1,000 {name} per arm"
     others = "test images and tuning" if contrast.retuned else "test images"
     if observed <= contrast.endless:
-        needed = f"more {others.replace('tuning', 'trials')}, not more seeds"
+        needed = f"more {others.replace('tuning', 'trials')}, not more {name}"
     return (
-        f"{contrast.seeds} seeds per arm detect a true difference of {detected(contrast.detectable)} or more in four "
-        f"studies of five, any number of seeds one of {detected(contrast.endless)}, because {others} vary, too. "
+        f"{contrast.runs} per arm detect a true difference of {detected(contrast.detectable)} or more in four "
+        f"studies of five, any number of {name} one of {detected(contrast.endless)}, because {others} vary, too. "
         f"Detecting the observed difference takes {needed}."
     )
