@@ -172,6 +172,15 @@ def to_svg(figure: Figure) -> str:
         return text.getvalue()
 
 
+def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """Return a figure as an image, uint8 (H, W, 3)."""
+    with _drawing(figure):
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
 @contextmanager
 def _drawing(figure: Figure) -> Iterator[None]:
     with rc_context(SETTINGS), warnings.catch_warnings():
