@@ -12,8 +12,6 @@ from jaxcnn.pictures.tiles import Images, photo
 
 LINE = 0.15
 """Inches of a line of text."""
-LARGEST = 1.1
-"""Inches of the longer side of a picture at most."""
 
 
 class Row(NamedTuple):
@@ -35,14 +33,14 @@ def gallery(rows: Sequence[Row], *, columns: int = 8) -> Figure:
             places.append((0.0, top, row.title, 9))
             top += 1.3 * LINE
         height, width = row.images[0].shape[:2]
-        scale = min(pitch - 0.06, LARGEST) / max(height, width)
+        scale = (pitch - 0.06) / max(height, width)
         lines = max((caption.count("\n") + 1 for caption in row.captions), default=0)
         for start in range(0, len(row.images), columns):
             for n, image in enumerate(row.images[start : start + columns]):
                 places.append((n * pitch, top, (photo(image), width * scale, height * scale), 0))
                 if row.captions:
-                    places.append((n * pitch, top + height * scale + 0.03, row.captions[start + n], 7))
-            top += height * scale + 0.06 + lines * 0.8 * LINE
+                    places.append((n * pitch, top + height * scale + 0.03, row.captions[start + n], 8))
+            top += height * scale + 0.06 + lines * 0.9 * LINE
         top += 0.05
     with rc_context(SETTINGS):
         figure = Figure(figsize=(WIDTH, top))

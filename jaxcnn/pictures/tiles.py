@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 MOST_KERNELS, MOST_INPUTS = 32, 8
+ORANGE = (230, 159, 0)
 Images = Sequence[np.ndarray]
 
 
@@ -48,6 +49,26 @@ def overlay(image: ArrayLike, heat: ArrayLike) -> np.ndarray:
     """Return a heat map (H, W) over its image in grey, uint8 (H, W, 3)."""
     grey = photo(image).mean(axis=-1, keepdims=True)
     return np.round(0.4 * grey + 0.6 * map_image(heat)).astype(np.uint8)
+
+
+def draw_box(image: ArrayLike, box: Sequence[float]) -> np.ndarray:
+    """Return an image (H, W, 3) in grey with the outline of a box in orange, as far as it lies inside.
+
+    Args:
+        image: uint8 (H, W, 1 or 3).
+        box: (top, left, bottom, right) in pixels; bottom and right are outside.
+    """
+    drawn = photo(np.asarray(image, np.uint8).mean(axis=-1, keepdims=True))
+    top, left, bottom, right = (round(float(each)) for each in box)
+    height, width = drawn.shape[:2]
+    rows, columns = slice(max(top, 0), max(bottom, 0)), slice(max(left, 0), max(right, 0))
+    for row in (top, bottom - 1):
+        if 0 <= row < height:
+            drawn[row, columns] = ORANGE
+    for column in (left, right - 1):
+        if 0 <= column < width:
+            drawn[rows, column] = ORANGE
+    return drawn
 
 
 def kernel_images(kernel: ArrayLike) -> list[np.ndarray]:

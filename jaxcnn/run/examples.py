@@ -29,7 +29,7 @@ def worst_mistakes(saved: Arrays, most: int = MOST) -> np.ndarray:
     return wrong[np.argsort(-saved["probability"][wrong], kind="stable")][:most]
 
 
-def sure_and_unsure(saved: Arrays, most: int = 8) -> tuple[np.ndarray, np.ndarray]:
+def sure_and_unsure(saved: Arrays, most: int = 6) -> tuple[np.ndarray, np.ndarray]:
     """Return indices of correct examples: of the surest, and of the least sure.
 
     >>> saved = {"correct": np.array([1, 1, 0]), "probability": np.array([0.6, 0.9, 0.8])}
@@ -53,7 +53,7 @@ def example_row(saved: Arrays, indices: np.ndarray, split: Mapping[str, Any], na
     captions = []
     for n in indices:
         true, named = (_short(str(names[saved[key][n]])) for key in ("labels", "predictions"))
-        second = "" if saved["correct"][n] else f"not {named}\n"
+        second = "" if saved["correct"][n] else f"→ {named}\n"
         captions.append(f"{true}\n{second}{saved['probability'][n]:.3f}")
     return Row([np.asarray(split["images"][n]) for n in indices], captions=captions)
 

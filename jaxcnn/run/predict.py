@@ -123,7 +123,7 @@ def load_model(
     """
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model), predicting=False)
-    names, shape, *_ = _described(folder)
+    names, shape, *_ = described(folder)
     module = own.model or build(replace(config.model, num_classes=len(names)))
     return module, load_weights(folder, module, shape, checkpoint).trained
 
@@ -161,7 +161,7 @@ def predict(
     """
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))
-    names, shape, mean, std = _described(folder)
+    names, shape, mean, std = described(folder)
     module = own.model or build(replace(config.model, num_classes=len(names)))
     state, task = load_weights(folder, module, shape, checkpoint), own.task or make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
@@ -191,7 +191,7 @@ def predict(
     return found
 
 
-def _described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
+def described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
     """Return class names, image shape, mean and standard deviation of the data that a run was trained on."""
     about = folder.read("data.json")
     try:

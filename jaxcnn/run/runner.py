@@ -296,7 +296,9 @@ def _look(parts: Parts, config: RunConfig, dataset: Dataset) -> Look | None:
         _, saved, details = measure(parts, state, dataset.validation, config, dataset)
         pictures = {"confusion": confusion_figure(details["confusion"], dataset.class_names)}
         if (worst := worst_mistakes(saved)).size:
-            pictures["mistakes"] = gallery([example_row(saved, worst, dataset.validation, dataset.class_names)])
+            pictures["mistakes"] = gallery(
+                [example_row(saved, worst, dataset.validation, dataset.class_names)], columns=6
+            )
         return {name: to_pixels(figure) for name, figure in pictures.items()}
 
     return look

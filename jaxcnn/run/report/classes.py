@@ -56,16 +56,14 @@ def _examples(seen: Seen) -> Iterator[Part]:
     assert split is not None
 
     def picture(name: str, indices: np.ndarray, caption: str) -> Picture:
-        return Picture(name, gallery([example_row(saved, indices, split, seen.names)]), caption)
+        return Picture(name, gallery([example_row(saved, indices, split, seen.names)], columns=6), caption)
 
     worst, (sure, unsure) = worst_mistakes(saved), sure_and_unsure(saved)
     yield Heading("Examples")
     if worst.size:
         wrong = int((~saved["correct"].astype(bool)).sum())
-        caption = (
-            f"The {len(worst)} mistakes of {wrong} that the network was surest of: true class, predicted class, its "
-        )
-        yield Picture("mistakes", gallery([example_row(saved, worst, split, seen.names)]), f"{caption}probability.")
+        text = f"The {len(worst)} surest of {wrong} mistakes: true class, predicted class and its probability."
+        yield picture("mistakes", worst, text)
     else:
         yield Paragraph("No test image is misclassified.")
     if sure.size:

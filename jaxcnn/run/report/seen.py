@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from flax import linen
-
-from jaxcnn.data import Split, normalize
+from jaxcnn.data import Split
 from jaxcnn.errors import InputError
 from jaxcnn.run.folder import RunFolder, RunResult, load_result
-from jaxcnn.run.predict import load_model, run_data, run_split
+from jaxcnn.run.predict import run_data, run_split
+from jaxcnn.run.show import Inside, look_inside
 
 
 @dataclass(frozen=True)
@@ -25,7 +21,7 @@ class Seen:
         folder: Its folder, as it was named.
         names: Names of the classes.
         split: Arrays of the test split. None: the data cannot be loaded, or the test split was not read.
-        network: Module and trained variables. None: there is no checkpoint.
+        inside: The network. None: there is no checkpoint.
         absent: Why images or network are not there, a sentence each.
     """
 
@@ -33,18 +29,13 @@ class Seen:
     folder: Path
     names: tuple[str, ...]
     split: Split | None
-    network: tuple[linen.Module, Mapping[str, Any]] | None
+    inside: Inside | None
     absent: tuple[str, ...] = ()
 
     @property
     def task(self) -> str:
         """Name of the task; empty for a user-defined one."""
         return self.result.config.task.kind
-
-    def inputs(self, images: np.ndarray) -> np.ndarray:
-        """Return images uint8 (N, H, W, C) as the network sees them, float32."""
-        mean, std = (np.asarray(self.result.data[name], np.float32) for name in ("mean", "std"))
-        return np.asarray(normalize(images, mean, std))
 
 
 def see(directory: Path | str, *, data: str | None = None, data_dir: str | None = None) -> Seen:
@@ -61,7 +52,7 @@ def see(directory: Path | str, *, data: str | None = None, data_dir: str | None 
     >>> see("runs/first").result.metrics["test_accuracy"]  # doctest: +SKIP
     """
     folder, result = RunFolder(Path(directory)), load_result(directory)
-    split, network, absent = None, None, []
+    split, inside, absent = None, None, []
     if result.config.evaluate_test:
         try:
             dataset = run_data(folder, result.config, data=data, data_dir=data_dir)
@@ -73,7 +64,7 @@ def see(directory: Path | str, *, data: str | None = None, data_dir: str | None 
     else:
         absent.append("The test split was not read (evaluate_test is off), so no images of it are shown.")
     try:
-        network = load_model(directory)
+        inside = look_inside(directory)
     except InputError as error:
         absent.append(f"Nothing is shown of the network's inside: {error}")
-    return Seen(result, Path(directory), tuple(result.data["class_names"]), split, network, tuple(absent))
+    return Seen(result, Path(directory), tuple(result.data["class_names"]), split, inside, tuple(absent))
