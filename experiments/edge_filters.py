@@ -1,8 +1,7 @@
 """Edge filters by hand: Sobel, Laplace and Gabor on a letter and on a photograph.
 
 Runtime: seconds.
-Expected: edge_filters.png. Sobel answers to edges of one direction, Laplace to thin lines of all, Gabor to stripes of
-one direction and width.
+Expected: edge_filters.png: Sobel finds edges of one direction, Laplace thin lines, Gabor stripes of one direction.
 """
 
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ from jaxcnn.data import load
 from jaxcnn.pictures.gallery import Row, gallery
 from jaxcnn.pictures.style import write_png
 from jaxcnn.pictures.tiles import photo, signed_image
+from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import DataConfig
 
 
@@ -38,27 +38,24 @@ def gabor(angle: float, wavelength: float) -> np.ndarray:
     """Return a wave under a Gaussian, mean 0; its stripes stand upright at angle 0."""
     rows, columns = np.mgrid[-7:8, -7:8]
     wave = np.cos(2 * np.pi * (columns * np.cos(angle) + rows * np.sin(angle)) / wavelength)
-    kernel = wave * np.exp(-(rows**2 + columns**2) / (2 * (wavelength / 2) ** 2))
-    return kernel - kernel.mean()
+    wave *= np.exp(-2 * (rows**2 + columns**2) / wavelength**2)
+    return wave - wave.mean()
 
 
 def main(config: Config) -> None:
-    sobel = np.outer([1, 2, 1], [-1, 0, 1])
-    filters = {"Sobel, to the right": sobel, "Sobel, downwards": sobel.T, "Laplace": [[0, 1, 0], [1, -4, 1], [0, 1, 0]]}
+    sobel, laplace = np.outer([1, 2, 1], [-1, 0, 1]), np.array([[0, 1, 0], [1, -4, 1], [0, 1, 0]])
+    filters = {"Sobel, rightwards": sobel, "Sobel, downwards": sobel.T, "Laplace": laplace}
     filters |= {f"Gabor, {n}°": gabor(np.deg2rad(n), config.wavelength) for n in (0, 45, 90)}
-    letter = load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]
-    rows = []
-    for name, image in {
-        "letter": letter,
-        "photo": load_sample_image("china.jpg")[:: config.every, :: config.every],
-    }.items():
+    kernels = np.stack([np.pad(f, (15 - len(f)) // 2) for f in filters.values()], axis=-1)[:, :, None]
+    rows, strengths = list[Row](), {}
+    subjects = {"letter": load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]}
+    subjects["photo"] = load_sample_image("china.jpg")[:: config.every, :: config.every]
+    for name, image in subjects.items():
         grey = jnp.asarray(image, jnp.float32).mean(axis=-1)[None, :, :, None] / 255
-        maps = [
-            ops.conv2d(grey, jnp.asarray(f, jnp.float32)[:, :, None, None], padding="SAME")[0, :, :, 0]
-            for f in filters.values()
-        ]
-        rows.append(Row([photo(image), *map(signed_image, maps)], name, ["", *filters]))
-    config.out.mkdir(parents=True, exist_ok=True)
+        maps = np.moveaxis(ops.conv2d(grey, jnp.asarray(kernels, jnp.float32), padding="SAME")[0], -1, 0)
+        strengths[name] = {each: float(np.abs(found).mean()) for each, found in zip(filters, maps, strict=True)}
+        rows.append(Row([photo(image), *map(signed_image, maps)], name, ["image", *filters]))
+    write_json(config.out / "edge_filters.json", strengths)
     write_png(gallery(rows, columns=4), config.out / "edge_filters.png")
 
 

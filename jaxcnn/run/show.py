@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from jaxcnn.analysis.attribution import grad_cam, integrated_gradients, occlusion, saliency, smooth_grad
 from jaxcnn.analysis.layer_outputs import feature_maps, kernels
+from jaxcnn.analysis.receptive_field import effective_receptive_fields, receptive_fields
 from jaxcnn.data import BadImage, decode_image, normalize
 from jaxcnn.errors import InputError, similar_paths
 from jaxcnn.nn.calls import infer
@@ -176,8 +177,6 @@ def draw_receptive_fields(inside: Inside, image: np.ndarray) -> Figure:
 
     >>> draw_receptive_fields(inside, image)  # doctest: +SKIP
     """
-    from jaxcnn.analysis.receptive_field import effective_receptive_fields, receptive_fields
-
     maps = feature_maps(inside.module, inside.variables, inside.inputs([image]))
     fields = receptive_fields(inside.module, inside.shape)
     names = [name for name in maps if name in fields]
