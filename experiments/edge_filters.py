@@ -27,18 +27,16 @@ class Config:
 
     letter: int = 10  # index in the test split of the drawn characters
     wavelength: float = 6.0  # of the Gabor filters, in pixels
-    every: int = 2  # keep every n-th pixel of the photograph
     out: Path = Path("runs/edge_filters")
 
 
-SMOKE = Config(every=8)
+SMOKE = Config()
 
 
-def gabor(angle: float, wavelength: float) -> np.ndarray:
-    """Return a wave under a Gaussian, mean 0; its stripes stand upright at angle 0."""
-    rows, columns = np.mgrid[-7:8, -7:8]
-    wave = np.cos(2 * np.pi * (columns * np.cos(angle) + rows * np.sin(angle)) / wavelength)
-    wave *= np.exp(-2 * (rows**2 + columns**2) / wavelength**2)
+def gabor(angle: float, size: float) -> np.ndarray:
+    """Return a wave of wavelength `size` under a Gaussian, mean 0; its stripes stand upright at angle 0."""
+    y, x = np.mgrid[-7:8, -7:8]
+    wave = np.cos(2 * np.pi * (x * np.cos(angle) + y * np.sin(angle)) / size) * np.exp(-2 * (x**2 + y**2) / size**2)
     return wave - wave.mean()
 
 
@@ -47,15 +45,14 @@ def main(config: Config) -> None:
     filters = {"Sobel, rightwards": sobel, "Sobel, downwards": sobel.T, "Laplace": laplace}
     filters |= {f"Gabor, {n}°": gabor(np.deg2rad(n), config.wavelength) for n in (0, 45, 90)}
     kernels = np.stack([np.pad(f, (15 - len(f)) // 2) for f in filters.values()], axis=-1)[:, :, None]
-    rows, strengths = list[Row](), {}
+    rows = list[Row]()
     subjects = {"letter": load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]}
-    subjects["photo"] = load_sample_image("china.jpg")[:: config.every, :: config.every]
+    subjects["photo"] = load_sample_image("china.jpg")[::2, ::2]
     for name, image in subjects.items():
         grey = jnp.asarray(image, jnp.float32).mean(axis=-1)[None, :, :, None] / 255
         maps = np.moveaxis(ops.conv2d(grey, jnp.asarray(kernels, jnp.float32), padding="SAME")[0], -1, 0)
-        strengths[name] = {each: float(np.abs(found).mean()) for each, found in zip(filters, maps, strict=True)}
+        write_json(config.out / f"{name}.json", dict(zip(filters, np.abs(maps).mean((1, 2)).tolist(), strict=True)))
         rows.append(Row([photo(image), *map(signed_image, maps)], name, ["image", *filters]))
-    write_json(config.out / "edge_filters.json", strengths)
     write_png(gallery(rows, columns=4), config.out / "edge_filters.png")
 
 

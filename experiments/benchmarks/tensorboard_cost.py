@@ -30,7 +30,7 @@ class Config:
             named("lenet5"), DataConfig("mnist", train_size=20_000), OptimizerConfig(learning_rate=0.05), epochs=8
         )
     )
-    out: Path = Path("runs/tensorboard")
+    out: Path = Path("runs/tensorboard_cost")
 
 
 SMOKE = Config(RunConfig(named("lenet5"), DataConfig("digits", size=28), OptimizerConfig(learning_rate=0.02), epochs=2))
@@ -52,7 +52,7 @@ def main(config: Config) -> None:
     epochs = [record["seconds"] for record in result.history]
     share = sum(spent) / sum(epochs)
     about = {"share": share, "writer_seconds": spent, "epoch_seconds": epochs, "params": result.params}
-    write_json(config.out / "tensorboard.json", {**about, "environment": environment()})
+    write_json(config.out / "tensorboard_cost.json", {**about, "environment": environment()})
     print(f"writer: {sum(spent):.2f} s beside {sum(epochs):.2f} s of training, {100 * share:.1f} %")
 
 
