@@ -85,7 +85,7 @@ def smooth_grad(
 
     >>> dense = nn.Sequential([lambda x: x.reshape(len(x), -1), nn.Dense(2)])
     >>> variables = {"params": {"layers_1": {"kernel": jnp.array([[1.0, -3.0]]), "bias": jnp.zeros(2)}}}
-    >>> smooth_grad(dense, variables, jnp.ones((1, 1, 1, 1)), jnp.array([1]), jax.random.key(0)).item()
+    >>> round(smooth_grad(dense, variables, jnp.ones((1, 1, 1, 1)), jnp.array([1]), jax.random.key(0)).item(), 4)
     -3.0
     """
     require(samples >= 1, "samples", samples, "must be at least 1")

@@ -195,7 +195,7 @@ def _layers(calls: list[Call], costs: list[_Cost], variables: Any) -> tuple[Laye
         macs[path] += cost.macs
         activations[path] += cost.activations
     parents = {call.path[:depth] for call in calls for depth in range(len(call.path))}
-    first: dict[tuple[str, ...], _Call] = {}
+    first: dict[tuple[str, ...], Call] = {}
     for call in calls:
         if call.path not in first or (call.method == "__call__" != first[call.path].method):
             first[call.path] = call

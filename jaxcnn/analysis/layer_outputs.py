@@ -69,7 +69,7 @@ def relu_outputs(module: nn.Module, variables: Any, images: jax.Array) -> Layers
 def kernels(variables: Mapping[str, Any]) -> Layers:
     """Return the kernel of every convolution, (kh, kw, Cin / groups, Cout), by its path.
 
-    >>> kernels({"params": {"conv1": {"kernel": jax.numpy.ones((3, 3, 1, 8)), "bias": jax.numpy.ones(8)}}})["conv1"].shape
+    >>> kernels({"params": {"conv1": {"kernel": jax.numpy.ones((3, 3, 1, 8))}}})["conv1"].shape
     (3, 3, 1, 8)
     """
     leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
@@ -149,7 +149,8 @@ def traced_maps(module: nn.Module, variables: Any, images: jax.Array) -> Layers:
 def traced_relus(module: nn.Module, variables: Any, images: jax.Array) -> Layers:
     """Compute `relu_outputs` within a program that is traced already.
 
-    >>> list(traced_relus(nn.Dense(2), nn.Dense(2).init(jax.random.key(0), jax.numpy.ones((1, 1))), jax.numpy.ones((1, 1))))
+    >>> dense, image = nn.Dense(2), jax.numpy.ones((1, 1))
+    >>> list(traced_relus(dense, dense.init(jax.random.key(0), image), image))
     []
     """
     calls, jaxpr = trace_calls(module, variables, [images])

@@ -124,9 +124,8 @@ def effective_receptive_fields(
         Luo et al. 2016, "Understanding the effective receptive field in deep convolutional neural networks".
 
     >>> from jaxcnn.nn import Conv
-    >>> conv = Conv(1, 3, kernel_init=nn.initializers.ones)
-    >>> field = effective_receptive_fields(conv, conv.init(jax.random.key(0), jnp.ones((1, 5, 5, 1))), jnp.ones((1, 5, 5, 1)))
-    >>> field["conv"][2].tolist()
+    >>> conv, image = Conv(1, 3, kernel_init=nn.initializers.ones), jnp.ones((1, 5, 5, 1))
+    >>> effective_receptive_fields(conv, conv.init(jax.random.key(0), image), image)["conv"][2].tolist()
     [0.0, 1.0, 1.0, 1.0, 0.0]
     """
 
@@ -374,61 +373,12 @@ def _the(axes: _Axes) -> _Axis:
     return next(axis for axis in axes if axis is not None)
 
 
-ELEMENTWISE = frozenset(
-    [
-        "abs",
-        "add",
-        "add_any",
-        "and",
-        "cbrt",
-        "ceil",
-        "clamp",
-        "convert_element_type",
-        "copy",
-        "copy_p",
-        "cos",
-        "div",
-        "eq",
-        "erf",
-        "erf_inv",
-        "erfc",
-        "exp",
-        "exp2",
-        "expm1",
-        "floor",
-        "ge",
-        "gt",
-        "integer_pow",
-        "is_finite",
-        "le",
-        "log",
-        "log1p",
-        "logistic",
-        "lt",
-        "max",
-        "min",
-        "mul",
-        "ne",
-        "neg",
-        "not",
-        "or",
-        "pow",
-        "reduce_precision",
-        "rem",
-        "round",
-        "rsqrt",
-        "select_n",
-        "sign",
-        "sin",
-        "sqrt",
-        "square",
-        "stop_gradient",
-        "sub",
-        "tan",
-        "tanh",
-        "xor",
-    ]
-)
+ELEMENTWISE = frozenset((
+    "abs", "add", "add_any", "and", "cbrt", "ceil", "clamp", "convert_element_type", "copy", "copy_p", "cos", "div",
+    "eq", "erf", "erf_inv", "erfc", "exp", "exp2", "expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le",
+    "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg", "not", "or", "pow", "reduce_precision", "rem",
+    "round", "rsqrt", "select_n", "sign", "sin", "sqrt", "square", "stop_gradient", "sub", "tan", "tanh", "xor",
+))  # fmt: skip
 """Names of operations whose elements see what the operands' elements at the same place see."""
 
 _RULES = {
