@@ -192,6 +192,6 @@ def test_it_resumes_to_the_bit(finished, folder, tmp_path):
 
 def test_its_page_has_scores_by_class_and_drawn_predictions(finished, tmp_path):
     text = checked(write_run_page(finished.directory, tmp_path))
-    assert ">iou</th>" in text
+    assert ">IoU</th>" in text
     assert text.count("data:image/png") > 18
     assert "95 % interval" in text

@@ -12,10 +12,12 @@ from jaxcnn.pictures.predictions import class_colours, draw_boxes, draw_mask
 from jaxcnn.pictures.style import Part, Picture
 from jaxcnn.pictures.tiles import photo
 from jaxcnn.run.report.seen import Seen
-from jaxcnn.run.report.summary import number
+from jaxcnn.run.report.summary import number, words
 
 SHOWN = 6
 """Images that are drawn."""
+READABLE = 240
+"""Pixels of the longer side of an image with boxes, about."""
 
 
 def object_section(seen: Seen) -> Iterator[Part]:
@@ -26,8 +28,10 @@ def object_section(seen: Seen) -> Iterator[Part]:
                 if name.startswith("class_") and len(values) == len(seen.names)}  # fmt: skip
     yield Heading("Classes" if by_class else "Predictions")
     if by_class:
-        rows = [[name, *map(number, values)] for name, *values in zip(seen.names, *by_class.values(), strict=True)]
-        heads = [name.removeprefix("class_").replace("_", " ") for name in by_class]
+        columns = [[f"{value:.0f}" if name == "class_objects" else number(value) for value in values]
+                   for name, values in by_class.items()]  # fmt: skip
+        rows = [[name, *values] for name, *values in zip(seen.names, *columns, strict=True)]
+        heads = [words(name.removeprefix("class_")) for name in by_class]
         yield Table(("class", *heads), rows, "Test scores by class")
     if seen.split is None:
         return
@@ -56,6 +60,8 @@ def _boxes(seen: Seen) -> tuple[list[Row], str]:
     count = len(saved["found_boxes"])
     for n in spread(count, SHOWN):
         image = photo(split["images"][n])
+        scale = max(1, READABLE // max(image.shape))  # so that scores can be read
+        image = image.repeat(scale, axis=0).repeat(scale, axis=1)
         sides, pair = np.tile(image.shape[:2], 2), []
         for boxes, labels, scores in (("boxes", "labels", None), ("found_boxes", "found_labels", "found_scores")):
             if labels not in saved:  # one object per image

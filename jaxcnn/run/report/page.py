@@ -49,7 +49,7 @@ def write_run_page(
     blocks = [_block(part) for part in _parts(seen)]
     page = Path(directory if out is None else out) / "report.html"
     page.parent.mkdir(parents=True, exist_ok=True)
-    model, dataset = seen.result.config.model, seen.result.data["name"]
+    model, dataset = seen.result.config.model, Path(seen.result.data["name"]).name
     write_text(page, to_html(f"{model.family} {model.depth}, {dataset}, seed {seen.result.config.seed}", blocks))
     return page
 

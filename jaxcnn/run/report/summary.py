@@ -24,14 +24,15 @@ def metric_section(seen: Seen) -> Iterator[Part]:
     """Yield the metrics of all splits, those of the test split with 95 % intervals over its images."""
     result = seen.result
     names = [name.partition("_")[2] for name in result.metrics]
-    rows = list(dict.fromkeys(names)) + [name for name, value in result.details.items() if isinstance(value, float)]
+    details = {name: value for name, value in result.details.items() if isinstance(value, float)}
+    rows = [*dict.fromkeys(names), *(name for name, value in details.items() if value >= 0)]  # COCO: -1 is unknown
     best = min(result.history, key=lambda record: record.get("validation_loss", math.inf))["epoch"]
     diverged = "" if result.diverged is None else f" It diverged at step {result.diverged['step']}."
     epochs = f"{len(result.history)} epochs; lowest validation loss in epoch {best}."
     yield Paragraph(f"{_headline(seen)} {epochs}{diverged}", lead=True)
     yield Contents()
     columns: tuple[tuple[str, Callable[[str], str]], ...] = (
-        ("metric", lambda name: name.replace("_", " ")),
+        ("metric", words),
         ("training", lambda name: number(result.metrics.get(f"train_{name}"))),
         ("validation", lambda name: number(result.metrics.get(f"validation_{name}"))),
         ("test", lambda name: number(result.metrics.get(f"test_{name}", result.details.get(name)))),
@@ -52,7 +53,7 @@ def _headline(seen: Seen) -> str:
         if name in result.metrics and not (name == "test_accuracy" and seen.task == "segmentation"):
             split, _, metric = name.partition("_")
             limits = test_interval(seen, metric) if split == "test" else None
-            text = f"{split.capitalize()} {metric.replace('_', ' ')} {percent(result.metrics[name])}"
+            text = f"{split.capitalize()} {words(metric)} {percent(result.metrics[name])}"
             return text + (f" (95 % interval {percent(limits[0])} to {percent(limits[1])})." if limits else ".")
     return "Trained."
 
@@ -157,6 +158,15 @@ def _words(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(_words, value)) or "none"
     return {None: "none", True: "on", False: "off"}[value] if value is None or isinstance(value, bool) else str(value)
+
+
+def words(name: str) -> str:
+    """Return the name of a metric as it is written.
+
+    >>> words("mean_iou")
+    'mean IoU'
+    """
+    return name.replace("_", " ").replace("iou", "IoU")
 
 
 def number(value: float | None) -> str:
