@@ -46,6 +46,7 @@ def main(config: Config) -> None:
     filters |= {f"Gabor, {n}°": gabor(np.deg2rad(n), config.wavelength) for n in (0, 45, 90)}
     kernels = np.stack([np.pad(f, (15 - len(f)) // 2) for f in filters.values()], axis=-1)[:, :, None]
     rows = list[Row]()
+    config.out.mkdir(parents=True, exist_ok=True)
     subjects = {"letter": load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]}
     subjects["photo"] = load_sample_image("china.jpg")[::2, ::2]
     for name, image in subjects.items():
