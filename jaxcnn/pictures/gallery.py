@@ -27,7 +27,7 @@ def gallery(rows: Sequence[Row], *, columns: int = 8) -> Figure:
 
     >>> figure = gallery([Row([np.zeros((8, 8, 1), np.uint8)] * 3, "three digits", ("a", "b", "c"))])
     """
-    pitch, places, top = WIDTH / columns, [], 0.0
+    pitch, places, top = WIDTH / columns, [], 0.03
     for row in rows:
         if row.title:
             places.append((0.0, top, row.title, 9))
