@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -112,3 +113,42 @@ def linear_cka(x: ArrayLike, y: ArrayLike, *, unbiased: bool = False) -> float:
         return cka_from_sums(cka_sums(x, y))
     first, second = _features(x, y, 2)
     return cka_from_sums(CkaSums(_biased(first, second), _biased(first, first), _biased(second, second)))
+
+
+def cka_matrix(
+    first: Iterable[Mapping[str, ArrayLike]], second: Iterable[Mapping[str, ArrayLike]] | None = None
+) -> np.ndarray:
+    """Compute the minibatch CKA of every layer of one network with every layer of another.
+
+    Args:
+        first: For each batch the features of all layers, (examples, ...) by name, as `feature_maps` and `relu_outputs`
+            return them; batches of one size, 4 examples or more.
+        second: Those of another network (another seed or arm) for the same examples. None: `first` with itself.
+
+    Returns:
+        (layers of first, layers of second), unbiased; the values of `cka_from_sums`.
+
+    Raises:
+        ValueError: Too few examples, or different numbers of batches or examples.
+
+    Reference:
+        Nguyen, Raghu & Kornblith 2021, "Do wide and deep networks learn the same things?".
+
+    >>> rng = np.random.default_rng(0)
+    >>> batches = [{"a": rng.random((8, 3)), "b": rng.random((8, 2))} for _ in range(4)]
+    >>> cka_matrix(batches).diagonal().round(6).tolist()
+    [1.0, 1.0]
+    """
+    first = list(first)
+    second = first if second is None else list(second)
+    if not first or len(first) != len(second):
+        raise ValueError(f"first has {len(first)} batches and second {len(second)}; give the same, one or more")
+    sums = []
+    for left, right in zip(first, second, strict=True):
+        a, b = ([_kernel(_features(layer, layer, 4)[0]) for layer in each.values()] for each in (left, right))
+        if a and b and len(a[0]) != len(b[0]):
+            raise ValueError(f"first has {len(a[0])} examples and second {len(b[0])}; give features of the same")
+        own = [np.array([_unbiased(kernel, kernel) for kernel in each]) for each in (a, b)]
+        sums.append((np.array([[_unbiased(k, m) for m in b] for k in a]), *own))
+    xy, xx, yy = (sum(parts) for parts in zip(*sums, strict=True))
+    return np.array([[cka_from_sums(CkaSums(xy[i, j], xx[i], yy[j])) for j in range(len(yy))] for i in range(len(xx))])

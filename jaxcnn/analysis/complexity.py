@@ -8,7 +8,6 @@ analysis leaves them out and counts two per multiply-accumulate: never equate th
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -18,12 +17,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn.analysis.trace import Call, call_of, trace_calls
 from jaxcnn.errors import InputError
 from jaxcnn.nn.calls import set_mode
 from jaxcnn.ops.forms import as_written
 from jaxcnn.ops.resize import SCOPE as RESIZING
 
-MARK = "jaxcnn_layer_"
 COLUMNS = ("layer", "kind", "output", "parameters", "MACs")
 """Titles of `Complexity.rows`."""
 
@@ -67,13 +66,6 @@ class Complexity(NamedTuple):
         return "\n".join(
             "  ".join(pad(text, size) for pad, text, size in zip(pads, row, sizes, strict=True)) for row in rows
         )
-
-
-class _Call(NamedTuple):
-    path: tuple[str, ...]
-    kind: str
-    method: str
-    output_shape: tuple[int, ...]
 
 
 class _Cost(NamedTuple):
@@ -121,7 +113,7 @@ def count(module: nn.Module, input_shape: Sequence[int], *others: Sequence[int])
 @lru_cache(maxsize=256)
 def _counted(module: nn.Module, *input_shapes: tuple[int, ...]) -> Complexity:
     variables, inputs = _variables(module, *input_shapes)
-    calls, jaxpr = _trace(module, variables, inputs)
+    calls, jaxpr = trace_calls(module, variables, inputs)
     costs = list(_costs(jaxpr.jaxpr, None))
     return Complexity(
         params=_params(variables),
@@ -153,37 +145,12 @@ def _params(variables: Any) -> int:
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables.get("params", {})))
 
 
-def _trace(module: nn.Module, variables: Any, inputs: Sequence[jax.ShapeDtypeStruct]) -> tuple[list[_Call], Any]:
-    """Trace with every module call under a scope of its own name, so that each operation tells which call it serves."""
-    calls: list[_Call] = []
-    module, settings = set_mode(module, train=False)
-
-    def mark(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        if context.method_name == "setup":  # the call itself follows
-            return call(*args, **kwargs)
-        index = len(calls)
-        calls.append(_Call(context.module.path, type(context.module).__name__, context.method_name, ()))
-        with jax.named_scope(f"{MARK}{index}"):
-            out = call(*args, **kwargs)
-        arrays = [leaf for leaf in jax.tree.leaves(out) if hasattr(leaf, "shape")]
-        calls[index] = calls[index]._replace(output_shape=tuple(arrays[0].shape[1:]) if arrays else ())
-        return out
-
-    def apply(variables: Any, *inputs: jax.Array) -> Any:
-        with nn.intercept_methods(mark):
-            return module.apply(variables, *inputs, **settings)
-
-    with as_written():  # What the network is, not in which form this platform computes it.
-        return calls, jax.make_jaxpr(apply)(variables, *inputs)
-
-
 def _costs(jaxpr: Any, outer: int | None) -> Iterator[_Cost]:
     """Yield the costs of all convolutions and dot products, inner jaxprs included."""
     for eqn in jaxpr.eqns:
         if RESIZING in str(eqn.source_info.name_stack):
             continue
-        marks = re.findall(MARK + r"(\d+)", str(eqn.source_info.name_stack))
-        call = int(marks[-1]) if marks else outer  # the innermost call; inner jaxprs inherit the outer stack
+        call = call_of(eqn, outer)
         name = eqn.primitive.name
         if name == "conv_general_dilated":
             yield _Cost(call, _conv_macs(eqn), eqn.outvars[0].aval.size)
@@ -218,7 +185,7 @@ def _inner(params: dict[str, Any]) -> Iterator[Any]:
                 yield jaxpr
 
 
-def _layers(calls: list[_Call], costs: list[_Cost], variables: Any) -> tuple[Layer, ...]:
+def _layers(calls: list[Call], costs: list[_Cost], variables: Any) -> tuple[Layer, ...]:
     params, macs, activations = Counter(), Counter(), Counter()  # by the path of the module that owns or spends them
     for keys, leaf in jax.tree_util.tree_leaves_with_path(variables.get("params", {})):
         path = tuple(key.key for key in keys if isinstance(key, jax.tree_util.DictKey))
@@ -228,7 +195,7 @@ def _layers(calls: list[_Call], costs: list[_Cost], variables: Any) -> tuple[Lay
         macs[path] += cost.macs
         activations[path] += cost.activations
     parents = {call.path[:depth] for call in calls for depth in range(len(call.path))}
-    first: dict[tuple[str, ...], _Call] = {}
+    first: dict[tuple[str, ...], Call] = {}
     for call in calls:
         if call.path not in first or (call.method == "__call__" != first[call.path].method):
             first[call.path] = call

@@ -8,6 +8,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from jaxcnn.analysis import class_scores
+
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int, ignore: int = 255) -> np.ndarray:
     """Count the pixels of all images by label and prediction.
@@ -28,10 +30,7 @@ def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int, ig
     if labels.shape != predictions.shape:
         raise ValueError(f"labels have shape {labels.shape} and predictions {predictions.shape}; give one per pixel")
     counted = (labels >= 0) & (labels < classes) & (labels != ignore)
-    rows, columns = labels[counted].astype(np.int64), predictions[counted].astype(np.int64)
-    if len(columns) and not 0 <= columns.min() <= columns.max() < classes:
-        raise ValueError(f"predictions hold {columns.min()} to {columns.max()}; give classes from 0 to {classes - 1}")
-    return np.bincount(rows * classes + columns, minlength=classes**2).reshape(classes, classes)
+    return class_scores.confusion_matrix(labels[counted], predictions[counted], classes)
 
 
 def pixel_accuracy(confusion: ArrayLike) -> float:

@@ -26,7 +26,9 @@ COMMANDS = {
     "evaluate": "measure a run again: jaxcnn evaluate RUN",
     "predict": "classify image files or folders: jaxcnn predict RUN IMAGE...",
     "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
-    "report": "rebuild a study's report without training: jaxcnn report DIR",
+    "report": "page of a run, or a study's report, without training: jaxcnn report DIR",
+    "show": "what a network sees: jaxcnn show RUN features | kernels | saliency | receptive-field",
+    "compare": "runs side by side: jaxcnn compare RUN RUN...",
     "verify": "recompute the numbers of a report from its records: jaxcnn verify DIR",
     "runs": "table of everything that was trained: jaxcnn runs [DIR]",
     "models": "list models, or show a model's layers or a family's options: jaxcnn models [resnet20 | resnet]",
@@ -34,7 +36,7 @@ COMMANDS = {
     "doctor": "versions, devices, caches, and files that shadow a package",
 }
 """Help of each command; the command is the function of the same name, in the module of the same name or in `HOMES`."""
-HOMES = {"evaluate": "train", "predict": "train", "report": "study", "verify": "study"}
+HOMES = {"evaluate": "train", "predict": "train", "report": "study", "verify": "study", "compare": "runs"}
 WITH_WORDS = ("train", "study", "data")
 """Commands that get their arguments as they are; the parameters of the others are their flags."""
 

@@ -7,9 +7,9 @@ import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from jaxcnn.cli.output import print_json, print_table
 from jaxcnn.errors import InputError, printable, require
@@ -54,6 +54,31 @@ def runs(
         print_table(shown, tuple(SHOWN.values()), drop=DROPPED)
     else:
         print(f"no runs below {printable(str(folder))}")
+
+
+def compare(
+    runs: Annotated[Positional[tuple[Path, ...]], arg(metavar="RUN RUN [RUN ...]", help_behavior_hint="(required)")],
+    out: Path | None = None,
+    json: bool = False,
+) -> None:
+    """Put runs side by side: what differs in their configuration, their costs and their metrics.
+
+    Args:
+        runs: Folders of finished runs.
+        out: Also write an HTML page with the table and the curves of all runs. Default: none.
+        json: Print JSON.
+    """
+    from jaxcnn.run.compare import compare_runs, write_comparison
+
+    require(len(runs) >= 2, "RUN", len(runs), "name the folders of two or more runs")
+    rows = compare_runs(runs)
+    if json:
+        names = rows[0][1:]
+        print_json({name: dict(zip(names, values, strict=True)) for name, *values in rows[1:]})
+    else:
+        print_table(rows[1:], rows[0])
+    if out is not None:
+        print(f"page: {write_comparison(runs, out)}")
 
 
 def read_runs(folder: Path) -> Iterator[dict[str, Any]]:

@@ -15,7 +15,7 @@ import tyro
 from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call, call_with_flags, ignored_flags, starting_point
 from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import RunConfig, StudyConfig
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ CHOSEN = {
 }
 """Flags of a run that a study replaces, and what to give instead."""
 STUDY = tyro.conf.arg(metavar="STUDY")
-STUDIES = tyro.conf.arg(metavar="STUDY [STUDY ...]", help_behavior_hint="(required)")
+STUDIES = tyro.conf.arg(metavar="RUN|STUDY [STUDY ...]", help_behavior_hint="(required)")
 
 
 @dataclass(frozen=True)
@@ -225,17 +225,31 @@ def rerun(
         sys.exit(1)
 
 
-def report(studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES], out: Path | None = None) -> None:
-    """Rebuild a study's report from its records, without training; several studies are also joined into one page.
+def report(
+    studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES],
+    out: Path | None = None,
+    data: str | None = None,
+    data_dir: str | None = None,
+) -> None:
+    """Write the page of a run, or a study's report, without training; several studies are also joined into one page.
 
     Args:
-        studies: Folders of studies.
-        out: Folder of the report, or of the joined page. Default: the study's folder; runs/joined for several.
+        studies: Folder of a run; folders of studies.
+        out: Folder of the page. Default: that of the run or study; runs/joined for several studies.
+        data: Of a run: image folder or .npz file, if it has moved.
+        data_dir: Of a run: folder of TFDS sets, if they have moved.
     """
     from jaxcnn.study import load_study, show_report, write_joined
 
     if not studies:
-        raise InputError("STUDY: none given; name the folder of a study, or several to join them")
+        raise InputError("STUDY|RUN: none given; name the folder of a run or study, or several studies to join them")
+    if len(studies) == 1 and (studies[0] / "config.json").exists():
+        from jaxcnn.run.report.page import write_run_page
+
+        print(f"report: {write_run_page(studies[0], out, data=data, data_dir=data_dir)}")
+        return
+    for name, value in (("data", data), ("data_dir", data_dir)):
+        require(value is None, name, repr(value), "only the page of a single run needs its data; leave it out")
     results = [load_study(folder) for folder in studies]
     if out is not None and len(results) == 1:
         show_report(results[0], out)

@@ -33,6 +33,7 @@ class TrainFlags(StartFlags):
         extend: Train a finished run to more `epochs`, where its learning rates so far stay what they were.
         quiet: Show no progress.
         tensorboard: Also write TensorBoard events (extra `tensorboard`).
+        tensorboard_every: Epochs from one histogram of the weights to the next.
         json: Print the result as JSON.
         hosts: Train one run on several processes: auto (detected automatically on SLURM, Open MPI, Kubernetes and TPU
             pods) or ADDRESS:PORT of the first one. Start the same command on each, with a folder that all of them see.
@@ -46,6 +47,7 @@ class TrainFlags(StartFlags):
     extend: bool = False
     quiet: bool = False
     tensorboard: bool = False
+    tensorboard_every: int = 1
     json: bool = False
     hosts: str | None = None
     host_count: int | None = None
@@ -62,6 +64,7 @@ def train(arguments: Sequence[str]) -> None:
 def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
     folder = ("tensorboard", "keep", "checkpoint-every", "checkpoint-steps", "checkpoint-minutes")
     ignored = dict.fromkeys(folder if flags.out is None else (), "needs --out, the folder to write to")
+    ignored |= {} if flags.tensorboard else {"tensorboard-every": "needs --tensorboard"}
     ignored |= {} if flags.hosts else {f"host-{name}": "needs --hosts" for name in ("count", "index", "timeout")}
     refuse_ignored(arguments, ignored | ignored_flags(flags.config))
     _join_hosts(flags)
@@ -71,7 +74,7 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
     with others_alive(str(flags.out)):
         result = run(
             flags.config, out=flags.out, extend=flags.extend, progress=not flags.quiet and first_host(),
-            tensorboard=flags.tensorboard,
+            tensorboard=flags.tensorboard, tensorboard_every=flags.tensorboard_every,
         )  # fmt: skip
         if not first_host():
             return

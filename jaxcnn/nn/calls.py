@@ -32,6 +32,16 @@ def set_mode(module: nn.Module, *, train: bool, mask: jax.Array | None = None) -
     return module, keywords | ({"mask": mask} if anything or "mask" in parameters else {})
 
 
+def infer(module: nn.Module, variables: Any, *inputs: Any) -> Any:
+    """Return a module's outputs in inference mode; nothing but its inputs and variables counts.
+
+    >>> infer(nn.Dense(3), {"params": {"kernel": jnp.ones((2, 3)), "bias": jnp.zeros(3)}}, jnp.ones((1, 2))).tolist()
+    [[2.0, 2.0, 2.0]]
+    """
+    module, settings = set_mode(module, train=False)
+    return module.apply(variables, *inputs, **settings)
+
+
 def has_switch(module: nn.Module) -> bool:
     """Return whether `set_mode` can switch a module."""
     parameters = call_parameters(module)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import BadImage, decode_image, load
+from jaxcnn.data import BadImage, Dataset, Split, decode_image, load
 from jaxcnn.data.boxes import restore_boxes
 from jaxcnn.data.decode import ordered_map, upright_size
 from jaxcnn.data.fit import restore_mask
@@ -78,23 +78,36 @@ def measure_run(
     require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))
+    dataset = run_data(folder, config, data=data, data_dir=data_dir)
+    parts = assemble(config, dataset, own)
+    state = load_weights(folder, parts.module, dataset.image_shape, checkpoint)
+    arrays = run_split(folder, dataset, split)
+    metrics, _, details = measure(parts, state, arrays, config, dataset)
+    return metrics, details, dataset.class_names
+
+
+def run_data(
+    folder: RunFolder, config: RunConfig, *, data: str | None = None, data_dir: str | None = None
+) -> Dataset:  # fmt: skip
+    """Load a run's data, from another place if they have moved, or raise InputError: they must be those of the run."""
     moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
-    config = replace(config, data=replace(config.data, **moved))
     try:
-        dataset = load(config.data)
+        dataset = load(replace(config.data, **moved))
     except InputError as error:
         if moved or Path(config.data.name).exists():
             raise
         raise InputError(f"{error}; if the run's data have moved, give their new place as data or data_dir") from None
-    dataset = check_data(folder, dataset)
-    parts = assemble(config, dataset, own)
-    state = load_weights(folder, parts.module, dataset.image_shape, checkpoint)
+    return check_data(folder, dataset)
+
+
+def run_split(folder: RunFolder, dataset: Dataset, split: str) -> Split:
+    """Return a split of a run's data, or raise InputError for a test split that is not the one it was measured on."""
+    require(split in ("train", "validation", "test"), "split", repr(split), "choose train, validation or test")
     arrays = dataset.load_test() if split == "test" else getattr(dataset, split)
     recorded = folder.read_result().test_hash if folder.finished else None
     if split == "test" and recorded not in (None, content_hash(arrays)):
         raise changed(dataset, "test split", f"the run in {str(folder.path)!r}")
-    metrics, _, details = measure(parts, state, arrays, config, dataset)
-    return metrics, details, dataset.class_names
+    return arrays
 
 
 def load_model(
@@ -110,7 +123,7 @@ def load_model(
     """
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model), predicting=False)
-    names, shape, *_ = _described(folder)
+    names, shape, *_ = described(folder)
     module = own.model or build(replace(config.model, num_classes=len(names)))
     return module, load_weights(folder, module, shape, checkpoint).trained
 
@@ -148,7 +161,7 @@ def predict(
     """
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))
-    names, shape, mean, std = _described(folder)
+    names, shape, mean, std = described(folder)
     module = own.model or build(replace(config.model, num_classes=len(names)))
     state, task = load_weights(folder, module, shape, checkpoint), own.task or make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
@@ -178,7 +191,7 @@ def predict(
     return found
 
 
-def _described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
+def described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:
     """Return class names, image shape, mean and standard deviation of the data that a run was trained on."""
     about = folder.read("data.json")
     try:

@@ -36,10 +36,11 @@ from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import Task
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
-from jaxcnn.train.log import JsonLines, TensorBoard, summary_writer
+from jaxcnn.train.log import JsonLines, Writer
 from jaxcnn.train.loop import OnStep
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
+from jaxcnn.train.tensorboard import Look, TensorBoard, summary_writer
 
 
 def run(
@@ -55,6 +56,8 @@ def run(
     extend: bool = False,
     progress: bool = True,
     tensorboard: bool = False,
+    tensorboard_every: int = 1,
+    writers: Sequence[Writer] = (),
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: OnStep | None = None,
 ) -> RunResult:
@@ -77,6 +80,8 @@ def run(
             that it had must be the same: schedule constant, or milestones that leave them as they were.
         progress: Show progress on the console.
         tensorboard: Also write TensorBoard events into the folder (extra `tensorboard`).
+        tensorboard_every: Epochs from one histogram of the weights to the next.
+        writers: Further loggers: `write(record, state)` of each is called after every epoch, on the first host.
         on_epoch: Called with each epoch's record.
         on_step: Called after each step with its record (step, epoch, and the metrics of that batch alone) and a
             function that fetches the state after it, arrays of NumPy. It waits for the device after every step.
@@ -91,6 +96,7 @@ def run(
     """
     started = time.perf_counter()
     require(out is not None or not tensorboard, "tensorboard", tensorboard, "needs out, the folder to write to")
+    require(tensorboard_every >= 1, "tensorboard_every", tensorboard_every, "must be at least 1")
     if tensorboard:
         summary_writer()  # Refused before anything is written.
     own, shorter = Own(model, task, tx, augment, variables).checked(), None
@@ -114,7 +120,15 @@ def run(
     if shorter is not None:
         in_turn(lambda: lengthen(shorter, config, run_record(config, own, parts.traced)))
     with ExitStack() as stack:
-        one = begin(stack, config, parts, dataset, folder, on_epoch=on_epoch, on_step=on_step, tensorboard=tensorboard)
+        one = begin(stack, config, parts, dataset, folder, on_epoch=on_epoch, on_step=on_step)
+        if first_host():
+            if tensorboard:
+                where, record = Path(str(out)) / "tensorboard", run_record(config, own, parts.traced)
+                look, past = _look(parts, config, dataset), len(one.history)
+                board = TensorBoard(where, record, epochs=past, every=tensorboard_every, look=look)
+                stack.callback(board.close)
+                one.writers = (*one.writers, board)
+            one.writers = (*one.writers, *writers)
         name, programs = f"{dataset.name} seed {config.seed}", parts.programs
         programs = programs if on_step is None else programs._replace(stretch=None)
         return complete([(one, folder)], parts, programs, dataset, name, started, progress)[0]
@@ -144,7 +158,6 @@ def begin(
     *,
     on_epoch: Callable[[dict[str, Any]], None] | None = None,
     on_step: OnStep | None = None,
-    tensorboard: bool = False,
 ) -> Run:
     """Claim the folder and restore the latest checkpoint if there is one; `stack` closes what is opened here."""
     init_key, key = jax.random.split(jax.random.key(config.seed))
@@ -160,7 +173,7 @@ def begin(
     epochs = int(one.state.step) // steps_per_epoch(dataset.sizes["train"], config.batch_size)
     one.history = in_turn(lambda: _past_epochs(lines, folder, epochs))
     if first_host():
-        one.writers = (lines, *([TensorBoard(folder.path / "tensorboard")] if tensorboard else []))
+        one.writers = (lines,)
     return one
 
 
@@ -270,6 +283,27 @@ def measure(
     saved, classes = task.save(decoded, split), len(dataset.class_names)
     metrics, details = measures_of(task.name, saved, classes, dataset.image_shape, config.data)
     return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details
+
+
+def _look(parts: Parts, config: RunConfig, dataset: Dataset) -> Look | None:
+    """Return what TensorBoard shows of the validation split: confusion matrix and worst mistakes of a classifier."""
+    if parts.task.name != "classification" or jax.process_count() > 1:
+        return None
+    from jaxcnn.pictures.confusion import confusion_figure  # Matplotlib, which other runs do not need
+    from jaxcnn.pictures.gallery import gallery
+    from jaxcnn.pictures.style import to_pixels
+    from jaxcnn.run.examples import example_row, worst_mistakes
+
+    def look(state: TrainState) -> dict[str, np.ndarray]:
+        _, saved, details = measure(parts, state, dataset.validation, config, dataset)
+        pictures = {"confusion": confusion_figure(details["confusion"], dataset.class_names)}
+        if (worst := worst_mistakes(saved)).size:
+            pictures["mistakes"] = gallery(
+                [example_row(saved, worst, dataset.validation, dataset.class_names)], columns=6
+            )
+        return {name: to_pixels(figure) for name, figure in pictures.items()}
+
+    return look
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

@@ -1,20 +1,27 @@
-"""Where a run reports to: JSON lines, TensorBoard, the console's progress bar."""
+"""Where a run reports to: writers such as JSON lines, and the console's progress bar."""
 
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from jaxcnn.errors import missing_extra
 from jaxcnn.runtime.console import FittingProgress
 from jaxcnn.runtime.files import atomic_write, name_errors
+from jaxcnn.train.state import TrainState
 
 Record = Mapping[str, Any]
 SHORT = {"accuracy": "acc", "mean_iou": "IoU"}  # one epoch fits a line of 80 characters
+
+
+class Writer(Protocol):
+    """Where the records of a run go: a file, TensorBoard, another logger."""
+
+    def write(self, record: Record, state: TrainState) -> None:
+        """Take the record of an epoch and the host state after it."""
 
 
 class JsonLines:
@@ -23,8 +30,8 @@ class JsonLines:
     def __init__(self, path: Path):
         self._path = path
 
-    def write(self, record: Record) -> None:
-        """Append one line."""
+    def write(self, record: Record, state: TrainState | None = None) -> None:
+        """Append one line; the state is not written."""
         with name_errors(self._path), self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(dict(record)) + "\n")
             file.flush()
@@ -57,30 +64,6 @@ class JsonLines:
     def _replace(self, records: Sequence[Record]) -> None:
         with atomic_write(self._path) as spare:
             spare.write_text("".join(json.dumps(dict(record)) + "\n" for record in records), encoding="utf-8")
-
-
-def summary_writer() -> Any:
-    """Return the class that writes TensorBoard's files; raise InputError if it is not installed."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError:
-        raise missing_extra("tensorboard=True", "tensorboardX", "tensorboard") from None
-    return SummaryWriter
-
-
-class TensorBoard:
-    """Scalars as TensorBoard event files, through tensorboardX (the extra `tensorboard`)."""
-
-    def __init__(self, directory: Path):
-        self._writer = summary_writer()(str(directory))
-
-    def write(self, record: Record) -> None:
-        """Write each number of the record at its step."""
-        for name, value in record.items():
-            if isinstance(value, int | float) and name not in ("epoch", "step"):
-                title = name if name == "learning_rate" else name.replace("_", "/", 1)
-                self._writer.add_scalar(title, value, record["step"])
-        self._writer.flush()
 
 
 class Bar(FittingProgress):

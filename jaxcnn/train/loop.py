@@ -19,7 +19,7 @@ from jaxcnn.tasks import Task
 from jaxcnn.train.checkpoint import Checkpoints
 from jaxcnn.train.divergence import finite, poisoned, states_before
 from jaxcnn.train.evaluation import Sums, add, examples, totals
-from jaxcnn.train.log import Bar, JsonLines, TensorBoard, epoch_line
+from jaxcnn.train.log import Bar, Writer, epoch_line
 from jaxcnn.train.optimizer import factors_by_epoch
 from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length
 from jaxcnn.train.parallel.hosts import agreed
@@ -42,7 +42,7 @@ class Run:
         state: Host state.
         key: The run's PRNG key; every step folds its own number in.
         checkpoints: Where the state is saved. Default: nowhere.
-        writers: Each takes one record per epoch.
+        writers: Each takes a record and the state per epoch.
         on_epoch: Called with each record after the writers.
         on_step: Called after every step with a record of that step alone and a function that fetches its state. Steps
             are then not to be scanned.
@@ -56,7 +56,7 @@ class Run:
     state: TrainState
     key: jax.Array
     checkpoints: Checkpoints | None = None
-    writers: Sequence[JsonLines | TensorBoard] = ()
+    writers: Sequence[Writer] = ()
     on_epoch: Callable[[Record], None] | None = None
     on_step: OnStep | None = None
     scheduled: bool = True
@@ -162,7 +162,7 @@ def fit(
                     run.history.append(record | {"steps_timed": reached - first, "seconds": seconds})
                     # Before the checkpoint: a line too many is dropped when a run resumes, one too few would be missed.
                     for writer in run.writers:
-                        writer.write(run.history[-1])
+                        writer.write(run.history[-1], run.state)
             last = all(lost) or epoch + 1 == config.epochs or runs[0].out_of_patience
             if any(lost) or (config.keep > 0 if last else (epoch + 1) % config.checkpoint_every == 0):
                 ill = [part if gone else {} for part, gone in zip(sums, lost, strict=True)]

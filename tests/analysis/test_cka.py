@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.analysis.cka import CkaSums, cka_from_sums, cka_sums, linear_cka
+from jaxcnn.analysis.cka import CkaSums, cka_from_sums, cka_matrix, cka_sums, linear_cka
 
 # SCIENCE.md, section 5.
 X = np.array([[1, 2], [3, 4], [5, 7], [8, 1], [2, 2], [0, 5]])
@@ -105,3 +105,21 @@ def test_a_dead_layer_has_no_likeness(unbiased):
 def test_bad_features_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_the_matrix_of_layers():
+    rng = np.random.default_rng(3)
+    first = [{"a": rng.standard_normal((10, 4)), "b": rng.standard_normal((10, 2, 3))} for _ in range(3)]
+    second = [{name: layer.reshape(10, -1)[:, :2] + 1 for name, layer in batch.items()} for batch in first]
+    ours = cka_matrix(first, second)
+    for i, one in enumerate("ab"):
+        for j, other in enumerate("ab"):
+            sums = [cka_sums(x[one], y[other]) for x, y in zip(first, second, strict=True)]
+            assert ours[i, j] == pytest.approx(cka_from_sums(*sums), abs=1e-12)
+    own = cka_matrix(first)
+    np.testing.assert_allclose(own, own.T, atol=1e-12)
+    np.testing.assert_allclose(own.diagonal(), 1)
+    with pytest.raises(ValueError, match="first has 3 batches and second 2"):
+        cka_matrix(first, second[:2])
+    with pytest.raises(ValueError, match="first has 10 examples and second 9"):
+        cka_matrix(first[:1], [{"a": np.ones((9, 2))}])

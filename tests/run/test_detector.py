@@ -11,8 +11,10 @@ from jaxcnn.analysis.coco_ap import ap50, coco_ap
 from jaxcnn.analysis.detections import detection_matches
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, measure_run, predict, run
+from jaxcnn.run.report.page import write_run_page
 from jaxcnn.spec import DataConfig, Detection, ModelSpec, OptimizerConfig, RunConfig, Segmentation
 from tests.cli.calls import call, refused
+from tests.run.test_report import checked
 from tests.train.small import timeless
 
 SIZE = (32, 48)
@@ -168,3 +170,10 @@ def test_it_resumes_to_the_bit(finished, folder, tmp_path):
     assert timeless(again.history) == timeless(finished.history)
     for name, values in again.predictions.items():
         np.testing.assert_array_equal(values, finished.predictions[name])
+
+
+def test_its_page_has_scores_by_class_and_drawn_predictions(finished, tmp_path):
+    text = checked(write_run_page(finished.directory, tmp_path))
+    assert ">AP50</th>" in text
+    assert text.count("data:image/png") > 12
+    assert "95 % interval" in text

@@ -11,8 +11,10 @@ from jaxcnn.analysis import run_length
 from jaxcnn.analysis.segmentation import confusion_matrix, mean_iou, pixel_accuracy
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, measure_run, predict, run
+from jaxcnn.run.report.page import write_run_page
 from jaxcnn.spec import Classification, DataConfig, ModelSpec, OptimizerConfig, RunConfig, Segmentation
 from tests.cli.calls import call, refused
+from tests.run.test_report import checked
 from tests.train.small import timeless
 
 H, W = 16, 24
@@ -186,3 +188,10 @@ def test_it_resumes_to_the_bit(finished, folder, tmp_path):
     assert timeless(again.history) == timeless(finished.history)
     for name, values in again.predictions.items():
         np.testing.assert_array_equal(values, finished.predictions[name])
+
+
+def test_its_page_has_scores_by_class_and_drawn_predictions(finished, tmp_path):
+    text = checked(write_run_page(finished.directory, tmp_path))
+    assert ">IoU</th>" in text
+    assert text.count("data:image/png") > 18
+    assert "95 % interval" in text

@@ -9,13 +9,14 @@ from typing import Any, NamedTuple
 from matplotlib.figure import Figure
 
 from jaxcnn.errors import InputError
+from jaxcnn.pictures.document import Bullets, Heading, Paragraph, Table, table
+from jaxcnn.pictures.style import Part, look, panels, pictures
 from jaxcnn.records import as_record
 from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
-from jaxcnn.study.report.document import Bullets, Heading, Paragraph, Table, table
+from jaxcnn.study.report.depth import DepthAxis
 from jaxcnn.study.report.page import contrast_record, write_page
 from jaxcnn.study.report.protocol import model_settings
-from jaxcnn.study.report.style import DepthAxis, Part, look, panels, pictures
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.analyse import analyse

@@ -6,8 +6,8 @@ from contextlib import contextmanager
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, draw_interval, panels
+from jaxcnn.pictures.document import Heading, Paragraph, Table, table
+from jaxcnn.pictures.style import BLACK, BLUE, GREY, VERMILION, Part, Picture, draw_interval, panels
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import LEVEL, rule_named
 from jaxcnn.study.statistics.seeds import Interval

@@ -7,9 +7,10 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from jaxcnn.pictures.document import Heading, Paragraph, Table, table
+from jaxcnn.pictures.style import BLACK, Part, Picture, label_log, look, panels, pictures
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.report.document import Heading, Paragraph, Table, table
-from jaxcnn.study.report.style import BLACK, Part, Picture, depth_axis, depth_label, label_log, look, panels, pictures
+from jaxcnn.study.report.depth import depth_axis, depth_label
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, FrontFinding
 from jaxcnn.study.verdict.formatting import RESOURCES, UNKNOWN, decimals

@@ -8,21 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from jaxcnn.study.report.document import Bullets, Heading, table
-from jaxcnn.study.report.style import (
-    BLACK,
-    BLUE,
-    GREY,
-    VERMILION,
-    Part,
-    depth_axis,
-    depth_label,
-    draw_interval,
-    label_log,
-    limits,
-    panels,
-    pictures,
-)
+from jaxcnn.pictures.document import Bullets, Heading, table
+from jaxcnn.pictures.style import BLACK, BLUE, GREY, VERMILION, Part, draw_interval, label_log, limits, panels, pictures
+from jaxcnn.study.report.depth import depth_axis, depth_label
 from jaxcnn.study.result import RunRecord, StudyResult
 from jaxcnn.study.statistics.trend import DepthFit
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings, TrendFinding

@@ -11,6 +11,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
+from jaxcnn.pictures.document import Block, Figure, to_html, to_markdown
+from jaxcnn.pictures.style import Part, Picture, write_figure
 from jaxcnn.records import as_record
 from jaxcnn.runtime.console import print_fitting
 from jaxcnn.runtime.files import write_json, write_text
@@ -19,9 +21,7 @@ from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
 from jaxcnn.study.report.costs import cost_section, front_section
 from jaxcnn.study.report.curves import error_section, training_section
-from jaxcnn.study.report.document import Block, Figure, to_html, to_markdown
 from jaxcnn.study.report.protocol import limit_section, protocol_section, repeat_section
-from jaxcnn.study.report.style import Part, Picture, write_figure
 from jaxcnn.study.report.summary import arm_section, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.result import StudyResult

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from jaxcnn.pictures.document import Bullets, Checks, Code, Facts, Heading, Paragraph
+from jaxcnn.pictures.style import Part
 from jaxcnn.records import as_record
 from jaxcnn.spec import OptimizerConfig
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.report.document import Bullets, Checks, Code, Facts, Heading, Paragraph
-from jaxcnn.study.report.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
 from jaxcnn.study.verdict.formatting import RESOURCES, percent, plural, text

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
-from jaxcnn.study.report.document import Contents, Heading, Paragraph, table
-from jaxcnn.study.report.style import Part
+from jaxcnn.pictures.document import Contents, Heading, Paragraph, table
+from jaxcnn.pictures.style import Part
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.findings import Findings
 from jaxcnn.study.verdict.formatting import arm_name, effect, minus, percent, probability, short_name, span

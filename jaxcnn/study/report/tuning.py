@@ -8,8 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullLocator
 
-from jaxcnn.study.report.document import Heading, Paragraph, table
-from jaxcnn.study.report.style import BLACK, VERMILION, Part, label_log, look, panels, pictures
+from jaxcnn.pictures.document import Heading, Paragraph, table
+from jaxcnn.pictures.style import BLACK, VERMILION, Part, label_log, look, panels, pictures
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings

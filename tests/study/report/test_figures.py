@@ -7,19 +7,11 @@ import pytest
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
+from jaxcnn.pictures.style import LOOKS, draw_interval, label_log, limits, look, pictures, write_figure
 from jaxcnn.study.report.contrasts import class_figure, contrast_figure
 from jaxcnn.study.report.costs import ledger_figure, pareto_figure
 from jaxcnn.study.report.curves import error_figure, fitting_figure, learning_figure
-from jaxcnn.study.report.style import (
-    LOOKS,
-    DepthAxis,
-    draw_interval,
-    label_log,
-    limits,
-    look,
-    pictures,
-    write_figure,
-)  # fmt: skip
+from jaxcnn.study.report.depth import DepthAxis
 from jaxcnn.study.report.tuning import expected_figure, sensitivity_figure
 from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.verdict.analyse import analyse

@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeVar
 T = TypeVar("T")
 
 STYLE = "\n" + Path(__file__).with_name("page.css").read_text(encoding="utf-8")
+PAGE_COLOURS = {"#000000": "currentColor", "#ffffff": "var(--paper)", "#e3e3e3": "var(--grid)"}
+"""Colours of a figure that a page replaces by its own, which are others in the dark."""
 LONG_NAME, LONG_TEXT = 20, 34
 """Characters above which the first cell of a row, or another one, may break into lines."""
 
@@ -178,6 +180,7 @@ def _html(block: Block, number: int, blocks: Sequence[Block]) -> str:
             # Without the XML declaration, and with ids that no other figure has.
             svg = svg[svg.index("<svg") :].strip()
             svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{number}-", svg)
+            svg = re.sub(r"(?<=[:] )(#000000|#ffffff|#e3e3e3)(?=[;\"])", lambda colour: PAGE_COLOURS[colour[1]], svg)
             svg = svg.replace("<svg", f'<svg role="img" aria-label="{text}"', 1)
             return f"<figure>\n{svg}\n<figcaption>{text}</figcaption>\n</figure>"
         case Code(text):

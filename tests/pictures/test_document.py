@@ -1,6 +1,6 @@
 import pytest
 
-from jaxcnn.study.report.document import (
+from jaxcnn.pictures.document import (
     Bullets,
     Checks,
     Code,

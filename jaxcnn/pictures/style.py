@@ -1,9 +1,10 @@
-"""Style of all figures of a study: panels, series, depth axes, files. No pyplot.
+"""Style of all figures, of runs and of studies: panels, series, axes, files. No pyplot.
 
 Colours are those of Okabe and Ito, which colour-blind readers can tell apart. Every difference is also a marker, a line
 style or a hatch, so that figures work in black and white. Figures are narrow enough for a phone.
 """
 
+import io
 import math
 import textwrap
 import warnings
@@ -20,19 +21,14 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
-from jaxcnn.runtime.files import atomic_write
-from jaxcnn.study.report.document import Block
-from jaxcnn.study.verdict.findings import ArmFinding, Findings
+from jaxcnn.pictures.document import Block
+from jaxcnn.runtime.files import atomic_write, write_text
 
 T = TypeVar("T")
 
 BLACK, BLUE, VERMILION, GREEN, GREY = "#000000", "#0072b2", "#d55e00", "#009e73", "#6b6b6b"
 WIDTH = 4.9
 MOST_PANELS = 8
-MOST_LABELS = 6
-DEPTH = "depth (weighted layers); w: width, or that of each stage"
-LEAST_GAP = 0.13
-"""Smallest gap between depths on a log axis, as a share of its length, at which their labels do not touch."""
 # The salt fixes the ids inside an SVG, so that an unchanged study gives an unchanged file.
 SETTINGS: dict[Any, Any] = {"svg.hashsalt": "jaxcnn", "svg.fonttype": "path", "font.size": 10, "axes.labelsize": 10}
 SETTINGS |= {"axes.spines.top": False, "axes.spines.right": False, "axes.grid": True, "grid.color": "#e3e3e3"}
@@ -96,52 +92,6 @@ def panels(
             figure.legend([first[name] for name in names], names, loc="outside upper center", ncols=columns)
 
 
-def depth_label(findings: Findings) -> str:
-    """Return the label of an axis with the arms of a study."""
-    return "family; d: depth, w: width" if findings.arms[0].arm.name else DEPTH
-
-
-class DepthAxis:
-    """Positions of depths from 0 to 1: on a log scale if their labels have room there, otherwise evenly spaced."""
-
-    def __init__(self, depths: Sequence[int]) -> None:
-        self.depths = sorted(set(depths))
-        self.logs = np.log(self.depths)
-        span = self.logs[-1] - self.logs[0] or 1.0
-        roomy = len(self.logs) < 2 or float(np.diff(self.logs).min()) / span >= LEAST_GAP
-        self.places = (self.logs - self.logs[0]) / span if roomy else np.linspace(0, 1, len(self.logs))
-
-    def at(self, depth: Any) -> np.ndarray:
-        """Return the position of any depth within the range."""
-        return np.interp(np.log(depth), self.logs, self.places)
-
-    def label(self, axes: Axes, labels: Sequence[str]) -> None:
-        """Label the depths on the x axis, as many as have room."""
-        every = math.ceil(len(labels) / MOST_LABELS)
-        axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(self.places, [label if n % every == 0 else "" for n, label in enumerate(labels)])
-        axes.set_xlim(-0.09, 1.16)
-        axes.grid(visible=False, axis="x")
-
-
-def depth_axis(axes: Axes, arms: Sequence[ArmFinding]) -> tuple[DepthAxis, np.ndarray]:
-    """Label the x axis with the depths and widths of the arms; return the axis and the position of each arm.
-
-    Arms of two families stand side by side under their names.
-    """
-    if arms[0].arm.name:
-        scale = DepthAxis([1, 2])
-        scale.label(axes, [f"{each.arm.name}\nd {each.arm.depth}, w {each.arm.widths}" for each in arms])
-        return scale, scale.places
-    widths: dict[int, list[str]] = {}
-    for finding in arms:
-        widths.setdefault(finding.arm.depth, []).append(finding.arm.widths)
-    scale = DepthAxis(list(widths))
-    stacked = {depth: ", ".join(each).replace("-", "-\n") for depth, each in sorted(widths.items())}
-    scale.label(axes, [f"{depth}\nw {each}" for depth, each in stacked.items()])
-    return scale, scale.at([finding.arm.depth for finding in arms])
-
-
 def label_log(axis: Axis, *, least: int = 4, unit: str = "") -> None:
     """Label a log axis with round numbers: the coarsest of several scales that puts `least` labels on it."""
     low, high = sorted(axis.get_view_interval())
@@ -202,13 +152,39 @@ def pictures(
 
 def write_figure(figure: Figure, directory: Path, name: str) -> str:
     """Write `name`.svg and `name`.png into an existing folder, the same bytes every time; return the SVG's text."""
+    write_png(figure, directory / f"{name}.png")
+    text = to_svg(figure)
+    write_text(directory / f"{name}.svg", text)
+    return text
+
+
+def write_png(figure: Figure, path: Path) -> None:
+    """Write a figure as PNG, the same bytes every time."""
+    with _drawing(figure), atomic_write(path) as partial:
+        figure.savefig(partial, format="png", dpi=160, metadata={"Software": None})
+    figure.set_layout_engine("none")  # Layout takes as long as drawing; a second file reuses it.
+
+
+def to_svg(figure: Figure) -> str:
+    """Return a figure as SVG, its words as shapes, the same text every time."""
+    with _drawing(figure), io.StringIO() as text:
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None})
+        return text.getvalue()
+
+
+def to_pixels(figure: Figure, dpi: int = 100) -> np.ndarray:
+    """Return a figure as an image, uint8 (H, W, 3)."""
+    with _drawing(figure):
+        figure.set_dpi(dpi)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+@contextmanager
+def _drawing(figure: Figure) -> Iterator[None]:
     with rc_context(SETTINGS), warnings.catch_warnings():
         # The font may lack the script of a class name: the figure then shows boxes, the tables show the name.
         warnings.filterwarnings("ignore", message=r"Glyph .* missing from")
         FigureCanvasAgg(figure)
-        with atomic_write(directory / f"{name}.png") as partial:
-            figure.savefig(partial, format="png", dpi=160, metadata={"Software": None})
-        figure.set_layout_engine("none")  # Layout takes as long as drawing; the second file reuses it.
-        with atomic_write(directory / f"{name}.svg") as partial:
-            figure.savefig(partial, format="svg", metadata={"Date": None, "Creator": None})
-            return partial.read_text(encoding="utf-8")
+        yield

@@ -1,0 +1,1 @@
+"""A page for a run: one self-contained HTML file."""

@@ -1,0 +1,128 @@
+"""TensorBoard event files of a run while it trains, through tensorboardX (the extra `tensorboard`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from flax.traverse_util import flatten_dict
+
+from jaxcnn.errors import missing_extra
+from jaxcnn.records import flat
+from jaxcnn.train.log import Record
+from jaxcnn.train.state import TrainState
+
+BINS = 64
+SPLITS = ("train", "validation")
+Look = Callable[[TrainState], Mapping[str, np.ndarray]]
+
+
+def summary_writer() -> Any:
+    """Return the class that writes TensorBoard's files; raise InputError if it is not installed."""
+    try:
+        from tensorboardX import SummaryWriter
+    except ImportError:
+        raise missing_extra("tensorboard=True", "tensorboardX", "tensorboard") from None
+    return SummaryWriter
+
+
+class TensorBoard:
+    """Scalars, histograms, pictures, configuration and HParams as event files; a `Writer`.
+
+    The folder gets a run `train` and a run `validation` with Keras' tags: epoch_loss, epoch_accuracy and further
+    metrics in both, epoch_learning_rate, images_per_second, WEIGHT/histogram, WEIGHT/update (its change since the last
+    epoch that this process trained) and KERNEL/image in `train`; what `look` draws, and HParams, in `validation`. The
+    horizontal axis is the epoch.
+
+    Args:
+        directory: Folder of the two runs.
+        config: Record of the run's config.
+        epochs: Number of epochs that are trained already; points of later ones are removed.
+        every: Epochs from one histogram of a weight to the next.
+        look: Host state -> pictures (H, W, 3) uint8 by tag. They are drawn, and those of kernels, in epochs 1, 2, 4, 8
+            and so on, and in the last one.
+
+    >>> writer = TensorBoard(Path("runs/first/tensorboard"), {"epochs": 2})  # doctest: +SKIP
+    >>> writer.write({"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6}, state)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self, directory: Path, config: Mapping[str, Any], *, epochs: int = 0, every: int = 1, look: Look | None = None
+    ) -> None:
+        make = summary_writer()
+        self._writers = {name: make(str(directory / name), purge_step=epochs + 1) for name in SPLITS}
+        self._config, self._every, self._look, self._before = config, every, look, {}
+        self._named = epochs > 0
+        rows = "".join(f"| {name} | {value} |\n" for name, value in flat(config).items())
+        if epochs == 0:
+            self._writers["train"].add_text("config", f"| field | value |\n|:---|:---|\n{rows}", 0)
+
+    def write(self, record: Record, state: TrainState) -> None:
+        """Write each number of an epoch's record, and what is due of its weights."""
+        epoch, seconds = record["epoch"], record.get("seconds", 0.0)
+        for name, value in record.items():
+            split, _, metric = name.partition("_")
+            if split in SPLITS and isinstance(value, int | float):
+                self._writers[split].add_scalar(f"epoch_{metric}", value, epoch)
+        train = self._writers["train"]
+        if "learning_rate" in record:
+            train.add_scalar("epoch_learning_rate", record["learning_rate"], epoch)
+        if seconds > 0 and "batch_size" in self._config:
+            speed = record["steps_timed"] * self._config["batch_size"] / seconds
+            train.add_scalar("images_per_second", speed, epoch)
+        weights = {name: np.asarray(value, np.float32) for name, value in _flatten(state.params).items()}
+        if epoch % self._every == 0:
+            self._histograms(weights, epoch)
+        if epoch & (epoch - 1) == 0 or epoch == self._config.get("epochs"):
+            self._pictures(weights, state, epoch)
+        self._before = weights
+        if not self._named:
+            self._name(record)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        """Close the files; write nothing after this."""
+        from tensorboardX.summary import hparams
+
+        if self._named:
+            self._writers["validation"].file_writer.add_summary(hparams({}, {})[2])
+        for writer in self._writers.values():
+            writer.close()
+
+    def _histograms(self, weights: Mapping[str, np.ndarray], epoch: int) -> None:
+        train = self._writers["train"]
+        for name, value in weights.items():
+            if not np.isfinite(value).all():
+                continue
+            train.add_histogram(f"{name}/histogram", value, epoch, bins=BINS)
+            if name in self._before:
+                train.add_histogram(f"{name}/update", value - self._before[name], epoch, bins=BINS)
+
+    def _pictures(self, weights: Mapping[str, np.ndarray], state: TrainState, epoch: int) -> None:
+        from jaxcnn.pictures.tiles import kernel_images, tile  # Matplotlib, which a run without pictures does not need
+
+        for name, value in weights.items():
+            if value.ndim == 4 and np.isfinite(value).all():
+                picture = tile(kernel_images(value), scale=8)
+                self._writers["train"].add_image(f"{name}/image", picture, epoch, dataformats="HWC")
+        for tag, picture in ({} if self._look is None else self._look(state)).items():
+            self._writers["validation"].add_image(tag, picture, epoch, dataformats="HWC")
+
+    def _name(self, record: Record) -> None:
+        """Write the run's line of the table of HParams: its config, and which tags are its results."""
+        from tensorboardX.summary import hparams
+
+        tags = [f"epoch_{name.removeprefix('validation_')}" for name in record if name.startswith("validation_")]
+        values = {name: value if isinstance(value, bool | int | float) else str(value)
+                  for name, value in flat(self._config).items() if value is not None}  # fmt: skip
+        writer = self._writers["validation"].file_writer
+        for summary in hparams(values, dict.fromkeys(tags, 0.0))[:2]:  # its end is written when it has come
+            writer.add_summary(summary)
+        self._named = True
+
+
+def _flatten(params: Any) -> dict[str, Any]:
+    return {"/".join(path): value for path, value in flatten_dict(params).items()}
