@@ -18,8 +18,6 @@ from jaxcnn.spec import ModelSpec
 
 FAMILIES = ("vgg", "resnet_imagenet")
 """Families that have weights of torchvision."""
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-"""Mean and standard deviation of the pixels (0 to 1, RGB) by which all of them were trained."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 IGNORED = "num_batches_tracked"
 """Entries of a file that say nothing: numbers of batches seen."""

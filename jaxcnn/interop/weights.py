@@ -18,7 +18,6 @@ from jaxcnn.interop.pth import read_pth
 from jaxcnn.interop.safetensors import read_safetensors
 from jaxcnn.interop.torch_names import (
     IGNORED,
-    IMAGENET,
     check_family,
     classifier_key,
     conv_bias_keys,
@@ -29,7 +28,7 @@ from jaxcnn.models import build
 from jaxcnn.models.family import complete
 from jaxcnn.ops.forms import as_written
 from jaxcnn.runtime.files import sha256
-from jaxcnn.spec import ModelSpec
+from jaxcnn.spec import NORMALISATIONS, ModelSpec
 
 READERS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".pth": read_pth, ".pt": read_pth, ".bin": read_pth, ".safetensors": read_safetensors,
@@ -91,7 +90,7 @@ def _load(path: Path, version: tuple[int, int], spec: ModelSpec, image_shape: tu
         )
     shapes, arrays = variable_shapes(spec, image_shape), READERS[path.suffix](path)
     variables, new = assign(arrays, shapes, spec, str(path))
-    mean, std = IMAGENET
+    mean, std = NORMALISATIONS["imagenet"]
     record = {
         "path": str(path),
         "sha256": digest,
@@ -177,5 +176,3 @@ def trunk_layers(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> tupl
         key = torch_key(path, spec)
         names[path.split("/")[1]] = key is not None and not key.startswith(f"{classifier}.")
     return tuple(name for name, is_trunk in names.items() if is_trunk)
-
-

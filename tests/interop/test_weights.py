@@ -62,12 +62,7 @@ def test_what_does_not_fit_is_listed():
         assign(arrays, shapes, spec, "file")
     lines = str(refused.value).splitlines()
     assert lines[0].startswith("weights='file': 4 differences between the network (-) and the file (+);")
-    assert lines[1:] == [
-        "- conv1.weight: params/conv1/conv/kernel has shape (7, 7, 3, 64)",
-        "+ conv1.weight: the file's gives (7, 7, 1, 64)",
-        "- layer1.0.bn1.running_var (64,) (batch_stats/stage1_block1/conv1/norm/var)",
-        "+ layer9.weight (64,)",
-    ] or set(lines[1:]) == {
+    assert set(lines[1:]) == {
         "- conv1.weight: params/conv1/conv/kernel has shape (7, 7, 3, 64)",
         "+ conv1.weight: the file's gives (7, 7, 1, 64)",
         "- layer1.0.bn1.running_var (64,) (batch_stats/stage1_block1/conv1/norm/var)",
@@ -85,12 +80,15 @@ def test_other_classes_and_other_heads_are_new():
     arrays = drawn("resnet18")
     spec = spec_of("resnet18", 10)
     variables, new = assign(arrays, variable_shapes(spec, (64, 64, 3)), spec, "file")
-    assert new == ("dense",) and "dense" not in variables["params"]
+    assert new == ("dense",)
+    assert "dense" not in variables["params"]
     spec = replace(spec, head="localizer")
     shapes = variable_shapes(spec, (64, 64, 3))
     variables, new = assign(arrays, shapes, spec, "file")
     trunk = trunk_layers(spec, shapes)
-    assert set(variables["params"]) == set(trunk) and not set(new) & set(trunk) and len(new) >= 1
+    assert set(variables["params"]) == set(trunk)
+    assert new
+    assert not set(new) & set(trunk)
 
 
 def save_safetensors(arrays, path):
@@ -109,7 +107,8 @@ def test_a_file_is_checked_by_its_name_and_recorded(tmp_path):
     arrays = {key: np.zeros(shape) for key, shape in SHAPES["resnet18"].items()}
     file = save_safetensors(arrays, tmp_path / "resnet18.safetensors")
     loaded = load_weights(file, spec, (64, 64, 3))
-    assert loaded.record["path"] == str(file) and loaded.record["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
+    assert loaded.record["path"] == str(file)
+    assert loaded.record["preprocessing"]["mean"] == [0.485, 0.456, 0.406]
     right, wrong = (tmp_path / f"a-{each}.safetensors" for each in (loaded.record["sha256"][:8], "00000000"))
     file.rename(right)
     assert load_weights(right, spec, (64, 64, 3)).record["sha256"] == loaded.record["sha256"]
