@@ -82,7 +82,10 @@ def read_pth(path: Path | str) -> dict[str, np.ndarray]:
                 tree = tree[key]
         if not isinstance(tree, dict):
             raise _Wrong(f"it holds a {type(tree).__name__}, not tensors by name")
-        return {str(name): _view(each, fetch) for name, each in tree.items() if isinstance(each, _Tensor)}
+        found = {str(name): _view(each, fetch) for name, each in tree.items() if isinstance(each, _Tensor)}
+        if not found:
+            raise _Wrong("it holds no tensors by name")
+        return found
     except _Wrong as error:
         reason = str(error)
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, EOFError,
@@ -129,11 +132,11 @@ def _read_legacy(path: Path) -> tuple[Any, Callable[[_Storage], np.ndarray]]:
     tree, keys, starts = _interpret(stream), _interpret(stream), dict[str, int]()
     lengths = {each.storage.key: each.storage for each in _tensors(tree)}
     for key in keys:
-        count, storage = int.from_bytes(stream.read(8), "little"), lengths[_as(str, key)]
-        if count != storage.length:
-            raise _Wrong("the lengths of its storages do not fit together")
+        count, storage = stream.read(8), lengths[_as(str, key)]
+        if count != storage.length.to_bytes(8, "little"):
+            raise _Wrong("it is cut or damaged (the lengths of its storages do not fit together)")
         starts[key] = stream.tell()
-        stream.seek(count * storage.dtype.itemsize, io.SEEK_CUR)
+        stream.seek(storage.length * storage.dtype.itemsize, io.SEEK_CUR)
 
     def fetch(storage: _Storage) -> np.ndarray:
         return np.frombuffer(content, storage.dtype, storage.length, starts[storage.key])

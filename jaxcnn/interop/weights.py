@@ -169,6 +169,7 @@ def trunk_layers(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> tupl
     >>> trunk_layers(spec, variable_shapes(spec, (64, 64, 3)))[:2]
     ('conv1', 'stage1_block1')
     """
+    check_family(spec)
     spec = complete(spec)[0]
     classifier = classifier_key(spec)
     names = dict[str, bool]()
