@@ -6,7 +6,7 @@ Nothing here imports JAX, so that help pages and `doctor` answer before a backen
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, cast
 
 from jaxcnn.errors import InputError, require
@@ -28,6 +28,8 @@ FORMER_OPTIONS = (
 """Fields that `ModelSpec` had before they became options of a family."""
 FORMER_TASK = ("label_smoothing", "class_weights", "test_flips")
 """Fields that `RunConfig` had before they became options of a task."""
+NORMALISATIONS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+"""Fixed mean and standard deviation of pixels (0 to 1, RGB) by name."""
 DEFAULT_RATES = {"sgd": 0.1, "adam": 0.001, "muon": 0.1}
 """Learning rate by optimizer."""
 
@@ -231,6 +233,8 @@ class DataConfig:
         classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
         images: Drawn sets only: number of images, all splits together.
         data_seed: Drawn sets only: seed of the drawing.
+        normalize: Mean and standard deviation of the pixels: data (those of the training split) or imagenet (those of
+            published weights; chosen where a run has `weights`).
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
             fixed division.
         fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
@@ -259,6 +263,7 @@ class DataConfig:
     split_seed: int | None = None
     fold: tuple[int, int, int] | None = None
     groups: str | None = None
+    normalize: Literal["data", "imagenet"] = "data"
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number; a fold as a tuple."""
@@ -315,6 +320,23 @@ class OptimizerConfig:
 
 
 @dataclass(frozen=True)
+class FineTune:
+    """How a run that starts from the weights of a file trains them.
+
+    A frozen layer keeps its parameters and its statistics and runs in inference mode, batch norm and dropout included
+    (Keras' rule). The head is always trained: the layer of the logits, or all layers of another head.
+
+    Args:
+        unfreeze_from: First layer that is trained, such as conv1 (all), stage4 or dense1; those before it are frozen.
+            Default: all but the head is frozen.
+        trunk_scale: Multiplier of the learning rate of all trained layers but the head.
+    """
+
+    unfreeze_from: str | None = None
+    trunk_scale: float = 1.0
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """One training run: equal configs on equal software give equal results.
 
@@ -323,6 +345,9 @@ class RunConfig:
         data: The images.
         optimizer: Optimizer settings.
         task: The task and its options. Default: the task of the model, at its own defaults.
+        weights: File of published weights to start from, .pth or .safetensors with torchvision's names (families vgg
+            and resnet_imagenet; see `jaxcnn.interop`). Images are normalised as for these. Default: drawn weights.
+        finetune: weights only: which layers are trained.
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
         batches: even (an epoch's batches differ by one example at most) or full (all hold batch_size examples but the
@@ -355,6 +380,8 @@ class RunConfig:
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     task: TaskConfig = field(default_factory=Classification)
+    weights: str | None = None
+    finetune: FineTune = field(default_factory=FineTune)
     epochs: int = 10
     batch_size: int = 128
     batches: Literal["even", "full"] = "even"
@@ -375,8 +402,11 @@ class RunConfig:
     evaluate_test: bool = True
 
     def __post_init__(self) -> None:
-        """Refuse a name, or another object, in place of a config; a task left at its default is the model's."""
-        _check_kinds(self, {"model": ModelSpec, "data": DataConfig, "optimizer": OptimizerConfig, "task": TaskConfig})
+        """Refuse another object in place of a config; complete the task by the model, and the pixels by the weights."""
+        _check_kinds(self, {"model": ModelSpec, "data": DataConfig, "optimizer": OptimizerConfig, "task": TaskConfig,
+                            "finetune": FineTune})  # fmt: skip
+        if self.weights is not None:
+            object.__setattr__(self, "data", replace(self.data, normalize="imagenet"))
         if self.task == Classification():
             object.__setattr__(self, "task", self.model.task())
 
@@ -502,7 +532,7 @@ EXAMPLES = {
     "model": 'jaxcnn.named("lenet5"), or your own module in run(config, model=...)',
     "data": 'DataConfig("digits")', "optimizer": 'OptimizerConfig("adam", learning_rate=0.001)',
     "task": "Classification()", "base": "RunConfig(epochs=10)", "tuning": "Tuning(learning_rates=(0.1,))",
-    "seeds": "Seeds(pilot=3, cap=5)",
+    "seeds": "Seeds(pilot=3, cap=5)", "finetune": 'FineTune(unfreeze_from="stage4")',
 }  # fmt: skip
 """What to write in a field that holds a config."""
 

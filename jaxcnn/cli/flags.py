@@ -32,7 +32,7 @@ class StartFlags:
         "model", "data", "out", "quiet", "epochs", "batch-size", "seed", "model.family", "model.depth", "model.width",
         "model.head", "data.size", "data.train-size", "data.augment", "data.on-bad", "optimizer.name",
         "optimizer.learning-rate", "optimizer.weight-decay", "optimizer.schedule", "task.label-smoothing",
-        "task.class-weights", "task.loss",
+        "task.class-weights", "task.loss", "weights", "finetune.unfreeze-from",
     )  # fmt: skip
     """Flags that `--help` shows."""
 
@@ -108,6 +108,7 @@ def ignored_flags(config: RunConfig) -> dict[str, str]:
             ("data.classes", "data.images", "data.data-seed"),
         ),
         (data.stream, "--data.stream", ("data.workers",)),
+        (config.weights is not None, "--weights", ("finetune.unfreeze-from", "finetune.trunk-scale")),
         (optimizer.schedule == "step", "--optimizer.schedule step", ("optimizer.milestones", "optimizer.factor")),
         (optimizer.name != "adam", "--optimizer.name sgd or muon", ("optimizer.momentum", "optimizer.nesterov")),
         (optimizer.name == "muon", "--optimizer.name muon", ("optimizer.rest-scale",)),

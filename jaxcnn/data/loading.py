@@ -27,7 +27,7 @@ from jaxcnn.data.splits import (
 from jaxcnn.data.stream import StreamedImages, is_streamed, open_split
 from jaxcnn.errors import InputError, printable, require
 from jaxcnn.records import as_record, check_choices
-from jaxcnn.spec import DataConfig
+from jaxcnn.spec import NORMALISATIONS, DataConfig
 
 LIMITS = {
     "train_size": (1, math.inf),
@@ -299,6 +299,14 @@ def _statistics(source: Source, config: DataConfig, train: Split) -> tuple[np.nd
     the images' own means times sqrt((1 - m / n) / m): about 0.002 for photographs and m = 4,096.
     """
     images, labels = train["images"], train["labels"]
+    if config.normalize in NORMALISATIONS:
+        channels, fixed = images.shape[-1], np.asarray(NORMALISATIONS[config.normalize], np.float32)
+        if channels != fixed.shape[1]:
+            raise InputError(
+                f"normalize={config.normalize!r}: it is for colour images, those of {config.name!r} have {channels} "
+                "channels; leave out normalize and weights, or give colour images"
+            )
+        return *fixed, None
     if not isinstance(images, StreamedImages):
         return *channel_statistics(images), None
     chosen = np.arange(len(labels)) if len(labels) <= SAMPLE else covering_prefix(labels, SAMPLE)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from contextlib import nullcontext
 from typing import Any, TypeVar
 
 import jax
@@ -12,6 +13,7 @@ from flax import linen as nn
 
 from jaxcnn import ops
 from jaxcnn.nn.calls import call_parameters
+from jaxcnn.nn.frozen import frozen_layers
 from jaxcnn.nn.layers import HE_FAN_IN, Dense, Dropout, GlobalAvgPool
 
 M = TypeVar("M", bound=nn.Module)
@@ -25,10 +27,12 @@ class Network(nn.Module):
         backbone: Module (images, train, mask) -> maps (N, H / s, W / s, C), one per stride s, the finest first.
         head: Module (maps, train, mask) -> outputs; if its call has an argument `size`, it gets the images' (height,
             width).
+        frozen: Top-level names of the layers that are frozen in training (see `jaxcnn.nn.frozen`).
     """
 
     backbone: nn.Module
     head: nn.Module
+    frozen: tuple[str, ...] = ()
 
     def setup(self) -> None:
         """Join the scopes."""
@@ -39,7 +43,8 @@ class Network(nn.Module):
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Any:
         """Map images (N, H, W, C) to the head's outputs; mask (N,) is 0 for examples that batch norm must not see."""
         more = {"size": images.shape[1:3]} if "size" in call_parameters(self.head) else {}
-        return self.head(self.backbone(images, train, mask), train, mask, **more)
+        with frozen_layers(self.frozen) if train and self.frozen else nullcontext():
+            return self.head(self.backbone(images, train, mask), train, mask, **more)
 
     def features(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
         """Return the maps of the backbone, one per stride, the finest first; the head sees the last."""

@@ -19,14 +19,16 @@ from jaxcnn.data.augment import Augment, make_mix, make_move, make_move_boxes
 from jaxcnn.data.dataset import target_words
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
-from jaxcnn.nn import synchronised
+from jaxcnn.nn import Network, synchronised
 from jaxcnn.records import check_choices
+from jaxcnn.run.finetune import group_layers, weights_of
 from jaxcnn.run.own_module import check_module, own_network
 from jaxcnn.run.own_parts import Own, Traced, arrays_of, make_tx, started_from, traced_parts
 from jaxcnn.spec import MODEL_TASKS, Classification, RunConfig
 from jaxcnn.tasks import Batch, Task, make_task, resolve_task
 from jaxcnn.train import Programs, TrainState, make_eval_step, make_init, make_optimizer, make_programs, make_train_step
 from jaxcnn.train.gradients import GradientsOf, Prepare, make_gradients
+from jaxcnn.train.optimizer import LayerGroups
 from jaxcnn.train.optimizer import check as check_optimizer
 from jaxcnn.train.parallel import choose, choose_scan
 from jaxcnn.train.step import EvalStep, TrainStep
@@ -90,6 +92,10 @@ def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None
     module = build(replace(config.model, num_classes=classes)) if network is None else network
     if own.task is None:
         config = replace(config, task=resolve_task(config.task, dataset.train, dataset.class_names))
+    if config.weights is not None and (network is not None or not isinstance(module, Network)):
+        raise InputError(f"weights={config.weights!r}: it is for named models; give variables for your own module")
+    layers = group_layers(config, module, dataset)
+    module = module.clone(frozen=layers.frozen) if layers.frozen else module
     task = own.task or make_task(config.task)
     check_targets(task, config.task.kind if own.task is None else own.task.name, dataset)
     if network is not None or own.task is not None:
@@ -105,6 +111,7 @@ def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
         (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
+        layers,
         tuple((name, *each.items()) for name, each in traced.items()),  # a part that was edited is another one
     )
     try:
@@ -128,6 +135,8 @@ def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Ar
         pixels = dataset.train["images"]
         images = normalize(pixels[:: -(-len(pixels) // INIT_IMAGES)], dataset.mean, dataset.std)
         state = state.with_params(data_init(state.params, images))
+    if (weights := weights_of(config, dataset)) is not None:
+        state = started_from(state, parts.tx, weights.variables)
     if parts.own.variables is not None:
         state = started_from(state, parts.tx, parts.own.variables)
     if not isinstance(parts.own.tx, optax.GradientTransformation):
@@ -155,6 +164,8 @@ def check(config: RunConfig) -> None:
     between = "must be between 0 and 1, for example 0.999; leave it out to disable it"
     require(ema is None or 0 < ema < 1, "ema", ema, between)
     check_optimizer(config.optimizer)
+    scale = config.finetune.trunk_scale
+    require(0 < scale < float("inf"), "trunk_scale", scale, "must be positive; 1 leaves the rate as it is")
 
 
 def check_task(config: RunConfig) -> None:
@@ -216,6 +227,7 @@ def _assemble(
     statistics: tuple[tuple[float, ...], tuple[float, ...]],
     image_shape: tuple[int, ...],
     driving: tuple[str, bool, bool],
+    layers: LayerGroups,
     traced: tuple[Any, ...],
 ) -> Parts:
     """Make parts as a pure function of values, cached so that the seeds of one arm compile once.
@@ -224,7 +236,7 @@ def _assemble(
     `driving`: how the step is driven on this machine (mode, scan, deterministic).
     """
     (mode, scan, deterministic), task = driving, own.task or make_task(config.task)
-    tx = make_optimizer(config.optimizer, *length) if own.tx is None else make_tx(own.tx)
+    tx = make_optimizer(config.optimizer, *length, layers) if own.tx is None else make_tx(own.tx)
     mean, std = (np.asarray(part, np.float32) for part in statistics)
     prepare = make_prepare(mean, std, config.data.augment, config.compute_dtype, config.data.mix, own.augment)
 

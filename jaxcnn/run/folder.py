@@ -23,8 +23,8 @@ CHANGED = "it was changed after it was written"
 REMEDY = "restore it from a copy, or move this run's folder away and train it again"
 TRACED = ("model.computation.", "own.computation.")
 """Starts of the names of what a user-defined network and other user-defined parts compute."""
-BESIDE = ("config.json", "data.json", "environment.json")
-"""Files that are written before the result; its seal covers them."""
+BESIDE = ("config.json", "data.json", "environment.json", "weights.json")
+"""Files that are written before the result; its seal covers them. The last is there if the run has `weights`."""
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,9 @@ class StoredResult(NamedTuple):
 class RunFolder:
     """The files of one run.
 
-    config.json, data.json (what it was trained on), environment.json, metrics.jsonl (a line per epoch), checkpoints/,
-    and, once it is finished, predictions.npz (the test split, per example) and result.json.
+    config.json, data.json (what it was trained on), environment.json, weights.json (the file it starts from, if it
+    does), metrics.jsonl (a line per epoch), checkpoints/, and, once it is finished, predictions.npz (the test split,
+    per example) and result.json.
     """
 
     def __init__(self, path: Path):
@@ -233,7 +234,7 @@ class RunFolder:
                 np.savez_compressed(stream, **named)
             digest = sha256(file)
         fields = {name: getattr(result, name) for name in StoredResult._fields if hasattr(result, name)}
-        files = {name: seal(self.read(name)) for name in BESIDE}
+        files = {name: seal(self.read(name)) for name in BESIDE if (self.path / name).exists()}
         write_sealed(
             self.path / "result.json",
             as_record(StoredResult(digest, files=files, test_hash=result.data.get("test_hash"), **fields)),

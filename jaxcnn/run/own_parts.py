@@ -21,6 +21,7 @@ from jaxcnn.data.sources.catalog import located
 from jaxcnn.errors import InputError, require
 from jaxcnn.models import build
 from jaxcnn.records import as_record
+from jaxcnn.run.finetune import with_absolute_weights
 from jaxcnn.run.folder import REMEDY, RunFolder
 from jaxcnn.run.own_module import (
     EXAMPLES,
@@ -242,7 +243,7 @@ def run_record(config: RunConfig, own: Own, traced: Traced) -> dict[str, Any]:
     A user-defined module stands in place of its model; `own` holds the other parts by name. `traced` is what all of
     them compute (`traced_parts`), empty where that is not known or not needed.
     """
-    record = as_record(replace(config, data=located(config.data)))
+    record = as_record(with_absolute_weights(replace(config, data=located(config.data))))
     if own.model is not None:
         record["model"] = module_record(own.model)
     if "model" in traced:

@@ -27,6 +27,7 @@ from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.extend import lengthen, shorter_run
+from jaxcnn.run.finetune import record_weights, weights_of
 from jaxcnn.run.folder import REMEDY, RunFolder, RunResult, load_result
 from jaxcnn.run.measures import measures_of, measures_predictions
 from jaxcnn.run.own_parts import Optimizer, Own, run_record, traced_for
@@ -165,7 +166,9 @@ def begin(
     one.scheduled = parts.own.tx is None
     if folder is None:
         return one
-    in_turn(lambda: _claim(stack, folder, run_record(config, parts.own, parts.traced), dataset))
+    weights = weights_of(config, dataset)
+    about = None if weights is None else weights.record
+    in_turn(lambda: _claim(stack, folder, run_record(config, parts.own, parts.traced), dataset, about))
     one.checkpoints = stack.enter_context(Checkpoints(folder.checkpoints, max(config.keep, 1)))
     if one.checkpoints.latest is not None:
         one.state, one.sums = one.checkpoints.restore(one.state, repair=True)
@@ -321,12 +324,16 @@ def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[
     return records
 
 
-def _claim(stack: ExitStack, folder: RunFolder, record: dict[str, Any], dataset: Dataset) -> None:
+def _claim(
+    stack: ExitStack, folder: RunFolder, record: dict[str, Any], dataset: Dataset, weights: dict[str, Any] | None
+) -> None:
     """Record config, data and environment, or refuse to resume with other images than the run began with."""
     folder.claim(record)
     if first_host():
         stack.enter_context(folder.lock())
     check_data(folder, dataset)
+    if weights is not None:
+        record_weights(folder, weights)
     write_json(folder.path / "environment.json", environment())
     if not (folder.path / "data.json").exists():
         write_json(folder.path / "data.json", describe(dataset))

@@ -2,7 +2,7 @@
 
 import math
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,23 @@ from jaxcnn.train.state import by_path
 
 # (height, width, in, out) as (height * width * in, out): what goes in is reduced over, as in a dense layer.
 KERNEL_AS_MATRIX = optax.contrib.MuonDimensionNumbers(reduction_axis=(0, 1, 2), output_axis=3)
+
+
+class LayerGroups(NamedTuple):
+    """Layers, by their top-level names, that are not trained as the others.
+
+    Args:
+        frozen: Their parameters stay as they are.
+        trunk: Their learning rate is multiplied by `trunk_scale`.
+        trunk_scale: The multiplier.
+    """
+
+    frozen: tuple[str, ...] = ()
+    trunk: tuple[str, ...] = ()
+    trunk_scale: float = 1.0
+
+
+TRAIN_ALL = LayerGroups()
 
 
 def schedule_shape(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.Schedule:
@@ -53,7 +70,9 @@ def factors_by_epoch(config: OptimizerConfig, epochs: int, steps_per_epoch: int)
     return np.broadcast_to(np.asarray(factors), last.shape)
 
 
-def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: int) -> optax.GradientTransformation:
+def make_optimizer(
+    config: OptimizerConfig, total_steps: int, steps_per_epoch: int, layers: LayerGroups = TRAIN_ALL
+) -> optax.GradientTransformation:
     """Make an optax transformation whose `opt_state.hyperparams` hold `learning_rate` and `weight_decay` as arrays.
 
     SGD with (Nesterov) momentum, Adam, or Muon (Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural
@@ -79,12 +98,18 @@ def make_optimizer(config: OptimizerConfig, total_steps: int, steps_per_epoch: i
         rates = (optax.scale_by_schedule(shape), optax.scale_by_learning_rate(learning_rate))
         if config.bias_scale != 1.0:
             rates = (optax.masked(optax.scale(config.bias_scale), lambda tree: _ending(tree, ("bias",))), *rates)
+        if layers.trunk_scale != 1.0:
+            rates = (optax.masked(optax.scale(layers.trunk_scale), lambda tree: _within(tree, layers.trunk)), *rates)
         moving = optax.chain(clip, *ordered, *rates)
-        if not config.frozen:
+        if not config.frozen and not layers.frozen:
             return moving
+
+        def label(named: bool, within: bool) -> str:
+            return "frozen" if named or within else "moving"
+
         return optax.partition(
             {"moving": moving, "frozen": optax.set_to_zero()},
-            lambda params: jax.tree.map(lambda held: "frozen" if held else "moving", _ending(params, config.frozen)),
+            lambda params: jax.tree.map(label, _ending(params, config.frozen), _within(params, layers.frozen)),
         )
 
     tx = optax.inject_hyperparams(build)(
@@ -126,6 +151,12 @@ def _direction(config: OptimizerConfig) -> optax.GradientTransformation:
 def _ending(params: Any, names: tuple[str, ...]) -> Any:
     """Return a tree of booleans: whether a parameter's path ends in one of the names."""
     found = [any(f"/{path}".endswith(f"/{name}") for name in names) for path in by_path(params)]
+    return jax.tree.unflatten(jax.tree.structure(params), found)
+
+
+def _within(params: Any, layers: tuple[str, ...]) -> Any:
+    """Return a tree of booleans: whether a parameter is one of those of some layers."""
+    found = [path.split("/")[0] in layers for path in by_path(params)]
     return jax.tree.unflatten(jax.tree.structure(params), found)
 
 

@@ -25,6 +25,7 @@ PACKAGES = (
     "data",
     "train",
     "analysis",
+    "interop",
     "run",
     "study",
     "cli",

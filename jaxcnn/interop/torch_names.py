@@ -1,0 +1,129 @@
+"""Names of torchvision's weights for networks of jaxcnn, and the order of their axes.
+
+Keys are those of torchvision's vgg.py and resnet.py; timm's ResNets have the same. Kernels are (out, in, height, width)
+there and (height, width, in, out) here. torchvision's networks are those of the families vgg and resnet_imagenet as
+they are: stride in the 3x3 convolution ("v1.5"), 3x3 max pooling padded by 1, epsilon 1e-5, momentum 0.9.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Any
+
+import numpy as np
+
+from jaxcnn.errors import InputError
+from jaxcnn.spec import ModelSpec
+
+FAMILIES = ("vgg", "resnet_imagenet")
+"""Families that have weights of torchvision."""
+LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
+IGNORED = "num_batches_tracked"
+"""Entries of a file that say nothing: numbers of batches seen."""
+
+
+def torch_key(path: str, spec: ModelSpec, norm: bool = False) -> str | None:
+    """Return torchvision's key of a variable, by its path such as params/conv1/kernel.
+
+    Args:
+        path: Collection, layers and leaf.
+        spec: The network, with stage_sizes set.
+        norm: Whether a VGG has batch norm.
+
+    Returns:
+        The key; None for a variable of another head than torchvision's classifier.
+
+    >>> torch_key("batch_stats/stage1_block2/conv1/norm/mean", ModelSpec("resnet_imagenet", 18, 64))
+    'layer1.1.bn1.running_mean'
+    """
+    *layers, leaf = path.split("/")[1:]
+    layer = (_vgg_layer if spec.family == "vgg" else _resnet_layer)("/".join(layers), spec, norm)
+    return None if layer is None else f"{layer}.{LEAVES[leaf]}"
+
+
+def classifier_key(spec: ModelSpec) -> str:
+    """Return torchvision's name of the layer that gives the logits.
+
+    >>> classifier_key(ModelSpec("vgg", 16, 64))
+    'classifier.6'
+    """
+    return "classifier.6" if spec.family == "vgg" else "fc"
+
+
+def from_torch(key: str, value: np.ndarray, shape: tuple[int, ...], spec: ModelSpec) -> np.ndarray:
+    """Return an array of a file in the order of axes of a network's variable.
+
+    The first dense layer of a VGG sees a map flattened as (C, H, W) there and as (H, W, C) here.
+
+    Args:
+        key: Its name in the file.
+        value: The array.
+        shape: That of the variable; the result has it if the array fits.
+        spec: The network, with stage_widths set.
+
+    >>> from_torch("fc.weight", np.ones((10, 512)), (512, 10), ModelSpec("resnet_imagenet", 18, 64)).shape
+    (512, 10)
+    """
+    if value.ndim == 4:
+        return value.transpose(2, 3, 1, 0)
+    if value.ndim != 2:
+        return value
+    channels = (spec.stage_widths or (0,))[-1]
+    if key == "classifier.0.weight" and value.shape[::-1] == shape and channels and shape[0] % channels == 0:
+        side = math.isqrt(shape[0] // channels)
+        if side * side * channels == shape[0]:
+            return value.reshape(-1, channels, side, side).transpose(2, 3, 1, 0).reshape(shape)
+    return value.T
+
+
+def conv_bias_keys(keys: Any) -> dict[str, str]:
+    """Return the biases of convolutions under batch norm, by the mean from which they are to be subtracted.
+
+    torchvision's VGGs with batch norm have them; here such convolutions have none, since (x + b) - mean = x - (mean -
+    b).
+
+    >>> conv_bias_keys(["features.0.bias", "features.1.running_mean"])
+    {'features.1.running_mean': 'features.0.bias'}
+    """
+    found = {}
+    for key in keys:
+        if match := re.fullmatch(r"features\.(\d+)\.running_mean", key):
+            bias = f"features.{int(match[1]) - 1}.bias"
+            if bias in keys:
+                found[key] = bias
+    return found
+
+
+def check_family(spec: ModelSpec) -> None:
+    """Refuse a network of a family for which there are no names, by an InputError."""
+    if spec.family not in FAMILIES:
+        raise InputError(
+            f"model.family={spec.family!r}: no names of published weights are known for it; choose "
+            f"{' or '.join(FAMILIES)}, such as --model resnet18 or --model vgg16"
+        )
+
+
+def _resnet_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return torchvision's name of a layer such as stage1_block2/conv1/norm."""
+    if layer == "dense":
+        return "fc"
+    if match := re.fullmatch(r"(?:stage(\d+)_block(\d+)/)?(conv(\d)|projection)/(conv|norm)", layer):
+        stage, block, name, number, kind = match.groups()
+        last = f"{'conv' if kind == 'conv' else 'bn'}{number}"
+        if name == "projection":
+            last = "downsample.0" if kind == "conv" else "downsample.1"
+        return last if stage is None else f"layer{stage}.{int(block) - 1}.{last}"
+    return None
+
+
+def _vgg_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return torchvision's name of a layer such as conv3, norm3 or dense1; poolings count among its features."""
+    match = re.fullmatch(r"(conv|norm|dense)(\d+)", layer)
+    if match is None:
+        return None
+    kind, number = match[1], int(match[2])
+    if kind == "dense":
+        return f"classifier.{3 * (number - 1)}"
+    pools = sum(number > sum((spec.stage_sizes or ())[: stage + 1]) for stage in range(len(spec.stage_sizes or ())))
+    return f"features.{(number - 1) * (3 if norm else 2) + pools + (kind == 'norm')}"
