@@ -42,10 +42,10 @@ class Config(StudyConfig):
 
 
 SCENES = DataConfig("glyph_scenes", size=32, classes=2, images=60)
-SMALL = replace(BASE, model=ModelSpec("plain", head="ssd", options={"head_width": 4}), data=SCENES, epochs=1)
+SMALL = replace(BASE, model=ModelSpec("plain", head="ssd", options={"head_pyramid": False}), data=SCENES, epochs=1)
 QUICK = Tuning((0.01,), (1e-4,))
 SMOKE = Config(
-    SMALL, (4, 7), (6_000,), tolerance=0.05, tuning=QUICK, seeds=Seeds(1, 1), workers=1
+    SMALL, (4, 7), (6_000,), tolerance=0.1, tuning=QUICK, seeds=Seeds(1, 1), workers=1
 )  # fmt: skip
 
 

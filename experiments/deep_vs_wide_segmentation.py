@@ -41,7 +41,7 @@ SCENES = DataConfig("glyph_masks", size=32, classes=2, images=60)
 SMALL = replace(BASE, model=ModelSpec("unet", options={"levels": 2}), data=SCENES, epochs=1)
 QUICK = Tuning((0.01,), (1e-4,))
 SMOKE = Config(
-    SMALL, (5, 8), (1_500,), tolerance=0.05, tuning=QUICK, seeds=Seeds(1, 1), workers=1, growth=("constant",)
+    SMALL, (5, 8), (3_000,), tolerance=0.1, tuning=QUICK, seeds=Seeds(1, 1), workers=1, growth=("constant",)
 )  # fmt: skip
 
 
