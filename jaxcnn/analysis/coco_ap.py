@@ -154,6 +154,41 @@ def ap50(matches: Matches, weights: np.ndarray | None = None) -> float:
     return float(np.mean(values)) if values else -1.0
 
 
+def ap50_by_image(matches: Matches) -> np.ndarray:
+    """Return values of each image whose mean over images is AP at IoU 0.5, class by class.
+
+    With weights w of the images (see `ap50`), the value of image i is AP + N dA/dw_i (infinitesimal jackknife: Efron
+    1982, "The jackknife, the bootstrap and other resampling plans", chapter 6). A is the area under interpolated
+    precision, (1 / G) sum over hits of max over later ranks of TP / n, of which AP's 101 recalls are samples: unlike
+    these it has a derivative. The rank of the maximum stays where it is (envelope theorem).
+
+    Returns:
+        (images, classes); NaN for a class without objects.
+    """
+    images, classes = matches.objects.shape[:2]
+    result, kept = np.full((images, classes), np.nan), (matches.rank < MOST[-1]) & ~matches.ignored[:, 0, 0]
+    for label in np.flatnonzero(matches.objects[:, :, 0].sum(axis=0)):
+        objects = matches.objects[:, label, 0]
+        rows = np.flatnonzero(kept & (matches.label == label))
+        rows = rows[np.argsort(-matches.score[rows], kind="stable")]
+        hit, count = matches.hit[rows, 0, 0].astype(np.float64), len(rows)
+        seen, precision = np.arange(1, count + 1), hit.cumsum() / np.arange(1, count + 1)
+        best = np.maximum.accumulate(precision[::-1])[::-1]
+        # The first rank, from each one on, at which precision is the best that follows.
+        at = np.where(precision == best, np.arange(count), count)
+        at = np.minimum.accumulate(at[::-1])[::-1]
+        more = np.bincount(at, hit / seen[at], count)[::-1].cumsum()[::-1]
+        less = np.bincount(at, hit * best / seen[at], count)[::-1].cumsum()[::-1]
+        moves = np.bincount(matches.image[rows], hit * (best + more) - less, images) - (hit @ best) * _share(objects)
+        value = _curve(hit[:, None], np.ones((count, 1)), objects.sum())[0].mean()
+        result[:, label] = value + images * moves / objects.sum()
+    return result
+
+
+def _share(counts: np.ndarray) -> np.ndarray:
+    return counts / counts.sum()
+
+
 def precision_recall(matches: Matches) -> tuple[np.ndarray, np.ndarray]:
     """Compute interpolated precision (classes, areas, thresholds, 101) and recall (classes, areas, thresholds, 3).
 

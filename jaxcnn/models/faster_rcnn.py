@@ -17,7 +17,7 @@ from flax import linen as nn
 from jaxcnn import ops
 from jaxcnn.errors import require
 from jaxcnn.models.head import Head, register_head
-from jaxcnn.models.ssd import anchor_shapes_of, detection_maps
+from jaxcnn.models.ssd import SsdOptions, anchor_shapes_of, detection_maps
 from jaxcnn.nn.layers import HE_FAN_IN, LECUN, Conv, Dense
 from jaxcnn.nn.network import Maps
 from jaxcnn.spec import Detection, ModelSpec
@@ -28,25 +28,15 @@ OVERLAP = 0.7  # IoU above which the worse of two proposals is dropped, as in th
 
 
 @dataclass(frozen=True)
-class FasterRcnnOptions:
+class FasterRcnnOptions(SsdOptions):
     """Options of the head faster_rcnn.
 
     Args:
-        head_stride: Smallest stride of a map that is used, in pixels of the image.
-        head_extras: Number of further maps, each with half the side of the one before.
-        head_width: Channels of the maps. Default: a quarter of those of the last map.
-        head_pyramid: Let the finer maps see the coarser ones (FPN). False: regions are cut out of the finest map alone.
-        head_scale: Side of the square anchors of a map, in cells of the map.
         head_proposals: Number of regions an image.
         head_units: Units of the two dense layers that judge a region.
         head_size: Side of a region after RoIAlign, in cells.
     """
 
-    head_stride: int = 4
-    head_extras: int = 0
-    head_width: int | None = None
-    head_pyramid: bool = True
-    head_scale: float = 3.0
     head_proposals: int = 48
     head_units: int = 128
     head_size: int = 5
@@ -130,8 +120,8 @@ def _head(spec: ModelSpec, options: FasterRcnnOptions) -> nn.Module:
     for name in ("head_proposals", "head_units", "head_size"):
         require(getattr(options, name) >= 1, name, getattr(options, name), "must be at least 1")
     return FasterRcnnHead(
-        spec.num_classes or 0, options.head_stride, options.head_extras, options.head_width, options.head_pyramid,
-        options.head_scale, options.head_proposals, options.head_units, options.head_size,
+        spec.num_classes or 0, scale=options.head_scale, proposals=options.head_proposals, units=options.head_units,
+        size=options.head_size, **options.maps,
     )  # fmt: skip
 
 

@@ -24,21 +24,37 @@ RATIOS = (2.0,)
 
 
 @dataclass(frozen=True)
-class SsdOptions:
-    """Options of the head ssd.
+class DetectorOptions:
+    """Options of the maps of any detector over a backbone.
 
     Args:
         head_stride: Smallest stride of a map that is used, in pixels of the image.
         head_extras: Number of further maps, each with half the side of the one before.
         head_width: Channels of the further maps and of the pyramid. Default: a quarter of those of the last map.
-        head_pyramid: Let the finer maps see the coarser ones (FPN). False: as in the paper.
-        head_scale: Side of the square anchors of a map, in cells of the map.
+        head_pyramid: Let the finer maps see the coarser ones (FPN). False: each map alone, as in the SSD paper;
+            faster_rcnn: regions are cut out of the finest map alone.
     """
 
     head_stride: int = 4
     head_extras: int = 0
     head_width: int | None = None
     head_pyramid: bool = True
+
+    @property
+    def maps(self) -> dict[str, Any]:
+        """The same, by the names that modules have for them."""
+        return {"stride": self.head_stride, "extras": self.head_extras, "width": self.head_width,
+                "pyramid": self.head_pyramid}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class SsdOptions(DetectorOptions):
+    """Options of the head ssd.
+
+    Args:
+        head_scale: Side of the square anchors of a map, in cells of the map.
+    """
+
     head_scale: float = 3.0
 
 
@@ -130,10 +146,7 @@ def anchor_shapes_of(map_size: tuple[int, int], scale: float) -> list[tuple[floa
 
 
 def _head(spec: ModelSpec, options: SsdOptions) -> nn.Module:
-    return SsdHead(
-        spec.num_classes or 0, options.head_stride, options.head_extras, options.head_width, options.head_pyramid,
-        options.head_scale,
-    )  # fmt: skip
+    return SsdHead(spec.num_classes or 0, scale=options.head_scale, **options.maps)
 
 
 register_head("ssd", Head(module=_head, task=Detection, options=SsdOptions, classes=20))

@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.models.head import Head, register_head
-from jaxcnn.models.ssd import detection_maps
+from jaxcnn.models.ssd import DetectorOptions, detection_maps
 from jaxcnn.nn.layers import LECUN, BatchNorm, Conv
 from jaxcnn.nn.network import Maps
 from jaxcnn.spec import Detection, ModelSpec
@@ -25,21 +25,13 @@ PRIOR = 0.01
 
 
 @dataclass(frozen=True)
-class YoloOptions:
+class YoloOptions(DetectorOptions):
     """Options of the head yolo.
 
     Args:
-        head_stride: Smallest stride of a map that is used, in pixels of the image.
-        head_extras: Number of further maps, each with half the side of the one before.
-        head_width: Channels of the head. Default: a quarter of those of the last map.
-        head_pyramid: Let the finer maps see the coarser ones (FPN).
         head_depth: Number of 3x3 convolutions before the outputs, shared by all maps.
     """
 
-    head_stride: int = 4
-    head_extras: int = 0
-    head_width: int | None = None
-    head_pyramid: bool = True
     head_depth: int = 1
 
 
@@ -109,10 +101,7 @@ def grid_cells(map_size: tuple[int, int]) -> np.ndarray:
 
 
 def _head(spec: ModelSpec, options: YoloOptions) -> nn.Module:
-    return YoloHead(
-        spec.num_classes or 0, options.head_stride, options.head_extras, options.head_width, options.head_pyramid,
-        options.head_depth,
-    )  # fmt: skip
+    return YoloHead(spec.num_classes or 0, depth=options.head_depth, **options.maps)
 
 
 register_head("yolo", Head(module=_head, task=Detection, options=YoloOptions, classes=20))

@@ -20,6 +20,8 @@ from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
 from jaxcnn.train.parallel.programs import memory_bytes
 
+OBJECTS = 4
+"""Number of objects of each random image, where a task has any."""
 TURN_SECONDS, MOST_STEPS = 0.1, 200
 """A turn of this length is long beside the clock's resolution and short beside the machine's drift."""
 Pair = tuple[RunConfig, Own | linen.Module | None]
@@ -114,7 +116,9 @@ def compile_all(pairs: Sequence[Pair], dataset: Dataset) -> list[Compiled]:
 def make_stopwatch(
     input_shape: Sequence[int], num_classes: int, batch_size: int, *, rounds: int = 3
 ) -> Callable[[ModelSpec | linen.Module], float]:
-    """Make a function that times a model's training step on random images, in seconds (median of a few turns).
+    """Make a function that times a model's training step on random images and targets of its task, in seconds.
+
+    A time is the median of a few turns.
 
     The last few models stay compiled, so that measuring them again takes no time beyond the steps.
 
@@ -122,11 +126,11 @@ def make_stopwatch(
         input_shape: (H, W, C) of one image.
         rounds: Turns per measurement.
     """
-    dataset = _random_images(tuple(input_shape), num_classes, batch_size)
 
     def prepare(model: ModelSpec | linen.Module) -> Compiled:
         own = isinstance(model, linen.Module)
         config = RunConfig(batch_size=batch_size) if own else RunConfig(model=model, batch_size=batch_size)
+        dataset = _random_images(tuple(input_shape), num_classes, batch_size, config.task.kind)
         network = _prepare(config, model if own else None, dataset, {})
         _turn(network, 2)
         return network
@@ -214,10 +218,15 @@ def _turn(network: Compiled, steps: int) -> float:
     return (time.perf_counter() - start) / steps
 
 
-def _random_images(shape: tuple[int, ...], classes: int, batch_size: int) -> Dataset:
+def _random_images(shape: tuple[int, ...], classes: int, batch_size: int, task: str) -> Dataset:
     rng, count = np.random.default_rng(0), 2 * batch_size
-    images = rng.integers(0, 256, (count, *shape), np.uint8)
-    train = {"images": images, "labels": rng.integers(0, classes, count).astype(np.int32)}
+    targets = {"segmentation": shape[:2], "detection": (OBJECTS,), "localization": (OBJECTS,)}.get(task, ())
+    labels = rng.integers(0, classes, (count, *targets)).astype(np.int32)
+    train = {"images": rng.integers(0, 256, (count, *shape), np.uint8), "labels": labels}
+    if targets == (OBJECTS,):
+        corners = np.sort(rng.random((count, OBJECTS, 2, 2)), axis=2)  # (top, left), (bottom, right)
+        train["boxes"] = corners.reshape(count, OBJECTS, 4).astype(np.float32)
+        train |= {"crowd": np.zeros(labels.shape, bool), "sizes": np.full((count, 2), shape[:2], np.int32)}
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.25, np.float32)
     names = tuple(map(str, range(classes)))
     return Dataset(

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-
-from jaxcnn.analysis.coco_ap import Matches, class_ap, figures, match_coco
-from jaxcnn.data.boxes import restore_boxes
+from jaxcnn.analysis.coco_ap import class_ap, figures
+from jaxcnn.analysis.detections import Arrays, detection_matches
 from jaxcnn.spec import DataConfig
 
-Arrays = Mapping[str, np.ndarray]
 REPORTED = ("AP", "AP50", "AP75")
 """COCO's figures that are metrics of a run; the others are among its details."""
 
@@ -44,25 +40,3 @@ def measures_of(
         details[f"class_{name}"] = [each[name] if count else None for each, count in zip(by_class, counts, strict=True)]
     details["class_objects"] = [float(count) for count in counts]
     return {name: values[name] for name in REPORTED}, details
-
-
-def detection_matches(saved: Arrays, classes: int, image_shape: tuple[int, ...], data: DataConfig) -> Matches:
-    """Return the matched detections of a split, in pixels of the original images, as COCO's areas are meant.
-
-    Detections are carried back to the original image. So are the true boxes, which were cropped where `data.fit` is
-    crop.
-    """
-    sides, sizes = image_shape[:2], np.asarray(saved["sizes"])
-    whole = np.tile(np.asarray(sides, np.float64), 2)
-
-    def original(boxes: np.ndarray) -> np.ndarray:
-        pixels = np.asarray(boxes, np.float64) * whole
-        rows = [
-            restore_boxes(each, (int(size[0]), int(size[1])), (sides[0], sides[1]), data.fit)
-            for each, size in zip(pixels, sizes, strict=True)
-        ]
-        return np.stack(rows) if rows else pixels
-
-    found = {"boxes": original(saved["found_boxes"]), "scores": saved["found_scores"], "labels": saved["found_labels"]}
-    truth = {"boxes": original(saved["boxes"]), "labels": saved["labels"], "crowd": saved["crowd"]}
-    return match_coco(found, truth, classes=classes)

@@ -234,7 +234,9 @@ def finish(
     if folder is not None:
         if first_host():
             if test:
-                JsonLines(folder.metrics).complete(result.history, {f"test_{name}": test[name] for name in test})
+                last = {f"validation_{name}": value for name, value in whole.items()}
+                last |= {f"test_{name}": value for name, value in test.items()}
+                JsonLines(folder.metrics).complete(result.history, last)
             folder.store(result)
             if config.keep == 0 and about is None:
                 for name in ("checkpoints", "checkpoints_digests"):

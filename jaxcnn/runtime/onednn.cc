@@ -2,7 +2,6 @@
 //
 // Images keep XLA's plain layout. Kernels, which are small, are reordered inside the call to and from the layout that
 // oneDNN chooses: with plain kernels it computes a third as fast. Primitives are made once per geometry and kept.
-#include <pthread.h>
 #include <sched.h>
 
 #include <algorithm>
@@ -12,7 +11,6 @@
 #include <memory>
 #include <mutex>
 #include <string>
-#include <thread>
 
 #include "oneapi/dnnl/dnnl.hpp"
 #include "xla/ffi/api/ffi.h"
@@ -55,7 +53,6 @@ int threads(const Key& key) {
 
 // OpenMP serves one call at a time; the same lock guards the primitives and the buffers.
 std::mutex lock;
-bool forked = false;
 
 const dnnl::engine& cpu() {
   static auto* engine = new dnnl::engine(dnnl::engine::kind::cpu, 0);
@@ -168,19 +165,13 @@ ffi::Error convolve(ffi::AnyBuffer a, ffi::AnyBuffer b, ffi::Result<ffi::AnyBuff
   for (auto* each : {&images, &kernel, &output})
     place = std::copy(each->dimensions().end() - 4, each->dimensions().end(), place);
   const int64_t members = a.dimensions().size() == 5 ? a.dimensions()[0] : 1;
-  std::string problem;
-  auto call = [&] {
-    try {
-      compute(key, members, (char*)images.untyped_data(), (char*)kernel.untyped_data(), (char*)output.untyped_data());
-    } catch (const std::exception& error) {
-      problem = std::string("oneDNN: ") + error.what();
-    }
-  };
   std::lock_guard<std::mutex> hold(lock);
-  // OpenMP's threads do not survive a fork, and it would wait for them; a new thread gets new ones.
-  if (forked) std::thread(call).join();
-  else call();
-  return problem.empty() ? ffi::Error::Success() : ffi::Error::Internal(problem);
+  try {
+    compute(key, members, (char*)images.untyped_data(), (char*)kernel.untyped_data(), (char*)output.untyped_data());
+  } catch (const std::exception& error) {
+    return ffi::Error::Internal(std::string("oneDNN: ") + error.what());
+  }
+  return ffi::Error::Success();
 }
 
 }  // namespace
@@ -201,10 +192,6 @@ int jaxcnn_is_fast(const int64_t* values) {
   } catch (const std::exception&) {
     return 0;
   }
-}
-
-__attribute__((constructor)) static void guard_forks() {
-  pthread_atfork([] { lock.lock(); }, [] { lock.unlock(); }, [] { lock.unlock(), forked = true; });
 }
 
 }  // extern "C"

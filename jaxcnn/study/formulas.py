@@ -14,6 +14,47 @@ import numpy as np
 DRAWS = 4000
 
 
+def missed_pixels(hits: np.ndarray, unions: np.ndarray) -> np.ndarray:
+    """Return (N, K) contributions of images to 1 - IoU of each class, by the derivative of a quotient.
+
+    Args:
+        hits, unions: (N, K) pixels of each image and class.
+    """
+    inside, whole = hits.astype(float).sum(0), unions.astype(float).sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1 - inside / whole - len(hits) * (hits * whole - inside * unions) / whole**2
+
+
+def missed_objects(labels: np.ndarray, scores: np.ndarray, hits: np.ndarray, objects: np.ndarray) -> np.ndarray:
+    """Return (N, K) contributions of images to 1 - AP50 of each class, hit by hit.
+
+    Args:
+        labels, scores, hits: (N, D) of the detections, label -1 for none.
+        objects: (N, K) numbers of objects.
+    """
+    images, classes = objects.shape
+    result = np.full((images, classes), math.nan)
+    for label in range(classes):
+        total = int(objects[:, label].sum())
+        if not total:
+            continue
+        found = [(-scores[n, d], n, d) for n, d in zip(*np.nonzero(labels == label), strict=True)]
+        found.sort(key=lambda each: each[0])  # stable: in stored order where scores are equal
+        image, hit = [n for _, n, _ in found], np.array([hits[n, d] for _, n, d in found], float)
+        right, seen = hit.cumsum(), np.arange(1.0, len(found) + 1)
+        precision, slope, area = right / seen, np.zeros(images), 0.0
+        for rank in np.flatnonzero(hit):
+            best = rank + int(precision[rank:].argmax())
+            slope[image[rank]] += precision[best]
+            own, own_right = (np.bincount(image[: best + 1], each, images) for each in (None, hit[: best + 1]))
+            slope += (own_right * seen[best] - right[best] * own) / seen[best] ** 2
+            area += precision[best] / total
+        at = [np.flatnonzero(right / total >= recall) for recall in np.linspace(0, 1, 101)]
+        value = np.mean([precision[each[0] :].max() if len(each) else 0.0 for each in at])
+        result[:, label] = 1 - value - images * (slope - area * objects[:, label]) / total
+    return result
+
+
 def kappa(first: np.ndarray, second: np.ndarray) -> float:
     """Return the mean of Cohen's kappa of right and wrong over pairs of runs; of one arm, over its pairs of seeds."""
     values = []
@@ -38,15 +79,15 @@ class Crossing(NamedTuple):
     tuning: float
 
 
-def cross(first: np.ndarray, second: np.ndarray, tuning: Sequence[float] = ()) -> Crossing:
+def cross(first: np.ndarray, second: np.ndarray, tuning: Sequence[float] = (), step: float | None = None) -> Crossing:
     """Compute the variance over new seeds and new images from two-way mean squares, and add that of tuning.
 
-    The variance from images is at least one test example, 1 / N^2: with no disagreement in N images, the arms may still
-    differ on up to 3 / N of all images (rule of three).
+    The variance from images is at least one step of the error, squared; by default one test example, 1 / N^2: with no
+    disagreement in N images, the arms may still differ on up to 3 / N of all images (rule of three).
     """
     count = first.shape[1]
     gap = first.mean(0) - second.mean(0)
-    examples = max(gap.var(ddof=1) / count, 1 / count**2)
+    examples = max(gap.var(ddof=1) / count, (step or 1 / count) ** 2)
     seeds, spread = 0.0, examples**2 / (count - 1)
     for wrong in (first, second):
         size = len(wrong)

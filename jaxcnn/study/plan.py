@@ -19,6 +19,7 @@ from jaxcnn.runtime.environment import now, revision
 from jaxcnn.runtime.files import holds_files, read_sealed, seal, write_sealed
 from jaxcnn.spec import BUDGETS, NOT_IDENTITY, StudyConfig, Tuning, identity
 from jaxcnn.study.arm import LARGEST_BUDGET, Arm
+from jaxcnn.study.measure import Measure, measure_of
 from jaxcnn.study.rule import RETUNED, rule_for, rule_named
 from jaxcnn.study.tuning import SEEDS_EACH
 
@@ -56,6 +57,11 @@ class Plan(StudyConfig):
     def families(self) -> bool:
         """Whether two families are compared instead of depths."""
         return rule_named(self.rule).families
+
+    @property
+    def measure(self) -> Measure:
+        """The error that is compared, as the task has it."""
+        return measure_of(self.base.task.kind)
 
     @property
     def sides(self) -> tuple[str, str]:
@@ -119,7 +125,8 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
     networks, ends = f"{plan.arms[0].family} networks", "the deepest and the widest"
     if names:
         networks, ends = "networks", " and ".join(plan.sides)
-    question = f"On {plan.base.data.name}, {networks} of {' and '.join(plan.budgets)}: {ends} differ in test error."
+    error = " ".join(("test error", f"({plan.measure.text})" if plan.measure.text else "")).strip()
+    question = f"On {plan.base.data.name}, {networks} of {' and '.join(plan.budgets)}: {ends} differ in {error}."
     return replace(plan, hypothesis=question)
 
 
@@ -149,6 +156,7 @@ def check_plan(plan: Plan) -> None:
     """
     check_choices(plan)
     rule_named(plan.rule)
+    measure_of(plan.base.task.kind)
     _check_arms(plan)
     _check_tuning(plan)
     seeds, reported = plan.seeds, range(plan.seeds.first, plan.seeds.first + plan.seeds.cap)
@@ -283,6 +291,7 @@ def store_plan(plan: Plan, directory: Path, resolution: Mapping[str, Any] | None
 
 def _plan_record(plan: Plan) -> dict[str, Any]:
     """Return plan.json without its seal, with what follows from the plan spelled out for a reader."""
+    text = plan.measure.text
     return {
         "format": FORMAT,
         "sealed": now(),
@@ -291,7 +300,8 @@ def _plan_record(plan: Plan) -> dict[str, Any]:
         **({"own": list(plan.own)} if plan.own else {}),
         "rule": plan.rule,
         "rule_text": rule_named(plan.rule).text,
-        "measure": f"test error of the last epoch, {' minus '.join(plan.sides)}",
+        "measure": f"test error{' (' * bool(text)}{text}{')' * bool(text)} of the last epoch, "
+        f"{' minus '.join(plan.sides)}",
         "contrasts": {
             budget: {"deeper": deeper.label, "wider": wider.label}
             for budget in plan.budgets

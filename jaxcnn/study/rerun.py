@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
 from jaxcnn.run import run
@@ -36,7 +38,8 @@ def rerun(
         progress: Show progress on the console.
 
     Returns:
-        The number of test predictions that are equal, and the number of test images.
+        The number of test images whose predictions (of pixels or objects: what the error needs of them) are equal, and
+        the number of test images.
 
     Raises:
         InputError: The study has no such run, or its network is a user-defined module.
@@ -57,9 +60,12 @@ def rerun(
     moved = {name: value for name, value in (("name", data), ("data_dir", data_dir)) if value is not None}
     config = replace(config, data=replace(config.data, **moved))
     dataset = check_recorded(result.data, load(config.data, progress=progress), f"the study in {str(directory)!r}")
-    again = run(config, dataset=dataset, progress=progress).predictions["predictions"]
-    row = result.runs.index(own[seeds.index(seed)])
-    return int((again == result.predictions[row]).sum()), int(again.size)
+    again = result.plan.measure.gather(run(config, dataset=dataset, progress=progress))
+    row, equal = result.runs.index(own[seeds.index(seed)]), np.ones(result.images, bool)
+    for name in result.plan.measure.runs:
+        stored = result.arrays[name][row]
+        equal &= (again[name] == stored).reshape(len(stored), -1).all(axis=1)
+    return int(equal.sum()), len(equal)
 
 
 def _arm(arms: tuple[Arm, ...], name: str) -> Arm:

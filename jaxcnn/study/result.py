@@ -14,6 +14,7 @@ from jaxcnn.records import as_record, from_record
 from jaxcnn.runtime.files import atomic_write, read_sealed, sha256, write_sealed
 from jaxcnn.spec import StepCost
 from jaxcnn.study.arm import Arm
+from jaxcnn.study.measure import Measure
 from jaxcnn.study.plan import Plan, load_plan, study_identity
 from jaxcnn.study.schedule import Pilot, Schedule, StudyRun, has_diverged
 from jaxcnn.study.tuning import Setting, TuningResult
@@ -22,7 +23,6 @@ FORMAT, FORMER_FORMAT = "jaxcnn study 3", "jaxcnn study 2"
 FILES = ("costs.json", "runs.json", "predictions.npz")
 REBUILD = "run the study again, which rebuilds it from the folders of its runs"
 REMEDY = f"restore it from a copy, or move it away and {REBUILD}"
-METRICS = tuple(f"{split}_{name}" for split in ("train", "validation", "test") for name in ("loss", "accuracy"))
 LARGEST = 3.5e38  # no float32 is larger
 LARGEST_BYTES, LARGEST_SECONDS = 2**62, 1e12
 
@@ -36,7 +36,7 @@ class RunRecord:
     arm: str  #: Label of the arm.
     setting: Setting  #: Learning rate and weight decay.
     seed: int  #: Its seed.
-    metrics: dict[str, float]  #: Last epoch: loss (nats) and accuracy (0 to 1) on train, validation and test.
+    metrics: dict[str, float]  #: Last epoch: loss and the metric of the task on train, validation and test.
     #: One dict per epoch, without the test split. Values that were not finite are NaN.
     history: tuple[dict[str, float], ...]
     seconds: dict[str, float]  #: compile, train, step (median of a step) and total.
@@ -57,8 +57,9 @@ class StudyResult:
     pilot: Pilot  #: How the number of runs was chosen.
     #: One record per arm and seed, then those of the contrasts' arms at the shared setting.
     runs: tuple[RunRecord, ...]
-    labels: np.ndarray  #: (N,) classes of the test images.
-    predictions: np.ndarray  #: (runs, N) predicted classes, one row per run.
+    #: What predictions.npz holds of the test images and of each run (`jaxcnn.study.measure`): labels (N,) and
+    #: predictions (runs, N) of classifiers.
+    arrays: dict[str, np.ndarray]
     costs: dict[str, StepCost]  #: Memory and time of a training step by arm; empty where they were not measured.
     data: dict[str, Any]  #: Name, sizes, class names, image shape and validation hash, as the runs recorded them.
     #: Every distinct set of versions and hardware that took part, usually one.
@@ -70,8 +71,25 @@ class StudyResult:
         return tuple(self.runs[row] for row in self._rows(arm, shared))
 
     def errors(self, arm: Arm, *, shared: bool = False) -> np.ndarray:
-        """Return (seeds, N) of 0 and 1: which test images each run of an arm got wrong."""
-        return (self.predictions[self._rows(arm, shared)] != self.labels).astype(np.uint8)
+        """Return (seeds, N): what each test image contributes to the error of each run of an arm, which is their mean.
+
+        Classifiers: 0 or 1, which images are wrong.
+        """
+        return self.plan.measure.errors(self.arrays, self._rows(arm, shared))
+
+    def class_errors(self, arm: Arm, label: int, *, shared: bool = False) -> np.ndarray:
+        """Return (seeds, n): the same for the error of one class."""
+        return self.plan.measure.class_errors(self.arrays, self._rows(arm, shared), label)
+
+    @property
+    def images(self) -> int:
+        """Number of test images."""
+        return self.data["sizes"]["test"]
+
+    @property
+    def resolution(self) -> float:
+        """Step of the error."""
+        return self.plan.measure.resolution(self.arrays)
 
     def _rows(self, arm: Arm, shared: bool) -> list[int]:
         setting = self.tuning.shared if shared else self.tuning.arms[arm.label].setting
@@ -118,15 +136,13 @@ def load_study(directory: Path | str) -> StudyResult:
     directory = Path(directory)
     plan = load_plan(directory)
     tuning, pilot = _read_tuning(directory, plan), read_file(directory, "pilot.json", Pilot)
-    stored = _read_runs(directory)
-    labels, predictions = _read_predictions(directory, stored.predictions_sha256)
+    stored = _read_runs(directory, plan.measure)
+    arrays = _read_predictions(directory, stored.predictions_sha256, plan.measure)
     costs = read_file(directory, "costs.json", CostsFile).arms if (directory / "costs.json").exists() else {}
     for label, cost in costs.items():
         right = _in_range([cost.memory or 0], 0, LARGEST_BYTES) and _in_range(cost[1:], 0, LARGEST_SECONDS)
         _require(right, directory / "costs.json", f"a cost of {label} is out of range")
-    result = StudyResult(
-        plan, tuning, pilot, stored.runs, labels, predictions, costs, stored.data, stored.environments, directory
-    )
+    result = StudyResult(plan, tuning, pilot, stored.runs, arrays, costs, stored.data, stored.environments, directory)
     path = directory / "runs.json"
     for arm in plan.arms:  # Each file may be whole and still not fit the others.
         if [run.seed for run in result.of(arm)] != list(pilot.seeds):
@@ -134,8 +150,10 @@ def load_study(directory: Path | str) -> StudyResult:
                 f"{path} does not hold the runs of {arm.label} that tuning.json and pilot.json beside it ask for: "
                 f"{REMEDY}"
             )
-    shape, classes = (len(result.runs), result.data["sizes"]["test"]), len(result.data["class_names"])
-    fits = predictions.shape == shape and labels.shape == shape[1:] and bool((labels < classes).all())
+    shape, classes = (len(result.runs), result.images), len(result.data["class_names"])
+    fits = all(arrays[name].shape[: len(shape)] == shape for name in plan.measure.runs)
+    fits &= all(arrays[name].shape[:1] == shape[1:] for name in plan.measure.truth)
+    fits &= bool((arrays.get("labels", np.zeros(1)) < classes).all())
     _require(fits, path, f"predictions.npz beside it does not hold {shape[0]} runs on {shape[1]} images")
     return result
 
@@ -166,16 +184,18 @@ def store_runs(directory: Path, runs: Sequence[StudyRun], read: Callable[[Path],
     results = [read(directory / each.path) for each in runs]
     recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
     data = [{name: value for name, value in result.data.items() if name in recorded} for result in results]
-    labels = _unique(result.predictions["labels"].tolist() for result in results)
+    measure = load_plan(directory).measure
+    gathered = [measure.gather(result) for result in results]
+    first = {name: gathered[0][name] for name in measure.truth}
+    same = all(np.array_equal(first[name], each[name]) for each in gathered for name in first)
     # Their name may differ: data can be moved while a study is interrupted.
-    if len(_unique(each | {"name": ""} for each in data)) > 1 or len(labels) > 1:
+    if len(_unique(each | {"name": ""} for each in data)) > 1 or not same:
         raise InputError(
             f"data {data[0]['name']!r} changed between the runs of this study: run all of it again in a new folder"
         )
-    kind = np.uint8 if len(data[0]["class_names"]) <= 256 else np.uint16
     arrays: dict[str, Any] = {
-        "labels": np.array(labels[0], kind),
-        "predictions": np.stack([result.predictions["predictions"] for result in results]).astype(kind),
+        **first,
+        **{name: np.stack([each[name] for each in gathered]) for name in measure.runs},
         "arms": np.array([each.arm.label for each in runs]),
         "seeds": np.array([each.seed for each in runs]),
         "learning_rates": np.array([each.setting.learning_rate for each in runs]),
@@ -219,26 +239,29 @@ def read_file(directory: Path, name: str, form: type[T]) -> T:
     return from_record(form, content, str(path), REMEDY)
 
 
-def check_run(run: Any, path: Path, name: str, remedy: str = REMEDY, *, tested: bool = True) -> None:
+def check_run(run: Any, path: Path, name: str, measure: Measure, remedy: str = REMEDY, *, tested: bool = True) -> None:
     """Refuse a run without the numbers that a study needs, or with one out of range.
 
     Args:
         run: Its metrics, history and seconds: a `RunRecord` or a `jaxcnn.run.RunResult`.
         path, name, remedy: File that holds them, name of the run, and end of the error message.
+        measure: The error of the study.
         tested: Whether it opened the test split.
 
     Raises:
         InputError: There is such a number.
     """
-    needed = METRICS if tested else tuple(each for each in METRICS if not each.startswith("test_"))
+    splits = ("train", "validation", "test") if tested else ("train", "validation")
+    needed = [f"{split}_{each}" for split in splits for each in ("loss", measure.metric)
+              if each == "loss" or split in measure.splits]  # fmt: skip
     for kind, names in (("metrics", needed), ("seconds", ("step", "total"))):
         missing = [each for each in names if each not in getattr(run, kind)]
         _require(not missing, path, f"{name} has no {', '.join(missing)} in its {kind}", remedy)
     _require(len(run.history) > 0, path, f"{name} has no epochs", remedy)
     for row in (run.metrics, *run.history):
-        for metric, value in row.items():
-            low, high = (0, 1) if metric.endswith("_accuracy") else (-LARGEST, LARGEST)
-            _require(_in_range([value], low, high), path, f"{metric}={value} of {name} is out of range", remedy)
+        for each, value in row.items():
+            low, high = (0, 1) if each.endswith(f"_{measure.metric}") else (-LARGEST, LARGEST)
+            _require(_in_range([value], low, high), path, f"{each}={value} of {name} is out of range", remedy)
     _require(_in_range(run.seconds.values(), 0, LARGEST_SECONDS), path, f"a time of {name} is out of range", remedy)
 
 
@@ -262,18 +285,18 @@ def _read_tuning(directory: Path, plan: Plan) -> TuningResult:
     return tuning
 
 
-def _read_runs(directory: Path) -> RunsFile:
+def _read_runs(directory: Path, measure: Measure) -> RunsFile:
     path, stored = directory / "runs.json", read_file(directory, "runs.json", RunsFile)
     known = {name: value for name, value in stored.data.items() if name in DataFields._fields}
     data = from_record(DataFields, known, f"{path}.data", REMEDY)
     _require({"train", "validation", "test"} <= set(data.sizes), path, "data.sizes does not name all splits")
     _require(min(data.sizes.values()) > 0 and len(data.class_names) > 1, path, "its data have no images or classes")
     for run in stored.runs:
-        check_run(run, path, f"a run of {run.arm}")
+        check_run(run, path, f"a run of {run.arm}", measure)
     return stored._replace(data=_escape(stored.data), environments=_escape(stored.environments))
 
 
-def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndarray]:
+def _read_predictions(directory: Path, digest: str, measure: Measure) -> dict[str, np.ndarray]:
     path = directory / "predictions.npz"
     if not path.exists():
         raise InputError(f"{directory} holds no predictions.npz: restore it from a copy, or {REBUILD}")
@@ -281,9 +304,10 @@ def _read_predictions(directory: Path, digest: str) -> tuple[np.ndarray, np.ndar
         raise InputError(f"{path} is not the file that runs.json was written with: {REMEDY}")
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return arrays["labels"], arrays["predictions"]
+            return {name: arrays[name] for name in (*measure.truth, *measure.runs)}
     except (KeyError, ValueError, OSError, BadZipFile):
-        raise InputError(f"{path} does not hold the arrays labels and predictions: {REMEDY}") from None
+        names = ", ".join((*measure.truth, *measure.runs))
+        raise InputError(f"{path} does not hold the arrays {names}: {REMEDY}") from None
 
 
 def _require(holds: bool, path: Path, problem: str, remedy: str = REMEDY) -> None:

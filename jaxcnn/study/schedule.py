@@ -136,8 +136,10 @@ def next_runs(plan: Plan, read: Callable[[StudyRun], Metrics | None]) -> Schedul
     pilot_runs = _runs(plan, tuning, range(plan.seeds.first, plan.seeds.first + plan.seeds.pilot))
     if pending := unfinished(pilot_runs):
         return Schedule("pilot", trial_runs + pilot_runs, pending, tuning)
-    errors = [[1 - done[e]["validation_accuracy"] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
-    images = [done[each].get("test_images", 0) for each in pilot_runs]
+    metric = f"validation_{plan.measure.metric}"
+    errors = [[1 - done[e][metric] for e in pilot_runs if e.arm == arm] for arm in plan.arms]
+    # How far images alone bring two arms apart is known beforehand for a share of images only.
+    images = [done[each].get("test_images", 0) * plan.measure.counts_images for each in pilot_runs]
     pilot = _pilot(plan, errors, _floor(errors, images[0], trials) if plan.tuning.method == "smooth" else 0.0)
     runs = _runs(plan, tuning, pilot.seeds) + _shared_runs(plan, tuning, pilot.seeds)
     pending = unfinished(runs)
@@ -175,12 +177,14 @@ def _trials(plan: Plan, settings: Mapping[Arm, Sequence[Setting]], number: int) 
 
 
 def _by_arm(plan: Plan, runs: Sequence[StudyRun], done: Mapping[StudyRun, Metrics]) -> dict[str, tuple[Trial, ...]]:
-    return {arm.label: tuple(_trial(each, done[each]) for each in runs if each.arm == arm) for arm in plan.arms}
+    return {arm.label: tuple(_trial(plan, each, done[each]) for each in runs if each.arm == arm) for arm in plan.arms}
 
 
-def _trial(study_run: StudyRun, metrics: Metrics) -> Trial:
-    error, loss = 1 - metrics["validation_accuracy"], metrics["validation_loss"]
-    split = int(metrics.get("validation_images", 0)), str(metrics.get("validation_hash", ""))
+def _trial(plan: Plan, study_run: StudyRun, metrics: Metrics) -> Trial:
+    error, loss = 1 - metrics[f"validation_{plan.measure.metric}"], metrics["validation_loss"]
+    # The noise that so many images give is that of a share of images.
+    images = int(metrics.get("validation_images", 0)) * plan.measure.counts_images
+    split = images, str(metrics.get("validation_hash", ""))
     return Trial(study_run.setting, study_run.seed, error, loss, has_diverged(metrics), *split)
 
 

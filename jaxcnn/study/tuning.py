@@ -13,7 +13,7 @@ SEEDS_EACH = 1_000_000
 """Own seeds of trials that one seed of `Tuning.seeds` gives."""
 
 UNKNOWN_IMAGES = 1000
-"""Validation images of a trial where it recorded none (method grid)."""
+"""Validation images of a trial where it recorded none (method grid, and errors that are no share of images)."""
 
 Reach = tuple[int, int, int, int]
 """Numbers of values added to the grid: rates below and above, decays below and above."""
@@ -39,7 +39,8 @@ class Trial(NamedTuple):
     validation_error: float
     validation_loss: float
     diverged: bool
-    images: int = 0  #: Number of its validation images; 0: not recorded (method grid).
+    #: Number of its validation images; 0: not recorded (method grid), or the error is no share of them.
+    images: int = 0
     split: str = ""  #: Hash of its validation split; empty: that of the study (method grid).
 
 

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 from zipfile import BadZipFile
 
@@ -35,10 +36,13 @@ from jaxcnn.study.formulas import (
     holm_both,
     kappa,
     lowest,
+    missed_objects,
+    missed_pixels,
     power,
     welch,
     wins,
 )  # fmt: skip
+from jaxcnn.study.measure import measure_of
 from jaxcnn.study.plan import load_plan, study_identity
 from jaxcnn.study.rule import rule_named
 
@@ -58,8 +62,37 @@ class Check(NamedTuple):
 
 
 class _Arm(NamedTuple):
-    wrong: np.ndarray  # (seeds, N) of 0 and 1
+    wrong: np.ndarray  # (seeds, N) of 0 and 1, or contributions of the images to the error of each run
     runs: list[dict[str, Any]]
+    classes: list[np.ndarray]  # the same by class, (seeds, images)
+
+
+class _Errors(NamedTuple):
+    """What predictions.npz says of all runs."""
+
+    metric: str
+    wrong: np.ndarray  # (runs, N)
+    classes: list[np.ndarray]  # (runs, images) of each class
+    step: float
+    labels: np.ndarray | None  # of classifiers
+
+
+def _errors(kind: str, arrays: dict[str, np.ndarray]) -> _Errors:
+    """Compute the errors of all runs by the formulas of this check."""
+    if kind == "segmentation":
+        hits, unions = arrays["intersections"], arrays["unions"]
+        each = np.array([missed_pixels(*pair) for pair in zip(hits, unions, strict=True)])
+        metric, step = "mean_iou", 1 / unions[0].sum()
+    elif kind == "detection":
+        rows = zip(*(arrays[name] for name in ("found_labels", "found_scores", "hits")), strict=True)
+        each = np.array([missed_objects(*row, arrays["objects"]) for row in rows])
+        metric, step = "AP50", 1 / arrays["objects"].sum()
+    else:
+        labels = arrays["labels"]
+        wrong = (arrays["predictions"] != labels).astype(np.float64)
+        classes = [wrong[:, labels == number] for number in range(int(labels.max()) + 1)]
+        return _Errors("accuracy", wrong, classes, 1 / len(labels), labels)
+    return _Errors(metric, np.nanmean(each, axis=2), list(np.moveaxis(each, 2, 0)), float(step), None)
 
 
 def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
@@ -81,12 +114,11 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     plan, analysis = load_plan(directory), _json(directory / "analysis.json")
     tuning, runs = _json(directory / "tuning.json"), _json(directory / "runs.json")
     arrays = _arrays(directory / "predictions.npz")
-    labels, predictions = arrays["labels"], arrays["predictions"]
-    wrong = (predictions != labels).astype(np.float64)
+    errors = _errors(plan.base.task.kind, arrays)
 
     def arm(label: str, setting: list[float]) -> _Arm:
         rows = [n for n, run in enumerate(runs["runs"]) if run["arm"] == label and run["setting"] == setting]
-        return _Arm(wrong[rows], [runs["runs"][row] for row in rows])
+        return _Arm(errors.wrong[rows], [runs["runs"][row] for row in rows], [each[rows] for each in errors.classes])
 
     smooth, retuned = plan.tuning.method == "smooth", rule_named(plan.rule).retuned
     curves = {label: _curve(each["trials"]) for label, each in tuning["arms"].items() if each["trials"]}
@@ -96,8 +128,8 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         for label, each in tuning["arms"].items()
     }
     arms = {label: arm(label, setting) for label, setting in chosen.items()}
-    checks = [_seals(directory, runs), _tuning(tuning, chosen), *_arm_checks(analysis, tuning, arms)]
-    checks += _accuracies(runs["runs"], wrong)
+    checks = [_seals(directory, runs), _tuning(tuning, chosen), *_arm_checks(analysis, tuning, arms, errors)]
+    checks += _accuracies(runs["runs"], errors)
     if retuned:
         checks += _retuning_checks(analysis, curves)
     spreads = {each["arm"]["label"]: each["retuning"]["variance"] for each in analysis["arms"] if each.get("retuning")}
@@ -122,7 +154,7 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
                 [spreads[label] for label in pair.values() if label in spreads and not shared] for pair in labelled
             ]
             found, outcomes = _contrast_checks(
-                rows, pairs, labels, plan.margin, "shared: " if shared else "", tunings, [1 + len(m) for m in inner]
+                rows, pairs, errors, plan.margin, "shared: " if shared else "", tunings, [1 + len(m) for m in inner]
                 if inner else [1] * len(ends), retuned=retuned,
             )  # fmt: skip
             checks += found
@@ -132,12 +164,12 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
     checks += _trend_checks(analysis, arms)
     checks += [_cost_check(directory, analysis), _front_check(analysis)]
     if data:
-        checks.append(_data_check(plan.base.data, runs["data"], labels))
+        checks.append(_data_check(plan.base.data, runs["data"], errors.labels))
     return checks
 
 
 def _run_checks(directory: Path, data: bool) -> list[Check]:
-    """Check a single run: its seals, and what its result says of the test split (classification)."""
+    """Check a single run: its seals, and what its result says of the test split."""
     folder, result = RunFolder(directory), _json(directory / "result.json")
     arrays = _arrays(directory / "predictions.npz")
     bad, digests = [], result.get("files") or {}
@@ -157,6 +189,16 @@ def _run_checks(directory: Path, data: bool) -> list[Check]:
         checks += _mask_checks(arrays, metrics, result.get("details") or {}, config.task.ignore)  # type: ignore[attr-defined]
         about = [_data_check(config.data, _json(directory / "data.json"), arrays["labels"])] if data else []
         return [*checks, *about]
+    if config.task.kind == "detection":
+        recorded = _json(directory / "data.json")
+        run = SimpleNamespace(predictions=arrays, data=recorded, config=config)
+        stored = measure_of("detection").gather(run)
+        found = (stored[name] for name in ("found_labels", "found_scores", "hits", "objects"))
+        by_class = 1 - missed_objects(*found).mean(0)
+        checks.append(_close("test AP50", [metrics["test_AP50"]], [np.nanmean(by_class)]))
+        checks.append(_close("AP50 by class", (result.get("details") or {})["class_AP50"], by_class))
+        about = recorded | {"test_hash": result["test_hash"]}
+        return [*checks, _data_check(config.data, about, None)] if data else checks
     if config.task.kind != "classification":
         return checks
     labels, right = arrays["labels"], arrays["predictions"] == arrays["labels"]
@@ -314,40 +356,48 @@ def _tuning(tuning: dict[str, Any], chosen: dict[str, list[float]]) -> Check:
     return _same("settings that tuning chose", [each["setting"] for each in tuning["arms"].values()], chosen.values())
 
 
-def _arm_checks(analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str, _Arm]) -> list[Check]:
+def _arm_checks(
+    analysis: dict[str, Any], tuning: dict[str, Any], arms: dict[str, _Arm], errors: _Errors
+) -> list[Check]:
     from scipy import stats
 
     reported = {each["arm"]["label"]: each for each in analysis["arms"]}
     pairs: dict[str, list[tuple[Any, Any]]] = {}
-    for label, (wrong, runs) in arms.items():
+    for label, (wrong, runs, _) in arms.items():
         found, rates = reported[label], wrong.mean(1)
-        images, seeds = wrong.shape[1], len(rates)
+        seeds = len(rates)
         mean, low, high = rates.mean(), -math.inf, math.inf
         if seeds > 1:
-            # The spread is at least that of rounding to one image (Sheppard's correction).
-            error = math.sqrt(max(rates.var(ddof=1), 1 / (12 * images**2)) / seeds)
+            # The spread is at least that of rounding to one image, pixel or object (Sheppard's correction).
+            error = math.sqrt(max(rates.var(ddof=1), errors.step**2 / 12) / seeds)
             low, high = stats.t.interval(0.95, seeds - 1, mean, error)
         for name, old, new in (
             ("test error of every run", found["test_errors"], rates),
             ("test error of every arm and its interval", _limits(found["test_error"]), _possible([mean, low, high], 0)),
             (
                 "means over seeds of other metrics",
-                [found["train_loss"], found["test_loss"], 1 - found["train_error"], 1 - found["validation_error"]],
+                [found["train_loss"], found["test_loss"]]
+                + [1 - _number(found[f"{split}_error"]) for split in ("train", "validation")],
                 [
-                    np.mean([run["metrics"][name] for run in runs])
-                    for name in ("train_loss", "test_loss", "train_accuracy", "validation_accuracy")
+                    np.mean([_number(run["metrics"].get(name)) for run in runs])
+                    for name in ("train_loss", "test_loss", f"train_{errors.metric}", f"validation_{errors.metric}")
                 ],
             ),
-            ("consistency of errors between seeds", [found["seed_consistency"]], [kappa(wrong, wrong)]),
+            ("consistency of errors between seeds", [found["seed_consistency"]], [_kappa(errors, wrong, wrong)]),
             ("expected best of n trials", found["expected_best"], _expected_best(tuning["arms"][label]["trials"])),
         ):
             pairs.setdefault(name, []).append((old, new))
     return [_close(name, *_split(each)) for name, each in pairs.items()]
 
 
-def _accuracies(runs: list[dict[str, Any]], wrong: np.ndarray) -> list[Check]:
-    accuracy = [run["metrics"]["test_accuracy"] for run in runs]
-    return [_close("accuracy in the run records and in the predictions", [accuracy], [1 - wrong.mean(1)])]
+def _accuracies(runs: list[dict[str, Any]], errors: _Errors) -> list[Check]:
+    recorded, name = [run["metrics"][f"test_{errors.metric}"] for run in runs], errors.metric.replace("_", " ")
+    return [_close(f"{name} in the run records and in the predictions", [recorded], [1 - errors.wrong.mean(1)])]
+
+
+def _kappa(errors: _Errors, first: np.ndarray, second: np.ndarray) -> float:
+    """Return the consistency of errors; NaN where an image is neither right nor wrong."""
+    return math.nan if errors.labels is None else kappa(first, second)
 
 
 def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
@@ -361,7 +411,7 @@ def _expected_best(trials: list[dict[str, Any]]) -> list[float]:
 
 
 def _contrast_checks(
-    reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], labels: np.ndarray, margin: float, prefix: str,
+    reported: list[dict[str, Any]], pairs: list[tuple[_Arm, _Arm]], errors: _Errors, margin: float, prefix: str,
     tunings: list[list[float]], sizes: list[int], *, retuned: bool,
 ) -> tuple[list[Check], list[tuple[str, str]]]:  # fmt: skip
     """Check contrasts, `sizes` of them at each budget, and return the decisions of the budgets."""
@@ -372,8 +422,8 @@ def _contrast_checks(
     outcomes, crossings, welches = [], [], []
     for (deeper, wider), tuning in zip(pairs, tunings, strict=True):
         several = min(len(deeper.runs), len(wider.runs)) > 1
-        crossings.append(cross(deeper.wrong, wider.wrong, tuning) if several else None)
-        welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), 1 / len(labels)))
+        crossings.append(cross(deeper.wrong, wider.wrong, tuning, errors.step) if several else None)
+        welches.append(welch(deeper.wrong.mean(1), wider.wrong.mean(1), errors.step))
     p = [1.0 if c is None else float(2 * stats.t.sf(abs(c.estimate) / c.error, c.freedom)) for c in crossings]
     equal = [
         1.0 if c is None else float(stats.t.sf((margin - abs(c.estimate)) / c.error, c.freedom)) for c in crossings
@@ -389,7 +439,7 @@ def _contrast_checks(
                 for level in (0.95, 0.9)
             )
         first, second = deeper.wrong.mean(1), wider.wrong.mean(1)
-        pooled = np.mean([max(each.var(ddof=1), 1 / (12 * len(labels) ** 2)) for each in (first, second)])
+        pooled = np.mean([max(each.var(ddof=1), errors.step**2 / 12) for each in (first, second)])
         values = [
             ("difference for new seeds and images, 95 and 90 %",
              [*_limits(found["population"]), *_limits(found["population90"])],
@@ -398,7 +448,7 @@ def _contrast_checks(
              [found[n] for n in ("population_p", "population_holm", "fixed_p", "fixed_holm")],
              [p[place], corrected[0][place], fixed[3], corrected[1][place]]),
             ("difference on this test set (Welch)", _limits(found["fixed"]), _possible(fixed[:3])),
-            ("consistency of errors between arms", [found["consistency"]], [kappa(deeper.wrong, wider.wrong)]),
+            ("consistency of errors between arms", [found["consistency"]], [_kappa(errors, deeper.wrong, wider.wrong)]),
             ("chance that the deeper run errs less", [found["superiority"]["estimate"]], [wins(first, second)]),
         ]  # fmt: skip
         if crossing is not None:
@@ -419,7 +469,9 @@ def _contrast_checks(
                 _, *limits = _possible([crossing.estimate, *bootstrap(deeper.wrong, wider.wrong, crossing)])
                 width = limits[1] - limits[0]
                 drawn += [(found["bootstrap"][n], new, width) for n, new in zip(("low", "high"), limits, strict=True)]
-            by_class = [c for c in (_of_class(labels, deeper, wider, n) for n in range(int(labels.max()) + 1)) if c]
+            step = errors.step if errors.labels is None else None
+            classes = zip(deeper.classes, wider.classes, strict=True)
+            by_class = [c for c in (_of_class(*each, step) for each in classes) if c]
             q = benjamini_hochberg([each[3] for each in by_class])
             values.append(("differences by class, p and q",
                            [[*_limits(c["difference"]), c["p"], c["q"]] for c in found["classes"]],
@@ -441,13 +493,12 @@ def _contrast_checks(
     return checks, budgets
 
 
-def _of_class(labels: np.ndarray, deeper: _Arm, wider: _Arm, number: int) -> list[Any] | None:
+def _of_class(deeper: np.ndarray, wider: np.ndarray, step: float | None) -> list[Any] | None:
     from scipy import stats
 
-    own = labels == number
-    if own.sum() < 2:
+    if deeper.shape[1] < 2 or not (np.isfinite(deeper).all() and np.isfinite(wider).all()):
         return None
-    each = cross(deeper.wrong[:, own], wider.wrong[:, own])
+    each = cross(deeper, wider, step=step)
     low, high = stats.t.interval(0.95, each.freedom, each.estimate, each.error)
     return [each.estimate, low, high, 2 * stats.t.sf(abs(each.estimate) / each.error, each.freedom)]
 
@@ -523,17 +574,19 @@ def _front_check(analysis: dict[str, Any]) -> Check:
     return _same("Pareto fronts", [front["front"] for front in analysis["fronts"]], recomputed)
 
 
-def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray) -> Check:
-    """Load the data set and compare its validation split by hash and its test split by labels."""
+def _data_check(config: DataConfig, recorded: dict[str, Any], labels: np.ndarray | None) -> Check:
+    """Load the data set and compare its validation split by hash and its test split by labels, or by hash as well."""
     from jaxcnn.data import load
+    from jaxcnn.data.splits import content_hash
 
     name = "validation and test split of the data set"
     try:
         dataset = load(config)
-        test = dataset.load_test()["labels"]
+        test = dataset.load_test()
     except InputError as error:
         return Check(name, 0, 0, 0.0, f"not checked: {str(error).split(';')[0]}")
-    same = [dataset.validation_hash == recorded["validation_hash"], np.array_equal(test, labels)]
+    equal = content_hash(test) == recorded["test_hash"] if labels is None else np.array_equal(test["labels"], labels)
+    same = [dataset.validation_hash == recorded["validation_hash"], equal]
     return Check(name, 2, sum(same), 0.0)
 
 

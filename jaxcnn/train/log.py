@@ -50,9 +50,9 @@ class JsonLines:
             self._replace(records)
         return records
 
-    def complete(self, records: Sequence[Record], test: Record) -> None:
-        """Write the records of a whole run, the last with the metrics of the test split."""
-        self._replace([*records[:-1], {**records[-1], **test}])
+    def complete(self, records: Sequence[Record], last: Record) -> None:
+        """Write the records of a whole run, the last one with more metrics, such as those of the test split."""
+        self._replace([*records[:-1], {**records[-1], **last}])
 
     def _replace(self, records: Sequence[Record]) -> None:
         with atomic_write(self._path) as spare:

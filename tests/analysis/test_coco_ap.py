@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.coco_ap import FIGURES, ap50, class_ap, coco_ap, figures, match_coco
+from jaxcnn.analysis.coco_ap import FIGURES, ap50, ap50_by_image, class_ap, coco_ap, figures, match_coco
 from jaxcnn.errors import InputError
 from tests.fixtures.detections import random_set
 
@@ -46,6 +46,41 @@ def test_a_resample_of_images_is_the_set_of_its_images():
     expected = coco_ap(*repeated, classes=classes)["AP50"]
     assert ap50(matches, weights) == pytest.approx(expected, abs=0.02)
     assert ap50(matches) == pytest.approx(figures(matches)["AP50"], abs=1e-12)
+
+
+def area(matches, label, weights):
+    """Area under interpolated precision of one class with images weighted, hit by hit: what AP's recalls sample."""
+    rows = [n for n in np.argsort(-matches.score, kind="stable")
+            if matches.label[n] == label and not matches.ignored[n, 0, 0]]  # fmt: skip
+    each = weights[matches.image[rows]]
+    hit = each * matches.hit[rows, 0, 0]
+    precision = hit.cumsum() / each.cumsum()
+    total = sum(hit[n] * precision[n:].max() for n in range(len(rows)))
+    return total / (matches.objects[:, label, 0] @ weights)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_values_of_images_have_ap_as_their_mean_and_are_its_derivative(seed):
+    found, truth, classes = random_set(seed)
+    rng = np.random.default_rng(seed)
+    found["scores"] = rng.permutation(found["scores"].size).reshape(found["scores"].shape)
+    matches = match_coco(found, truth, classes=classes)
+    values, images = ap50_by_image(matches), len(truth["labels"])
+    assert values.shape == (images, classes)
+    expected = [each["AP50"] for each in class_ap(matches)]
+    for label, value in enumerate(expected):
+        if value < 0:
+            assert np.isnan(values[:, label]).all()
+            continue
+        assert values[:, label].mean() == pytest.approx(value, abs=1e-12)
+        for image in range(images):
+            sides = []
+            for sign in (1, -1):  # where two ranks are equally good, the derivatives from both sides differ
+                weights = np.ones(images)
+                weights[image] += sign * 1e-7
+                sides.append(sign * (area(matches, label, weights) - area(matches, label, np.ones(images))) / 1e-7)
+            ours = (values[image, label] - value) / images
+            assert min(sides) - 1e-5 <= ours <= max(sides) + 1e-5
 
 
 def test_shares_of_the_image_need_its_size():

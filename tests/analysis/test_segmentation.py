@@ -9,7 +9,15 @@ from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
 from jaxcnn.analysis import run_length
-from jaxcnn.analysis.segmentation import class_dice, class_iou, confusion_matrix, mean_dice, mean_iou, pixel_accuracy
+from jaxcnn.analysis.segmentation import (
+    class_dice,
+    class_iou,
+    confusion_matrix,
+    iou_by_image,
+    mean_dice,
+    mean_iou,
+    pixel_accuracy,
+)
 
 CLASSES = 4
 masks = hnp.arrays(np.uint8, (2, 3, 5), elements=st.sampled_from([0, 1, 2, 3, 255]))
@@ -69,3 +77,21 @@ def test_damaged_run_lengths_are_refused():
         run_length.decode({"size": [2, 2], "counts": [1, 2]})
     with pytest.raises(ValueError, match="height"):
         run_length.encode([0, 1])
+
+
+@given(masks, named)
+def test_values_of_images_have_iou_as_their_mean_and_are_its_derivative(labels, predictions):
+    each = np.array([confusion_matrix(a, b, CLASSES) for a, b in zip(labels, predictions, strict=True)])
+    hits = each.diagonal(axis1=1, axis2=2)
+    unions = each.sum(axis=1) + each.sum(axis=2) - hits
+    values = iou_by_image(hits, unions)
+    np.testing.assert_allclose(values.mean(axis=0), class_iou(each.sum(axis=0)), atol=1e-12)
+    if not (unions.sum(axis=0) > 0).any():
+        return
+    for image in range(len(values)):
+        weights = np.ones(len(values))
+        weights[image] += 1e-6
+        moved = mean_iou(np.tensordot(weights, each, 1)) - mean_iou(each.sum(axis=0))
+        expected = (np.nanmean(values[image]) - mean_iou(each.sum(axis=0))) / len(values)
+        # An image of a class that the others do not have keeps that class's IoU.
+        assert abs(moved / 1e-6 - expected) < 1e-4

@@ -115,7 +115,7 @@ def test_a_dry_run_shows_arms_and_time_and_writes_nothing(tmp_path, capsys, monk
     for part in ("2,000 parameters", "3,000 MACs", "ms/step"):
         assert part in out
     # Four arms of 2 trials and 2 seeds, and the two contrasts' arms at the shared setting.
-    assert "4 arms, at most 24 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
+    assert "4 arms, about 24 runs of 1 epochs (3 steps each): about" in " ".join(out.split())
     assert list(tmp_path.iterdir()) == []
 
 

@@ -81,9 +81,12 @@ def by_definition(geometry, x, kernel, dy):
     return y, dwide[:, *inner], dkernel
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
-@given(case())
-def test_values_and_gradients_are_those_of_the_definition(example):
+@pytest.mark.parametrize("count", [40, pytest.param(200, marks=pytest.mark.slow)])
+def test_values_and_gradients_are_those_of_the_definition(count):
+    settings(max_examples=count, deadline=None, derandomize=True)(given(case())(as_defined))()
+
+
+def as_defined(example):
     *shapes, geometry = example
     x, kernel = values(*shapes)
     got = jax.jit(partial(all_three, convolve, geometry))(x, kernel)

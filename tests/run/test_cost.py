@@ -107,6 +107,11 @@ def test_a_stopwatch_times_specs_and_modules_and_compiles_them_once():
     assert time.process_time() - started < 5  # a few turns of a quarter of a second
 
 
+@pytest.mark.parametrize("head", ["fcn", "ssd", "localizer"])
+def test_a_stopwatch_has_targets_of_the_task(head):
+    assert make_stopwatch((16, 16, 3), 3, 4, rounds=1)(ModelSpec("plain", 4, 2, head=head)) > 0
+
+
 @pytest.mark.parametrize("fields", [{"rounds": 0}, {"steps": 0}, {"warmup": 0}])
 def test_numbers_out_of_range(digits, fields):
     with pytest.raises(InputError, match=f"{next(iter(fields))}=0: must be at least 1"):

@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from jaxcnn.analysis.coco_ap import ap50, coco_ap
+from jaxcnn.analysis.detections import detection_matches
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, measure_run, predict, run
-from jaxcnn.run.measures import detection_matches
 from jaxcnn.spec import DataConfig, Detection, ModelSpec, OptimizerConfig, RunConfig, Segmentation
 from tests.cli.calls import call, refused
 from tests.train.small import timeless

@@ -29,6 +29,7 @@ def one(tmp_path_factory):
     return run(SMALL, out=tmp_path_factory.mktemp("one") / "r", dataset=DATA, progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("changes", "record"),
     [

@@ -40,7 +40,9 @@ def in_memory(folder):
     return run(config_of(folder), progress=False)
 
 
-@pytest.mark.parametrize("parallel", ["jit", "sharded", "pmap"])
+@pytest.mark.parametrize(
+    "parallel", ["jit", *(pytest.param(each, marks=pytest.mark.slow) for each in ("sharded", "pmap"))]
+)
 def test_streamed_training_is_the_same_training(folder, in_memory, parallel):
     plain = in_memory if parallel == "jit" else run(replace(config_of(folder), parallel=parallel), progress=False)
     streamed = run(replace(config_of(folder, stream=True), parallel=parallel), progress=False)

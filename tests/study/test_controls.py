@@ -34,8 +34,8 @@ def test_an_arm_against_itself_is_equivalent_or_inconclusive(tmp_path):
 def relabelled(result, errors):
     """The study with each arm's errors exchanged for others."""
     wrong = np.concatenate(errors)
-    predictions = np.where(wrong == 1, (result.labels + 1) % 10, result.labels)
-    return replace(result, predictions=predictions.astype(np.uint8))
+    predictions = np.where(wrong == 1, (result.arrays["labels"] + 1) % 10, result.arrays["labels"])
+    return replace(result, arrays={**result.arrays, "predictions": predictions.astype(np.uint8)})
 
 
 @pytest.mark.slow

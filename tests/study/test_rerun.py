@@ -14,23 +14,23 @@ from jaxcnn.study.result import load_study
 def test_every_prediction_of_a_run_comes_again(small):
     """On the same machine and versions."""
     study = load_study(small)
-    run, images = study.runs[-1], study.labels.size
+    run, images = study.runs[-1], study.arrays["labels"].size
     assert rerun(small, run.arm, run.seed, progress=False) == (images, images)
 
 
 def test_differences_are_counted_and_end_with_one(copied, capsys):
     """Two stored predictions of one run are changed, and everything is sealed again."""
     study = load_study(copied)
-    run, predictions = study.runs[0], study.predictions.copy()
+    run, predictions = study.runs[0], study.arrays["predictions"].copy()
     predictions[0, :2] = (predictions[0, :2] + 1) % 10
-    np.savez_compressed(copied / "predictions.npz", labels=study.labels, predictions=predictions)
+    np.savez_compressed(copied / "predictions.npz", labels=study.arrays["labels"], predictions=predictions)
     record = json.loads((copied / "runs.json").read_text())
     record["predictions_sha256"] = sha256(copied / "predictions.npz")
     (copied / "runs.json").unlink()
     write_sealed(copied / "runs.json", {name: value for name, value in record.items() if name != "seal"})
     with pytest.raises(SystemExit) as end:
         main(["study", "rerun", str(copied), "--arm", run.arm, "--seed", str(run.seed)])
-    count = study.labels.size
+    count = study.arrays["labels"].size
     assert end.value.code == 1
     assert f"{count - 2} of {count} predictions equal" in capsys.readouterr().out
 

@@ -223,7 +223,7 @@ def test_planted_studies_survive_the_disk(tmp_path):
     found = planted_study(tmp_path / "s", {8: (0.1, 0.2), 20: (0.2, 0.3)}, diverged={(20, 1)})
     again = load_study(tmp_path / "s")
     assert (again.plan, again.tuning, again.pilot, again.costs) == (found.plan, found.tuning, found.pilot, found.costs)
-    np.testing.assert_array_equal(again.predictions, found.predictions)
+    np.testing.assert_array_equal(again.arrays["predictions"], found.arrays["predictions"])
     assert [run.diverged for run in again.runs] == [False, False, False, True]
     assert np.isnan(again.runs[3].metrics["train_loss"])
     assert again.plan.seeds == Seeds(2, 2)

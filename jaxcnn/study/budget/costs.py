@@ -103,12 +103,13 @@ class Costs:
         return self._counts[spec]
 
     def check(self, spec: ModelSpec) -> None:
-        """Refuse a network that cannot be built or whose logits have another length.
+        """Refuse a network that cannot be built, or a user-defined one whose logits have another length.
 
         Raises:
             InputError: It is such a network.
         """
-        if (length := (self.counts(spec).output_shape or (0,))[-1]) != self.classes:
+        length = (self.counts(spec).output_shape or (0,))[-1]
+        if self.builder is not None and length != self.classes:
             raise InputError(
                 f"base={spec.family}: its logits have length {length} where num_classes={self.classes}; let the "
                 "function close over the number of classes"

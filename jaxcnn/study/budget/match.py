@@ -7,10 +7,11 @@ from typing import Any
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError
-from jaxcnn.spec import Classification, ModelSpec, StudyConfig
+from jaxcnn.spec import ModelSpec, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels, family_name
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
+from jaxcnn.study.measure import measure_of
 
 REPEATS, SEARCHES = 5, 4
 
@@ -90,15 +91,11 @@ def match_widths(
         One arm per budget and depth, budget by budget.
 
     Raises:
-        InputError: A depth cannot meet a budget, or the model is no classifier.
+        InputError: A depth cannot meet a budget, or the model's task is none that a study compares.
     """
     if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
-    if (model := config.base.model).task is not Classification and not family:
-        raise InputError(
-            f"model={model.head or model.family!r}: its task is {model.task.kind}, and a study compares classifiers; "
-            "choose a family of classifiers, without a head"
-        )
+    measure_of(config.base.task.kind)
     images = load(config.base.data, progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}
     options |= {"tolerance": config.tolerance, "batch_size": config.base.batch_size}

@@ -29,7 +29,7 @@ class Estimate(NamedTuple):
     """What a study would take."""
 
     arms: dict[str, RunTimes]  #: Times of each arm's runs by label.
-    runs_per_arm: int  #: Largest number of tuning trials and reported runs per arm.
+    runs_per_arm: int  #: Tuning trials and reported runs per arm.
     runs: int  #: Number of all runs, those at the shared setting included.
     seconds: float  #: Estimated time on this machine.
     sentence: str  #: The same in words.
@@ -40,8 +40,10 @@ def estimate(
 ) -> Estimate:
     """Estimate the time of a study from parts of runs that are timed here.
 
-    It counts all seeds up to the cap, the runs at the shared setting, no extension of the grid, and every process's
-    compiling. A plan for a Ray cluster is estimated as if its workers were processes of this machine.
+    It counts all seeds up to the cap, the runs at the shared setting and every process's compiling. The grid of a
+    smooth tuning grows as it mostly does: by one decay at either end, because with two or three decays some arm's
+    choice is an end. The sentence also says how many runs there are if it grows as far as it may. A plan for a Ray
+    cluster is estimated as if its workers were processes of this machine.
 
     Args:
         plan: The study.
@@ -104,14 +106,16 @@ def _count(plan: Plan, given: Given) -> int:
 
 
 def _estimate(plan: Plan, dataset: Dataset, measured: Probe, count: int, before: tuple[float, float]) -> Estimate:
-    now = next_runs(plan, lambda study_run: None)
-    trials, runs = _trials(plan), total_runs(plan, now)
+    trials, most = _trials(plan), _trials(plan, whole=True)
+    untuned = total_runs(plan, next_runs(plan, lambda study_run: None)) - len(plan.arms) * _trials(plan, grown=False)
+    runs, at_most = (untuned + len(plan.arms) * each for each in (trials, most))
     steps = steps_per_epoch(dataset.sizes["train"], plan.base.batch_size)
     seconds = before[1] + _seconds(plan, dataset, measured, count)
     timed = sum(each.measured for each in measured.arms.values())
     some = "all arms" if timed == len(plan.arms) else f"{timed} of the arms"
+    further = f" ({at_most} if its grid grows as far as it may)" if at_most > runs else ""
     sentence = (
-        f"{len(plan.arms)} arms, at most {runs} runs of {plan.base.epochs} epochs ({steps} steps each): about "
+        f"{len(plan.arms)} arms, about {runs} runs{further} of {plan.base.epochs} epochs ({steps} steps each): about "
         f"{duration(seconds)} on this machine with {count} process{'es' * (count > 1)}, from short runs of {some}"
     )
     return Estimate(measured.arms, trials + plan.seeds.cap, runs, seconds, sentence)
@@ -145,8 +149,12 @@ def run_seconds(plan: Plan, dataset: Dataset, times: RunTimes, *, tested: bool) 
     return times.run + plan.base.epochs * epoch + (batches["test"] * times.check if tested else 0.0)
 
 
-def _trials(plan: Plan) -> int:
-    return trials_each(plan, len(grid(plan.tuning)))
+def _trials(plan: Plan, *, grown: bool = True, whole: bool = False) -> int:
+    """Return the trials of an arm on the declared grid, on one grown as it mostly does, or on the whole one."""
+    tuning = plan.tuning
+    ends = min(1, tuning.extensions) if tuning.method == "smooth" and min(tuning.weight_decays) > 0 else 0
+    rates = tuning.extensions if whole else 0
+    return trials_each(plan, len(grid(tuning, rates, rates, ends, ends) if grown else grid(tuning)))
 
 
 def _stages(plan: Plan) -> list[tuple[str, Mapping[Arm, int]]]:

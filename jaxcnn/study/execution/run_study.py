@@ -111,8 +111,9 @@ def run_study(
         if not (out / FILE).exists():  # Refuse what can be refused before anything is written.
             first, dataset = next_runs(plan, lambda study_run: None).pending[0], load(plan.base.data, progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
-            declared = resolution(plan, dataset.sizes["test"])
-            if progress:
+            if plan.measure.counts_images:
+                declared = resolution(plan, dataset.sizes["test"])
+            if progress and declared:
                 print(declared["equivalence"], file=sys.stderr)
             if cluster:
                 cluster()

@@ -75,7 +75,7 @@ class Reader:
                     "move that folder away and run the study again, which trains it anew"
                 )
             result, path, tested = folder.read_result(), folder.path / "result.json", study_run.stage == "runs"
-            check_run(result, path, "its run", REMEDY, tested=tested)
+            check_run(result, path, "its run", self._plan.measure, REMEDY, tested=tested)
             self._metrics[study_run.path] = result.metrics
             if self._plan.tuning.method == "smooth":
                 data = folder.read("data.json")

@@ -92,8 +92,14 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ("this test set: p; after Holm", lambda each: p_values(each.fixed_p, each.fixed_holm)),
         (f"equivalence within ±{percent(margin)}: TOST p", lambda each: probability(each.tost)),
         (f"P(a {first} run errs less) (95 % interval)", chance),
-        ("κ between the arms", lambda each: decimals(each.consistency)),
-        (f"κ between seeds, {first} and {second}", between_seeds),
+        *(
+            (
+                ("κ between the arms", lambda each: decimals(each.consistency)),
+                (f"κ between seeds, {first} and {second}", between_seeds),
+            )
+            if result.plan.measure.counts_images
+            else ()
+        ),
         ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
         ("seeds per arm to detect the observed difference", needed),
     ]
@@ -116,11 +122,17 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
     yield Heading("Statistics of the contrasts")
     yield Picture("contrasts", contrast_figure(branches, margin), caption)
     yield Table((f"{first} minus {second}, points", *(each.budget for each in findings.contrasts)), rows)
-    yield Paragraph(
+    floors = (
         "Two floors widen intervals. The variance from test images is at least that of one image (1 / N², by the rule "
         "of three: arms that agree on all N images may still differ on others). The variance between seeds is at least "
         "that of rounding an error rate to one image (1 / 12 N²)."
     )
+    if text := result.plan.measure.text:
+        floors = (
+            f"{text} is no mean over images. The variance from test images is that of each image's contribution to it: "
+            "its derivative with respect to the image's weight (infinitesimal jackknife, Efron 1982)."
+        )
+    yield Paragraph(floors)
     yield Paragraph(f"The rule, declared before the first run: {rule_named(result.plan.rule).text}")
 
 

@@ -118,8 +118,9 @@ def training_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         ("gap (points)", lambda each: signed(each.test_error.estimate - each.train_error)),
     )
     yield Heading("Training and test error: optimisation or generalisation?")
-    yield from pictures("training_vs_test", budgets, lambda group: fitting_figure(findings, group), caption)
-    yield Bullets([_explanation(findings, contrast) for contrast in findings.contrasts])
+    if "train" in result.plan.measure.splits:
+        yield from pictures("training_vs_test", budgets, lambda group: fitting_figure(findings, group), caption)
+        yield Bullets([_explanation(findings, contrast) for contrast in findings.contrasts])
     for budget in budgets:
         yield table(columns, findings.at(budget), budget)
     yield Heading("Learning curves", 3)

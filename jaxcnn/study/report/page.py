@@ -96,9 +96,10 @@ def runs_csv(result: StudyResult) -> str:
         about |= {"own_setting": own, "shared_setting": setting == shared, "seed": seed}
         rows.append(about | {name: "" if math.isnan(value) else value for name, value in values.items()})
 
+    metric = f"validation_{result.plan.measure.metric}"
     for label, tuned in result.tuning.arms.items():
         for each in tuned.trials:
-            values = {"validation_loss": each.validation_loss, "validation_accuracy": 1 - each.validation_error}
+            values = {"validation_loss": each.validation_loss, metric: 1 - each.validation_error}
             add("tuning", label, each.setting, each.seed, {**values, "diverged": each.diverged})
     for run in result.runs:
         seconds = {f"{name}_seconds": value for name, value in run.seconds.items()}

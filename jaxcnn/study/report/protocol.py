@@ -59,6 +59,13 @@ def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     yield Paragraph("The first line repeats the study, keeping finished runs; the second rebuilds this page in DIR.")
     yield Code(f"{result.plan.command}\njaxcnn report DIR")
     yield Facts(_facts(result))
+    if (measure := result.plan.measure).text:
+        yield Paragraph(
+            f"predictions.npz holds what {measure.text} needs of every test image and run, in the order of the runs in "
+            f"runs.json: {', '.join((*measure.truth, *measure.runs))}. `jaxcnn verify` computes every test error, "
+            "interval and p-value of this page from it."
+        )
+        return
     yield Paragraph(
         "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), the class "
         "predicted by every run, in the order of the runs in runs.json. Every test error, interval and p-value of this "

@@ -44,10 +44,11 @@ def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             ("decision", lambda each: each.decision),
         )
         yield table(inner, findings.between, "The best interior depth, by validation images, and the ends", words=True)
+    error = f" Test error is {result.plan.measure.text} over all test images." * bool(result.plan.measure.text)
     yield Paragraph(
         f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the {first} arm errs less, "
         f"above zero the {second}; in brackets the 95 % interval. Differences below the margin of "
-        f"{percent(result.plan.margin)} points do not matter here."
+        f"{percent(result.plan.margin)} points do not matter here.{error}"
     )
     yield Contents()
 

@@ -26,6 +26,8 @@ from jaxcnn.study.statistics.smoothing import FREEDOM
 
 BLOCK = 4_000_000
 """Numbers in one block of bootstrap draws (32 MB)."""
+ROUNDING = 1e-9
+"""Error below 0 or above 1 that is taken for one of rounding."""
 
 
 class Contrast(NamedTuple):
@@ -57,10 +59,10 @@ def _arm(values: ArrayLike, name: str, folds: ArrayLike | None) -> _Arm:
     array = np.asarray(values, np.float64)
     if array.ndim != 2 or 0 in array.shape:
         raise ValueError(f"{name} has shape {array.shape}: give errors as (seeds, examples), one row per run")
-    if not (array.min() >= 0 and array.max() <= 1):
-        raise ValueError(f"{name} ranges from {array.min()} to {array.max()}: give errors from 0 (right) to 1 (wrong)")
     seeds, count = array.shape
     rows, columns = array.mean(1), array.mean(0)
+    if not (rows.min() >= -ROUNDING and rows.max() <= 1 + ROUNDING and np.isfinite(array).all()):
+        raise ValueError(f"{name} has errors from {rows.min()} to {rows.max()}: give runs with errors from 0 to 1")
     number = np.zeros(array.shape, int) if folds is None else np.asarray(folds)
     if number.shape != array.shape:
         raise ValueError(f"folds has shape {number.shape}: give a fold number for each of the {array.shape} errors")
@@ -93,12 +95,14 @@ def _units(first: _Arm, second: _Arm, groups: ArrayLike | None) -> np.ndarray:
     return gap.mean() + sums * sums.size / gap.size
 
 
-def _variance(first: _Arm, second: _Arm, units: np.ndarray, tuning: Sequence[float]) -> tuple[float, float, float]:
+def _variance(
+    first: _Arm, second: _Arm, units: np.ndarray, tuning: Sequence[float], resolution: float
+) -> tuple[float, float, float]:
     """Return the parts of V from examples and from seeds, and Satterthwaite's degrees of freedom of all of V."""
     count = first.examples.size
     # At least one test example: without this floor, no disagreement in N examples would mean certainty, while the arms
     # may still differ on up to 3 / N of the population (the rule of three).
-    examples = max(float(np.var(units, ddof=1)) / units.size, 1 / count**2)
+    examples = max(float(np.var(units, ddof=1)) / units.size, resolution**2)
     seeds, spread = 0.0, examples**2 / (units.size - 1)
     for arm in (first, second):
         size, runs = arm.errors.size, arm.folds
@@ -145,6 +149,7 @@ def crossed(
     tuning: Sequence[float] = (),
     groups: ArrayLike | None = None,
     folds: ArrayLike | None = None,
+    resolution: float | None = None,
     draws: int = 4000,
     seed: int = 0,
     confidence: float = 0.95,
@@ -156,23 +161,25 @@ def crossed(
     from t means that there are too few test examples or seeds for either.
 
     Args:
-        first: (seeds of A, N) errors of each run on each test example, from 0 (right) to 1 (wrong).
+        first: (seeds of A, N) errors of each run on each test example, from 0 (right) to 1 (wrong); or contributions of
+            the examples to an error from 0 to 1 that is their mean (`jaxcnn.study.measure`).
         second: (seeds of B, N) errors on the same examples in the same order; the number of seeds may differ.
         tuning: Variance of each arm's error over new tunings; then the contrast holds for new tuning, too. Empty: for
             the settings that the arms have.
         groups: (N,) group of each example; groups are the sample then. None: each example is one of its own.
         folds: (seeds, N) number of the run within its row, for cross-validated errors; the same for both arms. None:
             one run per row.
+        resolution: Step of the error, the smallest standard error from examples. None: one example, 1 / N.
         draws: Bootstrap draws; 0 disables the bootstrap.
         seed: Seed of the bootstrap.
         confidence: Nominal coverage, between 0 and 1.
 
     Returns:
         The contrast, first minus second. Limits are infinite and p = 1 with a single example, or a single seed in an
-        arm (its spread between seeds is unknown). The standard error is at least one example, 1 / N.
+        arm (its spread between seeds is unknown). The standard error is at least the resolution.
 
     Raises:
-        ValueError: An array is not two-dimensional or exceeds [0, 1], or the numbers of examples differ.
+        ValueError: An array is not two-dimensional, an error exceeds [0, 1], or the numbers of examples differ.
 
     Reference:
         Owen 2007, "The pigeonhole bootstrap"; Satterthwaite 1946, "An approximate distribution of estimates of variance
@@ -190,7 +197,8 @@ def crossed(
         unbounded = Interval(estimate, -math.inf, math.inf)
         parts = {"seeds": float(units.size > 1), "examples": float(units.size < 2)}
         return Contrast(unbounded, unbounded, 1.0, math.inf, 0.0, parts, unbounded if draws else None)
-    from_examples, from_seeds, freedom = _variance(a, b, units, tuning)
+    step = 1 / count if resolution is None else resolution
+    from_examples, from_seeds, freedom = _variance(a, b, units, tuning, step)
     total = from_examples + from_seeds + sum(tuning)
     error, quantile = math.sqrt(total), float(special.stdtrit(freedom, (1 + confidence) / 2))
     wide, narrow = quantile * error, float(special.stdtrit(freedom, 0.95)) * error

@@ -81,16 +81,18 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
     values = [1 - error for error, _ in scored.values()]
 
     def mean(name: str) -> float:
-        return float(np.mean([run.metrics[name] for run in runs]))
+        return float(np.mean([run.metrics.get(name, math.nan) for run in runs]))
+
+    metric, whole = result.plan.measure.metric, result.plan.measure.counts_images
 
     return ArmFinding(
         arm=arm,
         setting=setting,
         edge=edge,
-        test_error=mean_interval(rates, resolution=1 / errors.shape[1]).within(0, 1),
+        test_error=mean_interval(rates, resolution=result.resolution).within(0, 1),
         test_errors=rates,
-        validation_error=1 - mean("validation_accuracy"),
-        train_error=1 - mean("train_accuracy"),
+        validation_error=1 - mean(f"validation_{metric}"),
+        train_error=1 - mean(f"train_{metric}"),
         train_loss=mean("train_loss"),
         test_loss=mean("test_loss"),
         tuning_error=math.nan if not scored else fitted(trials)[setting] if smooth else scored[setting][0],
@@ -99,7 +101,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         step=float(np.median([run.seconds["step"] for run in runs])),
         diverged=sum(run.diverged for run in runs),
         diverged_trials=sum(trial.diverged for trial in trials),
-        seed_consistency=mean_consistency(errors == 0) if len(runs) > 1 else math.nan,
+        seed_consistency=mean_consistency(errors == 0) if whole and len(runs) > 1 else math.nan,
         retuning=retuning(trials) if trials and rule.retuned else None,
     )
 
@@ -119,8 +121,8 @@ def _contrasts(
         first, *rest = (next(tested) for _ in pairs)
         decision, scope = rule.judge([(each.decision, each.scope) for each in (first, *rest)])
         first = first._replace(decision=decision, scope=scope)
-        ends.append(first._replace(sentence=describe(first, plan.margin, len(result.labels), rest)))
-        others += [each._replace(sentence=describe(each, plan.margin, len(result.labels))) for each in rest]
+        ends.append(first._replace(sentence=describe(first, plan.margin, result.images, rest)))
+        others += [each._replace(sentence=describe(each, plan.margin, result.images)) for each in rest]
     return tuple(ends), tuple(others)
 
 
@@ -131,20 +133,21 @@ def _tested(
     margin, again = result.plan.margin, {each.arm.label: each.retuning for each in arms}
     errors = [(result.errors(deeper, shared=shared), result.errors(wider, shared=shared)) for deeper, wider in pairs]
     tunings = [[each.variance for arm in pair if (each := again[arm.label]) and not shared] for pair in pairs]
-    population = [crossed(*each, tuning=tuning) for each, tuning in zip(errors, tunings, strict=True)]
-    fixed = [welch(first.mean(1), second.mean(1), resolution=1 / first.shape[1]) for first, second in errors]
+    step, whole = result.resolution, result.plan.measure.counts_images
+    population = [crossed(*each, tuning=own, resolution=step) for each, own in zip(errors, tunings, strict=True)]
+    fixed = [welch(first.mean(1), second.mean(1), resolution=step) for first, second in errors]
     tosts = [tost_p(each.interval.estimate, each.standard_error, each.freedom, margin) for each in population]
     p_values = [each.p for each in population]
     different, equivalent = holm_both_ways(p_values, tosts) if rule.retuned else (holm(p_values), np.array(tosts))
     fixed_holms, findings = holm([p for _, p in fixed]), []
     for number, ((deeper, wider), (first, second)) in enumerate(zip(pairs, errors, strict=True)):
-        crossing, (interval, fixed_p), (seeds, images) = population[number], fixed[number], first.shape
+        crossing, (interval, fixed_p), seeds = population[number], fixed[number], len(first)
         corrected = float(different[number]), float(fixed_holms[number]), float(equivalent[number])
         decision, scope = rule.decide(
             crossing.interval, crossing.interval90, corrected[0], interval, corrected[1], margin, corrected[2]
         )
         rates, floor = (first.mean(1), second.mean(1)), 0.0
-        spread = _spread(rates, images)
+        spread = _spread(rates, step)
         if rule.retuned and seeds > 1:  # new images and new tuning, which more seeds do not make fewer
             spread = crossing.standard_error * math.sqrt(crossing.parts["seeds"] * seeds / 2)
             floor = crossing.standard_error * math.sqrt(1 - crossing.parts["seeds"])
@@ -166,10 +169,10 @@ def _tested(
             tost=tosts[number],
             tost_holm=corrected[2],
             superiority=superiority(*rates),
-            consistency=mean_consistency(first == 0, second == 0),
+            consistency=mean_consistency(first == 0, second == 0) if whole else math.nan,
             detectable=detectable(spread, seeds, floor),
             needed=seeds_needed(abs(interval.estimate), spread, floor=floor) if seeds > 1 else None,
-            classes=_classes(result, first, second),
+            classes=_classes(result, deeper, wider, shared),
             decision={"deeper": result.plan.sides[0], "wider": result.plan.sides[1]}.get(decision, decision),
             scope=scope,
             endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
@@ -178,21 +181,21 @@ def _tested(
     return findings
 
 
-def _spread(rates: tuple[np.ndarray, np.ndarray], images: int) -> float:
-    """Return the standard deviation over seeds, pooled over the arms, at least that of rounding to one image."""
+def _spread(rates: tuple[np.ndarray, np.ndarray], step: float) -> float:
+    """Return the standard deviation over seeds, pooled over the arms, at least that of rounding to a step."""
     if min(map(len, rates)) < 2:
         return math.inf
-    return math.sqrt(sum(max(float(np.var(each, ddof=1)), (1 / images) ** 2 / 12) for each in rates) / len(rates))
+    return math.sqrt(sum(max(float(np.var(each, ddof=1)), step**2 / 12) for each in rates) / len(rates))
 
 
-def _classes(result: StudyResult, first: np.ndarray, second: np.ndarray) -> tuple[ClassFinding, ...]:
-    """Contrast the arms on the images of each class that has two or more."""
-    findings = []
+def _classes(result: StudyResult, deeper: Arm, wider: Arm, shared: bool) -> tuple[ClassFinding, ...]:
+    """Contrast the arms in the error of each class that has two or more images."""
+    findings, step = [], None if result.plan.measure.counts_images else result.resolution
     for label, name in enumerate(result.data["class_names"]):
-        of_class = result.labels == label
-        if of_class.sum() > 1:
-            each = crossed(first[:, of_class], second[:, of_class], draws=0)
-            findings.append(ClassFinding(str(name), int(of_class.sum()), each.interval.within(-1, 1), each.p, each.p))
+        first, second = (result.class_errors(arm, label, shared=shared) for arm in (deeper, wider))
+        if (images := min(first.shape[1], second.shape[1])) > 1:
+            each = crossed(first, second, resolution=step, draws=0)
+            findings.append(ClassFinding(str(name), images, each.interval.within(-1, 1), each.p, each.p))
     corrected = benjamini_hochberg([each.p for each in findings])
     return tuple(each._replace(q=float(q)) for each, q in zip(findings, corrected, strict=True))
 

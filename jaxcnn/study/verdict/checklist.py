@@ -53,7 +53,9 @@ def protocol(
         ("Population interval, Welch on this test set, P(better), Holm and Benjamini-Hochberg", tests),
         (
             "Training error reported beside test error",
-            ("yes", f"highest training error {100 * worst.train_error:.2f} % ({short_name(worst.arm)})"),
+            ("yes", f"highest training error {100 * worst.train_error:.2f} % ({short_name(worst.arm)})")
+            if "train" in plan.measure.splits
+            else ("no", f"{plan.measure.text} is not measured on training images"),
         ),
         ("Positive and negative controls", ("partly", CONTROLS)),
         (

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 from flax import linen
 
-from jaxcnn.analysis.complexity import count
+from jaxcnn.analysis.complexity import count, count_params
 from jaxcnn.errors import InputError
 from jaxcnn.models import FAMILIES, build
 from jaxcnn.records import as_record, from_record
-from jaxcnn.spec import ModelSpec, RunConfig, StudyConfig
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Costs
 from jaxcnn.study.budget.match import match_depth, match_width, match_widths
@@ -106,13 +106,20 @@ EVIDENCE = {
 
 
 def test_every_family_has_its_evidence():
-    assert {*EVIDENCE, "ssd_vgg"} == set(FAMILIES)  # a detector, and studies compare no detectors yet
+    assert {*EVIDENCE, "ssd_vgg"} == set(FAMILIES)  # at one size only
 
 
-@pytest.mark.parametrize(("model", "named"), [(ModelSpec("unet"), "unet"), (ModelSpec("resnet", head="ssd"), "ssd")])
-def test_a_study_of_what_does_not_classify_is_refused(model, named):
-    with pytest.raises(InputError, match=f"model='{named}': its task is .*, and a study compares classifiers"):
-        match_widths(StudyConfig(RunConfig(model), params=(10_000,)))
+def test_a_budget_counts_backbone_and_head():
+    for model, depths in ((ModelSpec("unet", options={"levels": 2}), (5, 8)), (ModelSpec("resnet", head="ssd"), (8,))):
+        data = DataConfig("glyph_masks" if model.head is None else "glyph_scenes", images=40)
+        for arm in match_widths(StudyConfig(RunConfig(model, data), depths, params=(20_000,))):
+            assert count_params(build(arm.spec, 11 if model.head is None else 10), (96, 96, 3)) == arm.params
+            assert abs(arm.params - 20_000) <= 200
+
+
+def test_a_study_of_boxes_of_single_objects_is_refused():
+    with pytest.raises(InputError, match="task='localization': a study compares networks for"):
+        match_widths(StudyConfig(RunConfig(ModelSpec("resnet", head="localizer")), params=(10_000,)))
 
 
 CASES = [

@@ -51,8 +51,19 @@ def test_runs_and_time_by_hand(timed):
     assert expected.runs == 2 * 6 + 2 * 5 + 2 * 5
     assert expected.runs_per_arm == 11
     assert expected.seconds == pytest.approx(4.0 + 2 * 20 + 32 * RUN + 20 * TESTED + FINISH)
-    assert "2 arms, at most 32 runs of 3 epochs (3 steps each): about" in expected.sentence
+    assert "2 arms, about 32 runs (48 if its grid grows as far as it may) of 3 epochs (3 steps" in expected.sentence
     assert "1 process, from short runs of all arms" in expected.sentence
+
+
+def test_a_smooth_tuning_is_expected_to_grow_by_a_decay_at_either_end(timed):
+    tuning = Tuning((0.1, 0.2, 0.4), (1e-4, 1e-3), shared=False)
+    expected = estimate(planned(tuning=tuning, seeds=Seeds(2, 5), workers=1), load(BASE.data))
+    # 3 rates and 4 decays, then two rounds of the better half; 7 rates at most.
+    assert expected.runs == 2 * (12 + 6 + 6) + 2 * 5
+    assert f"about {expected.runs} runs ({2 * (28 + 14 + 14) + 10} if its grid grows" in expected.sentence
+    fixed = estimate(planned(tuning=replace(tuning, extensions=0), seeds=Seeds(2, 5), workers=1), load(BASE.data))
+    assert fixed.runs == 2 * (6 + 3 + 3) + 2 * 5
+    assert "grows" not in fixed.sentence
 
 
 def test_workers_share_the_runs_and_compile_each_for_themselves(timed):

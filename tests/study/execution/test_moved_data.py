@@ -78,7 +78,7 @@ def test_a_study_goes_on_with_the_same_data_at_another_place(original, begun, ca
     run = result.runs[0]
     main(["study", "rerun", str(begun / "study"), "--arm", run.arm, "--seed", str(run.seed),
           "--data", str(begun / "new" / "set.npz")])  # fmt: skip
-    count = result.labels.size
+    count = result.arrays["labels"].size
     assert f"{count} of {count} predictions equal" in capsys.readouterr().out
 
 
@@ -114,5 +114,5 @@ def test_missing_data_say_how_to_name_their_new_place(begun):
     )
     with pytest.raises(InputError, match=r"does not exist.*if the study's data have moved, give their new place as da"):
         run_study(config, out=begun / "study", progress=False)
-    with pytest.raises(InputError, match=r"does not exist; give an image folder, an .npz, .csv or .json file, or a name$"):
+    with pytest.raises(InputError, match=r"does not exist; give an image folder, .* or a name$"):
         run_study(config, out=begun / "another", progress=False)

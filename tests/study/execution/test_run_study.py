@@ -78,7 +78,7 @@ def test_every_run_of_it_is_a_run(small):
     now = next_runs(plan, Reader(plan, small))
     reported = [each for each in now.runs if each.stage == "runs"]
     assert len(reported) == len(result.runs)
-    for each, record, row in zip(reported, result.runs, result.predictions, strict=True):
+    for each, record, row in zip(reported, result.runs, result.arrays["predictions"], strict=True):
         run = load_result(small / each.path)
         assert run.config.evaluate_test
         assert run.metrics == record.metrics
@@ -195,7 +195,7 @@ def test_poisoned_test_labels_change_no_choice(small, tmp_path, monkeypatch):
     for name in ("tuning.json", "pilot.json"):
         assert (tmp_path / "s" / name).read_bytes() == (small / name).read_bytes()
     honest = load_study(small)
-    np.testing.assert_array_equal(found.predictions, honest.predictions)
+    np.testing.assert_array_equal(found.arrays["predictions"], honest.arrays["predictions"])
     assert found.runs[0].metrics["test_accuracy"] != honest.runs[0].metrics["test_accuracy"]
 
 

@@ -292,10 +292,10 @@ def test_a_tidy_table_has_a_row_per_run_and_trial(rich, single):
     rows = list(csv.DictReader(io.StringIO((rich.directory / "runs.csv").read_text())))
     trials = sum(len(arm.trials) for arm in rich.tuning.arms.values())
     assert [row["stage"] for row in rows] == ["tuning"] * trials + ["runs"] * len(rich.runs)
-    for row, run, predicted in zip(rows[trials:], rich.runs, rich.predictions, strict=True):
+    for row, run, predicted in zip(rows[trials:], rich.runs, rich.arrays["predictions"], strict=True):
         assert (row["arm"], int(row["seed"])) == (run.arm, run.seed)
         assert (float(row["learning_rate"]), float(row["weight_decay"])) == tuple(run.setting)
-        assert float(row["test_accuracy"]) == pytest.approx((predicted == rich.labels).mean())
+        assert float(row["test_accuracy"]) == pytest.approx((predicted == rich.arrays["labels"]).mean())
         assert row["own_setting"] == str(run.setting == rich.tuning.arms[run.arm].setting)
     assert {row["widths"] for row in rows} == {arm.widths for arm in rich.plan.arms}
     lost = list(csv.DictReader(io.StringIO((single.directory / "runs.csv").read_text())))

@@ -224,8 +224,8 @@ def test_booleans_are_errors_too():
     [
         (np.zeros(5), np.zeros((2, 5)), r"first has shape \(5,\): give errors as"),
         (np.zeros((2, 5)), np.zeros((2, 0)), r"second has shape \(2, 0\)"),
-        (np.zeros((2, 5)), np.full((2, 5), 2.0), "second ranges from 2.0 to 2.0: give errors from 0"),
-        (np.full((2, 5), np.nan), np.zeros((2, 5)), "first ranges from nan"),
+        (np.zeros((2, 5)), np.full((2, 5), 2.0), "second has errors from 2.0 to 2.0: give runs with errors from 0"),
+        (np.full((2, 5), np.nan), np.zeros((2, 5)), "first has errors from nan"),
         (np.zeros((2, 5)), np.zeros((2, 6)), "first has 5 examples and second 6: give both"),
     ],
 )

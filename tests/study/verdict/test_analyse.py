@@ -38,8 +38,7 @@ def tiny(deeper=DEEPER, wider=WIDER, margin=0.05):
         tuning=TuningResult(OWN, {arm.label: ArmTuning(OWN, edge=True, trials=trials) for arm in arms}),
         pilot=Pilot(0.01, 2, (0, 1)),
         runs=tuple(runs),
-        labels=labels,
-        predictions=np.where(wrong == 1, 1 - labels, labels).astype(np.uint8),
+        arrays={"labels": labels, "predictions": np.where(wrong == 1, 1 - labels, labels).astype(np.uint8)},
         costs={arm.label: StepCost(1000 * arm.depth, 0.001 * arm.depth, 0.0, 1.0) for arm in arms},
         data={"name": "tiny", "class_names": ["a", "b"], "sizes": {"train": 9, "validation": 3, "test": 6}},
         environments=({},),
@@ -91,7 +90,8 @@ def test_classes_by_hand():
 
 def test_a_class_of_one_image_is_left_out():
     result = tiny()
-    lonely = replace(result, labels=np.array([0, 0, 0, 0, 0, 1], np.uint8))
+    labels = np.array([0, 0, 0, 0, 0, 1], np.uint8)
+    lonely = replace(result, arrays={**result.arrays, "labels": labels})
     assert [each.name for each in analyse(lonely).contrasts[0].classes] == ["a"]
 
 

@@ -60,7 +60,12 @@ def assert_same_training(found, wanted, steps=STEPS):
         assert [record[name] for record in found.history] == [record[name] for record in wanted.history]
 
 
-@pytest.mark.parametrize("name", [name for name in WAYS if name != "jit" and "members" not in name])
+MOST = [name for name in WAYS if name != "jit" and "members" not in name]
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if "scanned" in name else name for name in MOST]
+)
 def test_every_way_gives_the_same_training(name):
     assert len(jax.devices()) == 4
     assert_same_training(trained(way(name)), alone())
