@@ -13,6 +13,8 @@ from jaxcnn.nn.calls import infer
 from jaxcnn.spec import ModelSpec
 from tests.fixtures.reference import draw_variables
 
+pytestmark = pytest.mark.slow  # compiles a dozen programs for each of four networks
+
 
 @pytest.fixture(scope="module")
 def explained():
