@@ -150,5 +150,5 @@ def cka_matrix(
             raise ValueError(f"first has {len(a[0])} examples and second {len(b[0])}; give features of the same")
         own = [np.array([_unbiased(kernel, kernel) for kernel in each]) for each in (a, b)]
         sums.append((np.array([[_unbiased(k, m) for m in b] for k in a]), *own))
-    xy, xx, yy = (sum(parts) for parts in zip(*sums, strict=True))
+    xy, xx, yy = (np.sum(parts, axis=0) for parts in zip(*sums, strict=True))
     return np.array([[cka_from_sums(CkaSums(xy[i, j], xx[i], yy[j])) for j in range(len(yy))] for i in range(len(xx))])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +18,8 @@ class ClassScores(NamedTuple):
     support: np.ndarray
 
 
-class Confusion(NamedTuple):
+@dataclass(frozen=True)
+class Confusion:
     """A kind of mistake: `count` examples of `label` were called `prediction`, a `share` of the label's examples."""
 
     label: int

@@ -41,5 +41,5 @@ def top_eigenvalue(loss: Callable[[Any], jax.Array], params: Any, key: jax.Array
 
     operator = LinearOperator((place.size, place.size), matvec=multiply, dtype=np.float64)  # type: ignore[call-arg]
     start = np.asarray(jax.random.normal(key, place.shape), np.float64)
-    values = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)
+    values = eigsh(operator, k=1, which="LA", v0=start, tol=tolerance, return_eigenvectors=False)  # type: ignore[arg-type]
     return float(np.asarray(values)[0])

@@ -38,7 +38,7 @@ def dead_units(module: nn.Module, variables: Mapping[str, Any], batches: Iterabl
 
     def largest(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
         outputs = traced_relus(module, variables, images)
-        return {name: out.max(axis=range(out.ndim - 1)) for name, out in outputs.items()}
+        return {name: out.max(axis=tuple(range(out.ndim - 1))) for name, out in outputs.items()}
 
     step, highest = in_order(largest), {}
     empty = True

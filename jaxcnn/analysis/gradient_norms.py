@@ -25,7 +25,7 @@ def norms_by_layer(gradients: Any, params: Any) -> dict[str, Norms]:
         params: The module's parameters.
 
     Returns:
-        Norms by the path of the layer, in the order of `params`; `relative` is NaN where all weights are zero.
+        Norms by the path of the layer, sorted by name as JAX sorts trees; `relative` is NaN where all weights are zero.
 
     >>> params = {"conv1": {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}}
     >>> norms_by_layer({"conv1": {"kernel": jnp.full((2, 2), 3.0), "bias": jnp.ones(2)}}, params)

@@ -83,7 +83,7 @@ def test_integrated_gradients_are_complete():
         np.testing.assert_allclose(ours.sum(axis=(1, 2, 3)), gain, atol=tolerance)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ["saliency", "integrated", "occlusion", "cam_conv1", "cam_pool2"])
 def test_maps_change_when_weights_are_randomised(name):
     """Adebayo et al. 2018, whichever layer is drawn anew."""
     keys = iter(jax.random.split(jax.random.key(3), 8))

@@ -25,7 +25,7 @@ def test_planted_biases_kill_their_units():
 
 
 def test_a_unit_that_one_batch_wakes_is_alive():
-    module = build(ModelSpec("mlp", 2, 1), num_classes=2)
+    module = build(ModelSpec("dense", 2, 1), num_classes=2)
     images = jnp.ones((1, 2, 2, 1))
     params = draw_variables(module, images)["params"]
     first = next(name for name in params)

@@ -68,12 +68,12 @@ def test_published_sizes(name, size, layer):
 @pytest.mark.parametrize(
     ("spec", "exact"),
     [
-        (ModelSpec("resnet", 8, 2), True),
-        (ModelSpec("wrn", 10, 1), True),
+        pytest.param(ModelSpec("resnet", 8, 2), True, marks=pytest.mark.slow),
+        pytest.param(ModelSpec("wrn", 10, 1), True, marks=pytest.mark.slow),
         (ModelSpec("plain", 5, 2), True),
         (ModelSpec("lenet", 4, 2, options={"kernel": 5, "dense": 1}), True),
         (ModelSpec("airbench", 4, 8), True),
-        (ModelSpec("unet", 8, 2, options={"levels": 3}), False),
+        pytest.param(ModelSpec("unet", 8, 2, options={"levels": 3}), False, marks=pytest.mark.slow),
     ],
     ids=lambda value: getattr(value, "family", None),
 )
