@@ -34,8 +34,8 @@ READERS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
     ".pth": read_pth, ".pt": read_pth, ".bin": read_pth, ".safetensors": read_safetensors,
 }  # fmt: skip
 """Readers by suffix."""
-LISTED = 20
-"""Largest number of lines of a report of differences."""
+LISTED = 10
+"""Largest number of differences that an error lists."""
 
 
 class Weights(NamedTuple):
@@ -153,10 +153,10 @@ def assign(
     extra = [key for key in arrays if key not in used and not key.endswith(IGNORED)]
     lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in extra if not (head and key.startswith(head))]
     if lines:
-        more = [f"... and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
         raise InputError(
-            f"weights={where!r}: {len(lines)} differences between the network (-) and the file (+); choose the model "
-            "and data.size that the file was made for:\n" + "\n".join(lines[:LISTED] + more)
+            f"weights={where!r}: {len(lines)} differences between the network (-) and the file (+): "
+            f"{'; '.join(lines[:LISTED] + more)}; choose the model and data.size that the file was made for"
         )
     new = dict.fromkeys(path.split("/")[1] for path, fresh in is_new.items() if fresh)
     return unflatten_dict(leaves, sep="/"), tuple(new)
