@@ -40,9 +40,10 @@ def estimate(
 ) -> Estimate:
     """Estimate the time of a study from parts of runs that are timed here.
 
-    It counts all seeds up to the cap, the runs at the shared setting and every process's compiling. The grid of a smooth
-    tuning grows as it mostly does: by one decay at either end, because with two or three decays some arm's choice is
-    an end. The sentence also says how many runs there are if it grows as far as it may. A plan for a Ray cluster is estimated as if its workers were processes of this machine.
+    It counts all seeds up to the cap, the runs at the shared setting and every process's compiling. The grid of a
+    smooth tuning grows as it mostly does: by one decay at either end, because with two or three decays some arm's
+    choice is an end. The sentence also says how many runs there are if it grows as far as it may. A plan for a Ray
+    cluster is estimated as if its workers were processes of this machine.
 
     Args:
         plan: The study.
@@ -149,7 +150,7 @@ def run_seconds(plan: Plan, dataset: Dataset, times: RunTimes, *, tested: bool) 
 
 
 def _trials(plan: Plan, *, grown: bool = True, whole: bool = False) -> int:
-    """Return the trials of an arm on the declared grid, on one that has grown as it mostly does, or on the whole one."""
+    """Return the trials of an arm on the declared grid, on one grown as it mostly does, or on the whole one."""
     tuning = plan.tuning
     ends = min(1, tuning.extensions) if tuning.method == "smooth" and min(tuning.weight_decays) > 0 else 0
     rates = tuning.extensions if whole else 0

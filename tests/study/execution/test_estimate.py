@@ -51,7 +51,7 @@ def test_runs_and_time_by_hand(timed):
     assert expected.runs == 2 * 6 + 2 * 5 + 2 * 5
     assert expected.runs_per_arm == 11
     assert expected.seconds == pytest.approx(4.0 + 2 * 20 + 32 * RUN + 20 * TESTED + FINISH)
-    assert "2 arms, about 32 runs (48 if its grid grows as far as it may) of 3 epochs (3 steps each): about" in expected.sentence
+    assert "2 arms, about 32 runs (48 if its grid grows as far as it may) of 3 epochs (3 steps" in expected.sentence
     assert "1 process, from short runs of all arms" in expected.sentence
 
 
