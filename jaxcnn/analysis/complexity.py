@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from jaxcnn.analysis.trace import Call, call_of, trace_calls
+from jaxcnn.analysis.layer_calls import Call, call_of, trace_calls
 from jaxcnn.errors import InputError
 from jaxcnn.nn.calls import set_mode
 from jaxcnn.ops.forms import as_written

@@ -10,7 +10,7 @@ import jax
 from flax import linen as nn
 
 from jaxcnn.analysis.fingerprint import CALLS
-from jaxcnn.analysis.trace import Call, call_of, trace_calls
+from jaxcnn.analysis.layer_calls import Call, call_of, trace_calls
 from jaxcnn.nn.calls import infer
 
 Layers = dict[str, jax.Array]
