@@ -190,7 +190,7 @@ def draw_receptive_fields(inside: Inside, image: np.ndarray) -> Figure:
         boxes.append(draw_box(image, fields[name].box((height // 2, width // 2))))
         heats.append(overlay(image, np.asarray(counted[name])))
         captions.append(f"{name.replace('/', '/' + chr(10))}\n{fields[name].size[0]} × {fields[name].size[1]}")
-    title, rows = "what the central unit sees at most; below: its gradient, the effective receptive field", []
+    title, rows = "what the central unit sees; below: the size of its gradient", []
     for start in range(0, len(names), 4):
         part = slice(start, start + 4)
         rows += [Row(boxes[part], title if start == 0 else "", captions[part]), Row(heats[part])]
