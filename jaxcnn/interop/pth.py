@@ -169,7 +169,7 @@ def _view(tensor: _Tensor, fetch: Callable[[_Storage], np.ndarray]) -> np.ndarra
 
 def _interpret(stream: io.BytesIO) -> Any:
     """Return the value of the next pickle of a stream: mappings, lists, numbers, texts, `_Tensor`."""
-    stack, marks, memo, value = list[Any](), list[list[Any]](), dict[int, Any](), None
+    stack, marks, memo = list[Any](), list[list[Any]](), dict[int, Any]()
 
     def popped() -> list[Any]:
         nonlocal stack
@@ -178,7 +178,7 @@ def _interpret(stream: io.BytesIO) -> Any:
 
     for number, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
         name: str = opcode.name
-        value = argument
+        value: Any = argument
         if number > MOST_VALUES:
             raise _Wrong("its pickle has too many instructions")
         if name in ("PROTO", "FRAME"):

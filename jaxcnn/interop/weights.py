@@ -109,7 +109,8 @@ def variable_shapes(spec: ModelSpec, image_shape: tuple[int, ...]) -> dict[str, 
     """
     with as_written():
         tree = jax.eval_shape(build(spec).init, jax.random.key(0), jnp.zeros((1, *image_shape)))
-    return {path: leaf.shape for path, leaf in flatten_dict(tree, sep="/").items()}
+    leaves: Any = flatten_dict(tree, sep="/")
+    return {path: leaf.shape for path, leaf in leaves.items()}
 
 
 def assign(
