@@ -51,7 +51,7 @@ def main(config: Config) -> None:
     subjects["photo"] = load_sample_image("china.jpg")[::2, ::2]
     for name, image in subjects.items():
         grey = jnp.asarray(image, jnp.float32).mean(axis=-1)[None, :, :, None] / 255
-        maps = np.moveaxis(ops.conv2d(grey, jnp.asarray(kernels, jnp.float32), padding="SAME")[0], -1, 0)
+        maps = np.asarray(ops.conv2d(grey, jnp.asarray(kernels, jnp.float32), padding="SAME")[0]).transpose(2, 0, 1)
         write_json(config.out / f"{name}.json", dict(zip(filters, np.abs(maps).mean((1, 2)).tolist(), strict=True)))
         rows.append(Row([photo(image), *map(signed_image, maps)], name, ["image", *filters]))
     write_png(gallery(rows, columns=4), config.out / "edge_filters.png")

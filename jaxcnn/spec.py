@@ -345,9 +345,6 @@ class RunConfig:
         data: The images.
         optimizer: Optimizer settings.
         task: The task and its options. Default: the task of the model, at its own defaults.
-        weights: File of published weights to start from, .pth or .safetensors with torchvision's names (families vgg
-            and resnet_imagenet; see `jaxcnn.interop`). Images are normalised as for these. Default: drawn weights.
-        finetune: weights only: which layers are trained.
         epochs: Passes over the training split.
         batch_size: Examples per step, over all devices together.
         batches: even (an epoch's batches differ by one example at most) or full (all hold batch_size examples but the
@@ -374,14 +371,15 @@ class RunConfig:
         checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
         evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
+        weights: File of published weights to start from, .pth or .safetensors with torchvision's names (families vgg
+            and resnet_imagenet; see `jaxcnn.interop`). Images are normalised as for these. Default: drawn weights.
+        finetune: weights only: which layers are trained.
     """
 
     model: ModelSpec = field(default_factory=ModelSpec)
     data: DataConfig = field(default_factory=DataConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     task: TaskConfig = field(default_factory=Classification)
-    weights: str | None = None
-    finetune: FineTune = field(default_factory=FineTune)
     epochs: int = 10
     batch_size: int = 128
     batches: Literal["even", "full"] = "even"
@@ -400,6 +398,8 @@ class RunConfig:
     checkpoint_minutes: float | None = None
     keep: int = 2
     evaluate_test: bool = True
+    weights: str | None = None
+    finetune: FineTune = field(default_factory=FineTune)
 
     def __post_init__(self) -> None:
         """Refuse another object in place of a config; complete the task by the model, and the pixels by the weights."""

@@ -26,7 +26,7 @@ def confusion_figure(counts: ArrayLike, names: Sequence[str]) -> Figure:
     counts = np.asarray(counts)
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     side, classes = WIDTH, len(counts)
-    with rc_context(SETTINGS | {"axes.grid": False}):
+    with rc_context({**SETTINGS, "axes.grid": False}):
         figure = Figure(figsize=(side, side), layout="constrained")
         axes = figure.add_subplot()
         # Transparent where there is nothing: the paper shows through, whatever its colour. Errors are few, so that

@@ -39,7 +39,9 @@ def curve_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure
                     key = f"{split}_{name}".strip("_")
                     points = [(record["epoch"], record[key]) for record in records if key in record]
                     label = {"train": "training"}.get(split, split)
-                    style = look(number) | ({"marker": ""} if len(points) > MARKED else {"markersize": 3})
+                    style: dict[str, Any] = look(number) | (
+                        {"marker": ""} if len(points) > MARKED else {"markersize": 3}
+                    )
                     if points:
                         each.plot(*zip(*points, strict=True), label=f"{run} {label}".strip(), **style)
                     number += 1

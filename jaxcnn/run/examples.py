@@ -52,7 +52,7 @@ def example_row(saved: Arrays, indices: np.ndarray, split: Mapping[str, Any], na
     """
     captions = []
     for n in indices:
-        true, named = (_short(str(names[saved[key][n]])) for key in ("labels", "predictions"))
+        true, named = (_short(str(names[int(saved[key][n])])) for key in ("labels", "predictions"))
         second = "" if saved["correct"][n] else f"→ {named}\n"
         captions.append(f"{true}\n{second}{saved['probability'][n]:.3f}")
     return Row([np.asarray(split["images"][n]) for n in indices], captions=captions)

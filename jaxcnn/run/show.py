@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import linen
 from matplotlib.figure import Figure
@@ -46,9 +47,9 @@ class Inside(NamedTuple):
     std: np.ndarray
     fit: str = "stretch"
 
-    def inputs(self, images: Sequence[np.ndarray] | np.ndarray) -> np.ndarray:
+    def inputs(self, images: Sequence[np.ndarray] | np.ndarray) -> jax.Array:
         """Return images uint8 (N, H, W, C) as the network sees them, float32."""
-        return np.asarray(normalize(np.stack(list(images)), self.mean, self.std))
+        return jnp.asarray(normalize(np.stack(list(images)), self.mean, self.std))
 
 
 def look_inside(directory: Path | str, *, checkpoint: str = "last", model: linen.Module | None = None) -> Inside:
@@ -141,7 +142,7 @@ def draw_attribution(
     >>> draw_attribution(inside, [image])  # doctest: +SKIP
     """
     targets = predicted(inside, images) if targets is None else np.asarray(targets)
-    explained = (inside.module, inside.variables, inside.inputs(images), targets)
+    explained = (inside.module, inside.variables, inside.inputs(images), jnp.asarray(targets))
     maps = {
         "saliency": np.asarray(saliency(*explained)).max(-1),
         "SmoothGrad": np.abs(np.asarray(smooth_grad(*explained, jax.random.key(0)))).max(-1),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.analysis.attribution import grad_cam
@@ -40,7 +41,7 @@ def _grad_cam(seen: Seen) -> Picture:
     half = EXPLAINED // 2
     chosen = np.concatenate([worst_mistakes(saved, half), sure_and_unsure(saved, half)[0]]).astype(int)
     images = [np.asarray(split["images"][n]) for n in chosen]
-    heats = grad_cam(inside.module, inside.variables, inside.inputs(images), saved["predictions"][chosen])
+    heats = grad_cam(inside.module, inside.variables, inside.inputs(images), jnp.asarray(saved["predictions"][chosen]))
     captions = [f"{seen.names[saved['labels'][n]]}\n→ {seen.names[saved['predictions'][n]]}" for n in chosen]
     drawn = [overlay(*pair) for pair in zip(images, np.asarray(heats), strict=True)]
     rows = [Row([photo(image) for image in images]), Row(drawn, captions=captions)]
