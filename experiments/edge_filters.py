@@ -47,9 +47,8 @@ def main(config: Config) -> None:
     kernels = np.stack([np.pad(f, (15 - len(f)) // 2) for f in filters.values()], axis=-1)[:, :, None]
     rows = list[Row]()
     config.out.mkdir(parents=True, exist_ok=True)
-    subjects = {"letter": load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]}
-    subjects["photo"] = load_sample_image("china.jpg")[::2, ::2]
-    for name, image in subjects.items():
+    letter = load(DataConfig("glyphs", size=64)).load_test()["images"][config.letter]
+    for name, image in {"letter": letter, "photo": load_sample_image("china.jpg")[::2, ::2]}.items():
         grey = jnp.asarray(image, jnp.float32).mean(axis=-1)[None, :, :, None] / 255
         maps = np.asarray(ops.conv2d(grey, jnp.asarray(kernels, jnp.float32), padding="SAME")[0]).transpose(2, 0, 1)
         write_json(config.out / f"{name}.json", dict(zip(filters, np.abs(maps).mean((1, 2)).tolist(), strict=True)))

@@ -39,11 +39,9 @@ def curve_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure
                     key = f"{split}_{name}".strip("_")
                     points = [(record["epoch"], record[key]) for record in records if key in record]
                     label = {"train": "training"}.get(split, split)
-                    style: dict[str, Any] = look(number) | (
-                        {"marker": ""} if len(points) > MARKED else {"markersize": 3}
-                    )
+                    size: dict[str, Any] = {"marker": ""} if len(points) > MARKED else {"markersize": 3}
                     if points:
-                        each.plot(*zip(*points, strict=True), label=f"{run} {label}".strip(), **style)
+                        each.plot(*zip(*points, strict=True), label=f"{run} {label}".strip(), **(look(number) | size))
                     number += 1
             each.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     return figure

@@ -30,7 +30,7 @@ IGNORED = {
     "data.name": "glyphs", "data.data_dir": "elsewhere", "data.validation": 0.2, "data.train_size": 63, "data.size": 9,
     "data.fit": "pad", "data.on_bad": "skip", "data.stream": True, "data.workers": 1, "data.classes": 5,
     "data.images": 100, "data.data_seed": 1, "data.split_seed": 1, "data.fold": (0, 5, 0),
-    "data.groups": "writers", "data.ignore": (0,),  # but shape, mean, deviation
+    "data.groups": "writers", "data.ignore": (0,), "data.normalize": "imagenet",  # but shape, mean, deviation
     "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 0.0,  # arrays in the optimizer's state
     "patience": 2, "seed": 1, "checkpoint_every": 2, "checkpoint_steps": 1, "checkpoint_minutes": 1.0, "keep": 1,
     "evaluate_test": False, "batches": "full",  # masks, not shapes
@@ -58,8 +58,9 @@ def programs(config, data=DATA):
 
 def test_every_field_either_matters_or_is_named_as_ignored():
     """A new field stands in one of the tables above, or this test fails."""
-    # Another head has another task: its programs are compared with no other's.
-    assert sorted([*COMPILED, *IGNORED, "model.head"]) == sorted(names(BASE))
+    # Another head has another task: its programs are compared with no other's. Weights need a family that has some.
+    others = ["model.head", "weights", "finetune.unfreeze_from", "finetune.trunk_scale"]
+    assert sorted([*COMPILED, *IGNORED, *others]) == sorted(names(BASE))
 
 
 @pytest.mark.parametrize("name", COMPILED)
