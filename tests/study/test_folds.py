@@ -155,6 +155,7 @@ def test_it_resumes_with_what_is_finished(study: Path, tmp_path: Path) -> None:
     assert all((finished_runs(copy)[path] == before[path]) == (path not in paths) for path in before)
 
 
+@pytest.mark.slow
 def test_the_verdict_of_grouped_images_is_for_new_groups(tmp_path: Path) -> None:
     """Writers are the sample, by either set of formulas, in folds that keep them apart."""
     data = replace(BASE.data, groups="writers")
