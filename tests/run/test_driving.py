@@ -61,6 +61,7 @@ def test_what_cannot_be_is_refused_before_anything_is_written(tmp_path, monkeypa
     refused(r"scan=True: the training split of [\d,]+ bytes does not fit", scan=True)
 
 
+@pytest.mark.slow
 def test_a_step_is_timed_however_it_is_driven():
     pairs = [
         (replace(SMALL, **changes), None)

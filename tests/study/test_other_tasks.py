@@ -15,6 +15,7 @@ from jaxcnn.study.rerun import rerun
 from jaxcnn.study.verify import verify
 from tests.study.small import quick_costs
 
+pytestmark = pytest.mark.slow  # whole studies of small networks
 OPTIMIZER = OptimizerConfig("adam", learning_rate=0.01)
 TUNING = Tuning((0.003, 0.01), (1e-4,), extensions=0, rounds=1, shared=False)
 
@@ -89,7 +90,6 @@ def test_an_edited_intersection_is_noticed(masks, tmp_path):
     assert {"seals and hashes of the files", "mean iou in the run records and in the predictions"} <= different
 
 
-@pytest.mark.slow
 def test_a_study_of_detection(boxes):
     check(boxes, "1 - AP50")
     run = next((boxes.directory / "runs").glob("*/*/seed*"))
@@ -98,7 +98,6 @@ def test_a_study_of_detection(boxes):
     assert {"test AP50", "AP50 by class"} <= set(checks)
 
 
-@pytest.mark.slow
 def test_two_growths_of_the_width_are_compared_at_equal_macs(tmp_path):
     quick_costs()
     study = config(ModelSpec("unet"), "glyph_masks", (5,), 1500)
