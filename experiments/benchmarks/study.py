@@ -30,7 +30,7 @@ class Config:
     """Studies in turns.
 
     Args:
-        before: Checkout to compare with; None: this one.
+        before: Checkout to compare with; None: this one alone is timed.
         rounds: Number of runs of each.
         flags: Flags of deep_vs_wide.py in both.
         today: Flags of this checkout's alone: the older job in today's words.
@@ -53,11 +53,12 @@ SMOKE = Config(flags=("--smoke",), today=(), out=Path("runs/benchmarks_smoke"))
 def main(config: Config) -> None:
     from jaxcnn.runtime.environment import environment
 
-    sides = {"before": (HERE, config.today) if config.before is None else (config.before.resolve(), ())}
-    sides["now"] = (HERE, config.today)
+    sides: dict[str, tuple[Path, tuple[str, ...]]] = {"now": (HERE, config.today)}
+    if config.before is not None:
+        sides["before"] = (config.before.resolve(), ())
     watch, times, processor = Watch(), defaultdict(list), defaultdict(list)
     for turn in range(config.rounds):
-        for name in ("before", "now") if turn % 2 == 0 else ("now", "before"):
+        for name in sorted(sides, reverse=turn % 2 == 1):
             begun, used = time.perf_counter(), os.times()
             folder, flags = sides[name]
             _study(folder, (*config.flags, *flags))
