@@ -83,7 +83,7 @@ def outcome(directory: Path) -> dict:
 def finished_runs(directory: Path) -> dict[str, tuple[int, int, str]]:
     """What every finished run's result is: file, time and bytes; a run that is trained again gets another."""
     found = {}
-    for file in directory.glob("*/**/seed*/result.json"):
+    for file in [each for depth in ("*/*/*", "*/*/*/*") for each in directory.glob(f"{depth}/seed*/result.json")]:
         about = file.stat()
         digest = hashlib.sha256(file.read_bytes()).hexdigest()
         found[str(file.parent.relative_to(directory))] = (about.st_ino, about.st_mtime_ns, digest)
@@ -105,8 +105,10 @@ def units(directory: Path) -> int:
     """Progress of a study: epochs and results on disk."""
     if not directory.exists():
         return 0
-    lines = sum(file.read_bytes().count(b"\n") for file in directory.glob("*/*/*/seed*/metrics.jsonl"))
-    return lines + sum(1 for _ in directory.glob("*/**/seed*/result.json"))
+    # Not **, which would enter folders of checkpoints while they are removed.
+    runs = [run for depth in ("*/*/*", "*/*/*/*") for run in directory.glob(f"{depth}/seed*")]
+    lines = sum((run / "metrics.jsonl").read_bytes().count(b"\n") for run in runs if (run / "metrics.jsonl").exists())
+    return lines + sum((run / "result.json").exists() for run in runs)
 
 
 def files(directory: Path) -> dict[Path, bytes]:
