@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -39,9 +40,9 @@ def doctor(json: bool = False) -> None:
         path, reason = status()
         facts["convolutions on a CPU"] = f"{path}: {reason}" if reason else path
     folder = cache_dir()
-    files = [file for file in folder.rglob("*") if file.is_file()] if folder.exists() else []
-    megabytes = sum(file.stat().st_size for file in files) // 10**6
-    facts |= {"cache": {"folder": str(folder), "files": len(files), "megabytes": megabytes}, "shadows": shadows}
+    sizes = [_size(os.path.join(place, name)) for place, _, names in os.walk(folder) for name in names]
+    megabytes = sum(sizes) // 10**6
+    facts |= {"cache": {"folder": str(folder), "files": len(sizes), "megabytes": megabytes}, "shadows": shadows}
     if json:
         print_json(facts)
     else:
@@ -53,3 +54,11 @@ def doctor(json: bool = False) -> None:
         raise InputError(
             f"working folder: {', '.join(shadows)} hides the package of that name from Python started here; rename it"
         )
+
+
+def _size(path: str) -> int:
+    """Return the bytes of a file; 0 if another process has removed it meanwhile."""
+    try:
+        return os.path.getsize(path)
+    except OSError:
+        return 0

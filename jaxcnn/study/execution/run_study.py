@@ -242,7 +242,9 @@ def _planned_name(config: StudyConfig, out: Path, stored: Plan | None) -> str:
 
 def _recorded_data(out: Path) -> list[RunFolder]:
     """Return one of the runs of a study that have recorded their data, if there are any."""
-    return [RunFolder(path.parent) for path in sorted(out.rglob("data.json"))[:1]]
+    # os.walk, unlike rglob, goes on when another process removes a checkpoint meanwhile.
+    places = sorted(place for place, _, names in os.walk(out) if "data.json" in names)
+    return [RunFolder(Path(place)) for place in places[:1]]
 
 
 def _present(data: DataConfig, folder: RunFolder) -> DataConfig:
