@@ -5,7 +5,18 @@ import math
 import pytest
 
 from jaxcnn.spec import Tuning
-from jaxcnn.study.tuning import Setting, Trial, better_half, choose, grid, growth, own_seed, scores, shared_setting
+from jaxcnn.study.tuning import (
+    ArmTuning,
+    Setting,
+    Trial,
+    better_half,
+    choose,
+    grid,
+    growth,
+    own_seed,
+    scores,
+    shared_setting,
+)  # fmt: skip
 
 GRID = Tuning(learning_rates=(0.1, 0.2, 0.4), weight_decays=(1e-4,), extensions=2, method="grid")
 LOST = math.nan
@@ -38,7 +49,7 @@ def test_settings_are_the_whole_grid():
 
 def test_the_lowest_error_wins_then_the_lower_loss_then_the_lower_rate():
     found = trials({0.1: 0.3, 0.2: 0.2, 0.4: 0.3})
-    assert choose(found)[:3] == (Setting(0.2, 1e-4), False, found)
+    assert choose(found) == ArmTuning(Setting(0.2, 1e-4), False, found)
     tied = trials({0.1: 0.2, 0.2: 0.2, 0.4: 0.3}, losses={0.1: 0.8, 0.2: 0.7, 0.4: 0.1})
     assert choose(tied).setting.learning_rate == 0.2
     assert choose(trials({0.1: 0.2, 0.2: 0.2, 0.4: 0.2})).setting.learning_rate == 0.1
