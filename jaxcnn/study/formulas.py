@@ -168,13 +168,19 @@ def refit(draws: np.ndarray, settings: list[tuple[float, ...]], counts: np.ndarr
     return result, parameters
 
 
-def another_tuning(found: Curve) -> tuple[float, float]:
-    """Draw trials anew: the variance of the error of the setting that they choose, and how often it is another one."""
+def another_tuning(found: Curve) -> tuple[float, float, float]:
+    """Draw trials anew: the variance of the error of the setting that they choose, and how often it is another one.
+
+    Returns:
+        The two, and the variance of a squared deviation in squares of their mean: over the number of draws, the
+        squared relative standard error of the first.
+    """
     noise = np.random.default_rng(20_262).standard_normal((5 * DRAWS, len(found.settings)))
-    chosen = refit(found.errors + np.sqrt(found.noise / found.counts) * noise, found.settings, found.counts)[0].argmin(
-        1
-    )
-    return float(found.errors[chosen].var()), float(np.mean(chosen != found.errors.argmin()))
+    errors = found.errors + np.sqrt(found.noise / found.counts) * noise
+    chosen = refit(errors, found.settings, found.counts)[0].argmin(1)
+    squares = (found.errors[chosen] - found.errors[chosen].mean()) ** 2
+    heavy = squares.var() / squares.mean() ** 2 if squares.any() else 0.0
+    return float(squares.mean()), float(np.mean(chosen != found.errors.argmin())), float(heavy)
 
 
 def welch(first: np.ndarray, second: np.ndarray, step: float) -> list[Any]:

@@ -386,8 +386,9 @@ def _retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning:
         fits.append(([arms[label]["tuning_error"]], [np.mean([one.errors.min() for one in by_fold])]))
         again = np.array([another_tuning(one) for one in by_fold])
         variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
-        # Few draws choose another setting where that is rare, so that their variance is known less well.
-        rarely = max(1.0, 4 / DRAWN * math.sqrt(2 / (5 * DRAWS * max(others, found["others"]) + 1)))
+        # Both variances come from draws, of which few choose a setting that is chosen rarely: four standard errors.
+        heavy = max(again[:, 2].max(), 1 / max(others, found["others"], 0.2 / DRAWS))
+        rarely = max(1.0, 4 / DRAWN * math.sqrt(2 * heavy / (5 * DRAWS)))
         width = max(variance, found["variance"], 1e-12) * rarely
         drawn += [(found["variance"], variance, width), (found["others"], others, 1.0)]
     if not fits:
