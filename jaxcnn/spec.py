@@ -193,10 +193,30 @@ class Localization(TaskConfig):
     box_weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class Embedding(TaskConfig):
+    """Give each image a vector, near those of its class and far from others, also for classes never trained on.
+
+    Args:
+        loss: prototypes (classes of a batch are told apart by the nearest mean vector), triplet (the hardest triplets
+            of a batch) or contrastive (all pairs of a batch).
+        per_class: Images of each class in a training batch, which holds batch_size / per_class classes.
+        shots: prototypes only: images of a class whose mean is its prototype; the others are named by it.
+        margin: triplet and contrastive only: distance by which images of other classes shall be further away.
+    """
+
+    kind: ClassVar[str] = "embedding"
+    loss: Literal["prototypes", "triplet", "contrastive"] = "prototypes"
+    per_class: int = 5
+    shots: int = 1
+    margin: float = 0.5
+
+
 MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "unet": Segmentation,
     "fcn": Segmentation,
     "localizer": Localization,
+    "embedding": Embedding,
     "ssd": Detection,
     "ssd_vgg": Detection,
     "yolo": Detection,
@@ -242,7 +262,8 @@ class DataConfig:
             split of the data set.
         groups: Images that belong together, such as those of one writer: splits keep groups apart, and the verdict of a
             study is for new groups. A feature of a TFDS set, a regular expression that finds the group in the names of
-            files, as in patient([0-9]+), or writers (digits only). Default: each image stands for itself.
+            files, as in patient([0-9]+), writers (digits only), or class: validation and test images are of classes
+            that training never sees. Default: each image stands for itself.
     """
 
     name: str = "digits"

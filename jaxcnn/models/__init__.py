@@ -1,6 +1,7 @@
 """Architectures: from a `ModelSpec` or a published name to a Flax module."""
 
 from jaxcnn.models.airbench import AirbenchNet
+from jaxcnn.models.embedder import EmbeddingHead
 from jaxcnn.models.family import FAMILIES, Family, family_named, register_family
 from jaxcnn.models.fcn import FcnHead
 from jaxcnn.models.head import HEADS, Head, head_named, register_head
@@ -15,6 +16,7 @@ __all__ = [
     "HEADS",
     "NAMES",
     "AirbenchNet",
+    "EmbeddingHead",
     "Family",
     "FcnHead",
     "Head",
