@@ -33,7 +33,7 @@ class Config:
             data=DataConfig("omniglot", size=28, groups="alphabet"),
             task=Embedding(per_class=PER_CLASS),
             optimizer=OptimizerConfig("adam", learning_rate=0.002, weight_decay=0.0),
-            epochs=100,
+            epochs=80,
             batch_size=20 * PER_CLASS,
             checkpoint_every=5,
         )

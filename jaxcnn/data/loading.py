@@ -247,7 +247,7 @@ def _read(
 ) -> tuple[Split, tuple[str, ...]]:
     """Return a split of the source, with the image shape of `train`, and its skipped files with reasons."""
     if config.stream and source.target != "class":
-        what = "masks" if source.target == "mask" else "boxes"
+        what = {"mask": "masks", "text": "lines"}.get(source.target, "boxes")
         raise InputError(
             f"stream=True: data set {config.name!r} has {what}, which are kept in memory; leave stream out"
         )
@@ -261,7 +261,7 @@ def _read(
         check_labels(config.name, split, arrays["labels"], source.class_names)
     elif source.target == "boxes":
         check_objects(config.name, split, arrays["labels"], source.class_names)
-    elif split == "train":
+    elif source.target == "mask" and split == "train":
         check_masks(config.name, arrays["labels"], source.class_names)
     ours, theirs = (train or arrays)["images"].shape[1:], arrays["images"].shape[1:]
     if ours != theirs:

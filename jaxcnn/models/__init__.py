@@ -7,6 +7,7 @@ from jaxcnn.models.fcn import FcnHead
 from jaxcnn.models.head import HEADS, Head, head_named, register_head
 from jaxcnn.models.localizer import LocalizerHead
 from jaxcnn.models.plain import PlainNet
+from jaxcnn.models.reader import ReaderHead
 from jaxcnn.models.resnet import ResNet
 from jaxcnn.models.unet import PixelHead, UNet
 from jaxcnn.models.zoo import NAMES, build, default_input, named
@@ -23,6 +24,7 @@ __all__ = [
     "LocalizerHead",
     "PixelHead",
     "PlainNet",
+    "ReaderHead",
     "ResNet",
     "UNet",
     "build",
