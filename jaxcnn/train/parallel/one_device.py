@@ -29,7 +29,8 @@ def _bound(train: Any, evaluate: Any, stretch: Any, scan: bool, deterministic: b
     step, stretch = (compiled(each, donate_argnums=0, deterministic=deterministic) for each in (train, stretch))
     evaluation = compiled(evaluate, deterministic=deterministic)
     over = held(stretch) if scan else None
-    return Programs("jit", 1, step, evaluation, place=copied, fetch=jax.device_get, feed=feed, stretch=over)
+    bound = {"place": copied, "fetch": jax.device_get, "feed": feed, "stretch": over}
+    return Programs("jit", 1, step, evaluation, **bound, warm=set())
 
 
 def feed(arrays: Arrays) -> Feed:
