@@ -31,9 +31,7 @@ class Config(StudyConfig):
     base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (8, 14, 26)
     params: tuple[int, ...] = (27_000,)
-    tuning: Tuning = field(
-        default_factory=lambda: Tuning((0.05, 0.125, 0.3125), (1e-3,), rounds=2, extensions=1, shared=False)
-    )
+    tuning: Tuning = field(default_factory=lambda: Tuning((0.05, 0.125, 0.3125), (1e-3,), extensions=1, shared=False))
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5, first=10))
     epochs: tuple[int, ...] = (5, 20, 80)
     sizes: tuple[int, ...] = (250, 1_137)
