@@ -167,6 +167,7 @@ def attempt(*args, **kwargs):
         return str(error)
 
 
+@pytest.mark.slow
 def test_published_studies_have_the_same_arms():
     """The arms of the main job, and of one whose stages were moved: 27,000 and 6,000 parameters on 8x8 images."""
     published = Path(__file__).parents[3] / "docs" / "results"
@@ -323,6 +324,7 @@ def test_below_the_noise_the_error_says_so():
         match_width("resnet", 8, seconds=0.0803, tolerance=1e-4, measure=noisy, **SMALL)
 
 
+@pytest.mark.slow
 def test_seconds_on_this_machine():
     """By the clock: no step takes a nanosecond, and one of the narrowest net comes nearest."""
     with pytest.raises(InputError, match=r"nearest takes [\d.e-]+, its 5 measurements [\d,.]+ % apart \(width \d\)"):
@@ -335,6 +337,7 @@ def test_the_base_keeps_everything_but_depth_and_width():
     assert (arm.spec.options, arm.spec.depth) == (base.options, 8)
 
 
+@pytest.mark.slow
 def test_a_trunk_may_stay_and_the_dense_layers_vary():
     # The convolutions of a LeNet fixed by one spec, its dense layers by another: an own family of specs' modules.
     def family(depth, width):
