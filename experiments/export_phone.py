@@ -1,8 +1,8 @@
 """Networks as files for phones: sizes, accuracies and latency on one core, in float32 and in 8 bits.
 
 Runtime: about two minutes on two cores of an AMD EPYC.
-Expected: two rows for each network, 32 and 8 bits. The 8-bit file has about a third of the bytes and the same accuracy to
-about a point. Latency is the median of single images on one core by onnxruntime.
+Expected: two rows for each network, 32 and 8 bits. The 8-bit file has about a third of the bytes and the same accuracy
+to about a point. Latency is the median of single images on one core by onnxruntime.
 """
 
 import json
