@@ -32,7 +32,7 @@ def to_int8(model: onnx.ModelProto, images: np.ndarray, metadata: Mapping[str, s
         path = Path(folder) / "int8.onnx"
         quantize_static(
             model, str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
-            activation_type=QuantType.QUInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
+            activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             extra_options={"QDQDisableWeightAdjustForInt32Bias": True},
         )  # fmt: skip
         quantised = onnx.load(path)

@@ -259,8 +259,9 @@ def _reduce(graph: _Graph, operation: Operation) -> None:
     (x,), axes, result = operation.operands, tuple(operation.params["axes"]), operation.results[0]
     first = graph.has_first(x) and axes != (1,) and axes != (2,) and axes != (0,) and axes != (0, 1) and axes != (0, 2)
     names = [graph.name(x, first=first), graph.integers([FIRST.index(each) if first else each for each in axes])]
-    if operation.primitive.name == "reduce_max":
-        return graph.store(result, graph.node("ReduceMax", names, keepdims=0))
+    if operation.primitive.name in ("reduce_max", "reduce_min"):
+        kind = {"reduce_max": "ReduceMax", "reduce_min": "ReduceMin"}[operation.primitive.name]
+        return graph.store(result, graph.node(kind, names, keepdims=0))
     count = math.prod(x.shape[axis] for axis in axes)
     if not isinstance(count, int):
         return graph.store(result, graph.node("ReduceSum", names, keepdims=0))
@@ -349,7 +350,8 @@ WRITERS: Mapping[str, Callable[[_Graph, Operation], None]] = {
     **dict.fromkeys(NAMES, _by_value),
     "add": _add, "mul": _mul, "max": _max, "min": _min, "square": _square, "integer_pow": _power, "rsqrt": _rsqrt,
     "erfc": _erfc, "convert_element_type": _cast, "conv_general_dilated": _conv, "dot_general": _dot,
-    "reduce_sum": _reduce, "reduce_max": _reduce, "reduce_window_max": _window, "reduce_window_sum": _window,
+    "reduce_sum": _reduce, "reduce_max": _reduce, "reduce_min": _reduce, "reduce_window_max": _window,
+    "reduce_window_sum": _window,
     "reshape": _reshape, "squeeze": _reshape, "broadcast_in_dim": _broadcast, "transpose": _transpose,
     "concatenate": _concatenate, "slice": _slice, "pad": _pad,
 }  # fmt: skip
