@@ -7,7 +7,7 @@ to about a point. Latency is the median of single images on one core by onnxrunt
 
 import json
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +24,9 @@ from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
 class Config:
     """What to change, one line each."""
 
-    models: tuple[str, ...] = ("lenet5", "resnet20", "wrn_16_4")
+    models: tuple[str, ...] = ("lenet5", "resnet20", "mobilenet_v2")
     data: DataConfig = field(default_factory=lambda: DataConfig("digits", size=28))
-    rates: tuple[float, ...] = (0.02, 0.1, 0.1)  # learning rates
+    rates: tuple[float, ...] = (0.02, 0.1, 0.05)  # learning rates
     epochs: int = 15
     timed: int = 200  # images
     out: Path = Path("runs/export_phone")
@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         for int8 in (False, True):
             made = export_run(folder, int8=int8, preprocess=True)
             about = {"model": name, "bits": 8 if int8 else 32, "ms": latency(made.path, pixels)}
-            rows.append(about | {each: value for each, value in asdict(made).items() if each != "path"})
+            rows.append(about | made._asdict() | {"path": str(made.path)})
             print(rows[-1])
     (config.out / "files.json").write_text(json.dumps(rows, indent=1))
 

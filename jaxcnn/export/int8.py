@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -30,11 +31,13 @@ def to_int8(model: onnx.ModelProto, images: np.ndarray, metadata: Mapping[str, s
     """
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
+        logging.disable(logging.WARNING)  # it recommends passes that this model does not need
         quantize_static(
             model, str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
             extra_options={"QDQDisableWeightAdjustForInt32Bias": True},
         )  # fmt: skip
+        logging.disable(logging.NOTSET)
         quantised = onnx.load(path)
     helper.set_model_props(quantised, dict(metadata))
     return quantised

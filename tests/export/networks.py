@@ -14,6 +14,8 @@ NETWORKS = {
     "resnet": (ModelSpec("resnet", 8, 4), (16, 16, 3)),
     "imagenet": (ModelSpec("resnet_imagenet", 14, 4, options={"block": "bottleneck"}), (40, 40, 3)),
     "wrn": (ModelSpec("wrn", 10, 1), (16, 16, 3)),
+    "mobilenet": (ModelSpec("mobilenet", 23, 4), (32, 32, 3)),
+    "efficientnet_lite": (ModelSpec("efficientnet_lite", 23, 4), (32, 32, 3)),
     "dense": (ModelSpec("dense", 3, 8), (8, 8, 1)),
     "airbench": (ModelSpec("airbench", 8, 4), (32, 32, 3)),
     "ssd": (ModelSpec("resnet_imagenet", 10, 4, head="ssd"), (48, 48, 3)),
