@@ -43,7 +43,7 @@ def to_onnx(program: Program, metadata: Mapping[str, str]) -> onnx.ModelProto:
     >>> from jaxcnn.export.program import trace
     >>> model = to_onnx(trace(lambda images: 2 * images.sum((1, 2, 3)), (8, 8, 1)), {})
     >>> [node.op_type for node in model.graph.node]
-    ['ReduceSum', 'Mul']
+    ['ReduceMean', 'Mul', 'Identity']
     """
     graph = _Graph(program)
     for operation in program.operations:
@@ -126,7 +126,8 @@ class _Graph:
         for names in (self.first, self.last):
             if value in names:
                 names[result] = names[value]
-        self.node_of[result] = self.node_of[value]
+        if value in self.node_of:
+            self.node_of[result] = self.node_of[value]
 
     def alone(self, operand: Operand, *kinds: str) -> onnx.NodeProto | None:
         """Return the node of a value that nothing else uses if it is of one of the kinds; else None."""
@@ -168,6 +169,7 @@ def _mul(graph: _Graph, operation: Operation) -> None:
         mean, count = graph.means[pair[0]]
         if abs(count * pair[1].item() - 1) < 1e-6:
             return graph.alias(operation.results[0], mean)
+        operation = operation._replace(operands=(mean, pair[1] * np.asarray(count, pair[1].dtype)))
     return _by_value(graph, operation)
 
 
@@ -329,11 +331,13 @@ def _slice(graph: _Graph, operation: Operation) -> None:
         )
         if (start, stop, stride) != (0, x.shape[axis], 1)
     ]  # never the batch, whose length is unknown
+    if not taken:
+        return graph.alias(operation.results[0], x)  # type: ignore[arg-type]
     first = graph.has_first(x)
     axes, starts, stops, strides = zip(*taken, strict=True)
     axes = [FIRST.index(axis) if first else axis for axis in axes]
     names = [graph.name(x, first=first), *map(graph.integers, (starts, stops, axes, strides))]
-    graph.store(operation.results[0], graph.node("Slice", names), first=first)
+    return graph.store(operation.results[0], graph.node("Slice", names), first=first)
 
 
 def _pad(graph: _Graph, operation: Operation) -> None:
