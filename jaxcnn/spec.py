@@ -361,7 +361,7 @@ class RunConfig:
             devices, of every host).
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
         scan: Run many steps in one compiled call (`lax.scan`), with the data on the device. Default: on an accelerator
-            whose memory holds the data.
+            whose memory holds the data, and on a CPU with few small images, where it saves a tenth to a quarter.
         compute_dtype: Type of activations and their arithmetic; parameters, statistics and loss stay float32. Layers of
             flax.linen in your own module follow, unless they have a dtype of their own.
         deterministic: On a GPU, use only kernels whose sums have a fixed order: equal runs are equal to the bit, and

@@ -23,7 +23,7 @@ class Layout(NamedTuple):
     """What the networks of a family share.
 
     Args:
-        widths: Channels of each stage as a share of those of the stem.
+        widths: Channels of each stage, as a multiple of those of the first.
         strides: Stride of the first block of each stage.
         kernels: Side of the depthwise filters of each stage.
         stages: Published blocks per stage, by their number.
@@ -41,17 +41,18 @@ class Layout(NamedTuple):
 
 
 V2 = Layout(
-    widths=(0.5, 0.75, 1, 2, 3, 5, 10), strides=(1, 2, 2, 2, 1, 2, 1), kernels=(3,) * 7,
+    widths=(1, 1.5, 2, 4, 6, 10, 20), strides=(1, 2, 2, 2, 1, 2, 1), kernels=(3,) * 7,
     stages={17: (1, 2, 3, 4, 3, 3, 1)}, same=False, epsilon=1e-5, momentum=0.9,
 )  # fmt: skip
 """torchvision's mobilenet_v2."""
 LITE = Layout(
-    widths=(0.5, 0.75, 1.25, 2.5, 3.5, 6, 10), strides=(1, 2, 2, 2, 1, 2, 1), kernels=(3, 3, 5, 3, 5, 5, 3),
+    widths=(1, 1.5, 2.5, 5, 7, 12, 20), strides=(1, 2, 2, 2, 1, 2, 1), kernels=(3, 3, 5, 3, 5, 5, 3),
     stages={16: (1, 2, 2, 3, 3, 4, 1)}, same=True, epsilon=1e-3, momentum=0.99,
 )  # fmt: skip
 """efficientnet-lite0."""
-EXPANSION, LAST = 6, 40
-"""Channels inside a block, as a multiple of those that enter it, and of the last convolution, of those of the stem."""
+EXPANSION, STEM, LAST = 6, 2, 4
+"""Channels inside a block as a multiple of those that enter it; of the stem, of those of the first stage; of the last
+convolution, of those of the last stage."""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,6 @@ class MobileNet(nn.Module):
     Args:
         stage_sizes: Blocks per stage.
         stage_widths: Channels per stage.
-        stem_width: Channels of the stem; the last convolution has 40 times as many.
         strides: Of the stem, then of the first block of each stage.
         kernels: Side of the depthwise filters of each stage.
         axis_name: Mapped axis over which batch norm shares its statistics.
@@ -123,7 +123,6 @@ class MobileNet(nn.Module):
 
     stage_sizes: tuple[int, ...]
     stage_widths: tuple[int, ...]
-    stem_width: int
     strides: tuple[int, ...]
     kernels: tuple[int, ...]
     same: bool = False
@@ -139,7 +138,7 @@ class MobileNet(nn.Module):
             norm = {"epsilon": self.epsilon, "momentum": self.momentum, "axis_name": self.axis_name}
             return ConvNormReLU6(features, same=self.same, name=name, **norm, **shape)(x, train, mask)
 
-        x, maps = convolve(images, "conv1", self.stem_width, kernel=3, stride=self.strides[0]), []
+        x, maps = convolve(images, "conv1", STEM * self.stage_widths[0], kernel=3, stride=self.strides[0]), []
         for stage, (size, width) in enumerate(zip(self.stage_sizes, self.stage_widths, strict=True)):
             for index in range(size):
                 stride, name = self.strides[stage + 1] if index == 0 else 1, f"stage{stage + 1}_block{index + 1}"
@@ -152,7 +151,7 @@ class MobileNet(nn.Module):
                 y = convolve(y, f"{name}_depthwise", inside, **filters)
                 y = convolve(y, f"{name}_project", width, act=False)
                 x = x + y if stride == 1 and x.shape[-1] == width else y
-        return (*maps, convolve(x, "last", LAST * self.stem_width))
+        return (*maps, convolve(x, "last", LAST * self.stage_widths[-1]))
 
 
 def _stages(depth: int, layout: Layout) -> tuple[int, ...] | None:
@@ -169,8 +168,8 @@ def _backbone(spec: ModelSpec, options: MobileOptions, layout: Layout) -> nn.Mod
     if options.stem == "cifar":
         strides = (1, strides[1], 1, *strides[3:])
     return MobileNet(
-        spec.stage_sizes or (), spec.stage_widths or (), spec.width, strides, layout.kernels, layout.same,
-        layout.epsilon, layout.momentum,
+        spec.stage_sizes or (), spec.stage_widths or (), strides, layout.kernels, layout.same, layout.epsilon,
+        layout.momentum,
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ def test_counts_and_shapes_are_the_published_ones(real_data, name):
         assert np.bincount(test["labels"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
+@pytest.mark.slow
 def test_mnist_has_its_published_mean_and_spread(real_data):
     # 0.1307 and 0.3081 over the 60,000 training images: PyTorch's MNIST example.
     images = load_or_decode(find_source(config(real_data, "mnist")), "train")[0]["images"]
