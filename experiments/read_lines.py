@@ -33,7 +33,7 @@ class Config:
 
 
 LINES = DataConfig("lines:digits", images=80, size=(16, 128))
-SMOKE = Config(RunConfig(ModelSpec("resnet", 8, 4, head="reader"), LINES, epochs=1, batch_size=16))
+SMOKE = Config(RunConfig(ModelSpec("plain", 3, 4, head="reader"), LINES, epochs=1, batch_size=16))
 
 
 def main(config: Config) -> None:
