@@ -40,7 +40,7 @@ class ModelSpec:
 
     Args:
         family: Name of a family (`jaxcnn models` lists them): dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn,
-            airbench, or one of your own (`jaxcnn.models.register_family`).
+            mobilenet, efficientnet_lite, airbench, or one of your own (`jaxcnn.models.register_family`).
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
         width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k of WRN-d-k).

@@ -30,6 +30,7 @@ COMMANDS = {
     "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
     "report": "page of a run, or a study's report, without training: jaxcnn report DIR",
     "show": "what a network sees: jaxcnn show RUN features | kernels | saliency | receptive-field",
+    "export": "a network as a file for phones, browsers, servers: jaxcnn export RUN --to onnx",
     "compare": "runs side by side: jaxcnn compare RUN RUN...",
     "verify": "recompute the numbers of a report from its records: jaxcnn verify DIR",
     "runs": "table of everything that was trained: jaxcnn runs [DIR]",

@@ -41,7 +41,7 @@ from jaxcnn.train.log import JsonLines, Writer
 from jaxcnn.train.loop import OnStep, Order
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
-from jaxcnn.train.tensorboard import Look, TensorBoard, summary_writer
+from jaxcnn.train.tensorboard import TensorBoard, summary_writer
 
 
 def run(
@@ -125,8 +125,10 @@ def run(
         if first_host():
             if tensorboard:
                 where, record = Path(str(out)) / "tensorboard", run_record(config, own, parts.traced)
-                look, past = _look(parts, config, dataset), len(one.history)
-                board = TensorBoard(where, record, epochs=past, every=tensorboard_every, look=look)
+                past = len(one.history)
+                board = TensorBoard(
+                    where, record, epochs=past, every=tensorboard_every, **_looks(parts, config, dataset, one.key)
+                )
                 stack.callback(board.close)
                 one.writers = (*one.writers, board)
             one.writers = (*one.writers, *writers)
@@ -298,25 +300,19 @@ def measure(
     return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details
 
 
-def _look(parts: Parts, config: RunConfig, dataset: Dataset) -> Look | None:
-    """Return what TensorBoard shows of the validation split: confusion matrix and worst mistakes of a classifier."""
-    if parts.task.name != "classification" or jax.process_count() > 1:
-        return None
-    from jaxcnn.pictures.confusion import confusion_figure  # Matplotlib, which other runs do not need
-    from jaxcnn.pictures.gallery import gallery
-    from jaxcnn.pictures.style import to_pixels
-    from jaxcnn.run.examples import example_row, worst_mistakes
+def _looks(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Array) -> dict[str, Any]:
+    """Return what TensorBoard looks at: pictures and gradients; nothing where several processes train."""
+    if jax.process_count() > 1:
+        return {}
+    from jaxcnn.run.board import make_gradients_of, make_look
 
-    def look(state: TrainState) -> dict[str, np.ndarray]:
-        _, saved, details = measure(parts, state, dataset.validation, config, dataset)
-        pictures = {"confusion": confusion_figure(details["confusion"], dataset.class_names)}
-        if (worst := worst_mistakes(saved)).size:
-            pictures["mistakes"] = gallery(
-                [example_row(saved, worst, dataset.validation, dataset.class_names)], columns=6
-            )
-        return {name: to_pixels(figure) for name, figure in pictures.items()}
+    def measured(state: TrainState) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        return measure(parts, state, dataset.validation, config, dataset)[1:]
 
-    return look
+    return {
+        "look": make_look(parts, dataset, measured),
+        "gradients": make_gradients_of(parts, dataset, config.batch_size, config.seed, key),
+    }
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

@@ -27,6 +27,7 @@ SPECS = {
     "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, stage_sizes=(1, 1), options={"block": "bottleneck"}),
     "airbench": ModelSpec("airbench", 5, 3),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), options={"dropout": 0.3}),
+    "mobilenet": ModelSpec("mobilenet", 8, 4, stage_sizes=(1, 1), stage_widths=(4, 6), options={"stem": "cifar"}),
     "dense": ModelSpec("dense", 3, 4, options={"norm": True, "dropout": 0.3}),
 }
 
