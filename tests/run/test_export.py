@@ -16,12 +16,12 @@ from jaxcnn.run.predict import load_model
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call, refused
 
-DATA = DataConfig("digits", size=16)
+DATA = DataConfig("digits", size=28)
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    config = RunConfig(ModelSpec("plain", 3, 8), DATA, OptimizerConfig(learning_rate=0.05), epochs=4)
+    config = RunConfig(ModelSpec("lenet", 5, 6), DATA, OptimizerConfig(learning_rate=0.05), epochs=4)
     return run(config, out=tmp_path_factory.mktemp("export") / "run", progress=False)
 
 
