@@ -56,6 +56,21 @@ def _kernel(x: np.ndarray) -> np.ndarray:
     return kernel
 
 
+def compact(x: ArrayLike) -> np.ndarray:
+    """Return features (n, n) with the same inner products between centred examples, so with the same CKA.
+
+    Args:
+        x: (n, ...) features of one layer; maps are much larger than (n, n). NumPy or JAX.
+
+    >>> x = np.random.default_rng(0).random((6, 50))
+    >>> compact(x).shape, round(linear_cka(x, compact(x)), 6)
+    ((6, 6), 1.0)
+    """
+    values = _features(x, x, 2)[0]
+    sizes, axes = np.linalg.eigh(values @ values.T)
+    return axes * np.sqrt(np.maximum(sizes, 0))
+
+
 def cka_sums(x: ArrayLike, y: ArrayLike) -> CkaSums:
     """Compute the unbiased HSIC_1 of one batch; sum over batches of one size, then call `cka_from_sums`.
 

@@ -12,11 +12,11 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.analysis.agreement import error_consistency
-from jaxcnn.analysis.cka import cka_matrix
+from jaxcnn.analysis.cka import cka_matrix, compact
 from jaxcnn.analysis.curvature import top_eigenvalue
 from jaxcnn.analysis.dead_units import dead_units
 from jaxcnn.analysis.gradient_norms import norms_by_layer
-from jaxcnn.analysis.layer_outputs import in_order, traced_maps, traced_relus
+from jaxcnn.analysis.layer_outputs import hidden_outputs, in_order
 from jaxcnn.analysis.objective import mean_loss
 from jaxcnn.analysis.probes import linear_probe
 from jaxcnn.analysis.receptive_field import effective_receptive_fields, effective_size, receptive_fields
@@ -43,8 +43,8 @@ def explain(arms: Mapping[str, TrainedArm], train: Sequence[Batch], test: Sequen
 
     Returns:
         `arms`: for each name a list with a record for each seed: test_loss, train_loss, test_accuracy, sharpness (top
-        eigenvalue of the training loss), and by layer gradient_norm, relative_gradient_norm, dead_share,
-        probe_accuracy, effective_field (pixels), field (pixels, theoretical).
+        eigenvalue of the training loss), and by layer, in the order of the calls, gradient_norm,
+        relative_gradient_norm, dead_share, probe_accuracy, effective_field (pixels), field (pixels, theoretical).
         `pairs`: for every two networks, seeds of one arm (the baseline) included: first and second, each (name,
         seed), error_consistency, and cka [layer of the first][layer of the second].
         `layers`: names of the rows of cka by arm.
@@ -74,7 +74,7 @@ def explain(arms: Mapping[str, TrainedArm], train: Sequence[Batch], test: Sequen
 
 
 class _Look(NamedTuple):
-    """What one network does: its record, whether each test image is right, its layers' outputs by test batch."""
+    """What one network does: its record, whether each test image is right, its layers by test batch, for CKA."""
 
     record: dict[str, Any]
     right: np.ndarray
@@ -87,18 +87,20 @@ def _look(module: nn.Module, variables: Mapping[str, Any], train: Sequence[Batch
     named = np.concatenate([np.asarray(logits(variables, batch["images"])).argmax(1) for batch in test])
     right = named == labels[1]
 
-    def outputs(variables: Any, images: jax.Array) -> dict[str, jax.Array]:
-        return traced_relus(module, variables, images) or traced_maps(module, variables, images)
-
-    step = in_order(outputs)
-    seen, layers = (
-        [{name: np.asarray(out) for name, out in step(variables, batch["images"]).items()} for batch in batches]
-        for batches in (train, test)
-    )
+    # Neither probes nor CKA need whole maps, which would fill the memory: means over positions, and inner products.
+    step = in_order(lambda variables, images: hidden_outputs(module, variables, images))
+    means, layers = ([], []), []
+    for own, batches in zip(means, (train, test), strict=True):
+        for batch in batches:
+            seen = {name: np.asarray(out) for name, out in step(variables, batch["images"]).items()}
+            own.append({name: out.mean(axis=tuple(range(1, out.ndim - 1))) for name, out in seen.items()})
+            if own is means[1]:
+                layers.append({name: compact(out) for name, out in seen.items()})
     loss, test_loss = (mean_loss(module, variables, classification(), batches) for batches in (train, test))
     norms = norms_by_layer(jax.jit(jax.grad(loss))(variables["params"]), variables["params"])
     images = jnp.asarray(test[0]["images"])
     effective = effective_receptive_fields(module, variables, images)
+    norms = {name: norms[name] for name in sorted(norms, key=[*effective, *norms].index)}
     fields = receptive_fields(module, images.shape[1:])
     dead = dead_units(module, variables, [batch["images"] for batch in test])
     record: dict[str, Any] = {
@@ -111,8 +113,8 @@ def _look(module: nn.Module, variables: Mapping[str, Any], train: Sequence[Batch
         "dead_share": {name: float(each.mean()) for name, each in dead.items()},
         "probe_accuracy": {
             name: linear_probe(
-                np.concatenate([batch[name] for batch in seen]), labels[0],
-                np.concatenate([batch[name] for batch in layers]), labels[1],
+                np.concatenate([batch[name] for batch in means[0]]), labels[0],
+                np.concatenate([batch[name] for batch in means[1]]), labels[1],
             )
             for name in layers[0]
         },

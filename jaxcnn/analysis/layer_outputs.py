@@ -66,6 +66,18 @@ def relu_outputs(module: nn.Module, variables: Any, images: jax.Array) -> Layers
     return in_order(lambda variables, images: traced_relus(module, variables, images))(variables, images)
 
 
+def hidden_outputs(module: nn.Module, variables: Any, images: jax.Array) -> Layers:
+    """Return the layers that networks are compared by: `relu_outputs`, or `feature_maps` where there is no ReLU.
+
+    To be called within `in_order`, as `traced_relus` is.
+
+    >>> dense, image = nn.Dense(2), jax.numpy.ones((1, 1))
+    >>> hidden_outputs(dense, dense.init(jax.random.key(0), image), image)
+    {}
+    """
+    return traced_relus(module, variables, images) or traced_maps(module, variables, images)
+
+
 def kernels(variables: Mapping[str, Any]) -> Layers:
     """Return the kernel of every convolution, (kh, kw, Cin / groups, Cout), by its path.
 

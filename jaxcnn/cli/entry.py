@@ -25,6 +25,8 @@ COMMANDS = {
     "train": "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5",
     "evaluate": "measure a run again: jaxcnn evaluate RUN",
     "predict": "classify image files or folders: jaxcnn predict RUN IMAGE...",
+    "read": "read photographed lines of text: jaxcnn read RUN IMAGE...",
+    "gallery": "name images by a few examples: jaxcnn gallery add NAME IMAGE..., gallery who IMAGE...",
     "study": "deeper or wider at one budget: jaxcnn study --depths 8 14 20 --params 27000 --out runs/study",
     "report": "page of a run, or a study's report, without training: jaxcnn report DIR",
     "show": "what a network sees: jaxcnn show RUN features | kernels | saliency | receptive-field",

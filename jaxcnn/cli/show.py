@@ -1,36 +1,45 @@
-"""`jaxcnn show`: kernels, feature maps, attribution or receptive fields of a run's network, as one PNG or SVG."""
+"""`jaxcnn show`: what a run's network sees, its layers' similarity or its loss landscape, as one PNG or SVG."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from jaxcnn.errors import InputError, require
 
+if TYPE_CHECKING:
+    from jaxcnn.data import Split
+
 
 def show(
     run: Annotated[Positional[Path], arg(metavar="RUN")],
-    what: Annotated[Positional[Literal["features", "kernels", "saliency", "receptive-field"]], arg(metavar="WHAT")],
+    what: Annotated[
+        Positional[Literal["features", "kernels", "saliency", "receptive-field", "landscape", "cka"]],
+        arg(metavar="WHAT"),
+    ],
     image: Path | None = None,
     split: Literal["train", "validation", "test"] = "test",
     index: tuple[int, ...] = (0,),
     layer: str | None = None,
+    other: Path | None = None,
     checkpoint: Literal["last", "best"] = "last",
     data: str | None = None,
     data_dir: str | None = None,
     out: Path | None = None,
 ) -> None:
-    """Draw what the network of a run sees: features, kernels, saliency or receptive-field.
+    """Draw what the network of a run sees, how similar its layers are, or its loss around the trained weights.
 
     Args:
         run: Folder of the run.
-        what: features (outputs of convolutions), kernels, saliency (five kinds of attribution), receptive-field.
+        what: features (outputs of convolutions), kernels, saliency (five kinds of attribution), receptive-field,
+            landscape (loss over two random directions), cka (similarity of all layers).
         image: Image file. Default: an image of a split.
-        split: Split that `index` counts in.
+        split: Split that `index` counts in; landscape and cka use 512 images of it.
         index: Images of the split, from 0; saliency takes several, the others the first.
         layer: Path of a convolution, for features and kernels. Default: several layers; kernels of the first.
+        other: Folder of another run whose layers cka compares with. Default: the run itself.
         checkpoint: last, or best (lowest validation loss).
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
@@ -47,19 +56,30 @@ def show(
     require(
         layer is None or what in ("features", "kernels"), "layer", repr(layer), f"{what} has no layer; leave it out"
     )
+    whole = what in ("landscape", "cka")
+    require(image is None or not whole, "image", repr(str(image)), f"{what} is of a whole split; leave it out")
+    require(other is None or what == "cka", "other", repr(str(other)), "it is for cka; leave it out")
     inside = figures.look_inside(run, checkpoint=checkpoint)
+
+    def arrays() -> Split:
+        folder = RunFolder(run)
+        return run_split(folder, run_data(folder, folder.read_config()[0], data=data, data_dir=data_dir), split)
+
     if what == "kernels":
         drawn = figures.draw_kernels(inside, layer=layer)
+    elif what == "landscape":
+        drawn = figures.draw_landscape(inside, arrays())
+    elif what == "cka":
+        second = None if other is None else figures.look_inside(other, checkpoint=checkpoint)
+        drawn = figures.draw_cka(inside, arrays(), second)
     else:
         if image is not None:
             images = [figures.read_image(inside, image)]
         else:
-            folder = RunFolder(run)
-            dataset = run_data(folder, folder.read_config()[0], data=data, data_dir=data_dir)
-            arrays = run_split(folder, dataset, split)["images"]
+            among = arrays()["images"]
             for n in index:
-                require(0 <= n < len(arrays), "index", n, f"{split} has {len(arrays)} images, counted from 0")
-            images = [arrays[n] for n in index]
+                require(0 <= n < len(among), "index", n, f"{split} has {len(among)} images, counted from 0")
+            images = [among[n] for n in index]
         if not images:
             raise InputError("index=(): give at least one")
         if what == "saliency":

@@ -228,6 +228,8 @@ def rerun(
 def report(
     studies: Annotated[tyro.conf.Positional[tuple[Path, ...]], STUDIES],
     out: Path | None = None,
+    explain: bool = False,
+    tensorboard: bool = False,
     data: str | None = None,
     data_dir: str | None = None,
 ) -> None:
@@ -236,21 +238,35 @@ def report(
     Args:
         studies: Folder of a run; folders of studies.
         out: Folder of the page. Default: that of the run or study; runs/joined for several studies.
-        data: Of a run: image folder or .npz file, if it has moved.
-        data_dir: Of a run: folder of TFDS sets, if they have moved.
+        explain: Look into the trained networks of a study's deepest and widest arms: the section Why. The measures
+            are kept in the study's folder.
+        tensorboard: Also write a study's trials and runs as one HParams table of TensorBoard, beside the report.
+        data: Of a run, and for --explain: image folder or .npz file, if it has moved.
+        data_dir: Of a run, and for --explain: folder of TFDS sets, if they have moved.
     """
-    from jaxcnn.study import load_study, show_report, write_joined
+    from jaxcnn.study import explain_study, load_study, show_report, write_joined
 
     if not studies:
         raise InputError("STUDY|RUN: none given; name the folder of a run or study, or several studies to join them")
     if len(studies) == 1 and (studies[0] / "config.json").exists():
+        require(not explain, "explain", explain, "it is for a study; the page of a run shows its inside anyway")
+        require(not tensorboard, "tensorboard", tensorboard, "it is for a study; give it to jaxcnn train for a run")
         from jaxcnn.run.report.page import write_run_page
 
         print(f"report: {write_run_page(studies[0], out, data=data, data_dir=data_dir)}")
         return
     for name, value in (("data", data), ("data_dir", data_dir)):
-        require(value is None, name, repr(value), "only the page of a single run needs its data; leave it out")
+        needed = explain and len(studies) == 1
+        require(value is None or needed, name, repr(value), "only a single run, or --explain, needs data; leave it out")
+    if explain:
+        for folder in studies:
+            explain_study(folder, data=data, data_dir=data_dir)
     results = [load_study(folder) for folder in studies]
+    if tensorboard:
+        from jaxcnn.study.board import write_board
+
+        for folder, result in zip(studies, results, strict=True):
+            print(f"tensorboard: {write_board(result, folder if out is None or len(results) > 1 else out)}")
     if out is not None and len(results) == 1:
         show_report(results[0], out)
         return

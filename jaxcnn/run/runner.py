@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data import Dataset, Split, batch_indices, class_order, epoch_order, load, steps_per_epoch, take
 from jaxcnn.data.augment import Augment
 from jaxcnn.data.dataset import class_counts
 from jaxcnn.data.loading import warn_of_blank
@@ -38,10 +38,10 @@ from jaxcnn.tasks import Task
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
 from jaxcnn.train.log import JsonLines, Writer
-from jaxcnn.train.loop import OnStep
+from jaxcnn.train.loop import OnStep, Order
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
-from jaxcnn.train.tensorboard import Look, TensorBoard, summary_writer
+from jaxcnn.train.tensorboard import TensorBoard, summary_writer
 
 
 def run(
@@ -125,8 +125,10 @@ def run(
         if first_host():
             if tensorboard:
                 where, record = Path(str(out)) / "tensorboard", run_record(config, own, parts.traced)
-                look, past = _look(parts, config, dataset), len(one.history)
-                board = TensorBoard(where, record, epochs=past, every=tensorboard_every, look=look)
+                past = len(one.history)
+                board = TensorBoard(
+                    where, record, epochs=past, every=tensorboard_every, **_looks(parts, config, dataset, one.key)
+                )
                 stack.callback(board.close)
                 one.writers = (*one.writers, board)
             one.writers = (*one.writers, *writers)
@@ -192,12 +194,20 @@ def complete(
     runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
     state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
     compiled = warm_up(programs, state, dataset.train, runs[0].config.batch_size, key) / len(runs)
-    fit(runs, programs, parts.task, dataset.train, dataset.validation, progress=progress, name=name)
+    order = order_of(parts.task, dataset, runs[0].config)
+    fit(runs, programs, parts.task, dataset.train, dataset.validation, order=order, progress=progress, name=name)
     share = (time.perf_counter() - started) / len(runs)
     return [
         finish(one, folder, parts, dataset, programs, compiled, share, epochs)
         for (one, folder), epochs in zip(group, past, strict=True)
     ]
+
+
+def order_of(task: Task, dataset: Dataset, config: RunConfig) -> Order:
+    """Return the order of the training images: random, or by classes where the task compares images of a batch."""
+    if task.per_class is None:
+        return epoch_order
+    return class_order(np.asarray(dataset.train["labels"]), config.batch_size, task.per_class)
 
 
 def finish(
@@ -264,8 +274,10 @@ def finish(
 def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     """Measure the step that was not finite: its number, its examples' indices in the training split, loss, norms."""
     step, train, config = int(one.state.step), dataset.train, one.config
-    count, even = dataset.sizes["train"], config.batches == "even"
-    indices, mask = batch_indices(count, config.batch_size, seed=config.seed, step=step, even=even)
+    count, order = dataset.sizes["train"], order_of(parts.task, dataset, config)
+    rows = order(count, config.seed, step // steps_per_epoch(count, config.batch_size))
+    even = config.batches == "even" and order is epoch_order
+    indices, mask = batch_indices(len(rows), config.batch_size, seed=config.seed, step=step, order=rows, even=even)
     batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 
@@ -288,25 +300,19 @@ def measure(
     return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details
 
 
-def _look(parts: Parts, config: RunConfig, dataset: Dataset) -> Look | None:
-    """Return what TensorBoard shows of the validation split: confusion matrix and worst mistakes of a classifier."""
-    if parts.task.name != "classification" or jax.process_count() > 1:
-        return None
-    from jaxcnn.pictures.confusion import confusion_figure  # Matplotlib, which other runs do not need
-    from jaxcnn.pictures.gallery import gallery
-    from jaxcnn.pictures.style import to_pixels
-    from jaxcnn.run.examples import example_row, worst_mistakes
+def _looks(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Array) -> dict[str, Any]:
+    """Return what TensorBoard looks at: pictures and gradients; nothing where several processes train."""
+    if jax.process_count() > 1:
+        return {}
+    from jaxcnn.run.board import make_gradients_of, make_look
 
-    def look(state: TrainState) -> dict[str, np.ndarray]:
-        _, saved, details = measure(parts, state, dataset.validation, config, dataset)
-        pictures = {"confusion": confusion_figure(details["confusion"], dataset.class_names)}
-        if (worst := worst_mistakes(saved)).size:
-            pictures["mistakes"] = gallery(
-                [example_row(saved, worst, dataset.validation, dataset.class_names)], columns=6
-            )
-        return {name: to_pixels(figure) for name, figure in pictures.items()}
+    def measured(state: TrainState) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        return measure(parts, state, dataset.validation, config, dataset)[1:]
 
-    return look
+    return {
+        "look": make_look(parts, dataset, measured),
+        "gradients": make_gradients_of(parts, dataset, config.batch_size, config.seed, key),
+    }
 
 
 def _past_epochs(lines: JsonLines, folder: RunFolder, epochs: int) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Look into the network of a run: kernels, feature maps, attribution, receptive fields, as figures."""
+"""Look into the network of a run: its layers, what it sees, how its layers are alike, its loss, as figures."""
 
 from __future__ import annotations
 
@@ -13,18 +13,25 @@ from flax import linen
 from matplotlib.figure import Figure
 
 from jaxcnn.analysis.attribution import grad_cam, integrated_gradients, occlusion, saliency, smooth_grad
-from jaxcnn.analysis.layer_outputs import feature_maps, kernels
+from jaxcnn.analysis.cka import cka_matrix, compact
+from jaxcnn.analysis.landscape import filter_normalised, landscape
+from jaxcnn.analysis.layer_outputs import feature_maps, hidden_outputs, in_order, kernels
+from jaxcnn.analysis.objective import mean_loss
 from jaxcnn.analysis.receptive_field import effective_receptive_fields, receptive_fields
-from jaxcnn.data import BadImage, decode_image, normalize
-from jaxcnn.errors import InputError, similar_paths
+from jaxcnn.data import BadImage, Split, decode_image, normalize, take
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.nn.calls import infer
 from jaxcnn.pictures.gallery import Row, gallery, spread
-from jaxcnn.pictures.tiles import draw_box, kernel_images, map_image, overlay, photo, signed_image
+from jaxcnn.pictures.landscape import landscape_figure
+from jaxcnn.pictures.layers import chosen_layer, feature_rows, kernel_row
+from jaxcnn.pictures.similarity import Similarity, similarity_figure
+from jaxcnn.pictures.tiles import draw_box, overlay, photo, signed_image
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.predict import described, load_model
+from jaxcnn.tasks import Batch, classification
 
-LAYERS, CHANNELS, SHEET = 10, 8, 64
-"""Layers and channels of a layer that are drawn where no layer is named; maps or kernels of a named layer."""
+SAMPLE, BATCH = 512, 64
+"""Images of a split, and of a batch of them, by which networks are compared and their loss is computed."""
 
 
 class Inside(NamedTuple):
@@ -90,13 +97,7 @@ def draw_kernels(inside: Inside, *, layer: str | None = None) -> Figure:
 
     >>> draw_kernels(look_inside("runs/first"))  # doctest: +SKIP
     """
-    return gallery([kernel_row(*_chosen(kernels(inside.variables), layer))])
-
-
-def kernel_row(name: str, kernel: Any) -> Row:
-    """Return pictures of a kernel (h, w, inputs, outputs), titled with its path and shape."""
-    images, (height, width, inputs, outputs) = kernel_images(kernel), np.shape(kernel)
-    return Row(images[:SHEET], f"{name}: {height} × {width}, {inputs} to {outputs} channels")
+    return gallery([kernel_row(*chosen_layer(kernels(inside.variables), layer))])
 
 
 def draw_features(inside: Inside, image: np.ndarray, *, layer: str | None = None) -> Figure:
@@ -109,21 +110,7 @@ def draw_features(inside: Inside, image: np.ndarray, *, layer: str | None = None
 
     >>> draw_features(inside, image, layer="conv2")  # doctest: +SKIP
     """
-    maps = {name: np.asarray(each)[0] for name, each in
-            feature_maps(inside.module, inside.variables, inside.inputs([image])).items()}  # fmt: skip
-    if layer is None:
-        chosen = [(name, maps[name], CHANNELS) for name in (list(maps)[n] for n in spread(len(maps), LAYERS))]
-    else:
-        chosen = [(*_chosen(maps, layer), SHEET)]
-    rows = [Row([photo(image)], "image")]
-    for name, values, most in chosen:
-        height, width, count = values.shape
-        tiles = [values[..., n] for n in spread(count, most)]
-        captions = ["constant" if tile.min() == tile.max() else "" for tile in tiles]
-        of = f"{len(tiles)} of {count} channels" if count > len(tiles) else f"{count} channels"
-        title = f"{name}: {height} × {width}, {of}"
-        rows.append(Row([map_image(tile) for tile in tiles], title, captions if any(captions) else ()))
-    return gallery(rows)
+    return gallery(feature_rows(image, feature_maps(inside.module, inside.variables, inside.inputs([image])), layer))
 
 
 def draw_attribution(
@@ -165,7 +152,7 @@ def predicted(inside: Inside, images: Sequence[np.ndarray]) -> np.ndarray:
     """Return the class that a classifier predicts for each image, (N,)."""
     outputs = infer(inside.module, inside.variables, inside.inputs(images))
     if np.shape(outputs) != (len(images), len(inside.names)):
-        raise InputError("saliency: the network is no classifier; look at its features instead")
+        raise InputError("the network is no classifier; look at its features instead")
     return np.asarray(outputs).argmax(axis=1)
 
 
@@ -198,10 +185,60 @@ def draw_receptive_fields(inside: Inside, image: np.ndarray) -> Figure:
     return gallery(rows, columns=4)
 
 
-def _chosen(layers: dict[str, Any], layer: str | None) -> tuple[str, Any]:
-    """Return name and value of a layer, the first one for None."""
-    if not layers:
-        raise InputError("layer: the network has no convolution; choose another run")
-    if layer is not None and layer not in layers:
-        raise InputError(f"layer={layer!r}: there is no such convolution; choose one of {', '.join(layers)}")
-    return (layer, layers[layer]) if layer is not None else next(iter(layers.items()))
+def sample_batches(inside: Inside, split: Split, size: int = BATCH) -> list[Batch]:
+    """Return up to 512 random images of a split, the same every time, in whole batches as the network sees them."""
+    count = len(split["labels"])
+    size = min(size, count)
+    chosen = np.random.default_rng(0).permutation(count)[: min(SAMPLE, count) // size * size]
+    parts = [take(split, np.sort(part)) for part in chosen.reshape(-1, size)]
+    return [
+        {"images": inside.inputs(part["images"]), "labels": jnp.asarray(part["labels"]), "mask": jnp.ones(size)}
+        for part in parts
+    ]
+
+
+def draw_cka(inside: Inside, split: Split, other: Inside | None = None) -> Figure:
+    """Draw how similar all layers of a network are to each other, or to those of another network (CKA).
+
+    Args:
+        inside: The network.
+        split: Arrays of a split of its data; 512 images are used, at least 4 are needed.
+        other: Another network for images of the same size. Default: the same.
+
+    >>> draw_cka(look_inside("runs/seed0"), split, look_inside("runs/seed1"))  # doctest: +SKIP
+    """
+    if other is not None and other.shape != inside.shape:
+        raise InputError(f"other: its images are {other.shape}, not {inside.shape}; choose a run on the same images")
+    require(len(split["images"]) >= 4, "split", len(split["images"]), "CKA needs 4 images or more")
+    layers = [_layers(each, split) for each in ((inside,) if other is None else (inside, other))]
+    rows, columns = (list(each[0]) for each in (layers[0], layers[-1]))
+    if not rows or not columns:
+        raise InputError("cka: the network has neither a ReLU nor a convolution; choose another run")
+    values = cka_matrix(layers[0], None if other is None else layers[1])
+    second = "this run" if other is None else "the other run"
+    return similarity_figure({"similarity of layers": Similarity(values, "this run", second, rows, columns)})
+
+
+def _layers(inside: Inside, split: Split) -> list[dict[str, np.ndarray]]:
+    step = in_order(lambda variables, images: hidden_outputs(inside.module, variables, images))
+    batches = sample_batches(inside, split)
+    return [{name: compact(out) for name, out in step(inside.variables, batch["images"]).items()} for batch in batches]
+
+
+def draw_landscape(inside: Inside, split: Split, *, reach: float = 1.0, points: int = 21, seed: int = 0) -> Figure:
+    """Draw a classifier's loss around its weights, over the plane of two random, filter-normalised directions.
+
+    Args:
+        inside: The network.
+        split: Arrays of a split of its data; the loss is the mean over 512 images.
+        reach: Largest multiple of a direction; at 1 every filter has moved by its own length.
+        points: Steps along each direction, an odd number.
+        seed: Seed of the directions.
+
+    >>> draw_landscape(look_inside("runs/first"), dataset.train)  # doctest: +SKIP
+    """
+    predicted(inside, split["images"][:1])  # refuses what is no classifier
+    loss = mean_loss(inside.module, inside.variables, classification(), sample_batches(inside, split))
+    keys, params = jax.random.split(jax.random.key(seed)), inside.variables["params"]
+    steps = np.linspace(-reach, reach, points)
+    return landscape_figure(landscape(loss, params, [filter_normalised(params, key) for key in keys], steps), steps)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from jaxcnn.study.arm import Arm
     from jaxcnn.study.budget.match import match_depth, match_width, match_widths
     from jaxcnn.study.execution.run_study import run_study
+    from jaxcnn.study.explain import explain_study
     from jaxcnn.study.plan import Plan, make_plan
     from jaxcnn.study.report.compare import write_joined
     from jaxcnn.study.report.page import show_report, verdict_table, write_report
@@ -16,9 +17,9 @@ if TYPE_CHECKING:
     from jaxcnn.study.verdict.findings import Findings
 
 __all__ = [
-    "Arm", "Findings", "Plan", "Seeds", "StudyConfig", "StudyResult", "Tuning", "analyse", "load_study", "make_plan",
-    "match_depth", "match_width", "match_widths", "run_study", "show_report", "verdict_table",
-    "write_joined", "write_report",
+    "Arm", "Findings", "Plan", "Seeds", "StudyConfig", "StudyResult", "Tuning", "analyse", "explain_study",
+    "load_study", "make_plan", "match_depth", "match_width", "match_widths", "run_study", "show_report",
+    "verdict_table", "write_joined", "write_report",
 ]  # fmt: skip
 
 _HOMES = {
@@ -26,6 +27,7 @@ _HOMES = {
     "study.arm": ("Arm",),
     "study.budget.match": ("match_depth", "match_width", "match_widths"),
     "study.execution.run_study": ("run_study",),
+    "study.explain": ("explain_study",),
     "study.plan": ("Plan", "make_plan"),
     "study.report.compare": ("write_joined",),
     "study.report.page": ("show_report", "verdict_table", "write_report"),

@@ -33,14 +33,15 @@ class TensorBoard:
 
     The folder gets a run `train` and a run `validation` with Keras' tags: epoch_loss, epoch_accuracy and further
     metrics in both, epoch_learning_rate, images_per_second, WEIGHT/histogram, WEIGHT/update (its change since the last
-    epoch that this process trained) and KERNEL/image in `train`; what `look` draws, and HParams, in `validation`. The
-    horizontal axis is the epoch.
+    epoch that this process trained), WEIGHT/gradient and KERNEL/image in `train`; what `look` draws, and
+    HParams, in `validation`. The horizontal axis is the epoch.
 
     Args:
         directory: Folder of the two runs.
         config: Record of the run's config.
         epochs: Number of epochs that are trained already; points of later ones are removed.
         every: Epochs from one histogram of a weight to the next.
+        gradients: Host state -> gradients, as its parameters. Default: no histograms of them.
         look: Host state -> pictures (H, W, 3) uint8 by tag. They are drawn, and those of kernels, in epochs 1, 2, 4, 8
             and so on, and in the last one.
 
@@ -49,11 +50,13 @@ class TensorBoard:
     """
 
     def __init__(
-        self, directory: Path, config: Mapping[str, Any], *, epochs: int = 0, every: int = 1, look: Look | None = None
-    ) -> None:
+        self, directory: Path, config: Mapping[str, Any], *, epochs: int = 0, every: int = 1, look: Look | None = None,
+        gradients: Callable[[TrainState], Any] | None = None,
+    ) -> None:  # fmt: skip
         make = summary_writer()
         self._writers = {name: make(str(directory / name), purge_step=epochs + 1) for name in SPLITS}
-        self._config, self._every, self._look, self._before = config, every, look, {}
+        self._config, self._every, self._look, self._gradients = config, every, look, gradients
+        self._before: Mapping[str, np.ndarray] = {}
         self._named = epochs > 0
         rows = "".join(f"| {name} | {value} |\n" for name, value in flat(config).items())
         if epochs == 0:
@@ -72,9 +75,12 @@ class TensorBoard:
         if seconds > 0 and "batch_size" in self._config:
             speed = record["steps_timed"] * self._config["batch_size"] / seconds
             train.add_scalar("images_per_second", speed, epoch)
-        weights = {name: np.asarray(value, np.float32) for name, value in _flatten(state.params).items()}
+        weights = _flatten(state.params)
         if epoch % self._every == 0:
-            self._histograms(weights, epoch)
+            self._histograms("histogram", weights, epoch)
+            self._histograms("update", {n: weights[n] - value for n, value in self._before.items()}, epoch)
+            if self._gradients is not None:
+                self._histograms("gradient", _flatten(self._gradients(state)), epoch)
         if epoch & (epoch - 1) == 0 or epoch == self._config.get("epochs"):
             self._pictures(weights, state, epoch)
         self._before = weights
@@ -92,14 +98,10 @@ class TensorBoard:
         for writer in self._writers.values():
             writer.close()
 
-    def _histograms(self, weights: Mapping[str, np.ndarray], epoch: int) -> None:
-        train = self._writers["train"]
-        for name, value in weights.items():
-            if not np.isfinite(value).all():
-                continue
-            train.add_histogram(f"{name}/histogram", value, epoch, bins=BINS)
-            if name in self._before:
-                train.add_histogram(f"{name}/update", value - self._before[name], epoch, bins=BINS)
+    def _histograms(self, kind: str, values: Mapping[str, np.ndarray], epoch: int) -> None:
+        for name, value in values.items():
+            if np.isfinite(value).all():
+                self._writers["train"].add_histogram(f"{name}/{kind}", value, epoch, bins=BINS)
 
     def _pictures(self, weights: Mapping[str, np.ndarray], state: TrainState, epoch: int) -> None:
         from jaxcnn.pictures.tiles import kernel_images, tile  # Matplotlib, which a run without pictures does not need
@@ -124,5 +126,5 @@ class TensorBoard:
         self._named = True
 
 
-def _flatten(params: Any) -> dict[str, Any]:
-    return {"/".join(path): value for path, value in flatten_dict(params).items()}
+def _flatten(params: Any) -> dict[str, np.ndarray]:
+    return {"/".join(path): np.asarray(value, np.float32) for path, value in flatten_dict(params).items()}

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.analysis.cka import CkaSums, cka_from_sums, cka_matrix, cka_sums, linear_cka
+from jaxcnn.analysis.cka import CkaSums, cka_from_sums, cka_matrix, cka_sums, compact, linear_cka
 
 # SCIENCE.md, section 5.
 X = np.array([[1, 2], [3, 4], [5, 7], [8, 1], [2, 2], [0, 5]])
@@ -123,3 +123,11 @@ def test_the_matrix_of_layers():
         cka_matrix(first, second[:2])
     with pytest.raises(ValueError, match="first has 10 examples and second 9"):
         cka_matrix(first[:1], [{"a": np.ones((9, 2))}])
+
+
+def test_compact_features_have_the_same_cka():
+    rng = np.random.default_rng(3)
+    maps = {"a": rng.random((8, 5, 5, 4)), "dead": np.ones((8, 3))}
+    other = [{"c": rng.random((8, 6))}]
+    small = {name: compact(values) for name, values in maps.items()}
+    np.testing.assert_allclose(cka_matrix([small], other), cka_matrix([maps], other), atol=1e-9)

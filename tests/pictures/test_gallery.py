@@ -7,6 +7,8 @@ from jaxcnn.pictures.confusion import confusion_figure
 from jaxcnn.pictures.curves import curve_figure
 from jaxcnn.pictures.document import Figure, to_html
 from jaxcnn.pictures.gallery import Row, gallery, spread
+from jaxcnn.pictures.landscape import landscape_figure
+from jaxcnn.pictures.similarity import Similarity, similarity_figure
 from jaxcnn.pictures.style import to_pixels, to_svg
 from jaxcnn.pictures.tiles import draw_box, kernel_images, map_image, overlay, signed_image, tile
 
@@ -83,3 +85,25 @@ def test_curves_of_several_runs_are_named():
     ]
     assert len(one.axes) == 1
     assert to_pixels(one).shape[2] == 3
+
+
+def test_a_landscape_shows_both_cuts_and_what_is_not_finite_stays_empty():
+    steps = np.linspace(-1, 1, 5)
+    losses = 1 + steps[:, None] ** 2 + 4 * steps[None, :] ** 2
+    losses[0, 0] = np.inf
+    figure = landscape_figure(losses, steps)
+    cuts = [line.get_ydata() for line in figure.axes[0].lines]
+    np.testing.assert_allclose(cuts, [1 + steps**2, 1 + 4 * steps**2])
+    assert "<svg" in to_svg(figure)
+
+
+def test_similarities_have_one_scale_and_names_where_they_have_room():
+    figure = similarity_figure(
+        {
+            "a": Similarity([[0.1, np.nan]], "one", "two", ["x"], ["y", "z"]),
+            "b": Similarity(np.eye(30), "one", "two", [str(n) for n in range(30)], [str(n) for n in range(30)]),
+        }
+    )
+    images = [axes.images[0] for axes in figure.axes[:2]]
+    assert [image.get_clim() for image in images] == [(0, 1), (0, 1)]
+    assert [len(axes.get_xticks()) for axes in figure.axes[:2]] == [2, 0]

@@ -4,16 +4,20 @@ import json
 import shutil
 
 import numpy as np
+import optax
 import pytest
 from scipy.stats import binomtest
 
+from jaxcnn.data import load
 from jaxcnn.errors import InputError
+from jaxcnn.nn.calls import infer
 from jaxcnn.run import run
 from jaxcnn.run.compare import compare_runs, write_comparison
 from jaxcnn.run.report.page import write_run_page
 from jaxcnn.run.report.seen import see
 from jaxcnn.run.report.summary import bootstrap
 from jaxcnn.run.report.summary import test_interval as interval_of
+from jaxcnn.run.show import draw_cka, draw_landscape, look_inside, sample_batches
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call, refused
 from tests.study.report.test_page import Page
@@ -113,3 +117,29 @@ def test_the_command_writes_pages_and_pictures(classifier, tmp_path, capsys):
         (["features", "--out", tmp_path / "a.gif"], "must end in .png or .svg"),
     ):
         assert problem in refused(capsys, "show", classifier.directory, *words)
+
+
+def test_a_landscape_has_the_loss_of_the_network_in_its_middle(classifier, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("jaxcnn.run.show.SAMPLE", 64)
+    inside, split = look_inside(classifier.directory), load(CONFIG.data).validation
+    figure = draw_landscape(inside, split, points=3)
+    (batch,) = sample_batches(inside, split)
+    logits = infer(inside.module, inside.variables, batch["images"])
+    loss = optax.softmax_cross_entropy_with_integer_labels(logits, batch["labels"]).mean()
+    for line in figure.axes[0].lines:
+        assert line.get_ydata()[1] == pytest.approx(float(loss), rel=1e-5)
+    out = tmp_path / "landscape.png"
+    assert call(capsys, "show", classifier.directory, "landscape", "--out", out)[0] == 0
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert "--other" in refused(capsys, "show", classifier.directory, "landscape", "--other", "x")
+
+
+def test_similarity_of_a_runs_layers_and_of_two_runs(classifier, tmp_path, capsys):
+    inside, split = look_inside(classifier.directory), load(CONFIG.data).load_test()
+    values = draw_cka(inside, split).axes[0].images[0].get_array()
+    np.testing.assert_allclose(values, values.T, atol=1e-6)
+    np.testing.assert_allclose(np.diagonal(values), 1, atol=1e-6)
+    np.testing.assert_allclose(draw_cka(inside, split, inside).axes[0].images[0].get_array(), values, atol=1e-6)
+    words = ["cka", "--other", classifier.directory, "--out", tmp_path / "cka.svg"]
+    assert call(capsys, "show", classifier.directory, *words)[0] == 0
+    assert "cka is of a whole split" in refused(capsys, "show", classifier.directory, "cka", "--image", "x.png")

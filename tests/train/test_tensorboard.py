@@ -68,9 +68,12 @@ def test_histograms_pictures_and_text_are_there(interrupted):
         last = events["train"].Histograms(name)[-1].histogram_value
         assert sum(last.bucket) == last.num > 0
     updates = [name for name in train["histograms"] if name.endswith("/update")]
-    assert len(updates) == len(train["histograms"]) / 2
+    gradients = [name for name in train["histograms"] if name.endswith("/gradient")]
+    assert len(updates) == len(gradients) == len(train["histograms"]) / 3
+    for name in gradients:
+        assert [event.step for event in events["train"].Histograms(name)] == [1, 2, 3, 4]
     assert [name for name in train["images"] if name.endswith("kernel/image")]
-    assert set(validation["images"]) == {"confusion", "mistakes"}
+    assert set(validation["images"]) == {"confusion", "mistakes", "features", "attribution"}
     text = events["train"].Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
     assert f"| seed | {result.config.seed} |" in text
 

@@ -24,6 +24,7 @@ from jaxcnn.study.report.curves import error_section, training_section
 from jaxcnn.study.report.protocol import limit_section, protocol_section, repeat_section
 from jaxcnn.study.report.summary import arm_section, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
+from jaxcnn.study.report.why import why_section
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.tuning import Setting
@@ -39,6 +40,7 @@ SECTIONS = (
     cost_section,
     tuning_section,
     training_section,
+    why_section,
     front_section,
     class_section,
     statistics_section,
