@@ -28,7 +28,7 @@ def classifier(tmp_path_factory):
 def test_a_file_takes_pixels_and_says_what_it_is(classifier, capsys):
     code, out, _ = call(capsys, "export", classifier.directory, "--preprocess")
     assert code == 0
-    assert "of the largest, on 32 test images" in out
+    assert "of the largest, on 30 test images" in out
     path = classifier.directory / "network.onnx"
     about = {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}
     assert about["classes"] == list("0123456789")
