@@ -32,10 +32,10 @@ def to_int8(model: onnx.ModelProto, images: np.ndarray, metadata: Mapping[str, s
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "int8.onnx"
         logging.disable(logging.WARNING)  # it recommends passes that this model does not need
+        # Signed activations: products of unsigned ones and signed weights saturate on CPUs without VNNI.
         quantize_static(
             model, str(path), _Images(images), quant_format=QuantFormat.QDQ, per_channel=True,
             activation_type=QuantType.QInt8, weight_type=QuantType.QInt8, calibrate_method=CalibrationMethod.MinMax,
-            extra_options={"QDQDisableWeightAdjustForInt32Bias": True},
         )  # fmt: skip
         logging.disable(logging.NOTSET)
         quantised = onnx.load(path)

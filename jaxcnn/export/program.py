@@ -129,30 +129,39 @@ def _uses(program: Program) -> Counter[Value]:
 
 def _slice(program: Program) -> Program:
     """Write gathers that take every n-th pixel as slices; JAX traces slices of any number of images as gathers."""
-    return program._replace(operations=tuple(map(_as_slice, program.operations)))
+    return program._replace(operations=tuple(each for one in program.operations for each in _as_slices(one)))
 
 
-def _as_slice(operation: Operation) -> Operation:
+def _as_slices(operation: Operation) -> tuple[Operation, ...]:
+    """Return a slice, and a squeeze of the axes of which one place is taken, in place of a gather that is no more."""
     images, *indices = operation.operands
     if operation.primitive.name != "gather" or not isinstance(images, Value) or isinstance(indices[0], Value):
-        return operation
-    result, numbers = operation.results[0], operation.params["dimension_numbers"]
-    if len(result.shape) != len(images.shape) or result.shape[:1] != images.shape[:1] or 0 in numbers.start_index_map:
-        return operation
+        return (operation,)
+    result, numbers, rank = operation.results[0], operation.params["dimension_numbers"], len(images.shape)
+    dropped = tuple(numbers.collapsed_slice_dims)
+    rest = [axis for axis in range(rank) if axis not in dropped]
+    if len(rest) != len(result.shape) or result.shape[:1] != images.shape[:1] or 0 in numbers.start_index_map:
+        return (operation,)
     sizes, params = (1, *images.shape[1:]), {**operation.params}
     params["slice_sizes"] = (1, *params["slice_sizes"][1:])
     slices = [(0, images.shape[0], 1)]
-    for axis in range(1, len(sizes)):  # of each element its place along an axis
-        places = np.broadcast_to(np.arange(sizes[axis]).reshape(-1, *[1] * (len(sizes) - 1 - axis)), sizes)
+    for axis in range(1, rank):  # of each element its place along an axis
+        places = np.broadcast_to(np.arange(sizes[axis]).reshape(-1, *[1] * (rank - 1 - axis)), sizes)
         taken = np.asarray(operation.primitive.bind(jax.numpy.asarray(places), jax.numpy.asarray(indices[0]), **params))
+        taken = np.expand_dims(taken, dropped)
         line = np.moveaxis(taken, axis, 0).reshape(taken.shape[axis], -1)
         steps = np.unique(np.diff(line[:, 0])) if len(line) > 1 else np.ones(1, int)
         if (line != line[:, :1]).any() or len(steps) != 1 or steps[0] < 1 or line[0, 0] < 0:
-            return operation
+            return (operation,)
         slices.append((int(line[0, 0]), int(line[-1, 0]) + 1, int(steps[0])))
     starts, stops, strides = zip(*slices, strict=True)
     params = {"start_indices": starts, "limit_indices": stops, "strides": strides}
-    return Operation(jax.lax.slice_p, (images,), params, operation.results)
+    if not dropped:
+        return (Operation(jax.lax.slice_p, (images,), params, (result,)),)
+    shape = (images.shape[0], *(-(-(stop - start) // step) for start, stop, step in slices[1:]))
+    part = Value(shape, result.dtype)
+    squeeze = Operation(jax.lax.squeeze_p, (part,), {"dimensions": dropped}, (result,))
+    return Operation(jax.lax.slice_p, (images,), params, (part,)), squeeze
 
 
 def _pool(program: Program) -> Program:

@@ -116,7 +116,7 @@ def export_run(
         return {name: np.asarray(value) for name, value in zip(program.outputs, jax.tree.leaves(outputs), strict=True)}
 
     forward = jax.jit(compute)
-    images, metrics = inputs(run_split(folder, dataset, "test")["images"][:COMPARED]), ({}, {})
+    images, metrics = inputs(_spread(run_split(folder, dataset, "test")["images"], COMPARED)), ({}, {})
     if to == "stablehlo":
         content = to_stablehlo(program)
         difference = _check(path, lambda images: run_stablehlo(content, images), run, images)
@@ -131,7 +131,7 @@ def export_run(
         if int8:
             from jaxcnn.export.int8 import to_int8
 
-            content = to_int8(made, inputs(dataset.train["images"][:CALIBRATED]), about).SerializeToString()
+            content = to_int8(made, inputs(_spread(dataset.train["images"], CALIBRATED)), about).SerializeToString()
             quantised: Run = lambda images: run_onnx(content, images)  # noqa: E731
             difference = _check(path, quantised, run, images, int8=True)
             split = run_split(folder, dataset, "test")
@@ -142,6 +142,11 @@ def export_run(
     if to == "stablehlo":
         write_json(path.with_suffix(".json"), {name: json.loads(text) for name, text in about.items()})
     return Exported(path, len(content), difference, len(images), *metrics)
+
+
+def _spread(images: Any, count: int) -> Any:
+    """Return at most so many images of a split, which may be stored class by class."""
+    return images[:: max(1, -(-len(images) // count))]
 
 
 def _metadata(

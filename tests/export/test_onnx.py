@@ -48,6 +48,7 @@ def test_what_is_not_written_is_named():
         lambda x: x.max((2,)) - x.min((2,)),
         lambda x: jnp.transpose(x, (0, 3, 2, 1)),
         lambda x: x[:, 1:3, ::2, 1:] * jnp.arange(12.0).reshape(1, 2, 2, 3)[..., :1],
+        lambda x: x[:, 1, :, 0] + x[:, :, 2].sum(1),
         lambda x: jnp.concatenate([x, x[..., :1] ** 3], -1).reshape(x.shape[0], -1),
         lambda x: jax.nn.sigmoid(x) + jnp.tanh(x) + jnp.exp(-x),
         lambda x: jax.nn.gelu(x, approximate=False) * jax.lax.rsqrt(jnp.square(x) + 1),

@@ -16,19 +16,19 @@ from jaxcnn.run.predict import load_model
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call, refused
 
-DATA = DataConfig("digits", size=16)
+DATA = DataConfig("digits", size=28)
 
 
 @pytest.fixture(scope="module")
 def classifier(tmp_path_factory):
-    config = RunConfig(ModelSpec("plain", 3, 8), DATA, OptimizerConfig(learning_rate=0.05), epochs=4)
+    config = RunConfig(ModelSpec("lenet", 5, 6), DATA, OptimizerConfig(learning_rate=0.05), epochs=4)
     return run(config, out=tmp_path_factory.mktemp("export") / "run", progress=False)
 
 
 def test_a_file_takes_pixels_and_says_what_it_is(classifier, capsys):
     code, out, _ = call(capsys, "export", classifier.directory, "--preprocess")
     assert code == 0
-    assert "of the largest, on 32 test images" in out
+    assert "of the largest, on 30 test images" in out
     path = classifier.directory / "network.onnx"
     about = {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}
     assert about["classes"] == list("0123456789")
