@@ -181,7 +181,7 @@ def test_a_file_of_another_form_is_one_sentence(study: Path, name: str, text: st
 
 def test_a_file_of_another_form_in_a_run_is_one_sentence(tmp_path: Path) -> None:
     """Foreign records, and arrays that are no predictions."""
-    odd = {"result.json": b"[]", "data.json": b"{}", "metrics.jsonl": b"5", "predictions.npz": None}
+    odd = {"result.json": b"[]", "metrics.jsonl": b"5", "predictions.npz": None}
     for name, content in odd.items():
         copy = shutil.copytree(RESULTS / "lenet_mnist" / "seed0", tmp_path / name)
         if content is None:
