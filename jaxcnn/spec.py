@@ -40,7 +40,7 @@ class ModelSpec:
 
     Args:
         family: Name of a family (`jaxcnn models` lists them): dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn,
-            airbench, or one of your own (`jaxcnn.models.register_family`).
+            mobilenet, efficientnet_lite, airbench, or one of your own (`jaxcnn.models.register_family`).
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
         width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k of WRN-d-k).
@@ -193,10 +193,38 @@ class Localization(TaskConfig):
     box_weight: float = 1.0
 
 
+@dataclass(frozen=True)
+class Embedding(TaskConfig):
+    """Give each image a vector, near those of its class and far from others, also for classes never trained on.
+
+    Args:
+        loss: prototypes (classes of a batch are told apart by the nearest mean vector), triplet (the hardest triplets
+            of a batch) or contrastive (all pairs of a batch).
+        per_class: Images of each class in a training batch, which holds batch_size / per_class classes.
+        shots: prototypes only: images of a class whose mean is its prototype; the others are named by it.
+        margin: triplet and contrastive only: distance by which images of other classes shall be further away.
+    """
+
+    kind: ClassVar[str] = "embedding"
+    loss: Literal["prototypes", "triplet", "contrastive"] = "prototypes"
+    per_class: int = 5
+    shots: int = 1
+    margin: float = 0.5
+
+
+@dataclass(frozen=True)
+class Reading(TaskConfig):
+    """Read a line: its characters from left to right, without their places (CTC)."""
+
+    kind: ClassVar[str] = "reading"
+
+
 MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "unet": Segmentation,
     "fcn": Segmentation,
     "localizer": Localization,
+    "embedding": Embedding,
+    "reader": Reading,
     "ssd": Detection,
     "ssd_vgg": Detection,
     "yolo": Detection,
@@ -210,9 +238,10 @@ class DataConfig:
     """Which images, how they are split and what happens to them before the first layer.
 
     Args:
-        name: digits, glyphs, glyph_scenes or glyph_masks (drawn scenes with boxes or masks), a TFDS name
-            (fashion_mnist, emnist/letters), an image folder, a folder of images and masks, an .npz file, or a .csv file
-            with the columns file (paths below its folder), label and, where there are splits, split.
+        name: digits, glyphs, glyph_scenes or glyph_masks (drawn scenes with boxes or masks), lines:NAME (lines of text
+            composed of the characters of another set, as in lines:mnist), a TFDS name (fashion_mnist, emnist/letters),
+            an image folder, a folder of images and masks, an .npz file, or a .csv file with the columns file (paths
+            below its folder), label and, where there are splits, split.
         data_dir: Folder of TFDS sets. Default: $TFDS_DATA_DIR, then ~/tensorflow_datasets.
         validation: Share of the training split kept for validation where the source has no validation split.
         train_size: Number of training images to use (a fixed, recorded choice). Default: all.
@@ -231,8 +260,8 @@ class DataConfig:
             the disk or the memory.
         workers: stream only: number of decoding processes. 0: threads of this process.
         classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
-        images: Drawn sets only: number of images, all splits together.
-        data_seed: Drawn sets only: seed of the drawing.
+        images: Drawn sets and lines only: number of images, all splits together.
+        data_seed: Drawn sets and lines only: seed of the drawing.
         normalize: Mean and standard deviation of the pixels: data (those of the training split) or imagenet (those of
             published weights; chosen where a run has `weights`).
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
@@ -242,7 +271,8 @@ class DataConfig:
             split of the data set.
         groups: Images that belong together, such as those of one writer: splits keep groups apart, and the verdict of a
             study is for new groups. A feature of a TFDS set, a regular expression that finds the group in the names of
-            files, as in patient([0-9]+), or writers (digits only). Default: each image stands for itself.
+            files, as in patient([0-9]+), writers (digits only), or class: validation and test images are of classes
+            that training never sees. Default: each image stands for itself.
     """
 
     name: str = "digits"
@@ -361,7 +391,7 @@ class RunConfig:
             devices, of every host).
         sync_batch_norm: Batch norm statistics over all devices (True) or per device.
         scan: Run many steps in one compiled call (`lax.scan`), with the data on the device. Default: on an accelerator
-            whose memory holds the data.
+            whose memory holds the data, and on a CPU with few small images, where it saves a tenth to a quarter.
         compute_dtype: Type of activations and their arithmetic; parameters, statistics and loss stay float32. Layers of
             flax.linen in your own module follow, unless they have a dtype of their own.
         deterministic: On a GPU, use only kernels whose sums have a fixed order: equal runs are equal to the bit, and

@@ -122,13 +122,16 @@ def records() -> str:
 def studies(*, shown: bool) -> str:
     """Return the table of the stored studies, one row per budget: those that stand, or those that are withdrawn."""
     lines = [
-        "| study | budget | depths | verdict | deeper minus wider | at the shared setting | best fitted depth |",
-        "|:---|:---|:---|:---|---:|:---|---:|",
+        "| study | budget | rule | depths | verdict | deeper minus wider | at the shared setting | best fitted depth |",
+        "|:---|:---|:---|:---|:---|---:|:---|---:|",
     ]
     for file in sorted(HERE.rglob("analysis.json")):
         if withdrawn(file.parent) is shown:
             continue
-        found = json.loads(file.read_text())
+        found, plan = json.loads(file.read_text()), json.loads((file.parent / "plan.json").read_text())
+        rule = (
+            f"`{plan['rule'] if 'rule_text' in plan else 'ends-holm-1'}`"  # the first plans hold the rule's text alone
+        )
         shared = {each["budget"]: each["decision"] for each in found["shared"]}
         fits = {trend["budget"]: trend["fit"] for trend in found["trends"]}
         name = file.parent.relative_to(HERE).as_posix()
@@ -138,8 +141,8 @@ def studies(*, shown: bool) -> str:
             best = "at an end" if fit["edge"] else f"{fit['optimum']:.0f} ({fit['low']:.0f} to {fit['high']:.0f})"
             ends = f"{contrast['wider']['depth']}, {contrast['deeper']['depth']}"
             lines.append(
-                f"| [{name}]({name}/report.md) | {budget} | {ends} | **{contrast['decision']}**{where} "
-                f"| {points(contrast['population'])} | {shared.get(budget, 'the same')} | {best} |"
+                f"| [{name}]({name}/report.md) | {budget} | {rule} | {ends} | **{contrast['decision']}**{where} "
+                f"| {points(contrast['population'])} | {shared.get(budget, '')} | {best} |"
             )
     return "\n".join(lines)
 

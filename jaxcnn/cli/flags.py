@@ -103,9 +103,14 @@ def ignored_flags(config: RunConfig) -> dict[str, str]:
     optimizer, data = config.optimizer, config.data
     rules = (
         (
-            data.name.startswith("glyph"),
+            data.name.startswith(("glyph", "lines:")),
+            "--data glyphs, glyph_scenes, glyph_masks or lines:NAME",
+            ("data.images", "data.data-seed"),
+        ),
+        (
+            data.name.removeprefix("lines:").startswith("glyph"),
             "--data glyphs, glyph_scenes or glyph_masks",
-            ("data.classes", "data.images", "data.data-seed"),
+            ("data.classes",),
         ),
         (data.stream, "--data.stream", ("data.workers",)),
         (config.weights is not None, "--weights", ("finetune.unfreeze-from", "finetune.trunk-scale")),

@@ -1,7 +1,7 @@
 """Data: sources of images, splits, batches, augmentation, streaming and checks."""
 
 from jaxcnn.data.augment import AUGMENTATIONS, MIXES, make_augment, make_mix
-from jaxcnn.data.batches import batch_indices, batches, epoch_order, normalize, steps_per_epoch, take
+from jaxcnn.data.batches import batch_indices, batches, class_order, epoch_order, normalize, steps_per_epoch, take
 from jaxcnn.data.check import Finding, Inspection, inspect
 from jaxcnn.data.dataset import BadImage, Dataset, Split
 from jaxcnn.data.decode import decode_image
@@ -22,6 +22,7 @@ __all__ = [
     "StreamedImages",
     "batch_indices",
     "batches",
+    "class_order",
     "decode_image",
     "epoch_order",
     "info",

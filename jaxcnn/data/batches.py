@@ -1,6 +1,6 @@
 """Batches as pure functions of (seed, step): a run resumes after any step without saved state."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import lru_cache
 
 import jax
@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data.dataset import Split
-from jaxcnn.errors import require
+from jaxcnn.errors import InputError, require
 
 CACHED_ORDERS = 3
 """Epochs whose order a process caches: the current, the next, and the validation split's."""
@@ -32,6 +32,46 @@ def epoch_order(n: int, seed: int, epoch: int, shuffle: bool = True) -> np.ndarr
     # Philox, not the default generator: a counter-based stream that NumPy promises to keep as it is.
     bits = np.random.Philox(np.random.SeedSequence([seed, epoch]))
     return np.random.Generator(bits).permutation(n).astype(np.int32)
+
+
+def class_order(labels: np.ndarray, batch_size: int, per_class: int) -> Callable[[int, int, int], np.ndarray]:
+    """Return an order in which each batch holds some classes with `per_class` images each, next to one another.
+
+    Args:
+        labels: int (N,), those of the training split.
+        batch_size: Examples per step, a multiple of `per_class`.
+        per_class: Images of each class of a batch; classes with fewer images are never drawn.
+
+    Returns:
+        (N, seed, epoch) -> indices, int32, of an epoch: as many whole batches as N examples fill. Classes are drawn
+        anew for each batch, and images anew for each class.
+
+    Raises:
+        InputError: batch_size is no multiple of per_class, or fewer classes have enough images than a batch holds.
+
+    >>> labels = np.array([0, 0, 0, 1, 1, 1])
+    >>> labels[class_order(labels, 4, 2)(6, 0, 0)].reshape(-1, 2).T.tolist()
+    [[1, 0, 0, 1], [1, 0, 0, 1]]
+    """
+    classes, counts = np.unique(labels, return_counts=True)
+    members = [np.flatnonzero(labels == each).astype(np.int32) for each in classes[counts >= per_class]]
+    ways, rest = divmod(batch_size, per_class)
+    if rest or not 2 <= ways <= len(members):
+        raise InputError(
+            f"batch_size={batch_size}: must be a multiple of task.per_class={per_class}, from 2 to {len(members)} "
+            "times it (the classes with so many training images)"
+        )
+
+    def order(n: int, seed: int, epoch: int) -> np.ndarray:
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch, per_class])))
+        chosen = [
+            rng.permutation(members[each])[:per_class]
+            for _ in range(steps_per_epoch(n, batch_size))
+            for each in rng.permutation(len(members))[:ways]
+        ]
+        return np.concatenate(chosen)
+
+    return order
 
 
 _cached_order = lru_cache(maxsize=CACHED_ORDERS)(epoch_order)

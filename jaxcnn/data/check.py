@@ -233,7 +233,7 @@ def scan_example(pool: str, example: Example, kinds: Iterable[str] = ()) -> Scan
         return ScannedImage(name, pool, 0, kinds, "", image.shape, digest, classes)
     if np.ndim(label) == 0:
         return ScannedImage(name, pool, label, tuple(kinds), "", image.shape, digest)
-    classes = tuple(value for value in np.unique(label).tolist() if value != UNLABELLED)
+    classes = tuple(value for value in np.unique(label).tolist() if value not in (UNLABELLED, -1))
     kinds = (*kinds, *(() if classes else ("unlabelled",)))
     return ScannedImage(name, pool, 0, kinds, "", image.shape, digest, classes)
 

@@ -72,7 +72,8 @@ class Source(NamedTuple):
         identity: Cache key, plain JSON values: equal identities decode to equal arrays.
         pools: "train", and "validation" and "test" if the source has these splits.
         carve: Fixed number of images taken from "train" for "validation" or "test".
-        target: What is known of each image: a class, a mask with the class of each pixel, or boxes.
+        target: What is known of each image: a class, a mask with the class of each pixel, boxes, or the characters of a
+            line, int32 (L,), -1 after the last.
     """
 
     name: str
@@ -81,7 +82,7 @@ class Source(NamedTuple):
     class_names: tuple[str, ...]
     pools: Mapping[str, Pool]
     carve: Mapping[str, int] = {}
-    target: Literal["class", "mask", "boxes"] = "class"
+    target: Literal["class", "mask", "boxes", "text"] = "class"
 
 
 def fit_identity(fit: str) -> dict[str, Any]:
@@ -134,7 +135,11 @@ def strata(labels: np.ndarray) -> np.ndarray:
 
 def target_words(labels_axes: int, boxes: bool = False) -> str:
     """Return in words what is known of each image, by the axes of its labels and whether it has boxes."""
-    words = {0: "one class for each image", 2: "a mask of classes for each image"}
+    words = {
+        0: "one class for each image",
+        1: "a line of characters for each image",
+        2: "a mask of classes for each image",
+    }
     return "boxes" if boxes else words.get(labels_axes, f"labels with {labels_axes} axes for each image")
 
 

@@ -9,33 +9,37 @@ from jaxcnn.data.dataset import Pool
 from jaxcnn.errors import InputError
 from jaxcnn.records import shortened
 
+CLASS = "class"
+"""Name of the groups that are the classes themselves."""
 WRITERS = (0, 130, 256, 386, 516, 646, 776, 905, 1029, 1157, 1287, 1415, 1545, 1667)
 """Index of the first of each writer's digits. Nothing names the writers, but their sheets follow one another, and each
 has the digits in the same order: all ten three times, then 0 9 5 5 6 5 ..., with a few left out."""
 
 
-def read_groups(data: str, pool: Pool, groups: str, names: Iterable[str] | None, count: int) -> np.ndarray:
-    r"""Return the group of each image of a pool, str (count,).
+def read_groups(data: str, pool: Pool, groups: str, names: Iterable[str] | None, labels: np.ndarray) -> np.ndarray:
+    r"""Return the group of each image of a pool, str (N,).
 
     Args:
         data: Name of the data set, for errors.
         pool: One split of its source.
         groups: `DataConfig.groups`.
         names: Names of the images that were read; None: they have none.
-        count: Number of images that were read.
+        labels: Targets of the images that were read; groups="class" are those of one class each.
 
     Raises:
         InputError: The source has no such groups, or the pattern does not match a name.
 
-    >>> read_groups("cells", Pool(2, iter), r"patient(\d+)", ["a/patient07_1.png", "b/patient3.png"], 2).tolist()
+    >>> read_groups("cells", Pool(2, iter), r"patient(\d+)", ["a/patient07.png", "patient3.png"], np.zeros(2)).tolist()
     ['07', '3']
     """
+    if groups == CLASS and labels.ndim == 1:
+        return labels.astype(str)
     if names is not None:
         return by_name(data, names, groups)
     if pool.groups is None:
         raise InputError(f"groups={groups!r}: images of data set {data!r} have neither names nor groups; leave it out")
     found = pool.groups(groups)
-    if len(found) != count:
+    if len(found) != len(labels):
         raise InputError(f"groups={groups!r}: images of data set {data!r} were skipped; repair them, or leave it out")
     return found
 

@@ -75,7 +75,7 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         names = _without(names, skipped)
     groups = None
     if config.groups is not None:
-        groups = read_groups(config.name, source.pools["train"], config.groups, names, len(pool["labels"]))
+        groups = read_groups(config.name, source.pools["train"], config.groups, names, pool["labels"])
     train_size = None if config.fold else config.train_size
     parts = divide(strata(pool["labels"]), config.validation, train_size, own, source.carve, names, groups)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
@@ -87,8 +87,8 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         train, validation, test = pad_alike({"train": train, "validation": validation, "test": test}).values()
     grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
     for name in own - {"train"} if config.groups is not None else ():
-        its = source.pools[name]
-        grouped[name] = read_groups(config.name, its, config.groups or "", its.names, its.length)
+        its, labels = source.pools[name], (validation if name == "validation" else test)["labels"]
+        grouped[name] = read_groups(config.name, its, config.groups or "", its.names, labels)
     if config.fold:
         pool = _joined(config.name, [train, validation, test])
         share = len(validation["labels"]) / (len(train["labels"]) + len(validation["labels"]))
@@ -247,7 +247,7 @@ def _read(
 ) -> tuple[Split, tuple[str, ...]]:
     """Return a split of the source, with the image shape of `train`, and its skipped files with reasons."""
     if config.stream and source.target != "class":
-        what = "masks" if source.target == "mask" else "boxes"
+        what = {"mask": "masks", "text": "lines"}.get(source.target, "boxes")
         raise InputError(
             f"stream=True: data set {config.name!r} has {what}, which are kept in memory; leave stream out"
         )
@@ -261,7 +261,7 @@ def _read(
         check_labels(config.name, split, arrays["labels"], source.class_names)
     elif source.target == "boxes":
         check_objects(config.name, split, arrays["labels"], source.class_names)
-    elif split == "train":
+    elif source.target == "mask" and split == "train":
         check_masks(config.name, arrays["labels"], source.class_names)
     ours, theirs = (train or arrays)["images"].shape[1:], arrays["images"].shape[1:]
     if ours != theirs:

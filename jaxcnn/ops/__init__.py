@@ -14,6 +14,7 @@ from jaxcnn.ops.boxes import (
 )
 from jaxcnn.ops.conv import conv2d
 from jaxcnn.ops.drop import dropout, stochastic_depth
+from jaxcnn.ops.edit_distance import edit_distance
 from jaxcnn.ops.nms import Detections, nms, select_detections
 from jaxcnn.ops.norm import batch_norm_inference, batch_norm_train, example_count
 from jaxcnn.ops.pool import adaptive_avg_pool, avg_pool, global_avg_pool, global_max_pool, max_pool
@@ -44,6 +45,7 @@ __all__ = [
     "conv2d",
     "decode_boxes",
     "dropout",
+    "edit_distance",
     "encode_boxes",
     "example_count",
     "global_avg_pool",

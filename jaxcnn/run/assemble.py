@@ -102,7 +102,7 @@ def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None
         check_module(module, task, dataset.image_shape, classes)
     traced = traced_parts(own, config, dataset.image_shape, classes, arrays_of(dataset))
     per_epoch = steps_per_epoch(dataset.sizes["train"], config.batch_size)
-    mode = choose(config.parallel)
+    mode, single = choose(config.parallel), network is not None or config.checkpoint_steps is not None
     arguments = (
         module,
         own._replace(model=None, variables=None),
@@ -110,7 +110,7 @@ def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None
         (config.epochs * per_epoch, per_epoch),
         (tuple(dataset.mean.tolist()), tuple(dataset.std.tolist())),
         dataset.image_shape,
-        (mode, choose_scan(config.scan, mode, dataset.train), config.deterministic),
+        (mode, choose_scan(config.scan, mode, dataset.train, single=single), config.deterministic),
         layers,
         tuple((name, *each.items()) for name, each in traced.items()),  # a part that was edited is another one
     )

@@ -5,20 +5,21 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import lru_cache
-from typing import Any, NamedTuple
+from functools import lru_cache, partial
+from typing import Any, NamedTuple, cast
 
 import jax
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, batch_indices
+from jaxcnn.data import Dataset, batch_indices, steps_per_epoch
 from jaxcnn.errors import require
 from jaxcnn.run.assemble import Parts, assemble
 from jaxcnn.run.own_parts import Own
 from jaxcnn.spec import ModelSpec, RunConfig, StepCost
 from jaxcnn.train import TrainState
-from jaxcnn.train.parallel.programs import memory_bytes
+from jaxcnn.train.parallel.programs import Arrays, Stretch, advance, memory_bytes, resident, stretch_length
+from jaxcnn.train.parallel.programs import size as split_size
 
 OBJECTS = 4
 """Number of objects of each random image, where a task has any."""
@@ -31,8 +32,7 @@ class Compiled(NamedTuple):
     """A network ready to be timed.
 
     Args:
-        step: Its training step.
-        feed: (indices, mask) -> batch on the device.
+        step: Function of (state, indices (S, B), masks (S, B), key) that makes S training steps, as `fit` calls it.
         batches: Indices and masks to take in turn.
         key: PRNG key.
         states: List of one state, which every step consumes and replaces.
@@ -40,8 +40,7 @@ class Compiled(NamedTuple):
         seconds: Seconds of tracing and compiling.
     """
 
-    step: Callable[..., Any]
-    feed: Callable[[np.ndarray, np.ndarray], Any]
+    step: Stretch
     batches: tuple[tuple[np.ndarray, np.ndarray], ...]
     key: jax.Array
     states: list[TrainState]
@@ -91,8 +90,8 @@ def time_steps(
 ) -> list[list[float]]:
     """Time the training steps of several networks in turns: seconds per step, one list per network.
 
-    A step is what `fit` does where it dispatches steps one by one: gather the batch, train. Each round begins with
-    another network, so that drift of the machine affects all alike. Arguments as for `measure_costs`.
+    A step is what `fit` does: gather the batch, train; one by one, or many in one call. Each round begins with another
+    network, so that drift of the machine affects all alike. Arguments as for `measure_costs`.
     """
     for name, value in (("rounds", rounds), ("steps", 1 if steps is None else steps), ("warmup", warmup)):
         require(value >= 1, name, value, "must be at least 1")
@@ -109,8 +108,8 @@ def time_steps(
 
 def compile_all(pairs: Sequence[Pair], dataset: Dataset) -> list[Compiled]:
     """Compile the training step of every network; one copy of the images on the device serves all."""
-    feeds: dict[str, Any] = {}
-    return [_prepare(config, own, dataset, feeds) for config, own in pairs]
+    on_device = jax.device_put(dict(dataset.train)) if resident(dataset.train) else dataset.train
+    return [_prepare(config, own, dataset, on_device) for config, own in pairs]
 
 
 def make_stopwatch(
@@ -129,9 +128,10 @@ def make_stopwatch(
 
     def prepare(model: ModelSpec | linen.Module) -> Compiled:
         own = isinstance(model, linen.Module)
-        config = RunConfig(batch_size=batch_size) if own else RunConfig(model=model, batch_size=batch_size)
+        config = RunConfig(batch_size=batch_size, scan=False)
+        config = config if own else replace(config, model=model)
         dataset = _random_images(tuple(input_shape), num_classes, batch_size, config.task.kind)
-        network = _prepare(config, model if own else None, dataset, {})
+        network = _prepare(config, model if own else None, dataset, dataset.train)
         _turn(network, 2)
         return network
 
@@ -150,43 +150,63 @@ def make_stopwatch(
     return seconds
 
 
-def _prepare(config: RunConfig, own: Own | linen.Module | None, dataset: Dataset, feeds: dict[str, Any]) -> Compiled:
+def _prepare(
+    config: RunConfig, own: Own | linen.Module | None, dataset: Dataset, on_device: Arrays
+) -> Compiled:  # fmt: skip
     parts = assemble(config, dataset, own)
-    programs = parts.programs
-    # One copy of the images on the device serves all networks.
-    if programs.mode not in feeds:
-        feeds[programs.mode] = programs.feed(dataset.train)
-    key = jax.random.key(config.seed)
+    programs, count, key = parts.programs, dataset.sizes["train"], jax.random.key(config.seed)
     state = programs.place(_drawn(jax.eval_shape(parts.init, key)))
-    count = dataset.sizes["train"]
-    batches = tuple(
+    length = _length(parts, config, dataset)
+    rows = [
         batch_indices(count, config.batch_size, seed=config.seed, step=step)
-        for step in range(min(8, max(1, count // config.batch_size)))
+        for step in range(length * min(8, max(1, count // (length * config.batch_size))))
+    ]
+    batches = tuple(
+        (np.stack([indices for indices, _ in some]), np.stack([mask for _, mask in some]))
+        for some in (rows[first : first + length] for first in range(0, len(rows), length))
     )
     if programs.mode == "jit":
-        step, memory, seconds = _compile(parts, config, dataset, state)
+        compiled, memory, seconds = _compile(parts, config, dataset, state)
+        if programs.stretch is None:
+            programs = programs._replace(train=compiled)
+            step = advance(programs, on_device)
+        else:
+            step = partial(compiled, dict(on_device))
     else:
         # Several devices: the program that training runs is compiled by its first call; memory is that of one device.
-        start = time.perf_counter()
-        state, sums = programs.train(state, feeds[programs.mode](*batches[0]), key)
+        start, step = time.perf_counter(), advance(programs, dataset.train)
+        state, sums = step(state, *batches[0], key)
         jax.block_until_ready(sums)
-        step, seconds = programs.train, time.perf_counter() - start
-        share = replace(config, batch_size=-(-config.batch_size // programs.devices))
-        memory = step_memory(share, dataset, own)
-    return Compiled(step, feeds[programs.mode], batches, key, [state], memory, seconds)
+        seconds = time.perf_counter() - start
+        memory = step_memory(replace(config, batch_size=-(-config.batch_size // programs.devices)), dataset, own)
+    return Compiled(step, batches, key, [state], memory, seconds)
+
+
+def _length(parts: Parts, config: RunConfig, dataset: Dataset) -> int:
+    return stretch_length(parts.programs, steps_per_epoch(dataset.sizes["train"], config.batch_size))
 
 
 def _compile(
     parts: Parts, config: RunConfig, dataset: Dataset, state: Any
 ) -> tuple[Callable[..., Any], int | None, float]:
-    """Compile the training step for the shapes of a state; return it with its memory and the seconds it took."""
-    state = jax.tree.map(_shape, state)
-    batch = {name: _shape(array, config.batch_size) for name, array in dataset.train.items()}
-    batch["mask"] = jax.ShapeDtypeStruct((config.batch_size,), np.float32)
-    program: Any = parts.programs.train
-    start = time.perf_counter()
-    compiled = program.lower(state, batch, jax.random.key(0)).compile()
-    return compiled, memory_bytes(compiled), time.perf_counter() - start
+    """Compile the program of one device for the shapes of a state; return it, its memory and the seconds it took.
+
+    The memory leaves out the images, which a program of several steps holds.
+    """
+    programs, key, start = parts.programs, jax.random.key(0), time.perf_counter()
+    state, size = jax.tree.map(_shape, state), config.batch_size
+    if programs.stretch is None:
+        batch = {name: _shape(array, size) for name, array in dataset.train.items()}
+        batch["mask"] = jax.ShapeDtypeStruct((size,), np.float32)
+        compiled = cast("Any", programs.train).lower(state, batch, key).compile()
+    else:
+        images, length = jax.tree.map(_shape, dict(dataset.train)), _length(parts, config, dataset)
+        chosen = (jax.ShapeDtypeStruct((length, size), dtype) for dtype in (np.int32, np.float32))
+        compiled = cast("Any", programs.stretch({})).func.lower(images, state, *chosen, key).compile()
+    memory = memory_bytes(compiled)
+    if memory is not None and programs.stretch is not None:
+        memory -= split_size(dataset.train)
+    return compiled, memory, time.perf_counter() - start
 
 
 def _shape(array: Any, length: int | None = None) -> jax.ShapeDtypeStruct:
@@ -209,13 +229,15 @@ def _steps_per_turn(network: Compiled) -> int:
 
 
 def _turn(network: Compiled, steps: int) -> float:
-    """Return the seconds per step over some steps."""
+    """Return the seconds per step over so many steps, or over as many as one call makes at least."""
+    length = len(network.batches[0][0])
+    calls = -(-steps // length)
     start, state, sums = time.perf_counter(), network.states.pop(), None
-    for step in range(steps):
-        state, sums = network.step(state, network.feed(*network.batches[step % len(network.batches)]), network.key)
+    for call in range(calls):
+        state, sums = network.step(state, *network.batches[call % len(network.batches)], network.key)
     jax.block_until_ready((state, sums))
     network.states.append(state)
-    return (time.perf_counter() - start) / steps
+    return (time.perf_counter() - start) / (calls * length)
 
 
 def _random_images(shape: tuple[int, ...], classes: int, batch_size: int, task: str) -> Dataset:

@@ -1,4 +1,4 @@
-"""Measures over a whole split, which no sum over batches gives: average precision of detections."""
+"""Measures over a whole split, which no sum over batches gives: average precision of boxes, few-shot accuracy."""
 
 from __future__ import annotations
 
@@ -6,15 +6,21 @@ from typing import Any
 
 from jaxcnn.analysis.coco_ap import class_ap, figures
 from jaxcnn.analysis.detections import Arrays, detection_matches
+from jaxcnn.analysis.few_shot import class_members, few_shot_accuracy
+from jaxcnn.analysis.retrieval import recall_at
+from jaxcnn.analysis.verification import equal_error, pair_distances, roc_curve
 from jaxcnn.spec import DataConfig
 
 REPORTED = ("AP", "AP50", "AP75")
 """COCO's figures that are metrics of a run; the others are among its details."""
 
+EPISODES = ((5, 1), (5, 5), (20, 1), (20, 5))
+"""Classes and known images of each, of the few-shot episodes; those with more classes than a split has are left out."""
+
 
 def measures_predictions(task: str) -> bool:
     """Return whether a task has measures beside its own metrics."""
-    return task == "detection"
+    return task in ("detection", "embedding")
 
 
 def measures_of(
@@ -29,7 +35,9 @@ def measures_of(
         image_shape: (H, W, C) of the images that the network sees.
         data: How images were resized.
     """
-    if not measures_predictions(task) or not {"labels", "boxes", "found_boxes"} <= saved.keys():
+    if task == "embedding" and {"labels", "vectors"} <= saved.keys():
+        return _of_vectors(saved)
+    if task != "detection" or not {"labels", "boxes", "found_boxes"} <= saved.keys():
         return {}, {}
     matches = detection_matches(saved, classes, image_shape, data)
     values = figures(matches)
@@ -40,3 +48,20 @@ def measures_of(
         details[f"class_{name}"] = [each[name] if count else None for each, count in zip(by_class, counts, strict=True)]
     details["class_objects"] = [float(count) for count in counts]
     return {name: values[name] for name in REPORTED}, details
+
+
+def _of_vectors(saved: Arrays) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return recall, few-shot accuracy and the equal error rate of vectors; details: half 95 % intervals, ROC area."""
+    vectors, labels = saved["vectors"], saved["labels"]
+    metrics, details = dict[str, float](), dict[str, Any]()
+    if len(members := class_members(labels, 2)) < 2:  # no pair of one class, or none of two
+        return metrics, details
+    metrics |= dict(zip(("recall_at_1", "recall_at_5"), recall_at(vectors, labels, (1, 5)), strict=True))
+    for ways, shots in EPISODES:
+        if ways <= sum(len(each) > shots for each in members):
+            found = few_shot_accuracy(vectors, labels, ways, shots)
+            metrics[f"accuracy_{ways}way_{shots}shot"] = found.accuracy
+            details[f"half_interval_{ways}way_{shots}shot"] = found.half_width
+    roc = roc_curve(*pair_distances(vectors, labels))
+    metrics["equal_error_rate"], details["threshold"] = equal_error(roc)
+    return metrics, details | {"roc_area": roc.area}

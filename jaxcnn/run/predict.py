@@ -14,7 +14,7 @@ from flax import linen
 
 from jaxcnn.data import BadImage, Dataset, Split, decode_image, load
 from jaxcnn.data.boxes import restore_boxes
-from jaxcnn.data.decode import ordered_map, upright_size
+from jaxcnn.data.decode import ordered_map, resize_array, upright_size
 from jaxcnn.data.fit import restore_mask
 from jaxcnn.data.splits import content_hash
 from jaxcnn.errors import InputError, require, similar_paths
@@ -130,7 +130,7 @@ def load_model(
 
 def predict(
     directory: Path | str,
-    images: Sequence[Path | str],
+    images: Sequence[Path | str | np.ndarray],
     *,
     top: int = 5,
     checkpoint: str = "last",
@@ -143,16 +143,18 @@ def predict(
 
     Args:
         directory: The run's folder.
-        images: Image files; each is converted to the channels and resized to the size the model was trained on.
+        images: Image files, or arrays uint8 (H, W, C); each file is converted to the channels, and all are resized to
+            the size the model was trained on.
         top: Number of alternatives to list.
         checkpoint: last, or best (lowest validation loss); `model` and `task` as for `evaluate_run`.
 
     Returns:
-        One mapping per image: path, text (for the console), and what the task describes, or `error` for a file that
-        cannot be read. Classification: name, probability, top (pairs of name and probability). Segmentation: mask, the
-        class of each pixel of the file, uint8 (H, W), 255 where the network saw nothing (`data.fit` crop); classes,
-        their names; areas (pairs of name and share). Detection: boxes (d, 4), (ymin, xmin, ymax, xmax) in pixels of the
-        file, the best first; scores and labels (d,); classes, the names; size, (height, width) of the file.
+        One mapping per image: path (None for an array), text (for the console), and what the task describes, or `error`
+        for a file that cannot be read. Classification: name, probability, top (pairs of name and probability).
+        Segmentation: mask, the class of each pixel of the file, uint8 (H, W), 255 where the network saw nothing
+        (`data.fit` crop); classes, their names; areas (pairs of name and share). Detection: boxes (d, 4), (ymin, xmin,
+        ymax, xmax) in pixels of the file, the best first; scores and labels (d,); classes, the names; size, (height,
+        width) of the file.
 
     Raises:
         InputError: No file can be read, no such run, no checkpoint.
@@ -168,7 +170,7 @@ def predict(
     decode = jax.jit(lambda state, batch: task.decode(forward(state, batch)))
     size, found = max(min(config.batch_size, len(images)), 1), list[dict[str, Any]]()
     for start in range(0, len(images), size):
-        paths = [Path(path) for path in images[start : start + size]]
+        paths = [each if isinstance(each, np.ndarray) else Path(each) for each in images[start : start + size]]
         read = list(ordered_map(lambda path: _read_image(path, shape, config.data.fit), paths, batch=8))
         pixels = np.zeros((size, *shape), np.uint8)
         for place, image in enumerate(read):
@@ -180,12 +182,12 @@ def predict(
             bad = {"text": image, "error": image} if isinstance(image, str) else None
             about: dict[str, Any] = bad or task.describe(row, names, top)
             if "mask" in about:
-                about["mask"] = restore_mask(about["mask"], upright_size(path), config.data.fit)
+                about["mask"] = restore_mask(about["mask"], _size(path), config.data.fit)
             if "boxes" in about:
-                original, sides = upright_size(path), (shape[0], shape[1])
+                original, sides = _size(path), (shape[0], shape[1])
                 boxes = about["boxes"] * np.tile(np.asarray(sides, np.float64), 2)
                 about |= {"boxes": restore_boxes(boxes, original, sides, config.data.fit), "size": original}
-            found.append({"path": path, **about})
+            found.append({"path": path if isinstance(path, Path) else None, **about})
     if images and all("error" in each for each in found):
         raise InputError(found[0]["error"])
     return found
@@ -210,16 +212,27 @@ def load_weights(
     """Restore a run's last or best weights for images (H, W, C); no optimizer and no data are needed."""
     require(which in ("last", "best"), "checkpoint", repr(which), "choose last or best")
     if not folder.checkpoints.exists():
-        without = "it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
-        reason = without if folder.finished else "it has no checkpoint yet; train it first"
+        reason = "it has no checkpoint yet; train it first"
+        if folder.finished:
+            never = folder.read_config()[0].keep == 0
+            reason = "it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
+            reason = reason if never else "its folder 'checkpoints' is missing; copy it here, or train the run again"
         raise InputError(f"run {str(folder.path)!r}: {reason}")
     shapes = jax.eval_shape(lambda key: init_variables(module, image_shape, key), jax.random.key(0))
     with Checkpoints(folder.checkpoints) as checkpoints:
         return checkpoints.restore(shapes, step=checkpoints.best if which == "best" else None)[0]
 
 
-def _read_image(path: Path, shape: tuple[int, ...], fit: str) -> np.ndarray | str:
-    """Read an image file as uint8 of the model's (H, W, C), or return why it cannot be read."""
+def _size(image: Path | np.ndarray) -> tuple[int, int]:
+    return (image.shape[0], image.shape[1]) if isinstance(image, np.ndarray) else upright_size(image)
+
+
+def _read_image(path: Path | np.ndarray, shape: tuple[int, ...], fit: str) -> np.ndarray | str:
+    """Read an image file as uint8 of the model's (H, W, C), or return why it cannot be read; resize an array."""
+    if isinstance(path, np.ndarray):
+        if path.ndim != 3 or path.dtype != np.uint8 or path.shape[2] != shape[2]:
+            return f"image {path.shape} {path.dtype}: give uint8 (H, W, {shape[2]})"
+        return resize_array(path, (shape[0], shape[1]), fit)
     if not path.is_file():
         return f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}"
     try:

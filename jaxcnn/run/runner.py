@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.data import Dataset, Split, batch_indices, load, steps_per_epoch, take
+from jaxcnn.data import Dataset, Split, batch_indices, class_order, epoch_order, load, steps_per_epoch, take
 from jaxcnn.data.augment import Augment
 from jaxcnn.data.dataset import class_counts
 from jaxcnn.data.loading import warn_of_blank
@@ -38,7 +38,7 @@ from jaxcnn.tasks import Task
 from jaxcnn.train import Checkpoints, Programs, Run, TrainState, evaluate, fit
 from jaxcnn.train.divergence import diagnose, poisoned
 from jaxcnn.train.log import JsonLines, Writer
-from jaxcnn.train.loop import OnStep
+from jaxcnn.train.loop import OnStep, Order
 from jaxcnn.train.parallel import warm_up
 from jaxcnn.train.parallel.hosts import first_host, in_turn, wait_for_hosts
 from jaxcnn.train.tensorboard import TensorBoard, summary_writer
@@ -194,12 +194,20 @@ def complete(
     runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
     state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
     compiled = warm_up(programs, state, dataset.train, runs[0].config.batch_size, key) / len(runs)
-    fit(runs, programs, parts.task, dataset.train, dataset.validation, progress=progress, name=name)
+    order = order_of(parts.task, dataset, runs[0].config)
+    fit(runs, programs, parts.task, dataset.train, dataset.validation, order=order, progress=progress, name=name)
     share = (time.perf_counter() - started) / len(runs)
     return [
         finish(one, folder, parts, dataset, programs, compiled, share, epochs)
         for (one, folder), epochs in zip(group, past, strict=True)
     ]
+
+
+def order_of(task: Task, dataset: Dataset, config: RunConfig) -> Order:
+    """Return the order of the training images: random, or by classes where the task compares images of a batch."""
+    if task.per_class is None:
+        return epoch_order
+    return class_order(np.asarray(dataset.train["labels"]), config.batch_size, task.per_class)
 
 
 def finish(
@@ -266,8 +274,10 @@ def finish(
 def _divergence(parts: Parts, one: Run, dataset: Dataset) -> dict[str, Any]:
     """Measure the step that was not finite: its number, its examples' indices in the training split, loss, norms."""
     step, train, config = int(one.state.step), dataset.train, one.config
-    count, even = dataset.sizes["train"], config.batches == "even"
-    indices, mask = batch_indices(count, config.batch_size, seed=config.seed, step=step, even=even)
+    count, order = dataset.sizes["train"], order_of(parts.task, dataset, config)
+    rows = order(count, config.seed, step // steps_per_epoch(count, config.batch_size))
+    even = config.batches == "even" and order is epoch_order
+    indices, mask = batch_indices(len(rows), config.batch_size, seed=config.seed, step=step, order=rows, even=even)
     batch = {name: jnp.asarray(values) for name, values in {**take(train, indices), "mask": mask}.items()}
     return {"step": step, "indices": indices[mask > 0].tolist(), **diagnose(parts.gradients, one.state, batch, one.key)}
 

@@ -2,7 +2,9 @@
 
 from jaxcnn.tasks.classification import classification, cross_entropy
 from jaxcnn.tasks.detection import detection
+from jaxcnn.tasks.embedding import embedding
 from jaxcnn.tasks.localization import localization
+from jaxcnn.tasks.reading import read_greedily, reading
 from jaxcnn.tasks.segmentation import segmentation
 from jaxcnn.tasks.task import Batch, Sums, Task, images_only, make_task, register_task, resolve_task
 
@@ -13,9 +15,12 @@ __all__ = [
     "classification",
     "cross_entropy",
     "detection",
+    "embedding",
     "images_only",
     "localization",
     "make_task",
+    "read_greedily",
+    "reading",
     "register_task",
     "resolve_task",
     "segmentation",

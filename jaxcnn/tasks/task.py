@@ -46,6 +46,8 @@ class Task(NamedTuple):
         details: (predictions, split), as for `save` -> plain values that result.json holds beside the metrics.
         ranks: Number of axes of each target of one example: (0,) for a class, (2,) for a mask. Data whose targets have
             others are refused. Default: not checked.
+        per_class: Number of images of each class in a training batch, where the loss compares images of a batch.
+            Default: batches are drawn from all images.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Task(NamedTuple):
     outputs: Callable[[int, int], Any] | None = None
     details: Callable[[Arrays, Arrays], dict[str, Any]] = no_details
     ranks: tuple[int, ...] | None = None
+    per_class: int | None = None
 
 
 Make = Callable[[Any], Task]

@@ -26,6 +26,7 @@ PACKAGES = (
     "train",
     "analysis",
     "interop",
+    "export",
     "run",
     "study",
     "cli",

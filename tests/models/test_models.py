@@ -27,6 +27,9 @@ SPECS = {
     "resnet_imagenet": ModelSpec("resnet_imagenet", 8, 2, stage_sizes=(1, 1), options={"block": "bottleneck"}),
     "airbench": ModelSpec("airbench", 5, 3),
     "wrn": ModelSpec("wrn", 7, 1, stage_sizes=(1, 1), stage_widths=(3, 4), options={"dropout": 0.3}),
+    "mobilenet": ModelSpec(
+        "mobilenet", 8, 4, stage_sizes=(1, 1), stage_widths=(4, 6), options={"stem": "cifar", "dropout": 0.2}
+    ),
     "dense": ModelSpec("dense", 3, 4, options={"norm": True, "dropout": 0.3}),
 }
 
@@ -67,7 +70,9 @@ def test_logits_have_the_right_shape_and_dtype(case):
     assert bool(jnp.isfinite(logits).all())
 
 
-@pytest.mark.parametrize("case", ["plain_dropout", "airbench", "resnet_imagenet", "wrn", "dense"], indirect=True)
+@pytest.mark.parametrize(
+    "case", ["plain_dropout", "airbench", "resnet_imagenet", "wrn", "mobilenet", "dense"], indirect=True
+)
 def test_eager_equals_jit(case):
     """One network of each file of `jaxcnn.models`, and of each kind of block but the basic one."""
     eager = case.module.apply(case.variables, case.images[:2])
@@ -86,7 +91,7 @@ def test_features_are_one_map_per_stride_and_the_head_sees_the_last(case):
     sides = [each.shape[1] for each in maps]
     assert sides == sorted(set(sides), reverse=True)
     assert all(each.ndim == 4 and each.shape[:2] == (4, each.shape[2]) for each in maps)
-    assert len(maps) >= len(case.module.backbone.stage_sizes) or case.spec.family == "dense"
+    assert len(maps) >= len(case.module.backbone.stage_sizes) or case.spec.family in ("dense", "mobilenet")
     whole, on_the_last = (
         jax.make_jaxpr(lambda v, x, m=method: case.module.apply(v, x, method=m))(case.variables, case.images)
         for method in ("__call__", head_on_the_last)

@@ -73,7 +73,8 @@ def test_networks_take_turns_each_round_beginning_with_another(digits):
     networks = [each._replace(step=recording(number, each.step)) for number, each in enumerate(networks)]
     times = time_steps(networks, rounds=4, steps=1, warmup=1)
     assert calls == [0, 1, 2, *(0, 1, 2), *(1, 2, 0), *(2, 0, 1), *(0, 1, 2)]
-    assert [int(each.states[0].step) for each in networks] == [5, 5, 5]  # states are passed on and trained
+    for each in networks:  # states are passed on and trained
+        assert int(each.states[0].step) == 5 * len(each.batches[0][0])
     assert [len(each) for each in times] == [4, 4, 4]
     assert all(seconds > 0 for each in times for seconds in each)
     assert all(each.seconds > 0 for each in networks)
@@ -87,8 +88,14 @@ def test_costs_are_records(digits):
 
 
 def test_the_images_lie_on_the_device_once(digits):
-    first, second = compile_all([(TINY, None), (TINY, Own())], digits)
-    assert first.feed is second.feed
+    scanned = replace(TINY, scan=True)
+    first, second = compile_all([(scanned, None), (scanned, Own())], digits)
+    assert first.step.args[0]["images"] is second.step.args[0]["images"]
+
+
+def test_a_step_of_many_takes_about_the_memory_of_one(digits):
+    one, many = (step_memory(replace(TINY, scan=scan), digits) for scan in (False, True))
+    assert one == pytest.approx(many, rel=0.5)
 
 
 def test_several_devices(digits):

@@ -62,6 +62,7 @@ def finished(folder, tmp_path_factory):
     return run(config(folder), out=tmp_path_factory.mktemp("detector") / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
     stored = load_result(finished.directory)
     assert stored.config.task == Detection()

@@ -97,6 +97,7 @@ def test_runs_side_by_side(classifier, tmp_path, capsys):
     assert "two or more runs" in refused(capsys, "compare", other.directory)
 
 
+@pytest.mark.slow
 def test_the_command_writes_pages_and_pictures(classifier, tmp_path, capsys):
     code, out, _ = call(capsys, "report", classifier.directory, "--out", tmp_path)
     assert (code, out) == (0, f"report: {tmp_path / 'report.html'}\n")

@@ -58,6 +58,7 @@ def finished(folder, tmp_path_factory):
     return run(weighted, out=tmp_path_factory.mktemp("segmenter") / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
     stored = load_result(finished.directory)
     assert stored.config.task == Segmentation(class_weights="median")

@@ -83,6 +83,7 @@ launch(main, Config, Config())
 """
 
 
+@pytest.mark.slow
 def test_a_second_process_compiles_nothing(tmp_path):
     """Programs that call oneDNN are kept as well."""
     variables = {"JAXCNN_CACHE": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
+import multiprocessing.process
 import os
 import sys
 import time

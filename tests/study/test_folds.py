@@ -88,6 +88,7 @@ def test_no_trial_of_a_fold_has_its_test_images() -> None:
     assert [plan.fold_of(seed) for seed in range(7, 15)] == [0, 1, 2, 3, 0, 1, 2, 3]
 
 
+@pytest.mark.slow
 def test_every_image_is_a_test_image_once_a_repeat(study: Path) -> None:
     """The rows of predictions.npz are arms and repeats, and say which runs they are."""
     result = load_study(study)

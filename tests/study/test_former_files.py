@@ -25,9 +25,11 @@ FROZEN = ROOT / "tests" / "fixtures" / "study_format2"
 # The study of tests/study/small.py, begun by commit e9109f1 and killed in its fourth run, between two checkpoints.
 BEGUN = ROOT / "tests" / "fixtures" / "study_begun_format2"
 PUBLISHED = sorted(path.parent for path in (ROOT / "docs" / "results").rglob("plan.json"))
+# Plans of the first formats hold the text of their rule where later ones name it.
+FORMER = [FROZEN, *(each for each in PUBLISHED if "rule_text" not in json.loads((each / "plan.json").read_text()))]
 
 
-@pytest.mark.parametrize("directory", [FROZEN, *PUBLISHED], ids=lambda path: str(path.relative_to(ROOT)))
+@pytest.mark.parametrize("directory", FORMER, ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_former_study_is_read_as_it_was_written(directory):
     def read(name):
         return json.loads((directory / name).read_text())

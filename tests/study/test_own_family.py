@@ -31,6 +31,7 @@ def study(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_its_arms_name_the_function(study):
     assert {arm.family for arm in load_study(study).plan.arms} == {"tests.study.families:stack"}
     assert sorted(journal(study)) == sorted(finished_runs(study))

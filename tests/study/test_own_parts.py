@@ -27,6 +27,7 @@ def study(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_plan_and_runs_record_them(study):
     assert load_study(study).plan.own == (
         "task=mine", "tx=tests.run.test_own_parts:adamw", "augment=tests.run.test_own_parts:brighter",

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 
 from jaxcnn.cli import main
+from jaxcnn.errors import InputError
 from jaxcnn.run import run
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study import load_study, write_report
+from jaxcnn.study.statistics.smoothing import retune, smooth
 from jaxcnn.study.verify import verify
 from tests.docs.pages import ROOT
 from tests.study.planted import planted_study
@@ -149,3 +151,46 @@ def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> Non
         write_report(planted_study(tmp_path / name, errors, images=100), tmp_path / name)
         differences = [check for check in verify(tmp_path / name, data=False) if check.equal < check.numbers]
         assert differences == []
+
+
+def test_other_draws_of_another_tuning_agree_and_another_variance_does_not(tmp_path: Path) -> None:
+    """The published main job's tunings, drawn anew by other seeds: one arm seldom chooses a bad one."""
+    name, study = "what another tuning would choose, drawn anew", tmp_path / "study"
+    shutil.copytree(RESULTS / "main_job" / "plain", study)
+    arms = load_study(study).tuning.arms.values()
+    analysis = json.loads((study / "analysis.json").read_text())
+    for factor, seed in ((1.0, 1), (1.0, 2), (1.0, 3), (2.0, 1)):
+        for record, arm in zip(analysis["arms"], arms, strict=True):
+            rates, decays = zip(*(trial.setting for trial in arm.trials), strict=True)
+            drawn = retune(
+                smooth(rates, decays, [trial.validation_error for trial in arm.trials], images=300), seed=seed
+            )
+            record["retuning"] = {"variance": factor * drawn.variance, "others": drawn.others}
+        (study / "analysis.json").write_text(json.dumps(analysis))
+        assert (name in names_that_differ(study)) is (factor > 1)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "5"])
+@pytest.mark.parametrize("name", ["runs.json", "analysis.json", "costs.json", "tuning.json"])
+def test_a_file_of_another_form_is_one_sentence(study: Path, name: str, text: str) -> None:
+    """Valid JSON that jaxcnn never wrote; of single runs likewise below."""
+    (study / name).write_text(text)
+    with pytest.raises(InputError, match=r"does not hold what jaxcnn writes|restore it|is damaged"):
+        verify(study, data=False)
+
+
+def test_a_file_of_another_form_in_a_run_is_one_sentence(tmp_path: Path) -> None:
+    """Foreign records, and arrays that are no predictions."""
+    odd = {"result.json": b"[]", "data.json": b"{}", "metrics.jsonl": b"5", "predictions.npz": None}
+    for name, content in odd.items():
+        copy = shutil.copytree(RESULTS / "lenet_mnist" / "seed0", tmp_path / name)
+        if content is None:
+            np.savez(copy / name, a=np.zeros(3))
+        else:
+            (copy / name).write_bytes(content)
+        with pytest.raises(InputError, match=r"does not hold what jaxcnn writes|restore it"):
+            verify(copy, data=False)
+    with (tmp_path / "result.json" / "predictions.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InputError):
+        verify(tmp_path / "result.json", data=False)

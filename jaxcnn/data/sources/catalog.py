@@ -16,6 +16,7 @@ from jaxcnn.data.sources.annotated import annotated_source
 from jaxcnn.data.sources.coco import coco_files, read_coco
 from jaxcnn.data.sources.folder import folder_source
 from jaxcnn.data.sources.glyphs import glyphs_source
+from jaxcnn.data.sources.lines import PREFIX, lines_source
 from jaxcnn.data.sources.masks import has_mask_folders, masks_source
 from jaxcnn.data.sources.npz import npz_source
 from jaxcnn.data.sources.scenes import scene_masks_source, scenes_source
@@ -87,6 +88,9 @@ def find_source(config: DataConfig) -> Source:
         return digits_source(config.size, config.fit)
     if name == "glyphs":
         return glyphs_source(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)
+    if name.startswith(PREFIX):
+        characters = find_source(replace(config, name=name.removeprefix(PREFIX), size=None, fit="squash"))
+        return lines_source(characters, name, images=config.images, seed=config.data_seed, size=config.size)
     if name in ("glyph_scenes", "glyph_masks"):
         scenes = scenes_source if name == "glyph_scenes" else scene_masks_source
         return scenes(classes=config.classes, images=config.images, seed=config.data_seed, size=config.size)

@@ -73,7 +73,8 @@ def _describe(folder: Path) -> str | None:
         info, features = _read_metadata(folder)
         keys = _target_keys(features)
         sizes = {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in info["splits"]}
-        if keys is None or "train" not in sizes or info.get("fileFormat") != "array_record":
+        without = "train" not in sizes and any(name in SPLIT_NAMES for name in sizes)
+        if keys is None or without or info.get("fileFormat") != "array_record":
             return None
         image, label = (features["featuresDict"]["features"][key.partition("/")[0]] for key in keys)
         shape = [side if side != "-1" else "?" for side in image["image"]["shape"]["dimensions"]]
@@ -138,6 +139,9 @@ def tfds_source(
 ) -> Source:
     """Return a prepared set as a source; refuse one that is damaged, has no classes or is not in array_record form.
 
+    A set whose splits have names of their own, such as Omniglot's small1 and small2, has all of them as one training
+    split, and an image that is in several once.
+
     A set without a class label and with a mask is one for segmentation. Names of its classes, and the value without a
     class, are read from metadata.json (mask_labels, ignore_label); `ignore` replaces the latter. A set with neither and
     with a sequence of objects that have a box and a class is one for detection.
@@ -164,7 +168,8 @@ def tfds_source(
     except Exception as error:  # JSON, protobuf and TFDS have errors of their own
         raise _damaged(name, folder, error) from error
     splits = {key: builder.info.splits[key] for key in builder.info.splits if key in SPLIT_NAMES}
-    if "train" not in splits:
+    joined = [] if splits else list(builder.info.splits.values())
+    if "train" not in splits and not joined:
         raise InputError(
             f"data set {name!r} has no split called train, only {', '.join(sorted(builder.info.splits))}; "
             f"choose a set with a training split"
@@ -179,10 +184,14 @@ def tfds_source(
     sequence, _, box = keys[1].partition("/")
     objects: Any = decoded[sequence].feature if box else None
     has_masks, pools, classes = not box and not hasattr(decoded[sequence], "names"), {}, None
-    for key, split in splits.items():
-        shards = [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in split.file_instructions]
+    for key, parts in ({"train": joined} if joined else {key: [split] for key, split in splits.items()}).items():
+        files_of = [part for split in parts for part in split.file_instructions]
+        shards = [f"{part.filename}[{part.skip}:{part.skip + part.take}]" for part in files_of]
         form = (channels, size, fit, is_emnist, first_label)
-        pools[SPLIT_NAMES[key]] = _Reader(name, folder, key, split.num_examples, shards, keys, *form)
+        count = sum(split.num_examples for split in parts)
+        pools[SPLIT_NAMES[key]] = _Reader(name, folder, key, count, shards, keys, *form)
+    if joined:
+        pools["train"].keep_one_of_each(identity)
     if has_masks:
         classes = _mask_classes(pools["train"], identity, ignore)
         identity |= {"mask": keys[1], "table": classes.table.tolist()}
@@ -250,7 +259,20 @@ class _Reader:
     first_label: int  # stored value of label 0
     classes: MaskClasses | None = None  # what the values of masks mean; None: labels are classes
     objects: _ObjectKeys | None = None  # where the objects of an image are; None: it has none
+    kept: np.ndarray | None = None  # places of the records that are read; None: all
     opened: Any = None
+
+    def keep_one_of_each(self, identity: dict[str, Any]) -> None:
+        """Leave out records whose image is that of an earlier one, to the byte."""
+
+        def compute() -> np.ndarray:
+            seen = dict[bytes, int]()
+            for index, record in self.records():
+                seen.setdefault(_parse(record)[self.keys[0]].bytes_list.value[0], index)
+            return np.array([*seen.values()])
+
+        self.kept = load_or_compute(self.name, "kept", identity, compute)
+        self.length = len(self.kept)
 
     def read(self) -> Iterator[Example]:
         return ordered_map(self.decode, self.records())
@@ -300,7 +322,7 @@ class _Reader:
 
         try:
             self.opened = self.opened or ArrayRecordDataSource(self.shards)
-            return self.opened.__getitems__(list(indices))
+            return self.opened.__getitems__(list(indices) if self.kept is None else self.kept[indices].tolist())
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise _damaged(self.name, self.folder, error, f"split {self.split} of ") from error
 

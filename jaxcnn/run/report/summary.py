@@ -49,7 +49,10 @@ def metric_section(seen: Seen) -> Iterator[Part]:
 
 def _headline(seen: Seen) -> str:
     result = seen.result
-    for name in ("test_accuracy", "test_mean_iou", "test_AP", "validation_accuracy"):
+    for name in (
+        "test_accuracy", "test_mean_iou", "test_AP", "test_accuracy_5way_1shot", "test_character_error",
+        "validation_accuracy",
+    ):  # fmt: skip
         if name in result.metrics and not (name == "test_accuracy" and seen.task == "segmentation"):
             split, _, metric = name.partition("_")
             limits = test_interval(seen, metric) if split == "test" else None

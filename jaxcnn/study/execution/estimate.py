@@ -171,7 +171,9 @@ def _stages(plan: Plan) -> list[tuple[str, Mapping[Arm, int]]]:
 
 def arm_costs(plan: Plan, dataset: Dataset | None = None, given: Given = NOTHING) -> tuple[StepCost, ...]:
     """Measure memory and step time of every arm, in the plan's order, in alternating rounds."""
-    pairs = [(replace(plan.base, model=arm.spec or plan.base.model), given.of(arm)) for arm in plan.arms]
+    # A budget in seconds is one of single steps: the search for it has none of the study's images.
+    base = replace(plan.base, scan=False) if any(arm.kind == "seconds" for arm in plan.arms) else plan.base
+    pairs = [(replace(base, model=arm.spec or base.model), given.of(arm)) for arm in plan.arms]
     return measure_costs(pairs, load(plan.images(plan.parts[0])) if dataset is None else dataset)
 
 

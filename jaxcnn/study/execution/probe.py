@@ -31,6 +31,7 @@ from jaxcnn.study.execution.given import Given
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.schedule import next_runs, run_config
 from jaxcnn.train.evaluation import totals
+from jaxcnn.train.parallel import stretch_length
 
 ENOUGH_SECONDS = 13.0
 """An arm after the first is timed only if that would end by then, counted from the start of the process."""
@@ -123,11 +124,11 @@ def time_run(config: RunConfig, dataset: Dataset, own: Own, count: int) -> tuple
         The times, and how much longer than its processor time a computation takes here.
     """
     size, begun, used = config.batch_size, time.perf_counter(), time.process_time()
-    parts = assemble(config, dataset, own)
-    _, step, *_ = _short_run(parts, config, dataset, own, 1)  # compiles
+    parts, steps = assemble(config, dataset, own), steps_per_epoch(dataset.sizes["train"], size)
+    length = stretch_length(parts.programs, steps)
+    _, step, *_ = _short_run(parts, config, dataset, own, length)  # compiles
     wall, processor = time.perf_counter() - begun, time.process_time() - used
-    steps = steps_per_epoch(dataset.sizes["train"], size)
-    batches = max(1, min(steps, round(EPOCH_SECONDS / step)))
+    batches = max(length, min(steps, round(EPOCH_SECONDS / step)) // length * length)
     with as_worker(count):
         check, slower = _time_check(parts, config, dataset)
         total, step, epoch, warm = _short_run(parts, config, dataset, own, batches)

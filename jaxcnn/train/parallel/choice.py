@@ -7,10 +7,14 @@ from collections.abc import Callable, Sequence
 import jax
 
 from jaxcnn.errors import InputError, require
+from jaxcnn.runtime import onednn
 from jaxcnn.train.parallel.many_devices import data_parallel, sharded
 from jaxcnn.train.parallel.one_device import single_device
 from jaxcnn.train.parallel.programs import AXIS, Arrays, Device, Programs, resident, resident_limit, size
 from jaxcnn.train.step import EvalStep, TrainStep
+
+SMALL_SPLIT = 2**21
+"""Bytes of the largest split over which a CPU scans: 8,000 images of 8 x 8 pixels."""
 
 
 def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
@@ -29,15 +33,26 @@ def choose(mode: str, devices: Sequence[Device] | None = None) -> str:
     return "sharded" if several else "jit"
 
 
-def choose_scan(scan: bool | None, mode: str, train: Arrays) -> bool:
-    """Decide whether to run many steps in one compiled call; None: on an accelerator that holds the training split.
+def choose_scan(scan: bool | None, mode: str, train: Arrays, *, single: bool = False) -> bool:
+    """Decide whether to run many steps in one compiled call.
+
+    Args:
+        scan: As in the config. None: on an accelerator that holds the training split; on a CPU where the split has at
+            most `SMALL_SPLIT` bytes, so that dispatch is a part of a step and an epoch is short enough to wait for.
+        mode: "jit", "pmap" or "sharded".
+        train: The training split.
+        single: Whether a CPU is to make single steps: for saves between them, or because XLA's own convolutions, which
+            a user's module may call, are many times slower inside a scan.
 
     Raises:
         InputError: scan=True under pmap, or with a split that does not fit.
     """
     fits = resident(train)
     if scan is None:
-        return fits and mode != "pmap" and jax.default_backend() != "cpu"
+        if jax.default_backend() == "cpu":
+            small = fits and size(train) <= SMALL_SPLIT
+            return small and mode == "jit" and not single and onednn.bridge() is not None
+        return fits and mode != "pmap"
     if scan and mode == "pmap":
         raise InputError("scan=True: pmap makes one step at a time; choose parallel='sharded', or leave scan out")
     if scan and not fits:

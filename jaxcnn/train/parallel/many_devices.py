@@ -89,7 +89,7 @@ def sharded(
         evaluate = _mapped(evaluate, mesh, (WHOLE, ROWS), (WHOLE, ROWS))
     options: dict[str, Any] = {"out_shardings": whole, "deterministic": deterministic}
     spread = (whole, whole, rows_of_steps, rows_of_steps, whole)
-    program = compiled(stretch, in_shardings=spread, donate_argnums=0, **options)
+    program = compiled(stretch, in_shardings=spread, donate_argnums=1, **options)
 
     def feed(arrays: Arrays) -> Feed:
         if not resident(arrays):
@@ -106,7 +106,7 @@ def sharded(
 
         def steps(state: TrainState, indices: np.ndarray, masks: np.ndarray, key: jax.Array):
             chosen = (_put(part, rows_of_steps) for part in pad(indices, masks, len(devices)))
-            return program(state, on_devices, *chosen, key)
+            return program(on_devices, state, *chosen, key)
 
         return steps
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jaxcnn.train.parallel.programs import Arrays, Feed, Programs, Stretch, comp
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
-Scanned = Callable[..., tuple[TrainState, Sums]]  # (state, arrays, indices (S, B), masks (S, B), key)
+Scanned = Callable[..., tuple[TrainState, Sums]]  # (arrays, state, indices (S, B), masks (S, B), key)
 
 
 def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, deterministic: bool = False) -> Programs:
@@ -26,10 +27,12 @@ def single_device(train: TrainStep, evaluate: EvalStep, *, scan: bool = False, d
 
 
 def _bound(train: Any, evaluate: Any, stretch: Any, scan: bool, deterministic: bool) -> Programs:
-    step, stretch = (compiled(each, donate_argnums=0, deterministic=deterministic) for each in (train, stretch))
+    step = compiled(train, donate_argnums=0, deterministic=deterministic)
+    stretch = compiled(stretch, donate_argnums=1, deterministic=deterministic)
     evaluation = compiled(evaluate, deterministic=deterministic)
     over = held(stretch) if scan else None
-    return Programs("jit", 1, step, evaluation, place=copied, fetch=jax.device_get, feed=feed, stretch=over)
+    bound = {"place": copied, "fetch": jax.device_get, "feed": feed, "stretch": over}
+    return Programs("jit", 1, step, evaluation, **bound, warm=set())
 
 
 def feed(arrays: Arrays) -> Feed:
@@ -42,16 +45,7 @@ def feed(arrays: Arrays) -> Feed:
 
 def held(stretch: Scanned) -> Callable[[Arrays], Stretch]:
     """Return a scanned program with its data placed on the device once."""
-
-    def over(arrays: Arrays) -> Stretch:
-        on_device = jax.device_put(dict(arrays))
-
-        def steps(state, indices: np.ndarray, masks: np.ndarray, key: jax.Array):
-            return stretch(state, on_device, indices, masks, key)
-
-        return steps
-
-    return over
+    return lambda arrays: partial(stretch, jax.device_put(dict(arrays)))
 
 
 def member_programs(
@@ -74,7 +68,7 @@ def member_programs(
         leaves, structure = jax.tree.flatten(tree)
         return [structure.unflatten([np.asarray(leaf[member]) for leaf in leaves]) for member in range(members)]
 
-    several = jax.vmap(train), jax.vmap(evaluate, in_axes=(0, None)), jax.vmap(scanned(train), (0, None, 0, 0, 0))
+    several = jax.vmap(train), jax.vmap(evaluate, in_axes=(0, None)), jax.vmap(scanned(train), (None, 0, 0, 0, 0))
     return _bound(*several, scan, deterministic)._replace(members=members, join=_stack, part=part)
 
 
@@ -95,7 +89,7 @@ def scanned(train: TrainStep) -> Scanned:
     """
 
     def stretch(
-        state: TrainState, arrays: Mapping[str, jax.Array], indices: jax.Array, masks: jax.Array, key: jax.Array
+        arrays: Mapping[str, jax.Array], state: TrainState, indices: jax.Array, masks: jax.Array, key: jax.Array
     ) -> tuple[TrainState, Sums]:
         def step(state: TrainState, chosen: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Any]:
             return train(state, gather(arrays, *chosen), key)

@@ -49,6 +49,7 @@ class Programs(NamedTuple):
             axis, which `join` makes and `part` takes apart.
         join: One tree a member -> one tree.
         part: One tree -> one a member.
+        warm: What they were compiled for in this process, so that `warm_up` has nothing to do; None: not remembered.
     """
 
     mode: str
@@ -62,6 +63,7 @@ class Programs(NamedTuple):
     members: int = 1
     join: Callable[[Sequence[Any]], Any] = lambda parts: parts[0]
     part: Callable[[Any], list[Any]] = lambda tree: [tree]
+    warm: set[Any] | None = None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -153,11 +155,15 @@ def advance(programs: Programs, arrays: Arrays) -> Stretch:
 def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: int, key: jax.Array) -> float:
     """Compile all programs by running them once on copies of a host state; returns the seconds it took.
 
-    Kept apart from training so that no figure mixes the two. State and key are joined where there are several members.
+    Not again for shapes that they were compiled for: of a study's short run, that would be a tenth. Kept apart from
+    training so that no figure mixes the two. State and key are joined where there are several members.
     """
     per_epoch = steps_per_epoch(len(next(iter(arrays.values()))), batch_size)
     length = stretch_length(programs, per_epoch)
     start, step = time.perf_counter(), advance(programs, arrays)
+    shapes = batch_size, length, per_epoch, *((name, each.shape, each.dtype) for name, each in arrays.items())
+    if programs.warm is not None and shapes in programs.warm:
+        return 0.0
     chosen = np.zeros(batch_size, np.int32), np.ones(batch_size, np.float32)
     placed = state
     for steps in sorted({length, per_epoch % length or length}):
@@ -165,6 +171,8 @@ def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: i
         placed, sums = step(programs.place(state), indices, masks, key)
         jax.block_until_ready(sums)
     jax.block_until_ready(programs.evaluate(placed, programs.feed(arrays)(*chosen))[0])
+    if programs.warm is not None:
+        programs.warm.add(shapes)
     return time.perf_counter() - start
 
 

@@ -87,8 +87,8 @@ def test_names_that_cannot_be_used_come_with_a_hint(tmp_path):
 def test_sets_that_cannot_be_used(tmp_path):
     make_prepared(tmp_path, "boxes", label="Text")
     assert "no feature pair of one image and one class label" in error_of("boxes", tmp_path)
-    make_prepared(tmp_path, "odd", split="small1")
-    assert "has no split called train, only small1" in error_of("odd", tmp_path)
+    make_prepared(tmp_path, "odd", split="test")
+    assert "has no split called train, only test" in error_of("odd", tmp_path)
     make_prepared(tmp_path, "records", file_format="tfrecord")
     assert "stored as tfrecord, which needs TensorFlow" in error_of("records", tmp_path)
     (make_prepared(tmp_path, "torn") / "features.json").write_text("{")

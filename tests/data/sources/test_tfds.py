@@ -42,6 +42,7 @@ def test_counts_and_shapes_are_the_published_ones(real_data, name):
         assert np.bincount(test["labels"]).tolist() == [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
 
 
+@pytest.mark.slow
 def test_mnist_has_its_published_mean_and_spread(real_data):
     # 0.1307 and 0.3081 over the 60,000 training images: PyTorch's MNIST example.
     images = load_or_decode(find_source(config(real_data, "mnist")), "train")[0]["images"]
@@ -97,6 +98,17 @@ def test_cats_vs_dogs_needs_a_size_and_gets_splits(real_data):
         assert abs(split["labels"].mean() - 0.5) < 0.02
 
 
+def test_omniglot_has_each_image_once_and_alphabets_of_their_own(real_data):
+    """Lake et al. 2015: 20 drawings of each character; small1 and small2 share the 50 of Greek and Latin."""
+    data = load(config(real_data, "omniglot", size=28, groups="alphabet"))
+    assert sum(data.sizes.values()) == 2720 + 3120 - 1000
+    splits = {"train": data.train, "validation": data.validation, "test": data.load_test()}
+    labels = {name: set(split["labels"].tolist()) for name, split in splits.items()}
+    assert sum(map(len, labels.values())) == len(set.union(*labels.values())) == 242
+    assert sum(len(np.unique(each)) for each in data.groups.values()) == 8
+    assert np.bincount(np.concatenate([split["labels"] for split in splits.values()])).tolist() == [20] * 242
+
+
 @pytest.mark.slow
 def test_smiles_by_directory_and_by_name(real_data):
     by_name = load(config(real_data, "smiles", train_size=100))
@@ -122,7 +134,6 @@ def test_validation_and_training_images_are_disjoint_by_index(real_data):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("omniglot", "no split called train, only small1, small2"),
         ("emnist", "choose one that is prepared: emnist/letters"),
     ],
 )

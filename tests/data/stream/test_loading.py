@@ -151,6 +151,7 @@ def test_a_cache_that_cannot_be_written_is_no_obstacle(root, tmp_path, monkeypat
     assert info(DataConfig(str(root), stream=True))["sizes"] == {"train": 26, "validation": 3, "test": 11}
 
 
+@pytest.mark.slow
 @pytest.mark.real
 def test_a_tfds_set_streamed_is_the_set_in_memory(real_data):
     # Its labels begin at 1 and its images are stored transposed: the set that differs most from how it is read.

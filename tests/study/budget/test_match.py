@@ -99,6 +99,8 @@ EVIDENCE = {
     "lenet": ((4, 5, 7), (28, 28, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
     "vgg": ((5, 8), (32, 32, 3), (4, 6.5), (5.5, 7.5), (3.5, 5.5)),
     "resnet_imagenet": ((10,), (32, 32, 3), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
+    "mobilenet": ((23,), (32, 32, 3), (5, 6.5), (5.5, 7.5), (4, 5.5)),
+    "efficientnet_lite": ((23,), (32, 32, 3), (5, 6.5), (5.5, 7.5), (4, 5.5)),
     "airbench": ((3, 5, 8), (9, 9, 1), (3.5, 5.5), (5.5, 7.5), (3.5, 5.5)),
     "unet": ((11, 18), (32, 32, 1), (4, 5.5), (6, 7.5), (5, 6)),
     "dense": ((2, 3, 6), (8, 8, 1), (3.5, 5.5), (3.5, 5.5), None),
@@ -167,6 +169,7 @@ def attempt(*args, **kwargs):
         return str(error)
 
 
+@pytest.mark.slow
 def test_published_studies_have_the_same_arms():
     """The arms of the main job, and of one whose stages were moved: 27,000 and 6,000 parameters on 8x8 images."""
     published = Path(__file__).parents[3] / "docs" / "results"
@@ -323,6 +326,7 @@ def test_below_the_noise_the_error_says_so():
         match_width("resnet", 8, seconds=0.0803, tolerance=1e-4, measure=noisy, **SMALL)
 
 
+@pytest.mark.slow
 def test_seconds_on_this_machine():
     """By the clock: no step takes a nanosecond, and one of the narrowest net comes nearest."""
     with pytest.raises(InputError, match=r"nearest takes [\d.e-]+, its 5 measurements [\d,.]+ % apart \(width \d\)"):
@@ -335,6 +339,7 @@ def test_the_base_keeps_everything_but_depth_and_width():
     assert (arm.spec.options, arm.spec.depth) == (base.options, 8)
 
 
+@pytest.mark.slow
 def test_a_trunk_may_stay_and_the_dense_layers_vary():
     # The convolutions of a LeNet fixed by one spec, its dense layers by another: an own family of specs' modules.
     def family(depth, width):

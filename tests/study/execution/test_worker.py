@@ -44,6 +44,7 @@ def test_a_worker_starts_at_its_own_arm_and_stays_with_it(plan, tmp_path):
     assert journal(tmp_path / "study") == second + first
 
 
+@pytest.mark.slow
 def test_runs_of_one_arm_share_a_program_and_a_claimed_run_is_left_to_its_worker(plan, tmp_path, monkeypatch):
     """The results are those that each run has alone."""
     out, alone = tmp_path / "study", tmp_path / "alone"

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.errors import InputError
+from jaxcnn.runtime import onednn
 from jaxcnn.train import Checkpoints, Interrupted, make_programs, member_programs, sharded
 from jaxcnn.train.parallel import advance, choose_scan, programs, stretch_length, warm_up
 from tests.train.driven import TRAIN, begun, start, steps, train, trained, way
@@ -114,7 +115,13 @@ def test_runs_that_cannot_be_side_by_side_are_refused():
 
 
 def test_who_scans(monkeypatch):
-    assert choose_scan(None, "jit", TRAIN) is False  # on a CPU
+    # On a CPU over a small split, where no convolution is XLA's and no single steps are wanted.
+    monkeypatch.setattr(onednn, "bridge", lambda: "loaded")
+    assert [choose_scan(None, mode, TRAIN) for mode in ("jit", "sharded", "pmap")] == [True, False, False]
+    assert choose_scan(None, "jit", TRAIN, single=True) is False
+    assert choose_scan(None, "jit", {"images": np.zeros((2**21 + 1,), np.uint8)}) is False
+    monkeypatch.setattr(onednn, "bridge", lambda: None)
+    assert choose_scan(None, "jit", TRAIN) is False
     assert choose_scan(True, "sharded", TRAIN) is True
     with pytest.raises(InputError, match=r"scan=True: pmap makes one step at a time.*sharded"):
         choose_scan(True, "pmap", TRAIN)
