@@ -155,3 +155,8 @@ def test_a_unit_behind_a_dense_layer_sees_everything():
 def test_a_bad_shape_is_named():
     with pytest.raises(InputError, match="input_shape="):
         receptive_fields(nn.Conv(1), (8, 8))
+
+
+def test_without_a_convolution_there_is_no_effective_field():
+    dense, image = linen.Dense(2), jnp.ones((1, 4, 4, 1))
+    assert effective_receptive_fields(dense, dense.init(jax.random.key(0), image), image) == {}
