@@ -1,9 +1,9 @@
 """Deeper or wider? Residual nets (and plain ones) of one parameter budget, tuned per arm, on real images.
 
 Question: at one parameter budget, does a deeper, narrower net make fewer errors than a shallower, wider one?
-Runtime: four minutes of processor time on an AMD EPYC (jax 0.12) for 114 runs: about two minutes on two idle cores.
-Expected: with shortcuts inconclusive on 360 test images: deeper minus wider is +0.6 points (95 % interval -0.3 to +1.5
-for new seeds, new images and new tuning). Without them wider: +14.8 (+8.6 to +21.0). Rounding can change the rates.
+Runtime: four minutes of processor time on an AMD EPYC (jax 0.12) for 117 runs: 145 s on two idle cores.
+Expected: with shortcuts inconclusive on 360 test images: deeper minus wider is +0.8 points (95 % interval -0.3 to +1.8
+for new seeds, new images and new tuning). Without them wider: +14.8 (+9.0 to +20.6). Rounding can change the rates.
 `--skips True` runs the study with shortcuts only; `--params 15000 60000` compares several budgets;
 `--base.data.name fashion_mnist` takes other images.
 """

@@ -1,10 +1,8 @@
 """One example of a letter that nobody showed before: which of 5, or of 20, letters is it? Prototypes on Omniglot.
 
 Training, validation and test have alphabets of their own. A character turned by 90 degrees is another character.
-
 Runtime: 3.5 minutes on two cores of an AMD EPYC.
-Expected: 97.0 % of 5 characters from one example each (95 % interval over 1,000 episodes: +- 0.3), 88.6 % of 20
-(+- 0.2); from five examples 99.0 and 95.6 %.
+Expected: 97.0 % of 5 characters from one example each, 88.6 % of 20 (95 % intervals over 1,000 episodes: +- 0.3).
 Needs Omniglot's splits small1 and small2: `jaxcnn data prepare omniglot`.
 """
 

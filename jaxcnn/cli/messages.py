@@ -113,8 +113,12 @@ def _in_flags(text: str, flags: Mapping[str, Any]) -> str:
     paths = {flag[2:].replace("-", "_"): flag for flag in flags if flag not in ("--model", "--data")}
     paths |= {name: flag for name, flag in (("name", "--data"), ("depth", "--depths")) if flag in flags}
 
+    quoted = [match.span() for match in re.finditer(r"(?<![\w=])'[^']*'", text)]
+
     def named(match: re.Match[str]) -> str:
         name, value = match.groups()
+        if any(start < match.start() < end for start, end in quoted):  # a path such as 'runs/seed=3'
+            return match[0]
         ends = [flag for path, flag in paths.items() if path.endswith(f".{name}")]
         flag = paths.get(name) or (ends[0] if len(ends) == 1 else None)
         if flag is None:

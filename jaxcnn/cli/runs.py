@@ -37,11 +37,13 @@ def runs(
         json: Print JSON, with more columns.
     """
     require(folder.is_dir(), "folder", repr(str(folder)), "there is no such folder; name the one that holds the runs")
+    require(not (csv and json), "csv", csv, "choose one of --csv and --json")
     rows = list(read_runs(folder))
     names = list(dict.fromkeys(name for row in rows for name in row))
     if rows and sort not in names:
         raise InputError(f"sort={sort!r}: there is no such column; choose one of {', '.join(names)}")
-    known = sorted((row for row in rows if row.get(sort) is not None), key=lambda row: row[sort], reverse=reverse)
+    known = [row for row in rows if row.get(sort) is not None]
+    known.sort(key=lambda row: (isinstance(row[sort], str), row[sort]), reverse=reverse)
     rows = known + [row for row in rows if row.get(sort) is None]
     if json:
         print_json(rows)
@@ -78,7 +80,7 @@ def compare(
     else:
         print_table(rows[1:], rows[0])
     if out is not None:
-        print(f"page: {write_comparison(runs, out)}")
+        print(f"page: {write_comparison(runs, out)}", file=sys.stderr if json else sys.stdout)
 
 
 def read_runs(folder: Path) -> Iterator[dict[str, Any]]:
@@ -86,6 +88,9 @@ def read_runs(folder: Path) -> Iterator[dict[str, Any]]:
     for here, inner, files in os.walk(folder):
         inner.sort()
         if "config.json" in files:
+            config = _json(Path(here) / "config.json")
+            if config and not all(isinstance(config.get(part), dict) for part in ("model", "data", "optimizer")):
+                continue  # another program's
             inner.clear()  # its checkpoints
             yield read_run(Path(here), os.path.relpath(here, folder))
 
@@ -95,13 +100,19 @@ def read_run(folder: Path, name: str) -> dict[str, Any]:
     config, result, lines = _json(folder / "config.json"), _json(folder / "result.json"), folder / "metrics.jsonl"
     history = [_parsed(line) for line in lines.read_text(errors="replace").splitlines()] if lines.exists() else []
     model, data, optimizer = (config.get(part) or {} for part in ("model", "data", "optimizer"))
-    metrics = result.get("metrics") or {
-        key: value for key, value in (history[-1] if history else {}).items() if key.startswith(("train_", "valid"))
-    }
+    metrics = (
+        result["metrics"]
+        if isinstance(result.get("metrics"), dict)
+        else {
+            key: value for key, value in (history[-1] if history else {}).items() if key.startswith(("train_", "valid"))
+        }
+    )
     finished = folder / "result.json"
     state = "diverged" if result.get("diverged") else "finished" if result else "unfinished"
     widths = "-".join(map(str, model.get("stage_widths") or (model.get("width"),)))
-    when = datetime.fromtimestamp(finished.stat().st_mtime, UTC) if result else None
+    seconds, when = result.get("seconds"), result.get("finished")
+    if result and not isinstance(when, str):  # the first runs did not record it
+        when = datetime.fromtimestamp(finished.stat().st_mtime, UTC).isoformat()
     return {
         "run": name,
         "state": "damaged" if not config or (finished.exists() and not result) else state,
@@ -117,8 +128,8 @@ def read_run(folder: Path, name: str) -> dict[str, Any]:
         "params": result.get("params"),
         "macs": result.get("macs"),
         **metrics,
-        "seconds": (result.get("seconds") or {}).get("total"),
-        "finished": when and f"{when:%Y-%m-%d %H:%M}",
+        "seconds": seconds.get("total") if isinstance(seconds, dict) else None,
+        "finished": when and when[:16].replace("T", " "),
     }
 
 

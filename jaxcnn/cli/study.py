@@ -169,10 +169,16 @@ def status(study: Annotated[tyro.conf.Positional[Path], STUDY]) -> None:
     from jaxcnn.study.execution.progress import standing
     from jaxcnn.study.execution.worker import Reader
     from jaxcnn.study.plan import load_plan
+    from jaxcnn.study.result import load_study
 
     plan = load_plan(study)
-    now = standing(plan, study, Reader(plan, study))
     print(plan.hypothesis)
+    if (study / "runs.json").exists():  # published without the folders of its runs, too
+        result = load_study(study)
+        print(f"stage: done; {len(result.runs)} runs finished, {sum(run.diverged for run in result.runs)} diverged")
+        print(f"report: jaxcnn report {study}")
+        return
+    now = standing(plan, study, Reader(plan, study))
     print(f"stage: {now.stage}; {now.finished} of about {now.total} runs finished, {now.diverged} diverged")
     for path, epochs in now.under_way:
         print(f"  {path}: {epochs}/{plan.base.epochs} epochs")

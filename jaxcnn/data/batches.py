@@ -51,7 +51,7 @@ def class_order(labels: np.ndarray, batch_size: int, per_class: int) -> Callable
 
     >>> labels = np.array([0, 0, 0, 1, 1, 1])
     >>> labels[class_order(labels, 4, 2)(6, 0, 0)].reshape(-1, 2).T.tolist()
-    [[1, 0, 1, 0], [1, 0, 1, 0]]
+    [[1, 0, 0, 1], [1, 0, 0, 1]]
     """
     classes, counts = np.unique(labels, return_counts=True)
     members = [np.flatnonzero(labels == each).astype(np.int32) for each in classes[counts >= per_class]]

@@ -122,7 +122,7 @@ class RunFolder:
         if (self.path / "config.json").exists():
             difference = self.difference(config)
             remedy = f"it holds a run of another configuration ({difference}); choose another folder"
-            if re.fullmatch(r"epochs is \d+, not \d+", difference):
+            if (epochs := re.fullmatch(r"epochs is (\d+), not (\d+)", difference)) and int(epochs[1]) < int(epochs[2]):
                 remedy += ", or train it longer with --extend (extend=True)"
             require(not difference, "out", shown, remedy)
         elif holds_files(self.path):

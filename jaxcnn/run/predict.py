@@ -212,8 +212,11 @@ def load_weights(
     """Restore a run's last or best weights for images (H, W, C); no optimizer and no data are needed."""
     require(which in ("last", "best"), "checkpoint", repr(which), "choose last or best")
     if not folder.checkpoints.exists():
-        without = "it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
-        reason = without if folder.finished else "it has no checkpoint yet; train it first"
+        reason = "it has no checkpoint yet; train it first"
+        if folder.finished:
+            never = folder.read_config()[0].keep == 0
+            reason = "it was trained with keep=0 and has no checkpoint; train it with keep=1 or more"
+            reason = reason if never else "its folder 'checkpoints' is missing; copy it here, or train the run again"
         raise InputError(f"run {str(folder.path)!r}: {reason}")
     shapes = jax.eval_shape(lambda key: init_variables(module, image_shape, key), jax.random.key(0))
     with Checkpoints(folder.checkpoints) as checkpoints:

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from jaxcnn.cli.flags import parse
+from jaxcnn.cli.messages import flags_for_fields
 from jaxcnn.errors import InputError
 from jaxcnn.spec import StudyConfig
 from tests.cli.calls import TINY, call, refused
@@ -211,3 +212,13 @@ def test_a_missing_extra_leaves_nothing_behind(capsys, tmp_path, monkeypatch, fo
         assert f"pip install -c constraints.txt -e '.[{extra}]'" in error
         assert "clone of jaxcnn" in error
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_with_an_equals_sign_stays_as_it_is(capsys):
+    """Folders such as seed=3,shared=1 are common; fields outside quotes become flags."""
+    assert "'runs/seed=3,shared=1'" in refused(capsys, "report", "runs/seed=3,shared=1")
+    with (
+        pytest.raises(InputError, match=r"--batch-size 0: must be 'x=1' in 'runs/seed=3'"),
+        flags_for_fields({"--batch-size": int, "--seed": int}),
+    ):
+        raise InputError("batch_size=0: must be 'x=1' in 'runs/seed=3'")

@@ -71,3 +71,18 @@ def test_the_table_names_runs_and_an_empty_folder_says_so(capsys, trained_twice,
 def test_a_list_of_runs_needs_no_jax(trained_twice):
     code = "import sys; from jaxcnn.cli import main; main(sys.argv[1:]); assert 'jax' not in sys.modules"
     subprocess.run([sys.executable, "-c", code, "runs", str(trained_twice)], check=True, capture_output=True)
+
+
+def test_files_of_other_programs_are_passed_over_and_odd_ones_are_no_crash(capsys, trained_twice, tmp_path):
+    copied = shutil.copytree(trained_twice, tmp_path / "runs")
+    (copied / "bert").mkdir()
+    (copied / "bert" / "config.json").write_text('{"model": "bert", "data": "wiki"}')
+    one = next(copied.rglob("result.json"))
+    one.write_text(json.dumps(json.loads(one.read_text()) | {"seconds": 3, "finished": "2026-01-02T03:04:05Z"}))
+    config = one.with_name("config.json")
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"seed": "x"}))
+    rows = json.loads(call(capsys, "runs", copied, "--json", "--sort", "seed")[1])
+    assert [row["run"] for row in rows if "bert" in row["run"]] == []
+    assert rows[-1]["seed"] == "x"
+    assert rows[-1]["finished"] == "2026-01-02 03:04"
+    assert "choose one of --csv and --json" in refused(capsys, "runs", copied, "--csv", "--json")

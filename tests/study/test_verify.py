@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.cli import main
+from jaxcnn.errors import InputError
 from jaxcnn.run import run
 from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study import load_study, write_report
@@ -167,3 +168,29 @@ def test_other_draws_of_another_tuning_agree_and_another_variance_does_not(tmp_p
             record["retuning"] = {"variance": factor * drawn.variance, "others": drawn.others}
         (study / "analysis.json").write_text(json.dumps(analysis))
         assert (name in names_that_differ(study)) is (factor > 1)
+
+
+@pytest.mark.parametrize("text", ["{}", "[]", "5"])
+@pytest.mark.parametrize("name", ["runs.json", "analysis.json", "costs.json", "tuning.json"])
+def test_a_file_of_another_form_is_one_sentence(study: Path, name: str, text: str) -> None:
+    """Valid JSON that jaxcnn never wrote; of single runs likewise below."""
+    (study / name).write_text(text)
+    with pytest.raises(InputError, match=r"does not hold what jaxcnn writes|restore it|is damaged"):
+        verify(study, data=False)
+
+
+def test_a_file_of_another_form_in_a_run_is_one_sentence(tmp_path: Path) -> None:
+    """Foreign records, and arrays that are no predictions."""
+    odd = {"result.json": b"[]", "data.json": b"{}", "metrics.jsonl": b"5", "predictions.npz": None}
+    for name, content in odd.items():
+        copy = shutil.copytree(RESULTS / "lenet_mnist" / "seed0", tmp_path / name)
+        if content is None:
+            np.savez(copy / name, a=np.zeros(3))
+        else:
+            (copy / name).write_bytes(content)
+        with pytest.raises(InputError, match=r"does not hold what jaxcnn writes|restore it"):
+            verify(copy, data=False)
+    with (tmp_path / "result.json" / "predictions.npz").open("wb") as file:
+        np.save(file, np.zeros(3))
+    with pytest.raises(InputError):
+        verify(tmp_path / "result.json", data=False)

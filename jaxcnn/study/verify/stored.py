@@ -71,7 +71,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as file:
             return dict(file)
-    except (OSError, ValueError, BadZipFile):
+    except FileNotFoundError:
+        raise InputError(f"{path}: there is no such file, and nothing to verify without it; {REMEDY}") from None
+    except (OSError, ValueError, TypeError, AttributeError, BadZipFile):
         raise InputError(f"{path}: cannot be read; {REMEDY}") from None
 
 

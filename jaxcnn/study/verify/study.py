@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from jaxcnn.errors import InputError
 from jaxcnn.study.plan import load_plan
 from jaxcnn.study.rule import rule_named
 from jaxcnn.study.verify.arms import accuracy_check, arm_checks, cost_check, front_check
@@ -19,6 +20,7 @@ from jaxcnn.study.verify.formulas import (
 )  # fmt: skip
 from jaxcnn.study.verify.single import run_checks
 from jaxcnn.study.verify.stored import (
+    REMEDY,
     ArmErrors,
     data_check,
     ends_of,
@@ -53,8 +55,18 @@ def verify(directory: Path | str, *, data: bool = True) -> list[Check]:
         InputError: A file is missing or cannot be read.
     """
     directory = Path(directory)
-    if (directory / "config.json").exists():
-        return run_checks(directory, data)
+    try:
+        return run_checks(directory, data) if (directory / "config.json").exists() else _study_checks(directory, data)
+    except InputError:
+        raise
+    except (KeyError, TypeError, AttributeError, IndexError, ValueError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise InputError(
+            f"{str(directory)!r}: one of its files does not hold what jaxcnn writes ({what}); {REMEDY}"
+        ) from error
+
+
+def _study_checks(directory: Path, data: bool) -> list[Check]:
     plan, analysis = load_plan(directory), read_json(directory / "analysis.json")
     tuning, runs = read_json(directory / "tuning.json"), read_json(directory / "runs.json")
     arrays = read_arrays(directory / "predictions.npz")
