@@ -383,4 +383,5 @@ def run_onnx(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
     [128.0, 128.0, 128.0]
     """
     session = open_session(content)
-    return dict(zip([each.name for each in session.get_outputs()], session.run(None, {"images": images}), strict=True))
+    outputs: Any = session.run(None, {"images": images})
+    return dict(zip([each.name for each in session.get_outputs()], outputs, strict=True))

@@ -98,7 +98,8 @@ def _inline(jaxpr: Any, consts: Sequence[Any], inputs: Sequence[Operand], made: 
     env.update(zip(jaxpr.invars, inputs, strict=True))
 
     def read(atom: Any) -> Operand:
-        return np.asarray(atom.val, atom.aval.dtype) if isinstance(atom, Literal) else env[atom]
+        literal: Any = atom
+        return np.asarray(literal.val, literal.aval.dtype) if isinstance(atom, Literal) else env[atom]
 
     for eqn in jaxpr.eqns:
         operands, primitive, params = [read(atom) for atom in eqn.invars], eqn.primitive, eqn.params
@@ -138,9 +139,9 @@ def _as_slices(operation: Operation) -> tuple[Operation, ...]:
     if operation.primitive.name != "gather" or not isinstance(images, Value) or isinstance(indices[0], Value):
         return (operation,)
     result, numbers, rank = operation.results[0], operation.params["dimension_numbers"], len(images.shape)
-    dropped = tuple(numbers.collapsed_slice_dims)
-    rest = [axis for axis in range(rank) if axis not in dropped]
-    if len(rest) != len(result.shape) or result.shape[:1] != images.shape[:1] or 0 in numbers.start_index_map:
+    dropped = () if len(result.shape) == rank else tuple(numbers.collapsed_slice_dims)
+    fits = len(result.shape) == rank - len(dropped) and result.shape[:1] == images.shape[:1]
+    if not fits or 0 in numbers.start_index_map:
         return (operation,)
     sizes, params = (1, *images.shape[1:]), {**operation.params}
     params["slice_sizes"] = (1, *params["slice_sizes"][1:])

@@ -1,8 +1,9 @@
 """Names of torchvision's weights for networks of jaxcnn, and the order of their axes.
 
-Keys are those of torchvision's vgg.py and resnet.py; timm's ResNets have the same. Kernels are (out, in, height, width)
-there and (height, width, in, out) here. torchvision's networks are those of the families vgg and resnet_imagenet as
-they are: stride in the 3x3 convolution ("v1.5"), 3x3 max pooling padded by 1, epsilon 1e-5, momentum 0.9.
+Keys are those of torchvision's vgg.py, resnet.py and mobilenetv2.py; timm's ResNets have the same. Kernels are (out,
+in, height, width) there and (height, width, in, out) here. torchvision's networks are those of the families vgg,
+resnet_imagenet and mobilenet as they are: stride in the 3x3 convolution ("v1.5"), 3x3 max pooling padded by 1, epsilon
+1e-5, momentum 0.9.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 from jaxcnn.errors import InputError
 from jaxcnn.spec import ModelSpec
 
-FAMILIES = ("vgg", "resnet_imagenet")
+FAMILIES = ("vgg", "resnet_imagenet", "mobilenet")
 """Families that have weights of torchvision."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 IGNORED = "num_batches_tracked"
@@ -38,7 +39,7 @@ def torch_key(path: str, spec: ModelSpec, norm: bool = False) -> str | None:
     'layer1.1.bn1.running_mean'
     """
     *layers, leaf = path.split("/")[1:]
-    layer = (_vgg_layer if spec.family == "vgg" else _resnet_layer)("/".join(layers), spec, norm)
+    layer = LAYERS[spec.family]("/".join(layers), spec, norm)
     return None if layer is None else f"{layer}.{LEAVES[leaf]}"
 
 
@@ -48,7 +49,7 @@ def classifier_key(spec: ModelSpec) -> str:
     >>> classifier_key(ModelSpec("vgg", 16, 64))
     'classifier.6'
     """
-    return "classifier.6" if spec.family == "vgg" else "fc"
+    return {"vgg": "classifier.6", "mobilenet": "classifier.1"}.get(spec.family, "fc")
 
 
 def from_torch(key: str, value: np.ndarray, shape: tuple[int, ...], spec: ModelSpec) -> np.ndarray:
@@ -127,3 +128,23 @@ def _vgg_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
         return f"classifier.{3 * (number - 1)}"
     pools = sum(number > sum((spec.stage_sizes or ())[: stage + 1]) for stage in range(len(spec.stage_sizes or ())))
     return f"features.{(number - 1) * (3 if norm else 2) + pools + (kind == 'norm')}"
+
+
+def _mobilenet_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return torchvision's name of a layer such as stage2_block1_expand/conv; blocks are numbered through."""
+    if layer == "dense":
+        return "classifier.1"
+    sizes = spec.stage_sizes or ()
+    if match := re.fullmatch(r"(conv1|last)/(conv|norm)", layer):
+        return f"features.{0 if match[1] == 'conv1' else sum(sizes) + 1}.{int(match[2] == 'norm')}"
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(expand|depthwise|project)/(conv|norm)", layer)
+    if match is None:
+        return None
+    stage, block, is_norm = int(match[1]), int(match[2]), int(match[4] == "norm")
+    place = ("expand", "depthwise", "project").index(match[3]) - (stage == 1)  # the first stage does not expand
+    last = f"{place + is_norm}" if match[3] == "project" else f"{place}.{is_norm}"
+    return f"features.{sum(sizes[: stage - 1]) + block}.conv.{last}"
+
+
+LAYERS = {"vgg": _vgg_layer, "resnet_imagenet": _resnet_layer, "mobilenet": _mobilenet_layer}
+"""Functions from a layer of a family to torchvision's name."""

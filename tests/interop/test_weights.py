@@ -20,6 +20,7 @@ FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHAPES = json.loads((FIXTURES / "torchvision.json").read_text())
 # torchvision 0.29.1: parameters that the weights' pages state; with batch norm, without 4,224 biases that are folded.
 COUNTS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "vgg16": 138_357_544, "vgg16_bn": 138_361_768}
+COUNTS["mobilenet_v2"] = 3_504_872
 slow = pytest.mark.slow
 
 
