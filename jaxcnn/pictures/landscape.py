@@ -20,21 +20,21 @@ def landscape_figure(losses: ArrayLike, steps: ArrayLike) -> Figure:
     >>> steps = np.linspace(-1, 1, 5)
     >>> figure = landscape_figure(1 + steps[:, None] ** 2 + steps[None, :] ** 2, steps)
     """
-    losses, steps = np.asarray(losses, float), np.asarray(steps, float)
+    losses, places = np.asarray(losses, float), np.asarray(steps, float)
     losses = np.where(np.isfinite(losses) & (losses > 0), losses, np.nan)
-    middle = int(np.abs(steps).argmin())
+    middle = int(np.abs(places).argmin())
     with panels(["along two directions", "plane of both (contours)"], "multiple of the weights' length", "") as (
         figure, (left, right),
     ):  # fmt: skip
         for number, cut in enumerate((losses[:, middle], losses[middle])):
-            left.plot(steps, cut, label=f"{('first', 'second')[number]} direction", markersize=3, **look(number))
+            left.plot(places, cut, label=f"{('first', 'second')[number]} direction", markersize=3, **look(number))
         left.set(yscale="log", ylabel="loss (nats)")
         low, high = np.nanmin(losses), np.nanmax(losses)
         if high > low:
             lines = right.contour(
-                steps, steps, losses.T, np.geomspace(low, high, LEVELS + 2)[1:-1], colors=BLACK, linewidths=0.7
+                places, places, losses.T, np.geomspace(low, high, LEVELS + 2)[1:-1], colors=BLACK, linewidths=0.7
             )
-            right.clabel(lines, lines.levels[::3], fontsize=7, fmt="%.2g")
+            right.clabel(lines, list(lines.levels)[::3], fontsize=7, fmt="%.2g")
         right.plot([0], [0], "*", color=VERMILION, markersize=9, label="the network")
         right.grid(visible=False)
     return figure

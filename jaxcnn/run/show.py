@@ -237,7 +237,7 @@ def draw_landscape(inside: Inside, split: Split, *, reach: float = 1.0, points: 
 
     >>> draw_landscape(look_inside("runs/first"), dataset.train)  # doctest: +SKIP
     """
-    predicted(inside, split["images"][:1])  # refuses what is no classifier
+    predicted(inside, list(split["images"][:1]))  # refuses what is no classifier
     loss = mean_loss(inside.module, inside.variables, classification(), sample_batches(inside, split))
     keys, params = jax.random.split(jax.random.key(seed)), inside.variables["params"]
     steps = np.linspace(-reach, reach, points)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from jaxcnn.analysis.explain import TrainedArm, explain
 from jaxcnn.errors import InputError
@@ -69,7 +70,7 @@ def explain_study(
         )
     arms = {budget: dict(zip(SIDES, plan.contrast(budget), strict=True)) for budget in plan.budgets}
     paths = {arm.label: _folders(result, arm) for pair in arms.values() for arm in pair.values()}
-    moved = {"data": data, "data_dir": data_dir}
+    moved: dict[str, Any] = {"data": data, "data_dir": data_dir}
     first = RunFolder(next(iter(paths.values()))[0])
     dataset = run_data(first, first.read_config()[0], **moved)
     splits = [run_split(first, dataset, split) for split in ("train", "test")]

@@ -94,7 +94,8 @@ def _summary(each: BudgetExplanation, contrast: ContrastFinding, findings: Findi
 
 def _pairs(each: BudgetExplanation, name: str) -> dict[tuple[str, str], list[Any]]:
     """Return a measure of all pairs of networks by their sides: two seeds of one, or one of each."""
-    found: dict[tuple[str, str], list[Any]] = {sides: [] for sides in (("deeper",) * 2, ("wider",) * 2, SIDES)}
+    alike = [("deeper", "deeper"), ("wider", "wider")]
+    found: dict[tuple[str, str], list[Any]] = {sides: [] for sides in (*alike, SIDES)}
     for pair in each.measures["pairs"]:
         found[pair["first"][0], pair["second"][0]].append(pair[name])
     return found
@@ -165,8 +166,9 @@ def _draw_fields(axes: Axes, records: Sequence[Mapping[str, Any]], side: int) ->
 
 
 def _similarity(each: BudgetExplanation, contrast: ContrastFinding) -> Figure:
-    sides, matrices = dict(zip(SIDES, contrast.sides, strict=True)), {}
-    for (one, two), found in ((sides, np.stack(found)) for sides, found in _cka(each).items() if found):
+    sides: dict[str, str] = dict(zip(SIDES, contrast.sides, strict=True))
+    matrices = {}
+    for (one, two), found in ((pair, np.stack(found)) for pair, found in _cka(each).items() if found):
         known = ~np.isnan(found)
         mean = np.where(known, found, 0).sum(0) / np.where(known.any(0), known.sum(0), np.nan)
         title = f"{sides[one]} and {'another seed' if one == two else sides[two]}"
