@@ -111,7 +111,7 @@ def test_a_study_without_weights_is_one_sentence(planted, capsys):
 @pytest.mark.slow  # compiles a dozen programs for each of six networks
 def test_it_is_measured_once_from_the_final_weights(copied, capsys):
     main(["report", str(copied), "--explain"])
-    assert "looking into 4 networks" in capsys.readouterr().err
+    assert "looking into 6 networks" in capsys.readouterr().err
     study = load_study(copied)
     made = explain_study(copied)
     deeper, _ = study.plan.contrast(study.plan.budgets[0])
