@@ -12,8 +12,11 @@ from jaxcnn.export import trace
 from jaxcnn.export.onnx import run_onnx, to_onnx
 from tests.export.networks import NETWORKS, agreement, network
 
+QUICK = ("lenet", "resnet", "mobilenet", "ssd", "unet", "dense")
+OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name not in (*QUICK, "faster_rcnn")]
 
-@pytest.mark.parametrize("name", [name for name in NETWORKS if name != "faster_rcnn"])
+
+@pytest.mark.parametrize("name", [*QUICK, *OTHERS])
 def test_families_agree_for_any_number_of_images(name):
     compute, shape = network(name)
     content = to_onnx(trace(compute, shape), {}).SerializeToString()

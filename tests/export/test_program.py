@@ -32,7 +32,7 @@ def test_pooling_is_written_as_windows():
     assert kinds(trace(compute, shape))["reduce_window_max"] == 2
 
 
-@pytest.mark.parametrize("name", ["resnet", "unet", "faster_rcnn"])
+@pytest.mark.parametrize("name", ["resnet", "unet", pytest.param("faster_rcnn", marks=pytest.mark.slow)])
 def test_stablehlo_agrees_for_any_number_of_images(name):
     compute, shape = network(name)
     content = to_stablehlo(trace(compute, shape))
