@@ -1,8 +1,8 @@
 """Networks as files for phones: sizes, accuracies and latency on one core, in float32 and in 8 bits.
 
-Runtime: about two minutes on two cores of an AMD EPYC.
-Expected: two rows for each network, 32 and 8 bits. The 8-bit file has about a third of the bytes and the same accuracy
-to about a point. Latency is the median of single images on one core by onnxruntime.
+Runtime: three minutes of processor time on an AMD EPYC.
+Expected: 249 and 75 kB (LeNet-5), 1,082 and 313 kB (ResNet-20), equal accuracies. Without VNNI 8 bits are slower: 0.08
+ms an image instead of 0.05, and 1.3 instead of 0.9. The 8-bit MobileNetV2 is refused: it differs too much from its run.
 """
 
 import json
@@ -24,9 +24,9 @@ from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
 class Config:
     """What to change, one line each."""
 
-    models: tuple[str, ...] = ("lenet5", "resnet20", "mobilenet_v2")
+    models: tuple[str, ...] = ("lenet5", "resnet20")
     data: DataConfig = field(default_factory=lambda: DataConfig("digits", size=28))
-    rates: tuple[float, ...] = (0.02, 0.1, 0.05)  # learning rates
+    rates: tuple[float, ...] = (0.02, 0.1)  # learning rates
     epochs: int = 15
     timed: int = 200  # images
     out: Path = Path("runs/export_phone")
