@@ -147,7 +147,7 @@ def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind, budget
             continue
         assert abs(outcome.mismatch) <= 0.01
         assert getattr(outcome, kind) == round(budget * (1 + outcome.mismatch))
-    # A LeNet has few convolutions and coarse steps, and so have narrow networks for phones, most of whose activations are
+    # A LeNet has few convolutions and coarse steps, and so have narrow phone networks, most of whose activations are
     # those of their first layers; budgets below a wrn's or vgg's narrowest net cannot be met at all.
     assert len(refused) <= {"lenet": 4, "wrn": 2, "vgg": 2, **MOBILE}.get(family, 0), refused
     for outcome, budget, depth in refused[:2]:
