@@ -116,7 +116,7 @@ def files(directory: Path) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in sorted(directory.rglob("*")) if path.is_file()}
 
 
-def wait_until(condition, seconds: float = 120.0, pause: float = 0.005):
+def wait_until(condition, seconds: float = 300.0, pause: float = 0.005):
     """Wait for something to become true, and return it."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):

@@ -175,7 +175,7 @@ def test_drivers_that_are_killed_and_interrupted_lose_no_run(head, whole, tmp_pa
     with driver(out) as first:
         wait_for(first, lambda: units(out) >= 3)
         workers, below = wait_for(first, lambda: workers_of(first.pid)), descendants(first.pid)
-    wait_until(lambda: not any(map(alive, workers)), seconds=30)
+    wait_until(lambda: not any(map(alive, workers)), seconds=120)
     for each in filter(alive, below):  # Agents of Ray, which look for their node twice a minute.
         os.kill(each, signal.SIGKILL)
     results, before = kept(), units(out)
@@ -205,7 +205,7 @@ def test_a_driver_killed_beside_its_cluster_leaves_no_worker(head, tmp_path):
         wait_for(process, lambda: units(out) >= 3)
         workers = wait_for(process, lambda: workers_of(head[0].pid))
         process.kill()
-        wait_until(lambda: not workers_of(head[0].pid) and not any(map(alive, workers)), seconds=30)
+        wait_until(lambda: not workers_of(head[0].pid) and not any(map(alive, workers)), seconds=120)
     with claim(out, "finish") as free:
         assert free
 
