@@ -25,7 +25,11 @@ class FewShot(NamedTuple):
 
 
 def class_members(labels: np.ndarray, least: int) -> list[np.ndarray]:
-    """Return the indices of the examples of each class that has at least `least` of them."""
+    """Return the indices of the examples of each class that has at least `least` of them.
+
+    >>> [each.tolist() for each in class_members(np.array([3, 1, 3, 2, 1]), 2)]
+    [[1, 4], [0, 2]]
+    """
     classes, counts = np.unique(labels, return_counts=True)
     return [np.flatnonzero(labels == each) for each in classes[counts >= least]]
 
@@ -44,6 +48,9 @@ def draw_episode(
 
     Returns:
         Indices of the known images (ways, shots) and of those to be named (Q,), and the latter's class, 0 to ways - 1.
+
+    >>> draw_episode(np.random.default_rng(0), [np.arange(4), np.arange(4, 8)], 2, 1, 3)[0].shape
+    (2, 1)
     """
     chosen = [rng.permutation(members[each])[: shots + queries] for each in rng.permutation(len(members))[:ways]]
     known = np.stack([rows[:shots] for rows in chosen])

@@ -173,7 +173,7 @@ def status(study: Annotated[tyro.conf.Positional[Path], STUDY]) -> None:
 
     plan = load_plan(study)
     print(plan.hypothesis)
-    if (study / "runs.json").exists():  # published without the folders of its runs, too
+    if (study / "runs.json").exists() and not (study / "runs").exists():  # published, without the folders of its runs
         result = load_study(study)
         print(f"stage: done; {len(result.runs)} runs finished, {sum(run.diverged for run in result.runs)} diverged")
         print(f"report: jaxcnn report {study}")

@@ -69,7 +69,11 @@ def test_the_scope_over_budgets_is_the_narrowest():
 
 @pytest.mark.parametrize("plan", PLANS, ids=lambda plan: plan.parent.name)
 def test_published_plans_name_their_rule_by_its_text(plan):
-    assert rule_named(json.loads(plan.read_text())["rule"]) is RULES["ends-holm-1"]
+    """The first ones by its text alone, later ones by its identifier, with the text beside it."""
+    record = json.loads(plan.read_text())
+    rule = rule_named(record["rule"])
+    assert rule is RULES["retuned-1" if "rule_text" in record else "ends-holm-1"]
+    assert rule.text == record.get("rule_text", record["rule"])
 
 
 def test_a_rule_is_chosen_by_its_identifier_or_its_text_and_an_unknown_one_is_refused(tmp_path):
