@@ -88,6 +88,7 @@ def read_pth(path: Path | str) -> dict[str, np.ndarray]:
         return found
     except _Wrong as error:
         reason = str(error)
+    # zipfile says NotImplementedError to a compression that it does not know.
     except (OSError, ValueError, KeyError, IndexError, TypeError, AttributeError, ArithmeticError, EOFError,
             MemoryError, RecursionError, NotImplementedError, zipfile.BadZipFile) as error:  # fmt: skip
         reason = f"it is cut or damaged ({printable(str(error))[:80]})"

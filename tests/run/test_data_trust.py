@@ -155,7 +155,7 @@ def test_a_path_is_stored_absolute_and_names_one_configuration(work, monkeypatch
     monkeypatch.chdir(work)
     result = run(config_of("images"), out="new", progress=False)
     assert json.loads((work / "new" / "config.json").read_text())["data"]["name"] == str(work / "images")
-    for name in ("./images", str(work / "images"), "../work/images"):
+    for name in ("./images", str(work / "images"), f"../{work.name}/images"):
         assert run(config_of(name), out="new", progress=False).metrics == result.metrics
     monkeypatch.chdir(tmp_path)
     assert evaluate_run(work / "new")["accuracy"] == result.metrics["test_accuracy"]
