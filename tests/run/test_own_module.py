@@ -371,6 +371,7 @@ def test_bfloat16_reaches_the_layers_of_flax(train, standard):
     assert not np.array_equal(logits, wide)
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_differs_for_plain_layers_and_stays_close(standard):
     wide = run(CONFIG, model=Linear(), progress=False)
     narrow = run(replace(CONFIG, compute_dtype="bfloat16"), model=Linear(), progress=False)
