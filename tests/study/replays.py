@@ -3,8 +3,8 @@
 A pool holds many trials and runs of two arms at every rate of the grid (`replays.npz`). A replay draws its trials and
 runs from it as the schedule asks for them, and no network twice.
 
-`python -m tests.study.replays train runs/replays` trains the pool, `python -m tests.study.replays 200` prints how often two arms are
-called different.
+`python -m tests.study.replays train runs/replays` trains the pool, `python -m tests.study.replays 200` prints how often
+two arms are called different.
 """
 
 from __future__ import annotations
