@@ -29,7 +29,7 @@ class Config(StudyConfig):
 
     base: RunConfig = field(default_factory=lambda: BASE)
     depths: tuple[int, ...] = (8, 13, 23)  # 1, 2 and 4 convolutions a level
-    params: tuple[int, ...] = (10_000,)
+    params: tuple[int, ...] = (14_000,)
     margin: float = 0.01
     tuning: Tuning = field(default_factory=lambda: Tuning((0.003, 0.01, 0.03), (1e-4,), extensions=1, shared=False))
     seeds: Seeds = field(default_factory=lambda: Seeds(pilot=3, cap=5, first=10))

@@ -6,6 +6,7 @@ from functools import lru_cache
 import numpy as np
 import pytest
 
+from tests.study.replays import ENDS, declared, pool_of, replay
 from tests.study.retuning import PLANTED, WORLDS, Study
 
 STUDIES = 300  # those of the table in docs/study.md; python -m tests.study.retuning 1000 measures more
@@ -65,3 +66,17 @@ def test_a_made_up_study_is_a_function_of_its_number():
     assert set(one.parts) == {"seeds", "examples", "tuning"}
     alone = world.study(3).contrast(tuned=False)
     assert one.interval.high - one.interval.low > alone.interval.high - alone.interval.low
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("depth", ENDS)
+def test_an_arm_of_trained_networks_against_itself(depth):
+    """The table of replays in docs/study.md: 200 studies drawn from the main job's trained networks."""
+    plan, pool = declared(), pool_of(depth)
+    studies = [replay(plan, pool, pool, number) for number in range(200)]
+    assert np.mean([study.contrast().p < 0.05 for study in studies]) <= 0.07
+    assert abs(np.mean([study.curse for study in studies])) <= 0.001  # a tenth of a point
+    again = replay(plan, pool, pool, 0)
+    assert all(np.array_equal(*both) for both in zip(again.errors, studies[0].errors, strict=True))
+    first, second = ({row.tobytes() for row in errors} for errors in again.errors)
+    assert len(first & second) < len(first)  # two networks may make the same mistakes
