@@ -12,7 +12,7 @@ from jaxcnn.errors import InputError
 
 
 def gallery(
-    action: Annotated[Positional[Literal["add", "who"]], arg(metavar="add | who")],
+    action: Annotated[Positional[Literal["add", "who"]], arg(metavar="add|who")],
     words: Annotated[Positional[tuple[str, ...]], arg(metavar="[NAME] IMAGE [IMAGE ...]", help_behavior_hint="")],
     run: Path | None = None,
     file: Path = Path("gallery.npz"),
