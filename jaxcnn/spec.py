@@ -32,6 +32,7 @@ NORMALISATIONS = {
     "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
     "inception": ((0.5,) * 3, (0.5,) * 3),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
 }
 """Fixed mean and standard deviation of pixels (0 to 1, RGB) by name."""
 DEFAULT_RATES = {"sgd": 0.1, "adam": 0.001, "muon": 0.1}
@@ -267,8 +268,8 @@ class DataConfig:
         images: Drawn sets and lines only: number of images, all splits together.
         data_seed: Drawn sets and lines only: seed of the drawing.
         normalize: Mean and standard deviation of the pixels: data (those of the training split), or those of published
-            weights: imagenet (torchvision's), caffe (Keras' VGG and ResNet) or inception (-1 to 1). A run that has
-            `weights` uses theirs.
+            weights: imagenet (torchvision's), caffe (Keras' VGG and ResNet), inception (-1 to 1) or lite
+            (EfficientNet-lite's). A run that has `weights` uses theirs.
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
             fixed division.
         fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
@@ -298,7 +299,7 @@ class DataConfig:
     split_seed: int | None = None
     fold: tuple[int, int, int] | None = None
     groups: str | None = None
-    normalize: Literal["data", "imagenet", "caffe", "inception"] = "data"
+    normalize: Literal["data", "imagenet", "caffe", "inception", "lite"] = "data"
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number; a fold as a tuple."""
@@ -407,8 +408,8 @@ class RunConfig:
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
         evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
         weights: File of published weights to start from, .pth or .safetensors with torchvision's names or .h5 with
-            Keras' (families vgg, resnet_imagenet, inception, mobilenet; see `jaxcnn.interop`). Images are normalised as
-            for these. Default: drawn weights.
+            Keras' (families vgg, resnet_imagenet, inception, mobilenet, efficientnet_lite; see `jaxcnn.interop`).
+            Images are normalised as for these. Default: drawn weights.
         finetune: weights only: which layers are trained.
     """
 
@@ -464,8 +465,8 @@ def weights_normalisation(path: str, family: str) -> str:
     >>> weights_normalisation("resnet50_weights_tf_dim_ordering_tf_kernels.h5", "resnet_imagenet")
     'caffe'
     """
-    if family == "inception":
-        return "inception"
+    if family in ("inception", "efficientnet_lite"):
+        return family.removeprefix("efficientnet_")
     return "caffe" if path.endswith(".h5") else "imagenet"
 
 

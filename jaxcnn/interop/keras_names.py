@@ -115,4 +115,7 @@ def _top(spec: ModelSpec) -> tuple[str, ...]:
     return ("fc1/", "fc2/", "predictions/") if spec.family == "vgg" else ("predictions/",)
 
 
-KERAS = Names("keras", tuple(LAYERS), keras_key, _top, _prepared, lambda key, value, shape, spec: value)
+TRUNK = {
+    "vgg": r"block\d+_conv\d+/", "resnet_imagenet": r"conv\d+_", "inception": "(conv2d|batch_normalization)_",
+}  # fmt: skip
+KERAS = Names("keras", TRUNK, keras_key, _top, _prepared, lambda key, value, shape, spec: value)

@@ -17,8 +17,9 @@ class Names(NamedTuple):
     """Names of one publisher.
 
     Args:
-        publisher: torchvision or keras; families with an option `variant` must have it.
-        families: Families that have published weights.
+        publisher: Such as torchvision or keras; families with an option `variant` must have it.
+        trunk: By family, for which there are published weights: a regular expression of the starts of the names of all
+            layers but the head.
         key: (path of a variable, spec, whether a VGG has batch norm) to name; None for another head than the
             publisher's classifier.
         top: Spec to the starts of the names of the dense layers, the classifier's the last.
@@ -28,7 +29,7 @@ class Names(NamedTuple):
     """
 
     publisher: str
-    families: tuple[str, ...]
+    trunk: Mapping[str, str]
     key: Callable[[str, ModelSpec, bool], str | None]
     top: Callable[[ModelSpec], tuple[str, ...]]
     prepared: Callable[[Arrays, ModelSpec], Arrays]
@@ -38,10 +39,10 @@ class Names(NamedTuple):
 def check_names(names: Names, spec: ModelSpec) -> None:
     """Refuse a network of a family or a variant that a publisher has no weights for, by an InputError."""
     remedy = (
-        f"no names of published weights of {names.publisher} are known for it; choose {' or '.join(names.families)}, "
+        f"no names of published weights of {names.publisher} are known for it; choose {' or '.join(names.trunk)}, "
         "such as --model resnet50 or --model vgg16"
     )
-    require(spec.family in names.families, "model.family", repr(spec.family), remedy)
+    require(spec.family in names.trunk, "model.family", repr(spec.family), remedy)
     if spec.family in ("resnet_imagenet", "inception"):
         variant = spec.options.get("variant", "torchvision")
         remedy = f"the file has weights of {names.publisher}, whose network differs; set variant={names.publisher}"

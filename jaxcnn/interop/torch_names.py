@@ -92,7 +92,7 @@ def _prepared(arrays: Arrays, spec: ModelSpec) -> Arrays:
 def _top(spec: ModelSpec) -> tuple[str, ...]:
     if spec.family == "vgg":
         return "classifier.0.", "classifier.3.", "classifier.6."
-    return ("classifier.1.",) if spec.family == "mobilenet" else ("fc.",)
+    return ({"mobilenet": "classifier.1.", "efficientnet_lite": "_fc."}.get(spec.family, "fc."),)
 
 
 def _resnet_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
@@ -150,8 +150,29 @@ def _inception_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
     return f"Mixed_{int(match[2]) + 4}{letter}.{match[4]}.{kind}"
 
 
+def _lite_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return efficientnet_pytorch's name of a layer such as stage2_block1_expand/conv; blocks are numbered through."""
+    ends = {"dense": "_fc", "conv1/conv": "_conv_stem", "conv1/norm": "_bn0", "last/conv": "_conv_head"}
+    ends["last/norm"] = "_bn1"
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(expand|depthwise|project)/(conv|norm)", layer)
+    if match is None:
+        return ends.get(layer)
+    number = sum((spec.stage_sizes or ())[: int(match[1]) - 1]) + int(match[2]) - 1
+    place = ("expand", "depthwise", "project").index(match[3])
+    return f"_blocks.{number}." + (f"_{match[3]}_conv" if match[4] == "conv" else f"_bn{place}")
+
+
 LAYERS = {
     "vgg": _vgg_layer, "resnet_imagenet": _resnet_layer, "inception": _inception_layer, "mobilenet": _mobilenet_layer,
+    "efficientnet_lite": _lite_layer,
 }  # fmt: skip
-"""Functions from a layer of a family to torchvision's name."""
-TORCHVISION = Names("torchvision", tuple(LAYERS), torch_key, _top, _prepared, from_torch)
+"""Functions from a layer of a family to its name."""
+TRUNK = {
+    "vgg": r"features\.", "resnet_imagenet": r"(conv1|bn1|layer\d+)\.", "inception": "(Conv2d|Mixed)_",
+    "mobilenet": r"features\.",
+}  # fmt: skip
+TORCHVISION = Names("torchvision", TRUNK, torch_key, _top, _prepared, from_torch)
+EFFICIENTNET = Names(
+    "efficientnet_pytorch", {"efficientnet_lite": "_(conv|bn|blocks)"}, torch_key, _top, _prepared, from_torch
+)
+"""Names of the package efficientnet_pytorch, for EfficientNet-lite."""

@@ -19,18 +19,17 @@ from jaxcnn.interop.keras_names import KERAS
 from jaxcnn.interop.names import Names, check_names
 from jaxcnn.interop.pth import read_pth
 from jaxcnn.interop.safetensors import read_safetensors
-from jaxcnn.interop.torch_names import TORCHVISION
+from jaxcnn.interop.torch_names import EFFICIENTNET, TORCHVISION
 from jaxcnn.models import build
 from jaxcnn.models.family import complete
 from jaxcnn.ops.forms import as_written
 from jaxcnn.runtime.files import sha256
 from jaxcnn.spec import NORMALISATIONS, ModelSpec, weights_normalisation
 
-READERS: Mapping[str, tuple[Callable[[Path], dict[str, np.ndarray]], Names]] = {
-    ".pth": (read_pth, TORCHVISION), ".pt": (read_pth, TORCHVISION), ".bin": (read_pth, TORCHVISION),
-    ".safetensors": (read_safetensors, TORCHVISION), ".h5": (read_h5, KERAS),
+READERS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
+    ".pth": read_pth, ".pt": read_pth, ".bin": read_pth, ".safetensors": read_safetensors, ".h5": read_h5,
 }  # fmt: skip
-"""Readers by suffix, and whose names such a file has."""
+"""Readers by suffix."""
 LISTED = 10
 """Largest number of differences that an error lists."""
 
@@ -71,7 +70,7 @@ def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int,
     path = Path(path).expanduser()
     remedy = f"no such file; give a {' or '.join(READERS)} file{similar_paths(path)}"
     require(path.is_file(), "weights", repr(str(path)), remedy)
-    check_names(names_of(path), spec)
+    check_names(names_of(path, spec.family), spec)
     status = path.stat()
     return _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
 
@@ -84,8 +83,8 @@ def _load(path: Path, version: tuple[int, int], spec: ModelSpec, image_shape: tu
             f"weights={str(path)!r}: its SHA-256 starts with {digest[:8]}, not with {named[1]} as its name says; get "
             "the file again, or rename it if you changed it"
         )
-    read, names = READERS[path.suffix]
-    variables, new = assign(read(path), variable_shapes(spec, image_shape), spec, str(path), names)
+    names = names_of(path, spec.family)
+    variables, new = assign(READERS[path.suffix](path), variable_shapes(spec, image_shape), spec, str(path), names)
     mean, std = NORMALISATIONS[weights_normalisation(str(path), spec.family)]
     record = {
         "path": str(path),
@@ -109,18 +108,20 @@ def variable_shapes(spec: ModelSpec, image_shape: tuple[int, ...]) -> dict[str, 
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
-def names_of(path: Path | str) -> Names:
-    """Return whose names a file has, by its suffix.
+def names_of(path: Path | str, family: str) -> Names:
+    """Return whose names a file for a network of some family has, by its suffix.
 
     Raises:
         InputError: An unknown suffix.
 
-    >>> names_of("resnet18.pth").publisher
+    >>> names_of("resnet18.pth", "resnet_imagenet").publisher
     'torchvision'
     """
     suffix = Path(path).suffix
     require(suffix in READERS, "weights", repr(str(path)), f"unknown suffix; give a {' or '.join(READERS)} file")
-    return READERS[suffix][1]
+    if suffix == ".h5":
+        return KERAS
+    return EFFICIENTNET if family in EFFICIENTNET.trunk else TORCHVISION
 
 
 def assign(
@@ -161,8 +162,10 @@ def assign(
             lines += [f"- {key}: {path} has shape {shapes[path]}", f"+ {key}: the file's gives {value.shape}"]
             continue
         leaves[path] = value.astype(np.float32)
-    extra = [key for key in arrays if key not in used and not key.startswith(made_new)]
-    lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in extra]
+    unused = [key for key in arrays if key not in used and not key.startswith(made_new)]
+    if made_new == names.top(spec):  # without its head, whatever that is
+        unused = [key for key in unused if re.match(names.trunk[spec.family], key)]
+    lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in unused]
     if lines:
         more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
         raise InputError(

@@ -31,7 +31,8 @@ def group_layers(config: RunConfig, module: linen.Module, dataset: Dataset) -> L
     if config.weights is None:
         return LayerGroups()
     spec = replace(config.model, num_classes=len(dataset.class_names))
-    trunk = set(trunk_layers(spec, variable_shapes(spec, dataset.image_shape), names_of(config.weights)))
+    names, shapes = names_of(config.weights, spec.family), variable_shapes(spec, dataset.image_shape)
+    trunk = set(trunk_layers(spec, shapes, names))
     order = [name for name in layer_order(module, dataset.image_shape) if name in trunk]
     first, scale = config.finetune.unfreeze_from, config.finetune.trunk_scale
     if first is None:

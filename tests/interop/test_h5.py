@@ -117,9 +117,10 @@ def empty(file, secret):
     ("make", "words"),
     [
         (external_link, "a link"), (external_root, "a link"), (soft_link, "a link"),
-        (external_storage, "plain numbers"), (virtual, "plain numbers"), (huge, "plain numbers"), (huge_in_chunks, "plain numbers|compressed"),
-        (compressed, "plain numbers|compressed"), (shared, "there twice"), (endless, "there twice"),
-        (objects, "plain numbers"), (unnumbered, "not a readable"), (empty, "no arrays"),
+        (external_storage, "plain numbers"), (virtual, "plain numbers"), (huge, "plain numbers"),
+        (huge_in_chunks, "plain numbers|compressed"), (compressed, "plain numbers|compressed"),
+        (shared, "there twice"), (endless, "there twice"), (objects, "plain numbers"),
+        (unnumbered, "not a readable"), (empty, "no arrays"),
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused(make, words, tmp_path):
