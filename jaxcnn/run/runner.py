@@ -296,9 +296,7 @@ def measure(
     """Compute the metrics of a split, its predictions per example and its details, as the task saves them."""
     programs, count, task, seen = parts.programs, len(split["images"]), parts.task, parts.seen(split)
     with read_ahead(split, batch_size=config.batch_size, shuffle=False):
-        sums, decoded = evaluate(
-            programs.place(state), programs, programs.feed(parts.seen(split)), count, config.batch_size
-        )
+        sums, decoded = evaluate(programs.place(state), programs, programs.feed(seen), count, config.batch_size)
     saved, classes = task.save(decoded, split), len(dataset.class_names)
     metrics, details = measures_of(task.name, saved, classes, dataset.image_shape, config.data)
     return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details
