@@ -109,14 +109,14 @@ def test_a_frozen_network_in_training_is_the_network_in_inference(folder):
 
 
 def test_cached_features_give_the_same_run(folder, monkeypatch):
-    """Over more epochs than it has batches, with dropout-free head; uncached: as if features were too large."""
+    """Uncached: as if all features were too large."""
     cached = run(config_of(folder), progress=False)
     monkeypatch.setattr(cached_features, "MOST_BYTES", 0)
     plain = run(config_of(folder), progress=False)
     assert cached.programs == plain.programs
     for name, value in plain.metrics.items():
         assert cached.metrics[name] == pytest.approx(value, rel=1e-4), name
-    np.testing.assert_allclose(cached.predictions["probabilities"], plain.predictions["probabilities"], atol=1e-5)
+    np.testing.assert_allclose(cached.predictions["probability"], plain.predictions["probability"], atol=1e-5)
 
 
 def test_features_are_cached_only_where_they_stand_still(folder):
