@@ -98,8 +98,10 @@ def _name(place: tuple[str, ...], dataset: Any) -> str:
     """Return layer/weight by the place of an array."""
     if len(place) >= 3 and place[-2] == "vars":
         parent = dataset.parent
-        layer, count, number = parent.attrs.get("name", place[-3]), len(parent), int(place[-1])
-        return f"{layer}/{VARIABLES[count][number]}"
+        layer, names = parent.attrs.get("name", place[-3]), VARIABLES.get(len(parent), ())
+        if place[-1] not in map(str, range(len(names))):
+            raise ValueError(f"{layer} has other variables than a convolution, dense layer or batch norm")
+        return f"{layer}/{names[int(place[-1])]}"
     last = place[-1].removesuffix(":0")
     if match := re.fullmatch(r"(.+)_([Wb])(?:_\d+)?", last):
         return f"{match[1]}/{LETTERS[match[2]]}"

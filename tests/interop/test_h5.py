@@ -120,7 +120,7 @@ def empty(file, secret):
         (external_storage, "plain numbers"), (virtual, "plain numbers"), (huge, "plain numbers"),
         (huge_in_chunks, "plain numbers|compressed"), (compressed, "plain numbers|compressed"),
         (shared, "there twice"), (endless, "there twice"), (objects, "plain numbers"),
-        (unnumbered, "not a readable"), (empty, "no arrays"),
+        (unnumbered, "other variables"), (empty, "no arrays"),
     ],
 )  # fmt: skip
 def test_hostile_files_are_refused(make, words, tmp_path):
