@@ -108,6 +108,7 @@ def test_a_frozen_network_in_training_is_the_network_in_inference(folder):
     assert [name for name, zero in still.items() if zero] == ["conv1", "stage1_block1"]
 
 
+@pytest.mark.slow
 def test_cached_features_give_the_same_run(folder, monkeypatch):
     """Uncached: as if all features were too large."""
     cached = run(config_of(folder), progress=False)
