@@ -7,7 +7,7 @@ Layouts: keras/src/legacy/saving/legacy_h5_format.py (`.h5`: layer/layer/kernel:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -94,8 +94,10 @@ def _datasets(
         yield here, item
 
 
-def _name(place: tuple[str, ...], dataset: Any) -> str:
+def _name(place: Sequence[str], dataset: Any) -> str:
     """Return layer/weight by the place of an array."""
+    if len(place) < 2:
+        raise ValueError(f"{place[0]} is in no layer")
     if len(place) >= 3 and place[-2] == "vars":
         parent = dataset.parent
         layer, names = parent.attrs.get("name", place[-3]), VARIABLES.get(len(parent), ())

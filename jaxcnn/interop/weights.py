@@ -147,7 +147,7 @@ def assign(
     keys, arrays = _keys(shapes, spec, names), names.prepared(arrays, spec)
     classifier, made_new = f"{names.top(spec)[-1]}bias", _replaced(keys, spec, names)
     for path, key in keys.items():
-        if key == classifier and (key not in arrays or arrays[key].shape != shapes[path]):
+        if key == classifier and (classifier not in arrays or arrays[classifier].shape != shapes[path]):
             made_new = names.top(spec)[-1:]
     used, lines, leaves = set[str](), list[str](), dict[str, np.ndarray]()
     for path, key in keys.items():
