@@ -28,7 +28,12 @@ FORMER_OPTIONS = (
 """Fields that `ModelSpec` had before they became options of a family."""
 FORMER_TASK = ("label_smoothing", "class_weights", "test_flips")
 """Fields that `RunConfig` had before they became options of a task."""
-NORMALISATIONS = {"imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))}
+NORMALISATIONS = {
+    "imagenet": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "caffe": ((123.68 / 255, 116.779 / 255, 103.939 / 255), (1 / 255,) * 3),
+    "inception": ((0.5,) * 3, (0.5,) * 3),
+    "lite": ((127 / 255,) * 3, (128 / 255,) * 3),
+}
 """Fixed mean and standard deviation of pixels (0 to 1, RGB) by name."""
 DEFAULT_RATES = {"sgd": 0.1, "adam": 0.001, "muon": 0.1}
 """Learning rate by optimizer."""
@@ -40,7 +45,7 @@ class ModelSpec:
 
     Args:
         family: Name of a family (`jaxcnn models` lists them): dense, lenet, plain, vgg, resnet, resnet_imagenet, wrn,
-            mobilenet, efficientnet_lite, airbench, or one of your own (`jaxcnn.models.register_family`).
+            inception, mobilenet, efficientnet_lite, airbench, or one of your own (`jaxcnn.models.register_family`).
         depth: Weighted layers on the main path: convolutions and dense layers, not norms or projections (wrn: as its
             authors count, 6n + 4).
         width: Channels of the first stage (dense: units of a hidden layer; wrn: the factor k of WRN-d-k).
@@ -262,8 +267,9 @@ class DataConfig:
         classes: Drawn sets (glyphs, glyph_scenes, glyph_masks) only: number of characters.
         images: Drawn sets and lines only: number of images, all splits together.
         data_seed: Drawn sets and lines only: seed of the drawing.
-        normalize: Mean and standard deviation of the pixels: data (those of the training split) or imagenet (those of
-            published weights; chosen where a run has `weights`).
+        normalize: Mean and standard deviation of the pixels: data (those of the training split), or those of published
+            weights: imagenet (torchvision's), caffe (Keras' VGG and ResNet), inception (-1 to 1) or lite
+            (EfficientNet-lite's). A run that has `weights` uses theirs.
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
             fixed division.
         fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
@@ -293,7 +299,7 @@ class DataConfig:
     split_seed: int | None = None
     fold: tuple[int, int, int] | None = None
     groups: str | None = None
-    normalize: Literal["data", "imagenet"] = "data"
+    normalize: Literal["data", "imagenet", "caffe", "inception", "lite"] = "data"
 
     def __post_init__(self) -> None:
         """Write a size in one way: a pair as a tuple (JSON has lists), a square as one number; a fold as a tuple."""
@@ -401,8 +407,9 @@ class RunConfig:
         checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
         evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
-        weights: File of published weights to start from, .pth or .safetensors with torchvision's names (families vgg
-            and resnet_imagenet; see `jaxcnn.interop`). Images are normalised as for these. Default: drawn weights.
+        weights: File of published weights to start from, .pth or .safetensors with torchvision's names or .h5 with
+            Keras' (families vgg, resnet_imagenet, inception, mobilenet, efficientnet_lite; see `jaxcnn.interop`).
+            Images are normalised as for these. Default: drawn weights.
         finetune: weights only: which layers are trained.
     """
 
@@ -436,7 +443,8 @@ class RunConfig:
         _check_kinds(self, {"model": ModelSpec, "data": DataConfig, "optimizer": OptimizerConfig, "task": TaskConfig,
                             "finetune": FineTune})  # fmt: skip
         if self.weights is not None:
-            object.__setattr__(self, "data", replace(self.data, normalize="imagenet"))
+            pixels = weights_normalisation(self.weights, self.model.family)
+            object.__setattr__(self, "data", replace(self.data, normalize=pixels))
         if self.task == Classification():
             object.__setattr__(self, "task", self.model.task())
 
@@ -449,6 +457,17 @@ class RunConfig:
         options = {name: record[name] for name in FORMER_TASK if name in record}
         rest = {name: value for name, value in record.items() if name not in FORMER_TASK}
         return rest | {"task": {"kind": Classification.kind, **options}}
+
+
+def weights_normalisation(path: str, family: str) -> str:
+    """Return which of `NORMALISATIONS` the published weights of a file were trained with.
+
+    >>> weights_normalisation("resnet50_weights_tf_dim_ordering_tf_kernels.h5", "resnet_imagenet")
+    'caffe'
+    """
+    if family in ("inception", "efficientnet_lite"):
+        return family.removeprefix("efficientnet_")
+    return "caffe" if path.endswith(".h5") else "imagenet"
 
 
 @dataclass(frozen=True)

@@ -1,27 +1,27 @@
 """Names of torchvision's weights for networks of jaxcnn, and the order of their axes.
 
-Keys are those of torchvision's vgg.py, resnet.py and mobilenetv2.py; timm's ResNets have the same. Kernels are (out,
-in, height, width) there and (height, width, in, out) here. torchvision's networks are those of the families vgg,
-resnet_imagenet and mobilenet as they are: stride in the 3x3 convolution ("v1.5"), 3x3 max pooling padded by 1, epsilon
-1e-5, momentum 0.9.
+Keys are those of torchvision's vgg.py, resnet.py, inception.py and mobilenetv2.py; timm's ResNets have the same.
+Kernels are (out, in, height, width) there and (height, width, in, out) here. torchvision's networks are those of the
+families vgg, resnet_imagenet, inception and mobilenet as they are: stride in the 3x3 convolution ("v1.5"), 3x3 max
+pooling padded by 1, epsilon 1e-5 (Inception: 1e-3), momentum 0.9.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from typing import Any
+from collections.abc import Collection
 
 import numpy as np
 
-from jaxcnn.errors import InputError
+from jaxcnn.interop.names import Arrays, Names, without_conv_biases
 from jaxcnn.spec import ModelSpec
 
-FAMILIES = ("vgg", "resnet_imagenet", "mobilenet")
-"""Families that have weights of torchvision."""
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-IGNORED = "num_batches_tracked"
-"""Entries of a file that say nothing: numbers of batches seen."""
+COUNTERS = "num_batches_tracked"
+"""Ends of the names of entries that are no weights: numbers of batches seen."""
+AUXILIARY = "AuxLogits."
+"""Start of the names of Inception's auxiliary classifier, which our network does not have."""
 
 
 def torch_key(path: str, spec: ModelSpec, norm: bool = False) -> str | None:
@@ -41,15 +41,6 @@ def torch_key(path: str, spec: ModelSpec, norm: bool = False) -> str | None:
     *layers, leaf = path.split("/")[1:]
     layer = LAYERS[spec.family]("/".join(layers), spec, norm)
     return None if layer is None else f"{layer}.{LEAVES[leaf]}"
-
-
-def classifier_key(spec: ModelSpec) -> str:
-    """Return torchvision's name of the layer that gives the logits.
-
-    >>> classifier_key(ModelSpec("vgg", 16, 64))
-    'classifier.6'
-    """
-    return {"vgg": "classifier.6", "mobilenet": "classifier.1"}.get(spec.family, "fc")
 
 
 def from_torch(key: str, value: np.ndarray, shape: tuple[int, ...], spec: ModelSpec) -> np.ndarray:
@@ -78,31 +69,30 @@ def from_torch(key: str, value: np.ndarray, shape: tuple[int, ...], spec: ModelS
     return value.T
 
 
-def conv_bias_keys(keys: Any) -> dict[str, str]:
+def conv_bias_keys(keys: Collection[str]) -> dict[str, str]:
     """Return the biases of convolutions under batch norm, by the mean from which they are to be subtracted.
 
-    torchvision's VGGs with batch norm have them; here such convolutions have none, since (x + b) - mean = x - (mean -
-    b).
+    torchvision's VGGs with batch norm have them; here such convolutions have none.
 
     >>> conv_bias_keys(["features.0.bias", "features.1.running_mean"])
     {'features.1.running_mean': 'features.0.bias'}
     """
-    found = {}
-    for key in keys:
-        if match := re.fullmatch(r"features\.(\d+)\.running_mean", key):
-            bias = f"features.{int(match[1]) - 1}.bias"
-            if bias in keys:
-                found[key] = bias
-    return found
+    means = [match for key in keys if (match := re.fullmatch(r"features\.(\d+)\.running_mean", key))]
+    biases = {match[0]: f"features.{int(match[1]) - 1}.bias" for match in means}
+    return {mean: bias for mean, bias in biases.items() if bias in keys}
 
 
-def check_family(spec: ModelSpec) -> None:
-    """Refuse a network of a family for which there are no names, by an InputError."""
-    if spec.family not in FAMILIES:
-        raise InputError(
-            f"model.family={spec.family!r}: no names of published weights are known for it; choose "
-            f"{' or '.join(FAMILIES)}, such as --model resnet18 or --model vgg16"
-        )
+def _prepared(arrays: Arrays, spec: ModelSpec) -> Arrays:
+    weights = {key: value for key, value in arrays.items() if not key.endswith(COUNTERS)}
+    if spec.family == "inception":
+        weights = {key: value for key, value in weights.items() if not key.startswith(AUXILIARY)}
+    return without_conv_biases(weights, conv_bias_keys(weights))
+
+
+def _top(spec: ModelSpec) -> tuple[str, ...]:
+    if spec.family == "vgg":
+        return "classifier.0.", "classifier.3.", "classifier.6."
+    return ({"mobilenet": "classifier.1.", "efficientnet_lite": "_fc."}.get(spec.family, "fc."),)
 
 
 def _resnet_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
@@ -146,5 +136,43 @@ def _mobilenet_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
     return f"features.{sum(sizes[: stage - 1]) + block}.conv.{last}"
 
 
-LAYERS = {"vgg": _vgg_layer, "resnet_imagenet": _resnet_layer, "mobilenet": _mobilenet_layer}
-"""Functions from a layer of a family to torchvision's name."""
+def _inception_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return torchvision's name of a layer such as stage2_block1/branch3x3/conv."""
+    if layer == "dense":
+        return "fc"
+    match = re.fullmatch(r"(?:conv(\d)|stage(\d)_block(\d+)/(\w+))/(conv|norm)", layer)
+    if match is None:
+        return None
+    kind = "conv" if match[5] == "conv" else "bn"
+    if match[1]:
+        return f"Conv2d_{('1a_3x3', '2a_3x3', '2b_3x3', '3b_1x1', '4a_3x3')[int(match[1]) - 1]}.{kind}"
+    letter = "abcdefghijklmnopqrstuvwxyz"[(int(match[3]) - 1 + (match[2] == "1")) % 26]  # Mixed_5b is the first
+    return f"Mixed_{int(match[2]) + 4}{letter}.{match[4]}.{kind}"
+
+
+def _lite_layer(layer: str, spec: ModelSpec, norm: bool) -> str | None:
+    """Return efficientnet_pytorch's name of a layer such as stage2_block1_expand/conv; blocks are numbered through."""
+    ends = {"dense": "_fc", "conv1/conv": "_conv_stem", "conv1/norm": "_bn0", "last/conv": "_conv_head"}
+    ends["last/norm"] = "_bn1"
+    match = re.fullmatch(r"stage(\d+)_block(\d+)_(expand|depthwise|project)/(conv|norm)", layer)
+    if match is None:
+        return ends.get(layer)
+    number = sum((spec.stage_sizes or ())[: int(match[1]) - 1]) + int(match[2]) - 1
+    place = ("expand", "depthwise", "project").index(match[3])
+    return f"_blocks.{number}." + (f"_{match[3]}_conv" if match[4] == "conv" else f"_bn{place}")
+
+
+LAYERS = {
+    "vgg": _vgg_layer, "resnet_imagenet": _resnet_layer, "inception": _inception_layer, "mobilenet": _mobilenet_layer,
+    "efficientnet_lite": _lite_layer,
+}  # fmt: skip
+"""Functions from a layer of a family to its name."""
+TRUNK = {
+    "vgg": r"features\.", "resnet_imagenet": r"(conv1|bn1|layer\d+)\.", "inception": "(Conv2d|Mixed)_",
+    "mobilenet": r"features\.",
+}  # fmt: skip
+TORCHVISION = Names("torchvision", TRUNK, torch_key, _top, _prepared, from_torch)
+EFFICIENTNET = Names(
+    "efficientnet_pytorch", {"efficientnet_lite": "_(conv|bn|blocks)"}, torch_key, _top, _prepared, from_torch
+)
+"""Names of the package efficientnet_pytorch, for EfficientNet-lite."""

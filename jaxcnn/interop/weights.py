@@ -14,24 +14,20 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxcnn.errors import InputError, printable, require, similar_paths
+from jaxcnn.interop.h5 import read_h5
+from jaxcnn.interop.keras_names import KERAS
+from jaxcnn.interop.names import Names, check_names
 from jaxcnn.interop.pth import read_pth
 from jaxcnn.interop.safetensors import read_safetensors
-from jaxcnn.interop.torch_names import (
-    IGNORED,
-    check_family,
-    classifier_key,
-    conv_bias_keys,
-    from_torch,
-    torch_key,
-)
+from jaxcnn.interop.torch_names import EFFICIENTNET, TORCHVISION
 from jaxcnn.models import build
 from jaxcnn.models.family import complete
 from jaxcnn.ops.forms import as_written
 from jaxcnn.runtime.files import sha256
-from jaxcnn.spec import NORMALISATIONS, ModelSpec
+from jaxcnn.spec import NORMALISATIONS, ModelSpec, weights_normalisation
 
 READERS: Mapping[str, Callable[[Path], dict[str, np.ndarray]]] = {
-    ".pth": read_pth, ".pt": read_pth, ".bin": read_pth, ".safetensors": read_safetensors,
+    ".pth": read_pth, ".pt": read_pth, ".bin": read_pth, ".safetensors": read_safetensors, ".h5": read_h5,
 }  # fmt: skip
 """Readers by suffix."""
 LISTED = 10
@@ -54,13 +50,13 @@ class Weights(NamedTuple):
 
 
 def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int, int] = (224, 224, 3)) -> Weights:
-    """Return the weights of a file with torchvision's names for a network; nothing in the file is executed.
+    """Return the weights of a file with torchvision's or Keras' names for a network; nothing in the file is executed.
 
     A classifier for another number of classes than the network's, and all layers of another head, are new: the rest
     must fit exactly. Where the file's name ends in the start of its SHA-256, as torchvision's do, it is compared.
 
     Args:
-        path: A `.pth` (`.pt`, `.bin`) or `.safetensors` file.
+        path: A `.pth` (`.pt`, `.bin`) or `.safetensors` file of torchvision, or a `.h5` file of Keras.
         spec: The network, with num_classes set.
         image_shape: (H, W, C) of the images.
 
@@ -71,11 +67,10 @@ def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int,
     >>> load_weights("resnet18-f37072fd.pth", ModelSpec("resnet_imagenet", 18, 64, 1000)).new  # doctest: +SKIP
     ()
     """
-    check_family(spec)
     path = Path(path).expanduser()
-    readers = " or ".join(READERS)
-    require(path.is_file(), "weights", repr(str(path)), f"no such file; give a {readers} file{similar_paths(path)}")
-    require(path.suffix in READERS, "weights", repr(str(path)), f"unknown suffix; give a {readers} file")
+    remedy = f"no such file; give a {' or '.join(READERS)} file{similar_paths(path)}"
+    require(path.is_file(), "weights", repr(str(path)), remedy)
+    check_names(names_of(path, spec.family), spec)
     status = path.stat()
     return _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
 
@@ -88,13 +83,13 @@ def _load(path: Path, version: tuple[int, int], spec: ModelSpec, image_shape: tu
             f"weights={str(path)!r}: its SHA-256 starts with {digest[:8]}, not with {named[1]} as its name says; get "
             "the file again, or rename it if you changed it"
         )
-    shapes, arrays = variable_shapes(spec, image_shape), READERS[path.suffix](path)
-    variables, new = assign(arrays, shapes, spec, str(path))
-    mean, std = NORMALISATIONS["imagenet"]
+    names = names_of(path, spec.family)
+    variables, new = assign(READERS[path.suffix](path), variable_shapes(spec, image_shape), spec, str(path), names)
+    mean, std = NORMALISATIONS[weights_normalisation(str(path), spec.family)]
     record = {
         "path": str(path),
         "sha256": digest,
-        "names": "torchvision",
+        "names": names.publisher,
         "new": list(new),
         "preprocessing": {"channels": "RGB", "scale": 1 / 255, "mean": list(mean), "std": list(std)},
     }
@@ -113,68 +108,95 @@ def variable_shapes(spec: ModelSpec, image_shape: tuple[int, ...]) -> dict[str, 
     return {path: leaf.shape for path, leaf in leaves.items()}
 
 
+def names_of(path: Path | str, family: str) -> Names:
+    """Return whose names a file for a network of some family has, by its suffix.
+
+    Raises:
+        InputError: An unknown suffix.
+
+    >>> names_of("resnet18.pth", "resnet_imagenet").publisher
+    'torchvision'
+    """
+    suffix = Path(path).suffix
+    require(suffix in READERS, "weights", repr(str(path)), f"unknown suffix; give a {' or '.join(READERS)} file")
+    if suffix == ".h5":
+        return KERAS
+    return EFFICIENTNET if family in EFFICIENTNET.trunk else TORCHVISION
+
+
 def assign(
-    arrays: Mapping[str, np.ndarray], shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, where: str
+    arrays: Mapping[str, np.ndarray],
+    shapes: Mapping[str, tuple[int, ...]],
+    spec: ModelSpec,
+    where: str,
+    names: Names = TORCHVISION,
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the arrays of a file as variables of a network, and the layers that are new.
 
     Args:
-        arrays: Arrays by torchvision's names.
+        arrays: Arrays by the publisher's names.
         shapes: Those of `variable_shapes`.
         spec: The network.
         where: The file, for errors.
+        names: The publisher's names.
 
     Raises:
         InputError: Missing, unexpected or misshaped variables, as a +/- list.
     """
     spec = complete(spec)[0]
-    norm = spec.family == "vgg" and "params/norm1/scale" in shapes
-    keys = {path: torch_key(path, spec, norm) for path in shapes}
-    classifier = classifier_key(spec)
-    bias = arrays.get(f"{classifier}.bias")
-    ours = next((shapes[path] for path, key in keys.items() if key == f"{classifier}.bias"), None)
-    redrawn = (ours is None or (bias is not None and bias.shape != ours)) and f"{classifier}."
-    head = "classifier." if spec.family == "vgg" and ours is None else redrawn  # a VGG's whole top makes way
-    is_new = {path: key is None or bool(redrawn and key.startswith(redrawn)) for path, key in keys.items()}
-    folded = conv_bias_keys(arrays) if norm else {}
-    used, lines, leaves = set(folded.values()), list[str](), dict[str, np.ndarray]()
+    keys, arrays = _keys(shapes, spec, names), names.prepared(arrays, spec)
+    classifier, made_new = f"{names.top(spec)[-1]}bias", _replaced(keys, spec, names)
     for path, key in keys.items():
-        if is_new[path] or key is None:
+        if key == classifier and (classifier not in arrays or arrays[classifier].shape != shapes[path]):
+            made_new = names.top(spec)[-1:]
+    used, lines, leaves = set[str](), list[str](), dict[str, np.ndarray]()
+    for path, key in keys.items():
+        if key is None or key.startswith(made_new):
             continue
         if key not in arrays:
             lines.append(f"- {key} {shapes[path]} ({path})")
             continue
         used.add(key)
-        value = from_torch(key, arrays[key], shapes[path], spec)
+        value = names.arranged(key, arrays[key], shapes[path], spec)
         if value.shape != shapes[path]:
             lines += [f"- {key}: {path} has shape {shapes[path]}", f"+ {key}: the file's gives {value.shape}"]
             continue
-        value = value.astype(np.float32)
-        leaves[path] = value - arrays[folded[key]].astype(np.float32) if key in folded else value
-    extra = [key for key in arrays if key not in used and not key.endswith(IGNORED)]
-    lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in extra if not (head and key.startswith(head))]
+        leaves[path] = value.astype(np.float32)
+    unused = [key for key in arrays if key not in used and not key.startswith(made_new)]
+    if made_new == names.top(spec):  # without its head, whatever that is
+        unused = [key for key in unused if re.match(names.trunk[spec.family], key)]
+    lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in unused]
     if lines:
         more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
         raise InputError(
             f"weights={where!r}: {len(lines)} differences between the network (-) and the file (+): "
             f"{'; '.join(lines[:LISTED] + more)}; choose the model and data.size that the file was made for"
         )
-    new = dict.fromkeys(path.split("/")[1] for path, fresh in is_new.items() if fresh)
+    new = {path.split("/")[1]: None for path, key in keys.items() if key is None or key.startswith(made_new)}
     return unflatten_dict(leaves, sep="/"), tuple(new)
 
 
-def trunk_layers(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]]) -> tuple[str, ...]:
+def trunk_layers(spec: ModelSpec, shapes: Mapping[str, tuple[int, ...]], names: Names) -> tuple[str, ...]:
     """Return the layers of a network that weights of a file can have whatever its classes: all but the head.
 
     >>> spec = ModelSpec("resnet_imagenet", 18, 64, 10)
-    >>> trunk_layers(spec, variable_shapes(spec, (64, 64, 3)))[:2]
+    >>> trunk_layers(spec, variable_shapes(spec, (64, 64, 3)), TORCHVISION)[:2]
     ('conv1', 'stage1_block1')
     """
-    check_family(spec)
+    check_names(names, spec)
     spec = complete(spec)[0]
-    classifier = classifier_key(spec)
-    names = dict[str, bool]()
-    for path in shapes:
-        key = torch_key(path, spec)
-        names[path.split("/")[1]] = key is not None and not key.startswith(f"{classifier}.")
-    return tuple(name for name, is_trunk in names.items() if is_trunk)
+    keys = _keys(shapes, spec, names)
+    head = _replaced(keys, spec, names) or names.top(spec)[-1:]
+    is_trunk = {path.split("/")[1]: key is not None and not key.startswith(head) for path, key in keys.items()}
+    return tuple(name for name, holds in is_trunk.items() if holds)
+
+
+def _keys(shapes: Mapping[str, tuple[int, ...]], spec: ModelSpec, names: Names) -> dict[str, str | None]:
+    norm = spec.family == "vgg" and "params/norm1/scale" in shapes
+    return {path: names.key(path, spec, norm) for path in shapes}
+
+
+def _replaced(keys: Mapping[str, str | None], spec: ModelSpec, names: Names) -> tuple[str, ...]:
+    """Return the starts of the names of a publisher's dense layers if a network has another head, else none."""
+    top = names.top(spec)
+    return () if f"{top[-1]}bias" in keys.values() else top

@@ -7,6 +7,7 @@ Zagoruyko and Komodakis, "Wide residual networks", 2016 (wrn); Huang et al., "De
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -29,6 +30,11 @@ IMAGENET_STAGES = {
 }
 LAYERS = {"basic": 2, "bottleneck": 3}
 WRN_STEM = 16
+VARIANTS: Mapping[str, dict[str, Any]] = {
+    "torchvision": {},
+    "keras": {"stride_first": True, "epsilon": 1.001e-5, "momentum": 0.99},
+}
+"""What publishers of weights do differently."""
 
 
 @dataclass(frozen=True)
@@ -68,10 +74,13 @@ class ImageNetOptions(ResidualOptions):
     Args:
         block: basic or bottleneck. Default: basic below depth 50, bottleneck from there on.
         stem: cifar (3x3) or imagenet (7x7, stride 2, max pooling).
+        variant: torchvision, or keras: the stride of a bottleneck in its first convolution (v1), epsilon 1.001e-5 and
+            momentum 0.99 in batch norm. Published weights need that of their publisher.
     """
 
     block: Literal["basic", "bottleneck"] | None = None
     stem: Literal["cifar", "imagenet"] = "imagenet"
+    variant: Literal["torchvision", "keras"] = "torchvision"
 
 
 @dataclass(frozen=True)
@@ -99,6 +108,9 @@ class ResNet(nn.Module):
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
         dilated: Number of last stages with dilation in place of their stride: the first block has the dilation of the
             stage before, its other blocks twice that.
+        stride_first: Bottlenecks have their stride in the first 1x1 convolution (v1).
+        epsilon: Added to the variance by batch norm.
+        momentum: Share of the old running average kept per step by batch norm.
 
     The other fields are the options of the families.
     """
@@ -115,6 +127,9 @@ class ResNet(nn.Module):
     stochastic_depth: float = 0.0
     axis_name: str | None = None
     dilated: int = 0
+    stride_first: bool = False
+    epsilon: float = 1e-5
+    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
@@ -132,8 +147,12 @@ class ResNet(nn.Module):
                 x = block(x, train, mask)
             maps.append(x)
         if self.block == "preact":
-            maps[-1] = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm")(x, train, mask))
+            maps[-1] = nn.relu(BatchNorm(name="norm", **self._norm)(x, train, mask))
         return tuple(maps)
+
+    @property
+    def _norm(self) -> dict[str, Any]:
+        return {"axis_name": self.axis_name, "epsilon": self.epsilon, "momentum": self.momentum}
 
     def _stem(self, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
         width = self.stem_width or self.stage_widths[0]
@@ -142,15 +161,20 @@ class ResNet(nn.Module):
         if self.block == "preact":
             x = Conv(width, kernel, stride=stride, padding=kernel // 2, use_bias=False, name="conv1")(x)
         else:
-            x = ConvNormAct(width, kernel, stride=stride, axis_name=self.axis_name, name="conv1")(x, train, mask)
+            x = ConvNormAct(width, kernel, stride=stride, name="conv1", **self._norm)(x, train, mask)
         return MaxPool(3, stride=2, padding=1, name="pool1")(x) if imagenet else x
 
     def _block(self, width: int, stride: int, dilations: tuple[int, int], reached: float, name: str) -> nn.Module:
         drop = self.stochastic_depth * reached
-        shared = (width, stride, self.skip, self.shortcut, self.zero_init, drop, self.axis_name, dilations)
+        fields: dict[str, Any] = {
+            "features": width, "stride": stride, "skip": self.skip, "shortcut": self.shortcut, "name": name,
+            "zero_init": self.zero_init, "stochastic_depth": drop, "dilations": dilations, **self._norm,
+        }  # fmt: skip
         if self.block == "preact":
-            return PreActBlock(*shared, self.dropout, name=name)
-        return (Bottleneck if self.block == "bottleneck" else BasicBlock)(*shared, name=name)
+            return PreActBlock(dropout=self.dropout, **fields)
+        if self.block == "bottleneck":
+            return Bottleneck(stride_first=self.stride_first, **fields)
+        return BasicBlock(**fields)
 
 
 def _three_stages(depth: int, others: int) -> tuple[int, ...] | None:
@@ -214,7 +238,9 @@ register_family(
 register_family(
     "resnet_imagenet",
     Family(
-        backbone=lambda spec, options: _backbone(spec, options, block=_kind(spec.depth, options), stem=options.stem),
+        backbone=lambda spec, options: _backbone(
+            spec, options, block=_kind(spec.depth, options), stem=options.stem, **VARIANTS[options.variant]
+        ),
         head=_head,
         stages=_imagenet_stages,
         depth_of=lambda spec, options, sizes: LAYERS[_kind(spec.depth, options)] * sum(sizes) + 2,

@@ -10,44 +10,55 @@ that is not XLA's SAME, and published weights need it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from jaxcnn import ops
 from jaxcnn.errors import InputError
 from jaxcnn.nn.layers import HE_FAN_OUT, BatchNorm, Conv, Dropout, StochasticDepth
+from jaxcnn.ops.window import as_pair
 
 
 class ConvNormAct(nn.Module):
     """Convolution without bias, padded by kernel // 2 (times the dilation); batch norm; ReLU.
 
-    Parameters: k^2 Cin features + 2 features.
+    Parameters: kh kw Cin features + 2 features.
 
     Args:
         features: Channels out.
-        kernel: Side of the kernel.
+        kernel: Side of the kernel, or (height, width).
         stride: Pixels between windows.
         act: ReLU at the end.
         zero_init: Start the norm's scale at zero.
         axis_name: Mapped axis over which batch norm shares its statistics.
         dilation: Pixels between taps.
+        padded: False: no padding at all.
+        epsilon: Added to the variance.
+        momentum: Share of the old running average kept per step.
     """
 
     features: int
-    kernel: int = 3
+    kernel: ops.Size = 3
     stride: int = 1
     act: bool = True
     zero_init: bool = False
     axis_name: str | None = None
     dilation: int = 1
+    padded: bool = True
+    epsilon: float = 1e-5
+    momentum: float = 0.9
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Apply the three in turn."""
         init = nn.initializers.zeros if self.zero_init else nn.initializers.ones
-        pixels, shape = self.kernel // 2 * self.dilation, (self.features, self.kernel, self.stride, self.dilation)
+        sides, shape = as_pair("kernel", self.kernel), (self.features, self.kernel, self.stride, self.dilation)
+        pixels = tuple(side // 2 * self.dilation for side in sides) if self.padded else "VALID"
         x = Conv(*shape, padding=pixels, use_bias=False, name="conv")(x)
-        x = BatchNorm(axis_name=self.axis_name, scale_init=init, name="norm")(x, train, mask)
+        x = BatchNorm(self.momentum, self.epsilon, self.axis_name, init, name="norm")(x, train, mask)
         return nn.relu(x) if self.act else x
 
 
@@ -64,6 +75,8 @@ class ResidualBlock(nn.Module):
         stochastic_depth: Share of examples for which the residual branch is dropped in training (Huang et al. 2016).
         axis_name: Mapped axis over which batch norm shares its statistics and the drops their draw.
         dilations: Pixels between taps of the first 3x3 convolution and of the others.
+        epsilon: Added to the variance by batch norm.
+        momentum: Share of the old running average kept per step by batch norm.
     """
 
     features: int
@@ -74,6 +87,12 @@ class ResidualBlock(nn.Module):
     stochastic_depth: float = 0.0
     axis_name: str | None = None
     dilations: tuple[int, int] = (1, 1)
+    epsilon: float = 1e-5
+    momentum: float = 0.9
+
+    @property
+    def _norm(self) -> dict[str, Any]:
+        return {"axis_name": self.axis_name, "epsilon": self.epsilon, "momentum": self.momentum}
 
     def _join(self, branch: jax.Array, x: jax.Array, train: bool, mask: jax.Array | None) -> jax.Array:
         """Add the branch, under stochastic depth, and the shortcut of x."""
@@ -91,7 +110,7 @@ class ResidualBlock(nn.Module):
             return x
         if self.shortcut == "A":
             return _zero_pad(x, features, self.stride)
-        project = ConvNormAct(features, 1, stride=self.stride, act=False, axis_name=self.axis_name, name="projection")
+        project = ConvNormAct(features, 1, stride=self.stride, act=False, name="projection", **self._norm)
         return project(x, train, mask)
 
 
@@ -101,11 +120,9 @@ class BasicBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Add the residual branch and the shortcut, then apply ReLU."""
-        axis, (first, then) = self.axis_name, self.dilations
-        y = ConvNormAct(self.features, stride=self.stride, axis_name=axis, dilation=first, name="conv1")(x, train, mask)
-        last = ConvNormAct(
-            self.features, act=False, zero_init=self.zero_init, axis_name=axis, dilation=then, name="conv2"
-        )
+        norm, (first, then) = self._norm, self.dilations
+        y = ConvNormAct(self.features, stride=self.stride, dilation=first, name="conv1", **norm)(x, train, mask)
+        last = ConvNormAct(self.features, act=False, zero_init=self.zero_init, dilation=then, name="conv2", **norm)
         return nn.relu(self._join(last(y, train, mask), x, train, mask))
 
 
@@ -113,18 +130,22 @@ class Bottleneck(ResidualBlock):
     """1x1, 3x3 (with the stride: v1.5) and 1x1 convolutions beside a shortcut; the last has 4 features channels.
 
     Parameters: features (Cin + 13 features) + 12 features, and 4 features (Cin + 2) for shortcut B where shapes change.
+
+    Args:
+        stride_first: Stride in the first 1x1 convolution, as in the paper and in Keras (v1); the other fields are those
+            of `ResidualBlock`.
     """
+
+    stride_first: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Add the residual branch and the shortcut, then apply ReLU."""
-        axis = self.axis_name
-        y = ConvNormAct(self.features, 1, axis_name=axis, name="conv1")(x, train, mask)
-        wide = ConvNormAct(
-            self.features, 3, stride=self.stride, axis_name=axis, dilation=self.dilations[0], name="conv2"
-        )
+        norm, (first, then) = self._norm, (self.stride, 1) if self.stride_first else (1, self.stride)
+        y = ConvNormAct(self.features, 1, stride=first, name="conv1", **norm)(x, train, mask)
+        wide = ConvNormAct(self.features, 3, stride=then, dilation=self.dilations[0], name="conv2", **norm)
         y = wide(y, train, mask)
-        last = ConvNormAct(4 * self.features, 1, act=False, zero_init=self.zero_init, axis_name=axis, name="conv3")
+        last = ConvNormAct(4 * self.features, 1, act=False, zero_init=self.zero_init, name="conv3", **norm)
         return nn.relu(self._join(last(y, train, mask), x, train, mask))
 
 
@@ -145,10 +166,10 @@ class PreActBlock(ResidualBlock):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False, mask: jax.Array | None = None) -> jax.Array:
         """Add the residual branch and the shortcut; no activation follows."""
-        active = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm1")(x, train, mask))
+        active = nn.relu(BatchNorm(**self._norm, name="norm1")(x, train, mask))
         first, then = self.dilations
         y = Conv(self.features, 3, self.stride, first, padding=first, use_bias=False, name="conv1")(active)
-        y = nn.relu(BatchNorm(axis_name=self.axis_name, name="norm2")(y, train, mask))
+        y = nn.relu(BatchNorm(**self._norm, name="norm2")(y, train, mask))
         if self.dropout:
             y = Dropout(self.dropout, self.axis_name, name="drop")(y, train)
         init = nn.initializers.zeros if self.zero_init else HE_FAN_OUT

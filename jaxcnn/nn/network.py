@@ -28,11 +28,13 @@ class Network(nn.Module):
         head: Module (maps, train, mask) -> outputs; if its call has an argument `size`, it gets the images' (height,
             width).
         frozen: Top-level names of the layers that are frozen in training (see `jaxcnn.nn.frozen`).
+        from_map: The call gets the last map of the backbone in place of images.
     """
 
     backbone: nn.Module
     head: nn.Module
     frozen: tuple[str, ...] = ()
+    from_map: bool = False
 
     def setup(self) -> None:
         """Join the scopes."""
@@ -44,7 +46,8 @@ class Network(nn.Module):
         """Map images (N, H, W, C) to the head's outputs; mask (N,) is 0 for examples that batch norm must not see."""
         more = {"size": images.shape[1:3]} if "size" in call_parameters(self.head) else {}
         with frozen_layers(self.frozen) if train and self.frozen else nullcontext():
-            return self.head(self.backbone(images, train, mask), train, mask, **more)
+            maps = (images,) if self.from_map else self.backbone(images, train, mask)
+            return self.head(maps, train, mask, **more)
 
     def features(self, images: jax.Array, train: bool = False, mask: jax.Array | None = None) -> Maps:
         """Return the maps of the backbone, one per stride, the finest first; the head sees the last."""

@@ -15,7 +15,7 @@ import optax
 from flax import linen
 
 from jaxcnn.analysis.complexity import Complexity, count
-from jaxcnn.data import Dataset, make_augment, normalize, steps_per_epoch
+from jaxcnn.data import Dataset, Split, make_augment, normalize, steps_per_epoch
 from jaxcnn.data.augment import Augment, make_mix, make_move, make_move_boxes
 from jaxcnn.data.dataset import target_words
 from jaxcnn.errors import InputError, require
@@ -56,6 +56,7 @@ class Parts(NamedTuple):
         gradients: Loss and gradients of a batch, for a look at a step that went wrong.
         traced: What user-defined parts compute; empty where all parts are jaxcnn's.
         own: The user-defined parts.
+        seen: Split -> the split whose images the steps see (see `jaxcnn.run.cached_features`).
     """
 
     module: linen.Module
@@ -68,6 +69,7 @@ class Parts(NamedTuple):
     gradients: GradientsOf
     traced: Traced
     own: Own = Own()
+    seen: Callable[[Split], Split] = lambda split: split
 
 
 def assemble(config: RunConfig, dataset: Dataset, own: Own | linen.Module | None = None) -> Parts:

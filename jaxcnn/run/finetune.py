@@ -12,7 +12,7 @@ from flax import linen
 from jaxcnn.data import Dataset
 from jaxcnn.errors import InputError, require
 from jaxcnn.interop import Weights, load_weights
-from jaxcnn.interop.weights import trunk_layers, variable_shapes
+from jaxcnn.interop.weights import names_of, trunk_layers, variable_shapes
 from jaxcnn.nn.frozen import layer_order
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.files import write_json
@@ -31,7 +31,8 @@ def group_layers(config: RunConfig, module: linen.Module, dataset: Dataset) -> L
     if config.weights is None:
         return LayerGroups()
     spec = replace(config.model, num_classes=len(dataset.class_names))
-    trunk = set(trunk_layers(spec, variable_shapes(spec, dataset.image_shape)))
+    names, shapes = names_of(config.weights, spec.family), variable_shapes(spec, dataset.image_shape)
+    trunk = set(trunk_layers(spec, shapes, names))
     order = [name for name in layer_order(module, dataset.image_shape) if name in trunk]
     first, scale = config.finetune.unfreeze_from, config.finetune.trunk_scale
     if first is None:

@@ -25,6 +25,7 @@ from jaxcnn.data.splits import content_hash
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
 from jaxcnn.run.assemble import Parts, assemble, initial_state
+from jaxcnn.run.cached_features import with_cached_features
 from jaxcnn.run.data import check_data, describe
 from jaxcnn.run.extend import lengthen, shorter_run
 from jaxcnn.run.finetune import record_weights, weights_of
@@ -113,7 +114,7 @@ def run(
         warn_of_blank(dataset)
     if folder is not None:
         dataset = check_data(folder, dataset)
-    parts = assemble(config, dataset, own)
+    parts = with_cached_features(assemble(config, dataset, own), config, dataset)
     if progress and out is None:
         print("no folder to write to (--out): the model will not be kept", file=sys.stderr)
     if progress and np.ndim(dataset.train.get("labels", 0)) == 1:
@@ -193,9 +194,10 @@ def complete(
     """
     runs, past = [one for one, _ in group], [len(one.history) for one, _ in group]
     state, key = programs.join([one.state for one in runs]), programs.join([one.key for one in runs])
-    compiled = warm_up(programs, state, dataset.train, runs[0].config.batch_size, key) / len(runs)
+    train, validation = parts.seen(dataset.train), parts.seen(dataset.validation)
+    compiled = warm_up(programs, state, train, runs[0].config.batch_size, key) / len(runs)
     order = order_of(parts.task, dataset, runs[0].config)
-    fit(runs, programs, parts.task, dataset.train, dataset.validation, order=order, progress=progress, name=name)
+    fit(runs, programs, parts.task, train, validation, order=order, progress=progress, name=name)
     share = (time.perf_counter() - started) / len(runs)
     return [
         finish(one, folder, parts, dataset, programs, compiled, share, epochs)
@@ -292,9 +294,9 @@ def measure(
     parts: Parts, state: TrainState, split: Split, config: RunConfig, dataset: Dataset
 ) -> tuple[dict[str, float], dict[str, np.ndarray], dict[str, Any]]:
     """Compute the metrics of a split, its predictions per example and its details, as the task saves them."""
-    programs, count, task = parts.programs, len(split["images"]), parts.task
+    programs, count, task, seen = parts.programs, len(split["images"]), parts.task, parts.seen(split)
     with read_ahead(split, batch_size=config.batch_size, shuffle=False):
-        sums, decoded = evaluate(programs.place(state), programs, programs.feed(split), count, config.batch_size)
+        sums, decoded = evaluate(programs.place(state), programs, programs.feed(seen), count, config.batch_size)
     saved, classes = task.save(decoded, split), len(dataset.class_names)
     metrics, details = measures_of(task.name, saved, classes, dataset.image_shape, config.data)
     return task.metrics(sums) | metrics, saved, task.details(decoded, split) | details

@@ -11,16 +11,21 @@ import pytest
 
 from jaxcnn.errors import InputError
 from jaxcnn.interop import load_weights
+from jaxcnn.interop.torch_names import TORCHVISION
 from jaxcnn.interop.weights import assign, trunk_layers, variable_shapes
 from jaxcnn.models import build, named
 from jaxcnn.ops.forms import as_written
+from jaxcnn.spec import ModelSpec
 from tests.fixtures.make_torchvision_fixtures import NETWORKS, draw_images, draw_weight
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 SHAPES = json.loads((FIXTURES / "torchvision.json").read_text())
-# torchvision 0.29.1: parameters that the weights' pages state; with batch norm, without 4,224 biases that are folded.
-COUNTS = {"resnet18": 11_689_512, "resnet50": 25_557_032, "vgg16": 138_357_544, "vgg16_bn": 138_361_768}
-COUNTS["mobilenet_v2"] = 3_504_872
+# torchvision 0.29.1: parameters that the weights' pages state, and those that our networks do not have: biases of
+# convolutions under batch norm, and Inception's auxiliary classifier.
+COUNTS = {
+    "resnet18": (11_689_512, 0), "resnet50": (25_557_032, 0), "vgg16": (138_357_544, 0),
+    "vgg16_bn": (138_365_992, 4_224), "mobilenet_v2": (3_504_872, 0), "inception_v3": (27_161_264, 3_326_696),
+}  # fmt: skip
 slow = pytest.mark.slow
 
 
@@ -51,7 +56,8 @@ def test_counts_are_torchvisions(name):
     count = sum(int(np.prod(shape)) for path, shape in shapes.items() if path.startswith("params/"))
     with np.load(FIXTURES / "torchvision.npz") as stored:
         theirs = int(stored[f"{name}_parameters"])
-    assert count == COUNTS[name] == theirs - (4224 if name.endswith("_bn") else 0)
+    assert theirs == COUNTS[name][0]
+    assert count == theirs - COUNTS[name][1]
 
 
 def test_what_does_not_fit_is_listed():
@@ -87,7 +93,7 @@ def test_other_classes_and_other_heads_are_new():
     spec = replace(spec, head="localizer")
     shapes = variable_shapes(spec, (64, 64, 3))
     variables, new = assign(arrays, shapes, spec, "file")
-    trunk = trunk_layers(spec, shapes)
+    trunk = trunk_layers(spec, shapes, TORCHVISION)
     assert set(variables["params"]) == set(trunk)
     assert new
     assert not set(new) & set(trunk)
@@ -125,6 +131,9 @@ def test_a_file_is_checked_by_its_name_and_recorded(tmp_path):
         ("none.pth", named("resnet18"), "no such file"),
         ("weights.npz", named("resnet18"), "unknown suffix"),
         ("weights.pth", named("wrn_28_10"), "no names of published weights"),
+        ("keras_small.h5", named("mobilenet_v2"), "no names of published weights of keras"),
+        ("keras_small.h5", named("resnet50"), "variant='torchvision': .* set variant=keras"),
+        ("weights.pth", ModelSpec("inception", 48, 32, options={"variant": "keras"}), "set variant=torchvision"),
     ],
 )
 def test_what_cannot_be_loaded_is_named(file, spec, words):

@@ -49,7 +49,8 @@ MOBILE = ("mobilenet", "efficientnet_lite")
 
 def shape_for(family):
     """Images as small as the family takes them."""
-    return (268, 268, 1) if family == "ssd_vgg" else (64, 64, 1)
+    side = {"ssd_vgg": 268, "inception": 75}.get(family, 64)
+    return side, side, 1
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -60,8 +61,9 @@ def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
     for depth in (*depths[:6], *depths[6::5]):
         module = build(ModelSpec(family, depth, width=1, num_classes=3))
         # WRN's authors count the three projections, but not the classifier. The depth of a detector is its backbone's,
-        # without eight convolutions for further maps and twelve that judge anchors.
-        counted = depth_of_modules(module, shape) + {"wrn": 2, "ssd_vgg": -20}.get(family, 0)
+        # without eight convolutions for further maps and twelve that judge anchors. Inception's is that of its longest
+        # path: at 16 layers, seven more convolutions lie on others.
+        counted = depth_of_modules(module, shape) + {"wrn": 2, "ssd_vgg": -20, "inception": -7}.get(family, 0)
         assert counted == depth, (family, depth)
 
 
@@ -99,6 +101,8 @@ def test_published_layouts():
     assert build(named("vgg11"), 10).backbone.stage_sizes == (1, 1, 2, 2, 2)
     assert build(named("vgg16"), 10).head.units == (4096, 4096)
     assert build(named("resnet152"), 10).backbone.stage_sizes == (3, 8, 36, 3)
+    assert build(named("inception_v3"), 10).backbone.stage_sizes == (3, 5, 3)
+    assert build(named("inception_v3"), 10).backbone.stage_widths == (64, 192, 320)
     assert build(named("lenet5"), 10).head.units == (120, 84)
     assert build(named("wrn_28_10"), 10).backbone.stage_widths == (160, 320, 640)
     assert build(named("resnet1202"), 10).backbone.stage_sizes == (200, 200, 200)
@@ -174,7 +178,7 @@ def test_build_errors(changes, message):
         ("resnet21", "depth=21.*20 and 26"),
         ("lenet", "nearest are .*lenet5"),
         ("wrn_17_4", "depth=17.*16 and 22"),
-        ("inception", "choose one of|nearest"),
+        ("inception", "nearest are .*inception_v3"),
     ],
 )
 def test_name_errors(name, message):
@@ -197,6 +201,7 @@ def test_more_errors():
         (ModelSpec("lenet", 5, 6, options={"padding": "valid"}), (14, 14, 1), "at least 16x16"),
         (ModelSpec("vgg", 11, 2), (28, 28, 1), "at least 32x32"),
         (ModelSpec("plain", 8, 2), (3, 8, 1), "images of 3x8 pixels.*at least 4x4"),
+        (ModelSpec("inception", 16, 2), (74, 80, 1), r"images of shape=\(1, 74, 80, 1\): .*at least 75x75"),
     ],
 )
 def test_images_too_small(spec, shape, message):

@@ -18,9 +18,10 @@ from jaxcnn.interop.torch_names import torch_key
 from jaxcnn.interop.weights import variable_shapes
 from jaxcnn.models import build
 from jaxcnn.nn import Network
-from jaxcnn.run import load_model, predict, run
+from jaxcnn.run import cached_features, load_model, predict, run
 from jaxcnn.run.assemble import assemble
-from jaxcnn.spec import DataConfig, FineTune, ModelSpec, OptimizerConfig, RunConfig
+from jaxcnn.run.cached_features import with_cached_features
+from jaxcnn.spec import Classification, DataConfig, FineTune, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train.optimizer import LayerGroups, make_optimizer
 from jaxcnn.train.state import UNOPTIMISED
 from tests.interop.test_weights import save_safetensors
@@ -105,6 +106,33 @@ def test_a_frozen_network_in_training_is_the_network_in_inference(folder):
         for name, g in plain(jax.grad(loss))(variables["params"]).items()
     }
     assert [name for name, zero in still.items() if zero] == ["conv1", "stage1_block1"]
+
+
+@pytest.mark.slow
+def test_cached_features_give_the_same_run(folder, monkeypatch):
+    """Uncached: as if all features were too large."""
+    cached = run(config_of(folder), progress=False)
+    monkeypatch.setattr(cached_features, "MOST_BYTES", 0)
+    plain = run(config_of(folder), progress=False)
+    assert cached.programs == plain.programs
+    for name, value in plain.metrics.items():
+        assert cached.metrics[name] == pytest.approx(value, rel=1e-4), name
+    np.testing.assert_allclose(cached.predictions["probability"], plain.predictions["probability"], atol=1e-5)
+
+
+def test_features_are_cached_only_where_they_stand_still(folder):
+    config = config_of(folder)
+    data = load(config.data)
+
+    def is_cached(config):
+        parts = assemble(config, data)
+        return with_cached_features(parts, config, data) is not parts
+
+    assert is_cached(config)
+    assert not is_cached(replace(config, finetune=FineTune("stage4")))
+    assert not is_cached(replace(config, data=replace(config.data, augment=("flip",))))
+    assert not is_cached(replace(config, data=replace(config.data, mix=("mixup",))))
+    assert not is_cached(replace(config, task=Classification(test_flips=True)))
 
 
 def test_each_group_has_its_learning_rate():
