@@ -2,7 +2,7 @@
 
 Question: at one parameter budget, does a detector with a deeper backbone have a higher AP50 than one with a wider one?
 Runtime: about 5 minutes on two cores of an AMD EPYC, estimated (at most 36 runs).
-Expected: not measured yet.
+Expected: wider; deeper minus wider +38 points of 1 - AP50 (95 % interval +11 to +65 for new seeds, images and tuning).
 Resolution and anchors are the same for all arms. `--base.model.head yolo` takes a detector without anchors. Needs BCCD
 with boxes in TFDS' form.
 """

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # Before JAX is imported anywhere. The compilation cache makes a second run of the suite several times faster.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -33,7 +33,7 @@ BRIDGES.mkdir(exist_ok=True)
 (Path(os.environ["JAXCNN_CACHE"]) / "onednn").symlink_to(BRIDGES)
 
 # The same examples in every run, however slow the machine is; `pytest --hypothesis-profile default` draws others.
-settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
 
 # A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
