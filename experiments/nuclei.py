@@ -12,7 +12,7 @@ from jaxcnn.cli import launch
 from jaxcnn.run import run_seeds
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 
-HEAD = {"head_proposals": 128, "head_mask_size": 7, "head_scale": 2.5, "head_width": 32}
+HEAD = {"head_proposals": 96, "head_mask_size": 7, "head_scale": 2.5, "head_width": 24}
 
 
 @dataclass(frozen=True)
@@ -24,9 +24,9 @@ class Config:
             model=ModelSpec("resnet_imagenet", depth=10, width=16, head="mask_rcnn", options=HEAD),
             data=DataConfig("dsb2018_nuclei", augment=("flip", "vertical_flip", "zoom")),
             optimizer=OptimizerConfig("adam", learning_rate=0.002, clip_norm=5.0),
-            epochs=40,
+            epochs=20,
             batch_size=4,
-            checkpoint_every=5,
+            checkpoint_every=1,
         )
     )
     seeds: tuple[int, ...] = (0,)

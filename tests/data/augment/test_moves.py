@@ -36,8 +36,9 @@ def test_instances_move_with_their_boxes():
     shares = np.float32([[4, 6, 10, 18], [12, 20, 20, 24]]) / np.float32([H, W, H, W])
     boxes = jnp.tile(jnp.asarray(shares)[None], (N, 1, 1))
     names, labels = ("flip", "vertical_flip", "crop"), jnp.zeros((N, 2), jnp.int32)
-    its, kept = map(np.asarray, make_move_boxes(names)(KEY, boxes, labels, (H, W)))
-    seen = np.asarray(make_move(names, fill=0)(KEY, jnp.asarray(instances)))
+    move_boxes = jax.jit(make_move_boxes(names), static_argnames="size")
+    its, kept = map(np.asarray, move_boxes(KEY, boxes, labels, size=(H, W)))
+    seen = np.asarray(jax.jit(make_move(names, fill=0))(KEY, jnp.asarray(instances)))
     assert set(np.unique(seen)) == {0, 1, 2}
     for n, k in np.argwhere(np.asarray(kept) >= 0):
         assert np.allclose(boxes_of([seen[n] == k + 1])[0], its[n, k] * np.array([H, W, H, W]), atol=1e-3)
