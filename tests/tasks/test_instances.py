@@ -115,8 +115,8 @@ def test_what_is_saved_described_and_refused():
     assert about["masks"].shape == (1, 4, 4)
     with pytest.raises(InputError, match="mask_weight"):
         make_task(Instances(mask_weight=-1.0))
+    batch = batch_of(np.zeros((2, 3)), np.zeros((2, 3, 4)))
     with pytest.raises(InputError, match="choose head='mask_rcnn'"):
-        batch = batch_of(np.zeros((2, 3)), np.zeros((2, 3, 4)))
         jax.eval_shape(task.loss, outputs_of("faster_rcnn", jnp.zeros((2, 20, 7))), batch)
     assert TaskConfig.of_kind("instances") is Instances
     assert TaskConfig.of_kind("detection") is Detection
