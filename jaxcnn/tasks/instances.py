@@ -42,7 +42,7 @@ def instances(config: Instances | None = None) -> Task:
 
     def of_masks(outputs: Any, batch: Batch) -> jax.Array:
         """Return the sum of the masks' losses, each image weighted by its objects like those of the boxes."""
-        if not isinstance(outputs, Mapping) or "masks" not in outputs:
+        if not isinstance(outputs, dict) or "masks" not in outputs:
             raise InputError("outputs: instances needs masks of regions; choose head='mask_rcnn'")
         weight = proposal_parts(outputs, batch, config).weight  # computed once: XLA joins equal parts
         return (mask_loss(outputs, batch) * weight * batch["mask"]).sum()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import jax
 import jax.numpy as jnp
 
@@ -13,7 +11,7 @@ from jaxcnn.tasks.proposal_loss import REGION
 from jaxcnn.tasks.task import Batch
 
 
-def mask_loss(outputs: Mapping[str, jax.Array], batch: Batch) -> jax.Array:
+def mask_loss(outputs: dict[str, jax.Array], batch: Batch) -> jax.Array:
     """Compute the mean loss (N,) of the masks of each image, over pixels and over the regions that hold an object.
 
     Args:
