@@ -35,7 +35,7 @@ def test_instances_move_with_their_boxes():
     instances[:, 4:10, 6:18], instances[:, 12:20, 20:24] = 1, 2
     shares = np.float32([[4, 6, 10, 18], [12, 20, 20, 24]]) / np.float32([H, W, H, W])
     boxes = jnp.tile(jnp.asarray(shares)[None], (N, 1, 1))
-    names, labels = ("flip", "vertical_flip", "crop"), jnp.zeros((N, 2), jnp.int32)
+    names, labels = ("vertical_flip", "crop"), jnp.zeros((N, 2), jnp.int32)
     move_boxes = jax.jit(make_move_boxes(names), static_argnames="size")
     its, kept = map(np.asarray, move_boxes(KEY, boxes, labels, size=(H, W)))
     seen = np.asarray(jax.jit(make_move(names, fill=0))(KEY, jnp.asarray(instances)))
