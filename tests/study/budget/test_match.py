@@ -217,6 +217,12 @@ def test_depths_that_cannot_be():
         match_depth(ModelSpec("resnet", stage_sizes=(1, 1, 1)), 4, params=100, **SMALL)
 
 
+@pytest.mark.parametrize("depths", [(), (8,), (8, 14, 8)])
+def test_a_study_has_several_depths_and_each_once(depths):
+    with pytest.raises(InputError, match=r"depths=\(.*: give two or more, each of them once"):
+        match_widths(StudyConfig(depths=depths, params=(3000,)))
+
+
 @pytest.mark.parametrize("depth", [-1, 0, 2.5])
 def test_depths_of_a_study_are_refused_by_the_name_of_the_argument(depth):
     with pytest.raises(InputError, match=f"depths={depth}: give integers"):
