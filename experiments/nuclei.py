@@ -33,7 +33,7 @@ class Config:
     out: Path = Path("runs/nuclei")
 
 
-SCENES = DataConfig("glyph_scenes", size=32, classes=2, images=40, augment=("flip",))
+SCENES = DataConfig("glyph_scenes", size=32, classes=2, images=40)
 SMALL = {"head_pyramid": False, "head_proposals": 8, "head_mask_size": 4}
 SMOKE = Config(RunConfig(ModelSpec("plain", 4, 4, head="mask_rcnn", options=SMALL), SCENES, epochs=1, batch_size=16))
 
