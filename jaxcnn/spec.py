@@ -112,7 +112,10 @@ class TaskConfig:
         Raises:
             InputError: No such class has been defined.
         """
-        known = {each.kind: each for each in TaskConfig.__subclasses__()}
+        kinds = TaskConfig.__subclasses__()
+        for each in kinds:
+            kinds += each.__subclasses__()  # a task may extend another
+        known = {each.kind: each for each in kinds}
         if not isinstance(kind, str) or kind not in known:
             raise InputError(
                 f"{where}: task {kind!r} is unknown; choose {' or '.join(sorted(known))}, or import the module that "
@@ -187,6 +190,18 @@ class Detection(TaskConfig):
 
 
 @dataclass(frozen=True)
+class Instances(Detection):
+    """Find the objects of an image: a box, a class and a mask for each.
+
+    Args:
+        mask_weight: Weight of the masks' loss beside that of the classes.
+    """
+
+    kind: ClassVar[str] = "instances"
+    mask_weight: float = 1.0
+
+
+@dataclass(frozen=True)
 class Localization(TaskConfig):
     """Find the one object of an image, the largest where there are several: its class and its box.
 
@@ -234,6 +249,8 @@ MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "ssd_vgg": Detection,
     "yolo": Detection,
     "faster_rcnn": Detection,
+    "mask_rcnn": Instances,
+    "retinanet": Detection,
 }
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""
 

@@ -190,7 +190,8 @@ def predict(
         checkpoint: last, or best (lowest validation loss).
         out: Folder for pictures with the prediction drawn on them, of runs that predict masks or boxes, and for
             detections.json, the boxes in COCO's format. Default: none are drawn.
-        json: Print JSON; a mask is run lengths by class, as COCO writes them, a box is x, y, width, height.
+        json: Print JSON; a mask is run lengths, by class or by object, as COCO writes them, a box is x, y, width,
+            height.
     """
     if not images:
         raise InputError("IMAGE: none given; name one or more files or folders after the run")
@@ -228,6 +229,8 @@ def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
             {"class": prediction["classes"][label], "bbox": [x, y, right - x, bottom - y], "score": score}
             for (y, x, bottom, right), score, label in rows
         ]
+        for each, mask in zip(found, prediction.get("masks", ()), strict=False):
+            each["rle"] = encode(mask)
         return {"path": prediction["path"], "height": prediction["size"][0], "width": prediction["size"][1]} | {
             "objects": found
         }
@@ -239,17 +242,22 @@ def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
 
 
 def coco_record(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return detections in COCO's format: images, categories from 1, annotations with scores."""
+    """Return detections in COCO's format: images, categories from 1, annotations with scores, masks as run lengths."""
+    from jaxcnn.analysis.run_length import encode
+
     images, annotations = [], []
     for number, each in enumerate(predictions, 1):
         height, width = each["size"]
         images.append({"id": number, "file_name": str(each["path"]), "height": height, "width": width})
-        for box, score, label in zip(*(each[name].tolist() for name in ("boxes", "scores", "labels")), strict=True):
-            y, x, bottom, right = box
+        rows = zip(*(each[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
+        for place, ((y, x, bottom, right), score, label) in enumerate(rows):
             annotations.append({
                 "id": len(annotations) + 1, "image_id": number, "category_id": label + 1, "iscrowd": 0, "score": score,
                 "bbox": [x, y, right - x, bottom - y], "area": (bottom - y) * (right - x),
             })  # fmt: skip
+            if "masks" in each:
+                mask = each["masks"][place]
+                annotations[-1] |= {"segmentation": encode(mask), "area": int(mask.sum())}
     names = enumerate(predictions[0]["classes"] if predictions else (), 1)
     categories = [{"id": number, "name": name} for number, name in names]
     return {"images": images, "categories": categories, "annotations": annotations}

@@ -1,4 +1,4 @@
-"""The objects of an image: boxes checked, resized with their image and carried back, and padded to one number."""
+"""The objects of an image: boxes and masks checked, resized with their image and carried back, padded to one number."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from jaxcnn.data.dataset import BadImage, Split
+from jaxcnn.data.decode import resize_mask
 from jaxcnn.data.fit import Pair, shown
 from jaxcnn.errors import InputError
 
@@ -18,7 +19,10 @@ ROUNDING = 1.0
 ARRAYS = ("labels", "boxes", "crowd", "sizes")
 """Arrays of a split with boxes: labels int32 (N, M), -1 for padding; boxes float32 (N, M, 4), (ymin, xmin, ymax, xmax)
 as shares of the image; crowd bool (N, M), objects that count neither in training nor in evaluation; sizes int32 (N, 2),
-height and width of the original images."""
+height and width of the original images. Sets with a mask for each object also have instances uint8 (N, H, W): k where
+the k-th object of an image is seen, 0 elsewhere."""
+MOST_INSTANCES = 255
+"""Largest number of objects of an image with masks."""
 
 
 class Objects(NamedTuple):
@@ -29,12 +33,14 @@ class Objects(NamedTuple):
         labels: int32 (m,).
         crowd: bool (m,): objects that count neither way: crowds (COCO), difficult ones (VOC).
         size: Height and width of the original image.
+        instances: uint8 (H, W) of the image that is seen: k at the k-th object, 0 elsewhere. None: there are no masks.
     """
 
     boxes: np.ndarray
     labels: np.ndarray
     crowd: np.ndarray
     size: Pair
+    instances: np.ndarray | None = None
 
 
 def objects(
@@ -46,6 +52,7 @@ def objects(
     sides: Pair | None = None,
     fit: str = "squash",
     hint: str = "",
+    instances: np.ndarray | None = None,
 ) -> Objects:
     """Return the objects of an image as it is seen after resizing.
 
@@ -57,20 +64,37 @@ def objects(
         sides: Height and width that the image is resized to; None: as it is.
         fit: How, as in `DataConfig`. Cropping drops boxes of which less than a quarter is left.
         hint: How the numbers may have been meant, for errors.
+        instances: uint8 (H, W) of the original image: k at the k-th object, 0 elsewhere. None: there are no masks.
 
     Raises:
-        BadImage: A box without area, with corners in the wrong order, outside the image or not finite.
+        BadImage: A box without area, with corners in the wrong order, outside the image or not finite; instances of
+            another size, or more of them than boxes.
     """
     boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
     labels = np.asarray(labels, np.int32).reshape(-1)
     flags = np.zeros(len(labels), bool) if crowd is None else np.asarray(crowd, bool).reshape(-1)
     check_boxes(boxes, original, hint)
     boxes = boxes.clip(0, np.tile(original, 2))
+    if instances is not None:
+        _check_instances(instances, original, len(boxes))
     if sides is not None:
         boxes, visible = fit_boxes(boxes, original, sides, fit)
         boxes, labels, flags = boxes[visible], labels[visible], flags[visible]
+        if instances is not None:
+            numbers = np.concatenate([[0], np.where(visible, visible.cumsum(), 0)]).astype(np.uint8)
+            instances = numbers[resize_mask(instances, sides, fit, fill=0)]
     whole = np.tile(original if sides is None else sides, 2)
-    return Objects((boxes / whole).astype(np.float32), labels, flags, original)
+    return Objects((boxes / whole).astype(np.float32), labels, flags, original, instances)
+
+
+def _check_instances(instances: np.ndarray, original: Pair, count: int) -> None:
+    if instances.shape != original:
+        raise BadImage(
+            f"its instances are {instances.shape[0]}x{instances.shape[1]} pixels and the image "
+            f"{original[0]}x{original[1]}", "mask_size",
+        )  # fmt: skip
+    if instances.max(initial=0) > min(count, MOST_INSTANCES):
+        raise BadImage(f"its instances have the number {instances.max()}, and it has {count} boxes", "mask_values")
 
 
 def check_boxes(boxes: np.ndarray, original: Pair, hint: str = "") -> None:
@@ -103,8 +127,10 @@ def fit_boxes(boxes: np.ndarray, original: Pair, sides: Pair, fit: str = "squash
     return clipped, areas[1] >= LEAST_VISIBLE * areas[0]
 
 
-def restore_boxes(boxes: np.ndarray, original: Pair, sides: Pair, fit: str = "squash") -> np.ndarray:
-    """Carry boxes (..., 4), in pixels of a resized image, back to its original, in pixels there and clipped to it.
+def restore_boxes(
+    boxes: np.ndarray, original: Pair, sides: Pair, fit: str = "squash", clipped: bool = True
+) -> np.ndarray:
+    """Carry boxes (..., 4), in pixels of a resized image, back to its original, in pixels there and `clipped` to it.
 
     >>> restore_boxes(np.array([[16.0, 0.0, 48.0, 64.0]]), (100, 200), (64, 64), "pad")
     array([[  0.,   0., 100., 200.]])
@@ -112,7 +138,7 @@ def restore_boxes(boxes: np.ndarray, original: Pair, sides: Pair, fit: str = "sq
     source, target = (np.asarray(each, np.float64) for each in shown(original, sides, fit))
     scale = (source[2:] - source[:2]) / (target[2:] - target[:2])
     back = (np.asarray(boxes, np.float64) - np.tile(target[:2], 2)) * np.tile(scale, 2) + np.tile(source[:2], 2)
-    return back.clip(0, np.tile(original, 2))
+    return back.clip(0, np.tile(original, 2)) if clipped else back
 
 
 def stack_objects(each: Sequence[Objects]) -> Split:
@@ -127,7 +153,8 @@ def stack_objects(each: Sequence[Objects]) -> Split:
     for row, one in enumerate(each):
         for name in ("labels", "boxes", "crowd"):
             stacked[name][row, : len(one.labels)] = getattr(one, name)
-    return stacked
+    maps = [one.instances for one in each if one.instances is not None]
+    return stacked | ({"instances": np.stack(maps)} if len(maps) == len(each) else {})
 
 
 def pad_alike(splits: Mapping[str, Split]) -> dict[str, Split]:

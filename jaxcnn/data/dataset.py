@@ -1,6 +1,6 @@
 """Records of the data layer: an example, a source with its pools, and a loaded data set."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -133,14 +133,16 @@ def strata(labels: np.ndarray) -> np.ndarray:
     return labels if labels.ndim == 1 else np.zeros(len(labels), np.int32)
 
 
-def target_words(labels_axes: int, boxes: bool = False) -> str:
-    """Return in words what is known of each image, by the axes of its labels and whether it has boxes."""
+def target_words(labels_axes: int, arrays: Container[str] = ()) -> str:
+    """Return in words what is known of each image, by the axes of its labels and the names of all its arrays."""
     words = {
         0: "one class for each image",
         1: "a line of characters for each image",
         2: "a mask of classes for each image",
     }
-    return "boxes" if boxes else words.get(labels_axes, f"labels with {labels_axes} axes for each image")
+    if "boxes" in arrays:
+        return "boxes with a mask for each object" if "instances" in arrays else "boxes"
+    return words.get(labels_axes, f"labels with {labels_axes} axes for each image")
 
 
 def class_counts(names: Sequence[str], counts: Sequence[int]) -> str:

@@ -257,14 +257,14 @@ def _fitted(image: "Image", sides: tuple[int, int], fit: str, method: Any, fill:
     return ImageOps.pad(image, (width, height), method, color=fill)
 
 
-def resize_mask(mask: np.ndarray, size: Size | None, fit: str = "squash") -> np.ndarray:
-    """Resize a mask uint8 (H, W) as `decode_image` its image; a pixel takes the nearest one, padding has no class."""
+def resize_mask(mask: np.ndarray, size: Size | None, fit: str = "squash", fill: int = UNLABELLED) -> np.ndarray:
+    """Resize a mask uint8 (H, W) as `decode_image` its image; a pixel takes the nearest one, padding is `fill`."""
     sides = size_pair(size)
     if sides is None or mask.shape == sides:
         return mask
     from PIL import Image
 
-    return np.asarray(_fitted(Image.fromarray(mask), sides, fit, Image.Resampling.NEAREST, UNLABELLED))
+    return np.asarray(_fitted(Image.fromarray(mask), sides, fit, Image.Resampling.NEAREST, fill))
 
 
 def upright_size(source: Encoded) -> tuple[int, int]:

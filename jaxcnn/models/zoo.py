@@ -16,9 +16,11 @@ from jaxcnn.models import (  # each registers its families and heads
     faster_rcnn,
     fcn,
     inception,
+    mask_rcnn,
     mobilenet,
     plain,
     resnet,
+    retinanet,
     ssd,
     ssd_vgg,
     unet,
@@ -38,16 +40,22 @@ __all__ = [
     "faster_rcnn",
     "fcn",
     "inception",
+    "mask_rcnn",
     "mobilenet",
     "named",
     "plain",
     "resnet",
+    "retinanet",
     "ssd",
     "ssd_vgg",
     "unet",
     "yolo",
 ]
 
+_FPN = {
+    "head_published": True, "head_width": 256, "head_scale": 8.0, "head_proposals": 100, "head_units": 1024,
+    "head_size": 7,
+}  # fmt: skip
 _CAFFE = {"dense": 2, "units": (500,), "padding": "valid"}
 NAMES: Mapping[str, ModelSpec] = MappingProxyType(
     {
@@ -67,6 +75,12 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         "ssd": ModelSpec("resnet_imagenet", 10, 24, head="ssd"),
         "ssd300_vgg16": ModelSpec("ssd_vgg", 15, 64),
         "faster_rcnn": ModelSpec("resnet_imagenet", 10, 24, head="faster_rcnn"),
+        "fasterrcnn_resnet50_fpn": ModelSpec("resnet_imagenet", 50, 64, options=_FPN, head="faster_rcnn"),
+        "mask_rcnn": ModelSpec("resnet_imagenet", 10, 24, head="mask_rcnn"),
+        "maskrcnn_resnet50_fpn": ModelSpec(
+            "resnet_imagenet", 50, 64, options=_FPN | {"head_mask_depth": 4}, head="mask_rcnn"
+        ),
+        "retinanet_resnet50_fpn": ModelSpec("resnet_imagenet", 50, 64, options={"head_width": 256}, head="retinanet"),
         "yolo": ModelSpec("resnet_imagenet", 10, 24, head="yolo"),
         "unet": ModelSpec("unet", 18, 16),
         "unet_2015": ModelSpec("unet", 23, 64, options={"levels": 5, "norm": False}),

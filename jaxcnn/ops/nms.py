@@ -18,11 +18,13 @@ class Detections(NamedTuple):
         boxes: (D, 4) corners; zeros where there is none.
         scores: (D,) float32; 0 where there is none.
         labels: (D,) int32; -1 where there is none.
+        places: (D,) int32, which of the given boxes each detection is; 0 where there is none.
     """
 
     boxes: jax.Array
     scores: jax.Array
     labels: jax.Array
+    places: jax.Array
 
 
 def nms(boxes: jax.Array, scores: jax.Array, threshold: float, labels: jax.Array | None = None) -> jax.Array:
@@ -98,7 +100,8 @@ def select_detections(
     flat = scores.astype(jnp.float32).reshape(-1)
     best, places = jax.lax.top_k(jnp.where(flat >= score_threshold, flat, -jnp.inf), count)
     labels = (places % classes).astype(jnp.int32)
-    chosen = boxes[places // classes] if boxes.ndim == 2 else boxes.reshape(-1, 4)[places]
+    anchor = (places // classes).astype(jnp.int32)
+    chosen = boxes[anchor] if boxes.ndim == 2 else boxes.reshape(-1, 4)[places]
     keep = nms(chosen, best, iou_threshold, labels)
     final, rows = jax.lax.top_k(jnp.where(keep, best, -jnp.inf), kept)
     real = final > -jnp.inf
@@ -107,4 +110,5 @@ def select_detections(
         jnp.pad(jnp.where(real[:, None], chosen[rows], 0.0), ((0, padding), (0, 0))),
         jnp.pad(jnp.where(real, final, 0.0), (0, padding)),
         jnp.pad(jnp.where(real, labels[rows], np.int32(-1)), (0, padding), constant_values=-1),
+        jnp.pad(jnp.where(real, anchor[rows], np.int32(0)), (0, padding)),
     )

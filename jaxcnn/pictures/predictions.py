@@ -1,4 +1,4 @@
-"""Predictions drawn on their images: the colours of a mask, boxes."""
+"""Predictions drawn on their images: the colours of a mask, boxes, instances."""
 
 from __future__ import annotations
 
@@ -78,6 +78,16 @@ def draw_boxes(
             pen.text((x + line + 1, y + line), f"{scores[n]:.2f}", fill=colour)
     present = sorted({int(labels[n]) for n in shown})
     return _with_legend(picture, [names[k] for k in present], colours[present]) if present and legend else picture
+
+
+def draw_instances(image: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    """Return an image uint8 (H, W, 3) under a colour for each instance of a map int (H, W), 0 where there is none.
+
+    >>> draw_instances(np.zeros((1, 2, 3), np.uint8), np.array([[0, 1]])).tolist()
+    [[[0, 0, 0], [114, 34, 34]]]
+    """
+    count = int(instances.max(initial=0))
+    return draw_mask(image, np.where(instances > 0, instances - 1, count), class_colours(count))
 
 
 def _with_legend(picture: Image, names: Sequence[str], colours: np.ndarray) -> Image:

@@ -203,8 +203,8 @@ def check_targets(task: Task, kind: str, dataset: Dataset) -> None:
         axes.get(name, -1) != (axes.get(name) if rank is None else rank)
         for name, rank in zip(task.targets, ranks, strict=True)
     ):
-        needs = target_words(ranks[0] or 0, "boxes" in task.targets)
-        has = target_words(np.ndim(arrays["labels"]) - 1, "boxes" in arrays) if "labels" in arrays else "images alone"
+        needs = target_words(ranks[0] or 0, task.targets)
+        has = target_words(np.ndim(arrays["labels"]) - 1, arrays) if "labels" in arrays else "images alone"
         raise InputError(
             f"task={kind!r}: it needs {needs}, and data set {dataset.name} has {has}; choose another data set, or a "
             f"model for {has}"
@@ -288,7 +288,7 @@ def make_prepare(
     Layers compute in the dtype of their input, so the images' dtype here is that of all activations.
     """
     change, blend = make_augment(augment), make_mix(mix)
-    move, move_boxes = make_move(augment), make_move_boxes(augment)
+    move, move_instances, move_boxes = make_move(augment), make_move(augment, fill=0), make_move_boxes(augment)
 
     def prepare(key: jax.Array | None, batch: Batch, start: int | jax.Array) -> Batch:
         if key is not None and change is not None:
@@ -298,6 +298,8 @@ def make_prepare(
                 size = batch["images"].shape[1], batch["images"].shape[2]
                 boxes, labels = move_boxes(key, batch["boxes"], batch["labels"], size, start)
                 batch = {**batch, "boxes": boxes, "labels": labels}
+            if "instances" in batch:
+                batch = {**batch, "instances": move_instances(key, batch["instances"], start)}
             batch = {**batch, "images": change(key, batch["images"], start)}
         if key is not None and own is not None:
             batch = {**batch, "images": own(jax.random.fold_in(key, len(augment)), batch["images"], start)}

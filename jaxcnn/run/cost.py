@@ -242,12 +242,14 @@ def _turn(network: Compiled, steps: int) -> float:
 
 def _random_images(shape: tuple[int, ...], classes: int, batch_size: int, task: str) -> Dataset:
     rng, count = np.random.default_rng(0), 2 * batch_size
-    targets = {"segmentation": shape[:2], "detection": (OBJECTS,), "localization": (OBJECTS,)}.get(task, ())
+    targets = shape[:2] if task == "segmentation" else ()
+    targets = (OBJECTS,) if task in ("detection", "instances", "localization") else targets
     labels = rng.integers(0, classes, (count, *targets)).astype(np.int32)
     train = {"images": rng.integers(0, 256, (count, *shape), np.uint8), "labels": labels}
     if targets == (OBJECTS,):
         corners = np.sort(rng.random((count, OBJECTS, 2, 2)), axis=2)  # (top, left), (bottom, right)
         train["boxes"] = corners.reshape(count, OBJECTS, 4).astype(np.float32)
+        train["instances"] = rng.integers(0, OBJECTS + 1, (count, *shape[:2]), np.uint8)
         train |= {"crowd": np.zeros(labels.shape, bool), "sizes": np.full((count, 2), shape[:2], np.int32)}
     mean, std = np.full(shape[-1], 0.5, np.float32), np.full(shape[-1], 0.25, np.float32)
     names = tuple(map(str, range(classes)))

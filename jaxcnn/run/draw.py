@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jaxcnn.pictures.predictions import draw_boxes, draw_classes
+from jaxcnn.analysis.instance_masks import instance_map
+from jaxcnn.pictures.predictions import draw_boxes, draw_classes, draw_instances
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -17,8 +18,8 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
 
     Args:
         path: The image file.
-        prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` with a score of a half and
-            more; `classes` are the names.
+        prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` and `masks` with a score of
+            a half and more; `classes` are the names.
 
     >>> draw_prediction("photo.png", predict("runs/first", ["photo.png"])[0]).save("drawn.png")  # doctest: +SKIP
     """
@@ -26,7 +27,10 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
 
     if "boxes" in prediction:
         boxes, labels, names, scores = (prediction[name] for name in ("boxes", "labels", "classes", "scores"))
-        return draw_boxes(decode_image(path, 3), boxes, labels, names, scores)
+        image = decode_image(path, 3)
+        if "masks" in prediction:
+            image = draw_instances(image, instance_map(prediction["masks"], scores))
+        return draw_boxes(image, boxes, labels, names, scores)
     if "mask" in prediction:
         return draw_classes(decode_image(path, 3), prediction["mask"], prediction["classes"])
     return None

@@ -1,12 +1,13 @@
-"""Measures over a whole split, which no sum over batches gives: average precision of boxes, few-shot accuracy."""
+"""Measures over a whole split, which no sum over batches gives: average precision, few-shot accuracy."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from jaxcnn.analysis.coco_ap import class_ap, figures
+from jaxcnn.analysis.coco_ap import Matches, class_ap, figures
 from jaxcnn.analysis.detections import Arrays, detection_matches
 from jaxcnn.analysis.few_shot import class_members, few_shot_accuracy
+from jaxcnn.analysis.instance_masks import instance_matches, split_scores
 from jaxcnn.analysis.retrieval import recall_at
 from jaxcnn.analysis.verification import equal_error, pair_distances, roc_curve
 from jaxcnn.spec import DataConfig
@@ -20,7 +21,7 @@ EPISODES = ((5, 1), (5, 5), (20, 1), (20, 5))
 
 def measures_predictions(task: str) -> bool:
     """Return whether a task has measures beside its own metrics."""
-    return task in ("detection", "embedding")
+    return task in ("detection", "instances", "embedding")
 
 
 def measures_of(
@@ -37,9 +38,18 @@ def measures_of(
     """
     if task == "embedding" and {"labels", "vectors"} <= saved.keys():
         return _of_vectors(saved)
-    if task != "detection" or not {"labels", "boxes", "found_boxes"} <= saved.keys():
-        return {}, {}
-    matches = detection_matches(saved, classes, image_shape, data)
+    if task == "instances" and {"instances", "found_masks"} <= saved.keys():
+        scores = split_scores(saved)
+        metrics, details = _of_matches(instance_matches(saved, classes))
+        more = {"box_AP50": figures(detection_matches(saved, classes, image_shape, data))["AP50"]}
+        return {**metrics, "instance_ap": scores.ap, "PQ": scores.pq}, {**details, **more}
+    if task == "detection" and {"labels", "boxes", "found_boxes"} <= saved.keys():
+        return _of_matches(detection_matches(saved, classes, image_shape, data))
+    return {}, {}
+
+
+def _of_matches(matches: Matches) -> tuple[dict[str, float], dict[str, Any]]:
+    """Return COCO's figures, and as details the others of them and those of each class."""
     values = figures(matches)
     by_class = class_ap(matches)
     counts = matches.objects[:, :, 0].sum(axis=0)

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
+from jaxcnn.analysis.instance_masks import paste_masks
 from jaxcnn.data import BadImage, Dataset, Split, decode_image, load
 from jaxcnn.data.boxes import restore_boxes
 from jaxcnn.data.decode import ordered_map, resize_array, upright_size
@@ -154,7 +155,7 @@ def predict(
         Segmentation: mask, the class of each pixel of the file, uint8 (H, W), 255 where the network saw nothing
         (`data.fit` crop); classes, their names; areas (pairs of name and share). Detection: boxes (d, 4), (ymin, xmin,
         ymax, xmax) in pixels of the file, the best first; scores and labels (d,); classes, the names; size, (height,
-        width) of the file.
+        width) of the file. Instances: those of detection and masks, bool (d, H, W).
 
     Raises:
         InputError: No file can be read, no such run, no checkpoint.
@@ -185,8 +186,13 @@ def predict(
                 about["mask"] = restore_mask(about["mask"], _size(path), config.data.fit)
             if "boxes" in about:
                 original, sides = _size(path), (shape[0], shape[1])
-                boxes = about["boxes"] * np.tile(np.asarray(sides, np.float64), 2)
-                about |= {"boxes": restore_boxes(boxes, original, sides, config.data.fit), "size": original}
+                whole = np.tile(np.asarray(sides, np.float64), 2)
+                boxes = restore_boxes(about["boxes"] * whole, original, sides, config.data.fit)
+                about |= {"boxes": boxes, "size": original}
+                if "masks" in about:
+                    regions = about.pop("mask_boxes") * whole
+                    regions = restore_boxes(regions, original, sides, config.data.fit, clipped=False)
+                    about["masks"] = paste_masks(about["masks"], regions, original)
             found.append({"path": path if isinstance(path, Path) else None, **about})
     if images and all("error" in each for each in found):
         raise InputError(found[0]["error"])

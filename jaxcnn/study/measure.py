@@ -74,7 +74,7 @@ def measure_of(kind: str) -> Measure:
     '1 - mean IoU'
     """
     if kind not in MEASURES:
-        if kind in ("localization", "embedding", "reading"):
+        if kind in ("instances", "localization", "embedding", "reading"):
             raise InputError(f"task={kind!r}: a study compares networks for {', '.join(MEASURES)}; choose such a model")
         return MEASURES["classification"]  # a user-defined task has its metrics
     return MEASURES[kind]

@@ -3,6 +3,7 @@
 from jaxcnn.tasks.classification import classification, cross_entropy
 from jaxcnn.tasks.detection import detection
 from jaxcnn.tasks.embedding import embedding
+from jaxcnn.tasks.instances import instances
 from jaxcnn.tasks.localization import localization
 from jaxcnn.tasks.reading import read_greedily, reading
 from jaxcnn.tasks.segmentation import segmentation
@@ -17,6 +18,7 @@ __all__ = [
     "detection",
     "embedding",
     "images_only",
+    "instances",
     "localization",
     "make_task",
     "read_greedily",

@@ -1,7 +1,7 @@
 """Object detection: a box and a class for each object, by any of the heads for it.
 
-The outputs say how they are to be read: anchors with codes (ssd), cells with distances (yolo), proposals with their
-regions (faster_rcnn).
+The outputs say how they are to be read: anchors with codes (ssd, retinanet), cells with distances (yolo), proposals
+with their regions (faster_rcnn).
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Detection
 from jaxcnn.tasks.anchor_loss import Parts, anchor_detections, anchor_parts
 from jaxcnn.tasks.cell_loss import cell_detections, cell_parts
+from jaxcnn.tasks.dense_loss import dense_detections, dense_parts
 from jaxcnn.tasks.proposal_loss import proposal_detections, proposal_parts
 from jaxcnn.tasks.task import Arrays, Batch, Sums, Task, images_only, register_task
 
@@ -78,6 +79,7 @@ def detection(config: Detection | None = None) -> Task:
 _FORMS = {
     "proposals": (proposal_parts, proposal_detections),
     "cells": (cell_parts, cell_detections),
+    "logits": (dense_parts, dense_detections),
     "anchors": (anchor_parts, anchor_detections),
 }
 """An output that tells a kind of detector -> the functions that read its outputs."""

@@ -41,6 +41,8 @@ def proposal_parts(outputs: dict[str, jax.Array], batch: Batch, config: Detectio
         entropy = -jnp.take_along_axis(log_p, target[:, None], axis=1)[:, 0]
         hard = ops.hard_negatives(-log_p[:, 0], positive, ~positive, config.negatives, config.least_negatives)
         wanted = ops.encode_boxes(jnp.where(positive[:, None], boxes[box], proposals), proposals, REGION_WEIGHTS)
+        if refined.ndim == 3:  # codes of each class
+            refined = jnp.take_along_axis(refined, jnp.maximum(labels[box], 0)[:, None, None], axis=1)[:, 0]
         distance = smooth_l1(refined.astype(jnp.float32) - jax.lax.stop_gradient(wanted))
         found = positive.astype(jnp.float32)
         counted = found + hard.astype(jnp.float32)
@@ -60,6 +62,7 @@ def proposal_detections(outputs: dict[str, jax.Array], config: Detection) -> ops
     """Return the detections of each image, as `jaxcnn.tasks.anchor_loss.anchor_detections`."""
 
     def one(proposals: jax.Array, scores: jax.Array, refined: jax.Array) -> ops.Detections:
+        proposals = proposals if refined.ndim == 2 else proposals[:, None]
         boxes = ops.clip_boxes(ops.decode_boxes(refined.astype(jnp.float32), proposals, REGION_WEIGHTS))
         return choose(boxes, jax.nn.softmax(scores.astype(jnp.float32))[:, 1:], config)
 

@@ -66,6 +66,26 @@ def test_a_box_a_pixel_too_large_is_clipped():
     assert its.boxes.tolist() == [[0, 0, 1, 1]]
 
 
+def test_instances_are_resized_renumbered_and_refused():
+    seen = np.zeros((100, 200), np.uint8)
+    seen[:, :30], seen[:, 60:140], seen[40:60, 90:110] = 1, 2, 3
+    boxes = [[0, 0, 100, 30], [0, 60, 100, 140], [40, 90, 60, 110]]
+    cropped = objects(boxes, [0, 1, 2], (100, 200), sides=(50, 50), fit="crop", instances=seen)
+    assert cropped.labels.tolist() == [1, 2]
+    expected = np.repeat(np.repeat([[0, 1, 0]], 50, 0), [5, 40, 5], 1)
+    expected[20:30, 20:30] = 2
+    assert np.array_equal(cropped.instances, expected)
+    padded = objects(boxes, [0, 1, 2], (100, 200), sides=(50, 50), fit="pad", instances=seen)
+    assert not padded.instances[:12].any()
+    assert np.unique(padded.instances).tolist() == [0, 1, 2, 3]
+    assert "instances" not in stack_objects([cropped, objects([], [], (100, 200), sides=(50, 50))])
+    assert stack_objects([cropped, padded])["instances"].shape == (2, 50, 50)
+    for wrong, kind in ((seen[:50], "mask_size"), (seen + 1, "mask_values")):
+        with pytest.raises(BadImage) as caught:
+            objects(boxes, [0, 1, 2], (100, 200), instances=wrong)
+        assert caught.value.kind == kind
+
+
 def test_objects_are_stacked_padded_and_checked():
     one, none = objects([[0, 0, 10, 10]], [2], (20, 40), crowd=[True]), objects([], [], (20, 40))
     split = stack_objects([one, none])

@@ -9,7 +9,7 @@ import pytest
 from jaxcnn.analysis.complexity import count
 from jaxcnn.errors import InputError
 from jaxcnn.models import build, named
-from jaxcnn.spec import Detection, ModelSpec, RunConfig
+from jaxcnn.spec import Detection, Instances, ModelSpec, RunConfig
 from jaxcnn.tasks import detection
 from jaxcnn.train import make_eval_step, make_init, make_train_step
 
@@ -26,17 +26,29 @@ def with_head(spec, head, **options):
     return ModelSpec(**{**vars(spec), "head": head, "options": {**spec.options, **options}})
 
 
-@pytest.mark.parametrize("head", ["ssd", "yolo", "faster_rcnn"])
-@pytest.mark.parametrize("family", BACKBONES)
+@pytest.mark.parametrize(
+    ("family", "head"),
+    [
+        *((family, head) for family in BACKBONES for head in ("ssd", "yolo", "faster_rcnn")),
+        ("plain", "mask_rcnn"), ("resnet_imagenet", "retinanet"),
+    ],
+)  # fmt: skip
 def test_any_backbone_carries_any_head(family, head):
     module = build(with_head(BACKBONES[family], head), num_classes=3)
     shapes = jax.eval_shape(
         lambda: module.init_with_output(jax.random.key(0), jnp.zeros((2, 64, 96, 3)))[0],
     )
-    if head == "faster_rcnn":
+    if head in ("faster_rcnn", "mask_rcnn"):
         assert shapes["objectness"].shape == shapes["codes"].shape[:2]
         assert shapes["codes"].shape[1:] == shapes["anchors"].shape
         assert (shapes["proposals"].shape, shapes["scores"].shape) == ((2, 48, 4), (2, 48, 4))
+        if head == "mask_rcnn":
+            assert (shapes["mask_boxes"].shape, shapes["masks"].shape) == ((2, 48, 4), (2, 48, 28, 28, 3))
+            assert RunConfig(model=with_head(BACKBONES[family], head)).task == Instances()
+        return
+    if head == "retinanet":
+        assert shapes["logits"].shape == (2, shapes["anchors"].shape[0], 3)
+        assert shapes["codes"].shape == (2, *shapes["anchors"].shape)
         return
     cells = shapes["scores"].shape[1]
     assert shapes["scores"].shape == (2, cells, 4 if head == "ssd" else 3)
@@ -107,6 +119,23 @@ def test_ssd300_has_the_parameters_and_anchors_of_torchvision(classes, params):
     assert shapes["scores"].shape == (1, 8732, classes)
     assert shapes["anchors"].shape == (8732, 4)
     assert RunConfig(model=named("ssd300_vgg16")).task == Detection()
+
+
+@pytest.mark.parametrize(
+    ("name", "classes", "params"),
+    [
+        ("maskrcnn_resnet50_fpn", 90, 44_454_513),
+        *(pytest.param(*each, marks=pytest.mark.slow) for each in (
+            ("maskrcnn_resnet50_fpn", 1, 43_975_515), ("fasterrcnn_resnet50_fpn", 90, 41_808_406),
+            ("fasterrcnn_resnet50_fpn", 20, 41_449_656), ("fasterrcnn_resnet50_fpn", 3, 41_362_531),
+            ("retinanet_resnet50_fpn", 91, 34_068_119), ("retinanet_resnet50_fpn", 4, 32_263_304),
+        )),
+    ],
+)  # fmt: skip
+def test_published_detectors_have_the_parameters_of_torchvision(name, classes, params):
+    """torchvision 0.29.1 with weights=None, whose batch norm is trained; background is one of its num_classes in the
+    two-stage ones, which have one more than here."""
+    assert count(build(named(name), classes), (128, 128, 3)).params == params
 
 
 def test_ssd300_refuses_images_that_are_too_small():

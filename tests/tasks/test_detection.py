@@ -32,6 +32,8 @@ def outputs_of(form, draw):
             "objectness": draw[..., 0], "codes": draw[..., 3:7], "anchors": ANCHORS, "proposals": corners,
             "scores": draw[:, :6, :3], "refined": draw[:, :6, 3:7],
         }  # fmt: skip
+    if form == "retinanet":
+        return {"logits": draw[..., :2], "codes": draw[..., 3:7], "anchors": ANCHORS}
     return {"scores": draw[..., :2], "distances": draw[..., 3:7], "cells": CELLS}
 
 
@@ -75,7 +77,7 @@ GRADIENT = {
             )
         )
     )
-    for form in ("ssd", "yolo", "faster_rcnn")
+    for form in ("ssd", "yolo", "faster_rcnn", "retinanet")
 }
 SUMS = {
     form: jax.jit(lambda draw, batch, form=form: detection().sums(outputs_of(form, draw), batch)) for form in GRADIENT
@@ -84,7 +86,7 @@ MATCH = jax.jit(match_cells)
 DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(form, draw))) for form in GRADIENT}
 
 
-@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn"])
+@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn", "retinanet"])
 @settings(deadline=None, max_examples=25)
 @given(
     labels=arrays(np.int32, (2, OBJECTS), elements=st.integers(-1, CLASSES - 1)),
@@ -109,7 +111,7 @@ def test_nothing_is_ever_nan_and_gradients_are_finite(form, labels, corners, mas
         assert not np.asarray(gradient).any()
 
 
-@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn"])
+@pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn", "retinanet"])
 def test_images_without_objects_teach_and_crowds_are_left_out(form):
     draw = np.random.default_rng(1).standard_normal((2, 20, 7)).astype(np.float32)
     empty = batch_of(np.full((2, OBJECTS), -1), np.zeros((2, OBJECTS, 4)))

@@ -161,9 +161,10 @@ def _warp(
     return per_example(lambda key, image: take_bilinear(image, places(key, size)), key, images, start)
 
 
-def make_move(names: tuple[str, ...]) -> Callable[..., jax.Array]:
+def make_move(names: tuple[str, ...], fill: int = UNLABELLED) -> Callable[..., jax.Array]:
     """Return the function (key, masks (N, H, W), start=0) -> masks that moves them as `make_augment` does the images.
 
+    What comes in from outside of an image has the value `fill`.
     It raises InputError when it is called, if an augmentation has no entry in `MOVES`.
     """
 
@@ -175,14 +176,14 @@ def make_move(names: tuple[str, ...]) -> Callable[..., jax.Array]:
             if MOVES[name] is still_places:
                 continue
             keys = example_keys(jax.random.fold_in(key, i), masks.shape[0], start)
-            masks = jax.vmap(partial(_move_one, MOVES[name]))(keys, masks)
+            masks = jax.vmap(partial(_move_one, MOVES[name], fill))(keys, masks)
         return masks
 
     return move
 
 
-def _move_one(places: Callable[[jax.Array, Size], Places], key: jax.Array, mask: jax.Array) -> jax.Array:
-    return take_nearest(mask, places(key, (mask.shape[0], mask.shape[1])))
+def _move_one(places: Callable[[jax.Array, Size], Places], fill: int, key: jax.Array, mask: jax.Array) -> jax.Array:
+    return take_nearest(mask, places(key, (mask.shape[0], mask.shape[1])), fill)
 
 
 def _centres(size: Size) -> Places:

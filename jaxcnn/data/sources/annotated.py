@@ -2,10 +2,10 @@
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -28,6 +28,7 @@ class Annotated(NamedTuple):
         size: Height and width that the annotation tells of the image; None: it does not.
         relative: The boxes are shares of the image.
         problem: Reason and kind of what makes the annotation unusable; None: nothing.
+        segments: The outline of each object, in the form of the file; empty where the set has none.
     """
 
     file: str
@@ -37,18 +38,21 @@ class Annotated(NamedTuple):
     size: tuple[int, int] | None = None
     relative: bool = False
     problem: tuple[str, str] | None = None
+    segments: tuple[Any, ...] = ()
 
 
 class AnnotatedSet(NamedTuple):
     """A whole set: names of the classes, the images of each split, the files that were read for it, and a hint.
 
-    `hint` ends the error for a box that cannot be: how its numbers may have been meant.
+    `hint` ends the error for a box that cannot be: how its numbers may have been meant. `draw` (image, (height, width))
+    returns the map of instances of an image; None: the set has boxes only.
     """
 
     class_names: tuple[str, ...]
     splits: Mapping[str, Sequence[Annotated]]
     files: Sequence[Path]
     hint: str
+    draw: Callable[[Annotated, tuple[int, int]], np.ndarray] | None = None
 
 
 def annotated(file: str, boxes: object = (), labels: object = (), crowd: object = None, **more: object) -> Annotated:
@@ -79,6 +83,7 @@ def annotated_source(
         except OSError:
             digest.update(b"%b\0-\n" % os.fsencode(path))
     identity = {"boxes": str(root.resolve()), "files": digest.hexdigest(), "size": size} | fit_identity(fit)
+    identity |= {} if read.draw is None else {"instances": True}
     train = [os.path.join(root, one.file) for one in read.splits["train"]]
 
     def all_grey() -> np.ndarray:
@@ -87,7 +92,7 @@ def annotated_source(
     channels = 1 if load_or_compute(name, "grey", [str(root.resolve()), digest.hexdigest()], all_grey) else 3
     pools = {}
     for split, its in read.splits.items():
-        reader = _Reader(str(root), its, channels, size, fit, read.hint)
+        reader = _Reader(str(root), its, channels, size, fit, read.hint, read.draw)
         pools[split] = Pool(len(its), reader.read, reader.at, names=[one.file for one in its])
     return Source(name, str(root), identity, read.class_names, pools, target="boxes")
 
@@ -102,6 +107,7 @@ class _Reader:
     size: Size | None
     fit: str
     hint: str
+    draw: Callable[[Annotated, tuple[int, int]], np.ndarray] | None
 
     def read(self) -> Iterator[Example]:
         return ordered_map(self.at, range(len(self.images)), batch=8)
@@ -119,8 +125,10 @@ class _Reader:
                     f"{original[0]}x{original[1]}", "box_size",
                 )  # fmt: skip
             boxes = one.boxes * np.tile(original, 2) if one.relative else one.boxes
-            hint, sides = self.hint, size_pair(self.size)
-            its = objects(boxes, one.labels, original, crowd=one.crowd, sides=sides, fit=self.fit, hint=hint)
+            its = objects(
+                boxes, one.labels, original, crowd=one.crowd, sides=size_pair(self.size), fit=self.fit, hint=self.hint,
+                instances=None if self.draw is None else self.draw(one, original),
+            )  # fmt: skip
             return Example(one.file, image, its)
         except BadImage as reason:
             return Example(one.file, reason, 0)

@@ -1,4 +1,4 @@
-"""Boxes of COCO's JSON files; where an object has no box, that of its polygons or run lengths."""
+"""Boxes and masks of COCO's JSON files; where an object has no box, that of its polygons or run lengths."""
 
 import json
 import re
@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.data.boxes import boxes_of
+from jaxcnn.data.boxes import MOST_INSTANCES, boxes_of
+from jaxcnn.data.dataset import BadImage
 from jaxcnn.data.messages import one_line
 from jaxcnn.data.sources.annotated import Annotated, AnnotatedSet, annotated
 from jaxcnn.errors import InputError
@@ -42,6 +43,7 @@ def read_coco(path: Path) -> tuple[Path, AnnotatedSet]:
     """Return the root folder and the images of a set in COCO's format.
 
     Categories become labels in the order of their ids, those of the training file. `iscrowd` objects count neither way.
+    The set has masks if all its objects have, and no image more than 255.
 
     Raises:
         InputError: A file is no JSON, lacks a part, or refers to images or categories that it does not have.
@@ -55,7 +57,11 @@ def read_coco(path: Path) -> tuple[Path, AnnotatedSet]:
     ids = {key: label for label, key in enumerate(sorted(categories, key=_by_number))}
     splits = {split: _images(record, files[split], root, ids) for split, record in records.items()}
     names = tuple(categories[key] for key in ids)
-    return root, AnnotatedSet(names, splits, [*files.values()], HINT)
+    images = [one for its in splits.values() for one in its]
+    masks = any(one.segments for one in images) and all(
+        all(one.segments) and len(one.segments) == len(one.labels) <= MOST_INSTANCES for one in images
+    )
+    return root, AnnotatedSet(names, splits, [*files.values()], HINT, draw_segments if masks else None)
 
 
 def _load(file: Path) -> Mapping[str, Any]:
@@ -106,7 +112,8 @@ def _image(
             return annotated(name, problem=(f"an object of it has no box ({one_line(error)})", "box_values"))
         labels.append(ids[key])
         crowd.append(bool(each.get("iscrowd", 0)))
-    return annotated(name, boxes, labels, crowd, size=size)
+    segments = tuple(each.get("segmentation") for each in objects)
+    return annotated(name, boxes, labels, crowd, size=size, segments=segments)
 
 
 def _corners(each: Mapping[str, Any]) -> tuple[float, float, float, float]:
@@ -120,6 +127,43 @@ def _corners(each: Mapping[str, Any]) -> tuple[float, float, float, float]:
     points = np.concatenate([np.asarray(polygon, np.float64).reshape(-1, 2) for polygon in segmentation])
     (x, y), (right, bottom) = points.min(axis=0).tolist(), points.max(axis=0).tolist()
     return y, x, bottom, right
+
+
+def draw_segments(one: Annotated, size: tuple[int, int]) -> np.ndarray:
+    """Return the map of instances of an image, uint8 (H, W): k at the k-th object, 0 elsewhere.
+
+    A pixel belongs to an object if its middle does; of several, to the smallest that is no crowd.
+
+    Raises:
+        BadImage: A segmentation is neither polygons nor run lengths of the image's size.
+    """
+    instances = np.zeros(size, np.uint8)
+    try:
+        masks = [_drawn(segment, size) for segment in one.segments]
+    except (ValueError, TypeError, KeyError) as error:
+        raise BadImage(f"an object of it has no mask ({one_line(error)})", "mask_values") from None
+    for k in sorted(range(len(masks)), key=lambda k: (not one.crowd[k], -masks[k].sum())):
+        instances[masks[k]] = k + 1
+    return instances
+
+
+def _drawn(segment: Any, size: tuple[int, int]) -> np.ndarray:
+    from matplotlib.path import Path as Outline
+
+    if isinstance(segment, Mapping):
+        mask = decode_rle(segment)
+        if mask.shape != size:
+            raise ValueError(f"its run lengths are for {mask.shape[0]}x{mask.shape[1]} pixels")
+        return mask
+    mask = np.zeros(size, bool)
+    for polygon in segment:
+        points = np.asarray(polygon, np.float64).reshape(-1, 2)  # x, y
+        low, high = np.floor(points.min(axis=0)).astype(int), np.ceil(points.max(axis=0)).astype(int)
+        low, high = low.clip(0, size[::-1]), high.clip(0, size[::-1])
+        rows, columns = np.mgrid[low[1] : high[1], low[0] : high[0]]
+        middles = np.stack([columns.ravel(), rows.ravel()], axis=1) + 0.5
+        mask[low[1] : high[1], low[0] : high[0]] |= Outline(points).contains_points(middles).reshape(rows.shape)
+    return mask
 
 
 def decode_rle(rle: Mapping[str, Any]) -> np.ndarray:

@@ -45,9 +45,10 @@ def scenes_source(*, classes: int = 10, images: int = 2000, seed: int = 0, size:
         for i in range(images):
             scene = draw_scene(i, classes=classes, seed=seed, size=sides)
             boxes = boxes_of(scene.instances == k + 1 for k in range(len(scene.labels)))
-            yield Example(f"glyph_scenes[{i}]", scene.image, objects(boxes, scene.labels, sides))
+            its = objects(boxes, scene.labels, sides, instances=scene.instances)
+            yield Example(f"glyph_scenes[{i}]", scene.image, its)
 
-    identity = _identity("glyph_scenes", classes, images, seed, sides)
+    identity = _identity("glyph_scenes", classes, images, seed, sides) | {"instances": True}
     return Source("glyph_scenes", "drawn", identity, alphabet(classes), {"train": Pool(images, read)}, target="boxes")
 
 

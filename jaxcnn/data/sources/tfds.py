@@ -15,7 +15,7 @@ from jaxcnn.data.boxes import Objects, objects
 from jaxcnn.data.cache import load_or_compute
 from jaxcnn.data.dataset import SPLIT_NAMES, BadImage, Example, Pool, Source, fit_identity
 from jaxcnn.data.decode import decode_image, ordered_map, size_pair, upright_size
-from jaxcnn.data.masks import MaskClasses, decode_mask, mask_classes, present_values
+from jaxcnn.data.masks import MaskClasses, decode_mask, mask_classes, present_values, read_mask
 from jaxcnn.data.messages import one_line
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Size
@@ -34,6 +34,8 @@ EMNIST_CLASSES = {
 
 MASK_FEATURES = ("segmentation_mask", "mask", "annotation", "segmentation_label")
 """Names of an image feature whose pixels are classes."""
+INSTANCES = "instance_mask"
+"""Name of an image feature whose pixels are numbers of objects: k at the k-th of the sequence, 0 elsewhere."""
 
 
 def tfds_dir(data_dir: str | os.PathLike[str] | None) -> Path:
@@ -82,7 +84,8 @@ def _describe(folder: Path) -> str | None:
         if "/" in keys[1]:
             its = _object_fields(features, keys[1].partition("/")[0])
             classes = next(each["classLabel"]["numClasses"] for each in its.values() if "classLabel" in each)
-            return f"{counts}; {'x'.join(shape)}; boxes of {classes} classes"
+            masks = " and a mask for each object" if INSTANCES in features["featuresDict"]["features"] else ""
+            return f"{counts}; {'x'.join(shape)}; boxes of {classes} classes{masks}"
         if "classLabel" not in label:
             names, ignored = _mask_names(folder)
             return f"{counts}; {'x'.join(shape)}; masks{f' of {len(names) - len(ignored)} classes' if names else ''}"
@@ -101,7 +104,7 @@ def _target_keys(features: dict[str, Any]) -> tuple[str, str] | None:
     fields = features.get("featuresDict", {}).get("features", {})
     kinds = {key: value.get("pythonClassName", "").rsplit(".", 1)[-1] for key, value in fields.items()}
     masks = [key for key in MASK_FEATURES if kinds.get(key) == "Image"]
-    images = [key for key, kind in kinds.items() if kind == "Image" and key not in masks]
+    images = [key for key, kind in kinds.items() if kind == "Image" and key not in (*masks, INSTANCES)]
     labels = [key for key, kind in kinds.items() if kind == "ClassLabel"]
     image = "image" if "image" in images else images[0] if len(images) == 1 else None
     label = "label" if "label" in labels else labels[0] if len(labels) == 1 else None
@@ -144,7 +147,8 @@ def tfds_source(
 
     A set without a class label and with a mask is one for segmentation. Names of its classes, and the value without a
     class, are read from metadata.json (mask_labels, ignore_label); `ignore` replaces the latter. A set with neither and
-    with a sequence of objects that have a box and a class is one for detection.
+    with a sequence of objects that have a box and a class is one for detection, and for instances where it also has an
+    image instance_mask.
     """
     import tensorflow_datasets as tfds
 
@@ -195,7 +199,9 @@ def tfds_source(
     if has_masks:
         classes = _mask_classes(pools["train"], identity, ignore)
         identity |= {"mask": keys[1], "table": classes.table.tolist()}
-    elif ignore:
+    elif box and INSTANCES in decoded:
+        identity |= {"instances": INSTANCES}
+    if ignore and not has_masks:
         raise InputError(f"ignore={tuple(ignore)}: data set {name!r} has no masks; leave it out")
     for key, reader in pools.items():
         reader.classes = classes
@@ -356,7 +362,8 @@ def _read_objects(features: Any, keys: _ObjectKeys, original: tuple[int, int], s
     labels = features[keys.label].int64_list.value
     if len(labels) != len(boxes):
         raise BadImage(f"it has {len(boxes)} boxes and {len(labels)} labels", "box_values")
-    return objects(boxes, labels, original, crowd=crowd, sides=size_pair(size), fit=fit)
+    instances = read_mask(features[INSTANCES].bytes_list.value[0]) if INSTANCES in features else None
+    return objects(boxes, labels, original, crowd=crowd, sides=size_pair(size), fit=fit, instances=instances)
 
 
 def _parse(record: bytes) -> Any:

@@ -1,4 +1,4 @@
-"""Masks and boxes: scores by class, and predictions drawn beside the truth."""
+"""Masks, boxes and instances: scores by class, and predictions drawn beside the truth."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from jaxcnn.analysis.instance_masks import SURE, found_masks, instance_map
 from jaxcnn.pictures.document import Heading, Table
 from jaxcnn.pictures.gallery import Row, gallery, spread
-from jaxcnn.pictures.predictions import class_colours, draw_boxes, draw_mask
+from jaxcnn.pictures.predictions import class_colours, draw_boxes, draw_instances, draw_mask
 from jaxcnn.pictures.style import Part, Picture
 from jaxcnn.pictures.tiles import photo
 from jaxcnn.run.report.seen import Seen
@@ -22,7 +23,7 @@ READABLE = 240
 
 def object_section(seen: Seen) -> Iterator[Part]:
     """Yield a table of scores by class, and some test images with truth and prediction."""
-    if seen.task not in ("segmentation", "detection", "localization") or not seen.result.predictions:
+    if seen.task not in ("segmentation", "detection", "instances", "localization") or not seen.result.predictions:
         return
     by_class = {name: values for name, values in seen.result.details.items()
                 if name.startswith("class_") and len(values) == len(seen.names)}  # fmt: skip
@@ -35,8 +36,9 @@ def object_section(seen: Seen) -> Iterator[Part]:
         yield Table(("class", *heads), rows, "Test scores by class")
     if seen.split is None:
         return
-    rows, caption = (_masks if seen.task == "segmentation" else _boxes)(seen)
-    yield Picture("predictions", gallery(rows, columns=3 if seen.task == "segmentation" else 2), caption)
+    draw = {"segmentation": _masks, "instances": _instances}.get(seen.task, _boxes)
+    rows, caption = draw(seen)
+    yield Picture("predictions", gallery(rows, columns=2 if draw is _boxes else 3), caption)
 
 
 def _masks(seen: Seen) -> tuple[list[Row], str]:
@@ -52,6 +54,16 @@ def _masks(seen: Seen) -> tuple[list[Row], str]:
         rows.append(Row([image, *drawn], f"mean IoU {iou[n]:.3f}"))
     legend = ", ".join(f"{name} {_hue(colour)}" for name, colour in zip(seen.names[:8], colours, strict=False))
     return rows, f"From the worst to the best test image: image, true mask, predicted mask. Colours: {legend}."
+
+
+def _instances(seen: Seen) -> tuple[list[Row], str]:
+    saved, split, rows = seen.result.predictions, seen.split, []
+    assert split is not None
+    for n in spread(len(saved["instances"]), SHOWN):
+        image, truth = photo(split["images"][n]), saved["instances"][n]
+        found = instance_map(found_masks(saved, n, (truth.shape[0], truth.shape[1])), saved["found_scores"][n])
+        rows.append(Row([image, draw_instances(image, truth), draw_instances(image, found)]))
+    return rows, f"Test images, true instances, and those found with a score of at least {SURE}."
 
 
 def _boxes(seen: Seen) -> tuple[list[Row], str]:

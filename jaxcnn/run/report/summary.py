@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
+from jaxcnn.analysis.instance_masks import image_scores
 from jaxcnn.pictures.curves import curve_figure, curve_names
 from jaxcnn.pictures.document import Code, Contents, Facts, Heading, Paragraph, table
 from jaxcnn.pictures.style import Part, Picture
@@ -79,6 +80,9 @@ def test_interval(seen: Seen, metric: str) -> tuple[float, float] | None:
     if task == "segmentation" and metric == "mean_iou":
         parts = np.concatenate([saved["intersections"], saved["unions"]], axis=1)
         return bootstrap(parts, _mean_iou)
+    if task == "instances" and metric == "instance_ap":
+        counts = np.array([each[:3] for each in image_scores(saved)])
+        return bootstrap(counts, lambda sums: sums[..., 0] / np.maximum(sums.sum(axis=-1), 1))
     return None
 
 

@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.data.augment import AUGMENTATIONS, MOVES, example_keys, make_augment, make_move
+from jaxcnn.data.augment import AUGMENTATIONS, MOVES, example_keys, make_augment, make_move, make_move_boxes
+from jaxcnn.data.boxes import boxes_of
 from jaxcnn.errors import InputError
 
 N, H, W = 6, 24, 32
@@ -27,6 +28,20 @@ def test_moved_pixels_keep_their_classes(names):
     np.testing.assert_array_equal(np.asarray(images)[..., 0][~known], 0)
     assert bool((~known).any()) == ("crop" in names)
     assert (np.asarray(masks) != np.asarray(MASKS)).any()
+
+
+def test_instances_move_with_their_boxes():
+    instances = np.zeros((N, H, W), np.uint8)
+    instances[:, 4:10, 6:18], instances[:, 12:20, 20:24] = 1, 2
+    shares = np.float32([[4, 6, 10, 18], [12, 20, 20, 24]]) / np.float32([H, W, H, W])
+    boxes = jnp.tile(jnp.asarray(shares)[None], (N, 1, 1))
+    names, labels = ("vertical_flip", "crop"), jnp.zeros((N, 2), jnp.int32)
+    move_boxes = jax.jit(make_move_boxes(names), static_argnames="size")
+    its, kept = map(np.asarray, move_boxes(KEY, boxes, labels, size=(H, W)))
+    seen = np.asarray(jax.jit(make_move(names, fill=0))(KEY, jnp.asarray(instances)))
+    assert set(np.unique(seen)) == {0, 1, 2}
+    for n, k in np.argwhere(np.asarray(kept) >= 0):
+        assert np.allclose(boxes_of([seen[n] == k + 1])[0], its[n, k] * np.array([H, W, H, W]), atol=1e-3)
 
 
 @pytest.mark.parametrize(("name", "within"), [("resized_crop", 0.51), ("affine", 0.02), ("elastic", 0.02)])

@@ -146,6 +146,39 @@ def test_crowds_polygons_and_run_lengths(tmp_path):
     assert np.array_equal(decode_rle({"size": list(SIZE), "counts": "m84T100000000000000000000000ka1"}), mask)
 
 
+def test_masks_of_polygons_and_run_lengths(tmp_path):
+    """Rectangles as polygons, one object in two parts, a crowd as run lengths, which hides nothing."""
+    record = coco_record()
+    for each in record["annotations"]:
+        x, y, w, h = each["bbox"]
+        each["segmentation"] = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    first, second = record["annotations"][:2]
+    x, y, w, h = first["bbox"]
+    first["segmentation"] = [[x, y, x + 3, y, x + 3, y + h, x, y + h], [x + 7, y, x + w, y, x + w, y + h, x + 7, y + h]]
+    whole = np.zeros(SIZE, bool)
+    whole[:30] = True
+    second |= {"iscrowd": 1, "segmentation": {"size": list(SIZE), "counts": [0, *[30, 10] * SIZE[1]]}}
+    data = load(DataConfig(str(write_coco(tmp_path, record)), validation=0.2))
+    splits = [data.train, data.validation, data.load_test()]
+    crowded = 0
+    for split in splits:
+        assert split["instances"].dtype == np.uint8
+        for boxes, crowd, instances in zip(split["boxes"], split["crowd"], split["instances"], strict=True):
+            expected = np.zeros(SIZE, np.uint8)
+            for k, (top, left, bottom, right) in enumerate(np.round(boxes * np.tile(SIZE, 2)).astype(int)):
+                expected[top:bottom, left:right] = k + 1
+            if crowd.any():
+                crowded += 1
+                expected = np.where(whole, 2, 0)
+                expected[y : y + h, [*range(x, x + 3), *range(x + 7, x + w)]] = 1
+            assert np.array_equal(instances, expected)
+    assert crowded == 1
+    second["segmentation"]["size"] = [30, 60]
+    (tmp_path / "annotations" / "instances_train.json").write_text(json.dumps(record))
+    assert "has no mask" in refusal(tmp_path)
+    assert inspect(DataConfig(str(tmp_path))).findings["mask_values"].count == 1
+
+
 def refusal(folder):
     with pytest.raises(InputError) as caught:
         load(DataConfig(str(folder)))

@@ -7,6 +7,7 @@ import shutil
 import numpy as np
 import pytest
 
+from jaxcnn.data.boxes import boxes_of
 from jaxcnn.data.cache import load_or_decode
 from jaxcnn.data.loading import load
 from jaxcnn.data.sources.catalog import find_source, names
@@ -107,6 +108,18 @@ def test_omniglot_has_each_image_once_and_alphabets_of_their_own(real_data):
     assert sum(map(len, labels.values())) == len(set.union(*labels.values())) == 242
     assert sum(len(np.unique(each)) for each in data.groups.values()) == 8
     assert np.bincount(np.concatenate([split["labels"] for split in splits.values()])).tolist() == [20] * 242
+
+
+def test_nuclei_have_a_mask_in_each_box(real_data):
+    data = load(config(real_data, "dsb2018_nuclei"))
+    assert data.sizes == {"train": 96, "validation": 30, "test": 24}
+    split = data.validation
+    assert (split["labels"] >= 0).sum() == 1025
+    for boxes, labels, instances in zip(split["boxes"], split["labels"], split["instances"], strict=True):
+        count = int((labels >= 0).sum())
+        found = boxes_of(instances == k + 1 for k in range(count)) / 256
+        assert np.abs(found - boxes[:count]).max() <= 1.01 / 256
+        assert instances.max() == count
 
 
 @pytest.mark.slow
