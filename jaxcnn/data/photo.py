@@ -42,7 +42,7 @@ def straighten_line(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     if factor < 1:
         sides = round(grey.shape[1] * factor), round(grey.shape[0] * factor)
         grey = np.asarray(Image.fromarray(grey).resize(sides, Image.Resampling.BOX))
-    ink = _ink(grey)
+    ink = find_ink(grey, min(grey.shape) // 2)
     angle = _tilt(ink)
     ink = np.asarray(Image.fromarray(ink).rotate(angle, Image.Resampling.BILINEAR, expand=True))
     rows, columns = (np.flatnonzero((ink > 0.5).any(axis=axis)) for axis in (1, 0))
@@ -73,11 +73,19 @@ def otsu_threshold(values: np.ndarray) -> float:
     return float(edges[1 + int(np.argmax(below * above * (means[1] - means[0]) ** 2))])
 
 
-def _ink(grey: np.ndarray) -> np.ndarray:
-    """Return how much ink each pixel has, float32 (H, W) from 0 to 1, without specks."""
+def find_ink(grey: np.ndarray, around: int) -> np.ndarray:
+    """Return how much ink each pixel has, float32 (H, W) from 0 to 1, without specks.
+
+    Args:
+        grey: float32 (H, W).
+        around: Side of the neighbourhood whose mean is the paper, in pixels; larger than a character.
+
+    Raises:
+        InputError: There is no ink.
+    """
     from scipy import ndimage
 
-    around = max(3, min(grey.shape) // 2)
+    around = max(3, around)
     paper = ndimage.uniform_filter(grey, around, mode="nearest")
     for _ in range(2):  # the mean of what is not ink: strokes would darken their surroundings
         usual = np.abs(grey - paper) <= otsu_threshold(np.abs(grey - paper))

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
+def draw_prediction(image: Path | bytes, prediction: Mapping[str, Any]) -> Image | None:
     """Return the picture of an image file with its prediction, under it a legend; None if there is nothing to draw.
 
     Args:
-        path: The image file.
+        image: The image file: its path or its bytes.
         prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` with a score of a half and
             more; `classes` are the names.
 
@@ -26,7 +26,7 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
 
     if "boxes" in prediction:
         boxes, labels, names, scores = (prediction[name] for name in ("boxes", "labels", "classes", "scores"))
-        return draw_boxes(decode_image(path, 3), boxes, labels, names, scores)
+        return draw_boxes(decode_image(image, 3), boxes, labels, names, scores)
     if "mask" in prediction:
-        return draw_classes(decode_image(path, 3), prediction["mask"], prediction["classes"])
+        return draw_classes(decode_image(image, 3), prediction["mask"], prediction["classes"])
     return None

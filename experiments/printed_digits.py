@@ -1,0 +1,65 @@
+"""Reading pages of printed digits, photographed: characters are found one by one, and a classifier names each.
+
+The classifier learns from characters of other pages in other fonts: no font of the test pages is among them.
+Runtime: not measured yet.
+Expected: not measured yet.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxcnn.cli import launch
+from jaxcnn.data.characters import cut_characters
+from jaxcnn.data.sources.glyphs import FONTS
+from jaxcnn.data.sources.pages import LOOKS, draw_page
+from jaxcnn.models import named
+from jaxcnn.ops import edit_distance
+from jaxcnn.run import run
+from jaxcnn.run.read import read_pages
+from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
+
+
+@dataclass(frozen=True)
+class Config:
+    """What to change, one line each."""
+
+    unseen: str = "DejaVuSerif"  # fonts of test pages begin with this
+    train_pages: int = 60  # of each look
+    test_pages: int = 20
+    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=0.02))
+    epochs: int = 8
+    out: Path = Path("runs/printed_digits")
+
+
+SMOKE = Config(train_pages=2, test_pages=1, epochs=1, out=Path("runs/printed_digits_smoke"))
+
+
+def codes(texts):
+    """Return texts as int32 (1, characters) for the edit distance."""
+    return jnp.array([[*map(ord, "\n".join(texts))]], jnp.int32)
+
+
+def main(config: Config) -> None:
+    rng, unseen = np.random.default_rng(0), [font for font in FONTS if font.startswith(config.unseen)]
+    seen = [font for font in FONTS if font not in unseen]
+    drawn = [draw_page(rng, seen, look) for look in LOOKS.values() for _ in range(config.train_pages)]
+    cut = [(cut_characters(page), texts) for page, texts in drawn]
+    cut = [pair for pair in cut if [len(line.boxes) for line in pair[0]] == [*map(len, pair[1])]]  # as it was written
+    images = np.concatenate([line.images for lines, _ in cut for line in lines])
+    config.out.mkdir(parents=True, exist_ok=True)
+    np.savez(config.out / "characters.npz", images=images, labels=[int(c) for _, texts in cut for c in "".join(texts)])
+    data = DataConfig(str(config.out / "characters.npz"), augment=("affine",))
+    run(RunConfig(named("lenet5"), data, config.optimizer, epochs=config.epochs), out=config.out / "classifier")
+    for name, look in LOOKS.items():
+        drawn = [draw_page(rng, unseen, look) for _ in range(config.test_pages)]
+        read = [page["text"] for page in read_pages(config.out / "classifier", [page for page, _ in drawn])]
+        true = [text for _, texts in drawn for text in texts]
+        wrong = int(edit_distance(codes(read), codes(true))[0])  # a missing or additional line break is a mistake, too
+        print(f"{name}: {1 - wrong / len(''.join(true)):.2%} of {len(''.join(true)):,} digits are right")
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)

@@ -1,0 +1,101 @@
+"""The characters of a photographed page: found one by one, in reading order, and cut out like those of MNIST."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from jaxcnn.data.photo import find_ink
+
+BLUR = 0.8  # pixels: noise below this size is no ink
+PAPER = 8  # the paper is the mean of a square with an n-th of the page's shorter side
+LEAST_HEIGHT, WIDEST = 0.5, 1.15  # of a character, as a share of the usual height; wider ones are several that touch
+LINE_GAP = 0.6  # by which the next character of a line may lie higher or lower, as a share of the usual height
+INK_SIDE = 20 / 28  # of a character's longer side, as a share of its image: MNIST's
+
+
+class Line(NamedTuple):
+    """The characters of one line, from left to right.
+
+    Args:
+        boxes: float64 (n, 4), (ymin, xmin, ymax, xmax) in pixels of the page.
+        images: uint8 (n, size, size, 1): ink is white, in the middle.
+    """
+
+    boxes: np.ndarray
+    images: np.ndarray
+
+
+def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
+    """Find the characters of a photographed page whose characters do not hang together by design, such as digits.
+
+    A character is a connected piece of ink (`jaxcnn.data.photo.find_ink`). A piece that is too wide is cut where it has
+    the least ink. Lines may rise or fall, as perspective makes them.
+
+    Args:
+        page: uint8 (H, W, 1 or 3), dark on light or light on dark.
+        size: Side of the characters' images.
+
+    Returns:
+        Lines from top to bottom.
+
+    Raises:
+        InputError: There is no ink on the page.
+
+    >>> page = np.full((90, 200, 1), 230, np.uint8)
+    >>> page[30:50, 40:52] = page[30:50, 70:82] = 20
+    >>> [line.boxes.round().tolist() for line in cut_characters(page)]
+    [[[30.0, 40.0, 50.0, 52.0], [30.0, 70.0, 50.0, 82.0]]]
+    """
+    from scipy import ndimage
+
+    grey = ndimage.gaussian_filter(np.asarray(page, np.float32).mean(axis=2), BLUR)
+    ink = find_ink(grey, min(grey.shape) // PAPER)
+    pieces, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))  # type: ignore[misc]
+    found = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in ndimage.find_objects(pieces)]
+    usual = float(np.median([bottom - top for top, _, bottom, _ in found]))
+    tall = [box for box in found if box[2] - box[0] >= LEAST_HEIGHT * usual]
+    boxes = np.array([part for box in tall for part in _divide(ink, box)], np.float64)
+    return [
+        Line(boxes[line], np.stack([_cut(ink, boxes[n].astype(int), size) for n in line]))
+        for line in _lines(boxes, usual)
+    ]
+
+
+def _divide(ink: np.ndarray, box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
+    """Return the boxes of characters that touch: a box that is too wide is cut at the column with the least ink."""
+    top, left, bottom, right = box
+    height, width = bottom - top, right - left
+    if width <= WIDEST * height:
+        return [box]
+    columns = ink[top:bottom, left:right].sum(axis=0)
+    first, last = round(0.35 * height), max(round(0.35 * height) + 1, min(round(height), width - round(0.35 * height)))
+    cut = left + first + int(np.argmin(columns[first:last]))
+    return [(top, left, bottom, cut), *_divide(ink, (top, cut, bottom, right))]
+
+
+def _lines(boxes: np.ndarray, usual: float) -> list[list[int]]:
+    """Return the boxes of each line, left to right: each continues the line whose last box is the nearest in height."""
+    middles, lines = boxes[:, [0, 2]].mean(axis=1), list[list[int]]()
+    for n in np.argsort(boxes[:, 1], kind="stable").tolist():
+        gaps = [abs(middles[n] - middles[line[-1]]) for line in lines]
+        if gaps and min(gaps) < LINE_GAP * usual:
+            lines[int(np.argmin(gaps))].append(n)
+        else:
+            lines.append([n])
+    return sorted(lines, key=lambda line: float(middles[line].mean()))
+
+
+def _cut(ink: np.ndarray, box: np.ndarray, size: int) -> np.ndarray:
+    from PIL import Image
+
+    top, left, bottom, right = box.tolist()
+    part = np.ascontiguousarray(ink[top:bottom, left:right])
+    scale = INK_SIDE * size / max(part.shape)
+    sides = max(1, round(part.shape[1] * scale)), max(1, round(part.shape[0] * scale))
+    small = np.rint(255 * np.asarray(Image.fromarray(part).resize(sides, Image.Resampling.BILINEAR)).clip(0, 1))
+    image = np.zeros((size, size, 1), np.uint8)
+    y, x = (size - sides[1]) // 2, (size - sides[0]) // 2
+    image[y : y + sides[1], x : x + sides[0], 0] = small
+    return image
