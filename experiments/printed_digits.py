@@ -5,7 +5,7 @@ Runtime: not measured yet.
 Expected: not measured yet.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -29,22 +29,16 @@ class Config:
     unseen: str = "DejaVuSerif"  # fonts of test pages begin with this
     train_pages: int = 60  # of each look
     test_pages: int = 20
-    optimizer: OptimizerConfig = field(default_factory=lambda: OptimizerConfig(learning_rate=0.02))
     epochs: int = 8
     out: Path = Path("runs/printed_digits")
 
 
-SMOKE = Config(train_pages=2, test_pages=1, epochs=1, out=Path("runs/printed_digits_smoke"))
-
-
-def codes(texts):
-    """Return texts as int32 (1, characters) for the edit distance."""
-    return jnp.array([[*map(ord, "\n".join(texts))]], jnp.int32)
+SMOKE = Config(train_pages=2, test_pages=1, epochs=1)
 
 
 def main(config: Config) -> None:
-    rng, unseen = np.random.default_rng(0), [font for font in FONTS if font.startswith(config.unseen)]
-    seen = [font for font in FONTS if font not in unseen]
+    rng = np.random.default_rng(0)
+    seen, unseen = ([font for font in FONTS if font.startswith(config.unseen) == new] for new in (False, True))
     drawn = [draw_page(rng, seen, look) for look in LOOKS.values() for _ in range(config.train_pages)]
     cut = [(cut_characters(page), texts) for page, texts in drawn]
     cut = [pair for pair in cut if [len(line.boxes) for line in pair[0]] == [*map(len, pair[1])]]  # as it was written
@@ -52,13 +46,17 @@ def main(config: Config) -> None:
     config.out.mkdir(parents=True, exist_ok=True)
     np.savez(config.out / "characters.npz", images=images, labels=[int(c) for _, texts in cut for c in "".join(texts)])
     data = DataConfig(str(config.out / "characters.npz"), augment=("affine",))
-    run(RunConfig(named("lenet5"), data, config.optimizer, epochs=config.epochs), out=config.out / "classifier")
+    run(
+        RunConfig(named("lenet5"), data, OptimizerConfig(learning_rate=0.02), epochs=config.epochs),
+        out=config.out / "classifier",
+    )
     for name, look in LOOKS.items():
         drawn = [draw_page(rng, unseen, look) for _ in range(config.test_pages)]
         read = [page["text"] for page in read_pages(config.out / "classifier", [page for page, _ in drawn])]
         true = [text for _, texts in drawn for text in texts]
-        wrong = int(edit_distance(codes(read), codes(true))[0])  # a missing or additional line break is a mistake, too
-        print(f"{name}: {1 - wrong / len(''.join(true)):.2%} of {len(''.join(true)):,} digits are right")
+        codes = [jnp.array([[*map(ord, "\n".join(texts))]], jnp.int32) for texts in (read, true)]
+        wrong, count = int(edit_distance(*codes)[0]), sum(map(len, true))  # a wrong line break is a mistake, too
+        print(f"{name}: {1 - wrong / count:.2%} of {count:,} digits are right")
 
 
 if __name__ == "__main__":
