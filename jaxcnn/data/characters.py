@@ -51,7 +51,11 @@ def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
     from scipy import ndimage
 
     grey = ndimage.gaussian_filter(np.asarray(page, np.float32).mean(axis=2), BLUR)
-    ink = find_ink(grey, min(grey.shape) // PAPER)
+    around = min(grey.shape) // PAPER
+    grey *= grey.mean() / np.maximum(
+        ndimage.uniform_filter(grey, around, mode="nearest"), 1
+    )  # even light: ink is a share
+    ink = find_ink(grey, around)
     pieces, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))  # type: ignore[misc]
     found = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in ndimage.find_objects(pieces)]
     usual = float(np.median([bottom - top for top, _, bottom, _ in found]))

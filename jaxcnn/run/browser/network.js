@@ -24,8 +24,8 @@ function shown(height, width, high, wide, fit) {
   return [source, target];
 }
 
-// Resize one axis as Pillow's bilinear filter does: a triangle as wide as the pixels that are merged.
-// `data` has `lines` lines, `stride` apart, of numbers `step` apart; from..to of `length` become `size` numbers.
+// What each of `size` new pixels is made of, where from .. to of `length` pixels become `size`, as Pillow's bilinear filter:
+// [first pixel, shares], a triangle as wide as the pixels that are merged.
 function weights(length, from, to, size) {
   const scale = (to - from) / size, reach = Math.max(1, scale);
   return Array.from({ length: size }, (_, place) => {

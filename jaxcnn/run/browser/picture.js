@@ -2,9 +2,9 @@
 const about = JSON.parse(document.getElementById("about").textContent);
 const LARGEST = 1024; // pixels of a picture's longer side
 const MARGIN = 4 / 28; // around a drawn character, as in MNIST
-const [canvas, camera, video] = [...["picture", "camera"].map(id => document.getElementById(id)), document.createElement("video")];
+const [canvas, camera, invert] = ["picture", "camera", "invert"].map(id => document.getElementById(id));
+const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
 const pen = canvas.getContext("2d", { willReadFrequently: true });
-const invert = document.getElementById("invert");
 let drawing = false, last = null, busy = false, again = false;
 
 function tell(note) { document.getElementById("note").textContent = note; }
@@ -54,8 +54,9 @@ function seen() {
   const image = drawing && about.task === "classification" ? centred() : canvas;
   if (!invert.checked) return image;
   const other = newCanvas(image.width, image.height), brush = other.getContext("2d");
-  brush.filter = "invert(1)";
   brush.drawImage(image, 0, 0);
+  Object.assign(brush, { globalCompositeOperation: "difference", fillStyle: "white" });
+  brush.fillRect(0, 0, other.width, other.height);
   return other;
 }
 
