@@ -6,10 +6,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.data.photo import find_ink
+from jaxcnn.data.photo import LEAST_CONTRAST, NO_TEXT, find_contrast
+from jaxcnn.errors import InputError
 
-BLUR = 0.8  # pixels: noise below this size is no ink
+BLUR = 1.0  # pixels: noise below this size is no ink
 PAPER = 8  # the paper is the mean of a square with an n-th of the page's shorter side
+STROKE, SURE = 2.5, 5.0  # times the noise: what may be part of a character, and what each has somewhere
+GAP = 6  # pixels between parts of a character, one above the other
+FLOOR = 0.15
+SHARE = 0.3  # of the darkest ink around: lines may be bold or pale
 LEAST_HEIGHT, WIDEST = 0.5, 1.15  # of a character, as a share of the usual height; wider ones are several that touch
 LINE_GAP = 0.6  # by which the next character of a line may lie higher or lower, as a share of the usual height
 INK_SIDE = 20 / 28  # of a character's longer side, as a share of its image: MNIST's
@@ -52,12 +57,22 @@ def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
 
     grey = ndimage.gaussian_filter(np.asarray(page, np.float32).mean(axis=2), BLUR)
     around = min(grey.shape) // PAPER
-    grey *= grey.mean() / np.maximum(
-        ndimage.uniform_filter(grey, around, mode="nearest"), 1
-    )  # even light: ink is a share
-    ink = find_ink(grey, around)
-    pieces, _ = ndimage.label(ink > 0.5, np.ones((3, 3)))  # type: ignore[misc]
-    found = [(rows.start, columns.start, rows.stop, columns.stop) for rows, columns in ndimage.find_objects(pieces)]
+    ink = find_contrast(grey, around)
+    noise = float(np.percentile(ink, 80))  # nearly all pixels are paper, half of them at 0: their standard deviation
+    darkest = ndimage.maximum_filter(ink, around // 2)
+    inked = ink > np.maximum(STROKE * noise, SHARE * darkest)
+    inked = ndimage.binary_closing(inked, np.ones((GAP, 1)))  # pale strokes break; what lies one above the other is one
+    pieces, count = ndimage.label(inked, np.ones((3, 3)))  # type: ignore[misc]
+    peaks = ndimage.maximum(ink, pieces, np.arange(1, count + 1))
+    least = max(SURE * noise, LEAST_CONTRAST, FLOOR * np.percentile(ink[inked], 90)) if count else np.inf
+    found = [
+        (rows.start, columns.start, rows.stop, columns.stop)
+        for (rows, columns), peak in zip(ndimage.find_objects(pieces), peaks, strict=True)
+        if peak > least
+    ]
+    if not found:
+        raise InputError(NO_TEXT)
+    ink = (ink / np.maximum(darkest, 1)).astype(np.float32)
     usual = float(np.median([bottom - top for top, _, bottom, _ in found]))
     tall = [box for box in found if box[2] - box[0] >= LEAST_HEIGHT * usual]
     boxes = np.array([part for box in tall for part in _divide(ink, box)], np.float64)

@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 import numpy as np
 import pytest
@@ -69,10 +69,10 @@ def port():
 
 def ask(port, method="POST", path="/answer", body=b"", headers=None):
     """Return status, headers and content of one request."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.request(method, path, body, headers or {})
-    reply = connection.getresponse()
-    return reply.status, reply.headers, reply.read()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.request(method, path, body, headers or {})
+        reply = connection.getresponse()
+        return reply.status, reply.headers, reply.read()
 
 
 def test_the_page_and_an_answer(port):
@@ -126,12 +126,12 @@ def test_other_pages_and_hosts_are_refused(port, method, headers):
     ids=["large", "huge", "negative", "no digit", "chunked"],
 )
 def test_a_body_of_no_or_a_large_length_is_not_read(port, headers, status):
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    connection.putrequest("POST", "/answer")
-    for name, value in headers.items():
-        connection.putheader(name, value.encode("latin-1"))
-    connection.endheaders()
-    reply = connection.getresponse()
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=30)) as connection:
+        connection.putrequest("POST", "/answer")
+        for name, value in headers.items():
+            connection.putheader(name, value.encode("latin-1"))
+        connection.endheaders()
+        reply = connection.getresponse()
     assert (reply.status, reply.headers["Connection"]) == (status, "close")
 
 
@@ -223,10 +223,11 @@ def test_the_browser_resizes_as_pillow_does(tmp_path):
         assert np.abs(np.reshape(found, shape) - expected.astype(int)).max() <= 1, (shape, fit)
 
 
+@pytest.mark.slow
 def test_vectors_have_no_page(tmp_path):
     config = RunConfig(
         ModelSpec("plain", 3, 4, head="embedding"), DataConfig("glyphs", classes=10, images=200), task=Embedding(),
-        epochs=0, batch_size=50,
+        epochs=1, batch_size=50,
     )  # fmt: skip
     run(config, out=tmp_path / "run", progress=False)
     with pytest.raises(InputError, match="use jaxcnn gallery"):

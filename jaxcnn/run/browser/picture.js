@@ -5,7 +5,7 @@ const MARGIN = 4 / 28; // around a drawn character, as in MNIST
 const [canvas, camera, invert] = ["picture", "camera", "invert"].map(id => document.getElementById(id));
 const video = Object.assign(document.createElement("video"), { muted: true, playsInline: true });
 const pen = canvas.getContext("2d", { willReadFrequently: true });
-let drawing = false, last = null, busy = false, again = false;
+let drawing = false, strokes = [], down = false, busy = false, again = false;
 
 function tell(note) { document.getElementById("note").textContent = note; }
 
@@ -26,21 +26,28 @@ function startDrawing() {
   const [height, width] = about.shape, scale = Math.min(280 / Math.min(height, width), LARGEST / Math.max(height, width));
   [canvas.width, canvas.height] = [Math.round(width * scale), Math.round(height * scale)];
   pen.fillRect(0, 0, canvas.width, canvas.height);
-  drawing = true;
+  [drawing, strokes] = [true, []];
   tell("Draw with the mouse or a finger. “Draw” begins again.");
+}
+
+// Draw all strokes, moved and scaled, with a pen of one width.
+function draw(brush, scale = 1, left = 0, top = 0) {
+  const width = Math.min(canvas.width, canvas.height) / 14;
+  Object.assign(brush, { strokeStyle: "white", lineWidth: width, lineCap: "round", lineJoin: "round" });
+  for (const stroke of strokes) {
+    brush.beginPath();
+    for (const [x, y] of [stroke[0], ...stroke]) brush.lineTo(left + scale * x, top + scale * y);
+    brush.stroke();
+  }
 }
 
 // A drawn character is put into the middle, as large as those of the training images.
 function centred() {
-  const { data, width, height } = pen.getImageData(0, 0, canvas.width, canvas.height);
-  let [left, top, right, bottom] = [width, height, -1, -1];
-  for (let y = 0; y < height; y++) for (let x = 0; x < width; x++) if (data[4 * (y * width + x)] > 64) {
-    [left, right, top, bottom] = [Math.min(left, x), Math.max(right, x), Math.min(top, y), Math.max(bottom, y)];
-  }
-  const whole = newCanvas(width, height), [wide, high] = [right - left + 1, bottom - top + 1];
-  const scale = Math.min((1 - 2 * MARGIN) * width / wide, (1 - 2 * MARGIN) * height / high);
-  const [w, h] = [wide * scale, high * scale];
-  if (right >= 0) whole.getContext("2d").drawImage(canvas, left, top, wide, high, (width - w) / 2, (height - h) / 2, w, h);
+  const whole = newCanvas(canvas.width, canvas.height), inner = 1 - 2 * MARGIN - 1 / 14; // the pen's width is outside
+  const [xs, ys] = [0, 1].map(axis => strokes.flat().map(point => point[axis]));
+  const [left, right, top, bottom] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const scale = Math.min(inner * whole.width / Math.max(1, right - left), inner * whole.height / Math.max(1, bottom - top));
+  draw(whole.getContext("2d"), scale, (whole.width - scale * (left + right)) / 2, (whole.height - scale * (top + bottom)) / 2);
   return whole;
 }
 
@@ -51,7 +58,7 @@ function newCanvas(width, height) {
 }
 
 function seen() {
-  const image = drawing && about.task === "classification" ? centred() : canvas;
+  const image = drawing && strokes.length && about.task === "classification" ? centred() : canvas;
   if (!invert.checked) return image;
   const other = newCanvas(image.width, image.height), brush = other.getContext("2d");
   brush.drawImage(image, 0, 0);
@@ -130,15 +137,21 @@ function place(event) {
   const box = canvas.getBoundingClientRect();
   return [(event.clientX - box.left) * canvas.width / box.width, (event.clientY - box.top) * canvas.height / box.height];
 }
-canvas.addEventListener("pointerdown", event => { if (drawing) { canvas.setPointerCapture(event.pointerId); last = place(event); } });
-canvas.addEventListener("pointermove", event => {
-  if (!last) return;
-  Object.assign(pen, { strokeStyle: "white", lineWidth: Math.min(canvas.width, canvas.height) / 14, lineCap: "round" });
-  pen.beginPath();
-  pen.moveTo(...last);
-  pen.lineTo(...(last = place(event)));
-  pen.stroke();
+canvas.addEventListener("pointerdown", event => {
+  if (!drawing) return;
+  canvas.setPointerCapture(event.pointerId);
+  strokes.push([place(event)]);
+  down = true;
 });
-canvas.addEventListener("pointerup", () => { if (last) { last = null; ask(); } });
-canvas.addEventListener("pointercancel", () => { last = null; });
+canvas.addEventListener("pointermove", event => {
+  if (!down) return;
+  strokes.at(-1).push(place(event));
+  draw(pen);
+});
+for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => {
+  if (!down) return;
+  down = false;
+  draw(pen);
+  ask();
+});
 startDrawing();
