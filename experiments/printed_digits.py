@@ -27,8 +27,8 @@ class Config:
     """What to change, one line each."""
 
     unseen: str = "DejaVuSerif"  # fonts of test pages begin with this
-    train_pages: int = 60  # of each look
-    test_pages: int = 20
+    train_pages: int = 20  # of each look
+    test_pages: int = 10
     epochs: int = 8
     out: Path = Path("runs/printed_digits")
 
@@ -40,16 +40,16 @@ def main(config: Config) -> None:
     rng = np.random.default_rng(0)
     seen, unseen = ([font for font in FONTS if font.startswith(config.unseen) == new] for new in (False, True))
     drawn = [draw_page(rng, seen, look) for look in LOOKS.values() for _ in range(config.train_pages)]
-    cut = [(cut_characters(page), texts) for page, texts in drawn]
-    cut = [pair for pair in cut if [len(line.boxes) for line in pair[0]] == [*map(len, pair[1])]]  # as it was written
-    images = np.concatenate([line.images for lines, _ in cut for line in lines])
+    pairs = [pair for page, texts in drawn for pair in zip(cut_characters(page), texts, strict=False)]
+    pairs = [(line.images, text) for line, text in pairs if len(line.images) == len(text)]
     config.out.mkdir(parents=True, exist_ok=True)
-    np.savez(config.out / "characters.npz", images=images, labels=[int(c) for _, texts in cut for c in "".join(texts)])
-    data = DataConfig(str(config.out / "characters.npz"), augment=("affine",))
-    run(
-        RunConfig(named("lenet5"), data, OptimizerConfig(learning_rate=0.02), epochs=config.epochs),
-        out=config.out / "classifier",
+    images, texts = zip(*pairs, strict=True)
+    np.savez(config.out / "characters.npz", images=np.concatenate(images), labels=[*map(int, "".join(texts))])
+    data, optimizer = (
+        DataConfig(str(config.out / "characters.npz"), augment=("affine",)),
+        OptimizerConfig(learning_rate=0.02),
     )
+    run(RunConfig(named("lenet5"), data, optimizer, epochs=config.epochs), out=config.out / "classifier")
     for name, look in LOOKS.items():
         drawn = [draw_page(rng, unseen, look) for _ in range(config.test_pages)]
         read = [page["text"] for page in read_pages(config.out / "classifier", [page for page, _ in drawn])]

@@ -31,28 +31,26 @@ class Config:
     out: Path = Path("runs/smile_detection")
 
 
-GLYPHS = DataConfig("glyphs", classes=2, images=200)
-SMOKE = Config(("lenet5",), (0.02,), GLYPHS, epochs=1)
+SMOKE = Config(("lenet5",), (0.02,), DataConfig("glyphs", classes=2, images=200), epochs=1)
 
 
-def smiles(directory, split, name):
-    """Return the probability of the class `name` for each image of a split, and whether it is the true one."""
+def smiles(directory, split):
+    """Return the probability of the second class for each image of a split, and whether it is the true one."""
     found = predict(directory, list(split["images"]), top=2)
-    return np.array([dict(each["top"])[name] for each in found]), np.asarray(split["labels"]) == 1
+    return np.array([max(each["top"])[1] for each in found]), np.asarray(split["labels"]) == 1
 
 
 def main(config: Config) -> None:
     data = load(config.data)
-    smile = data.class_names[1]
     for model, rate in zip(config.models, config.rates, strict=True):
         optimizer, task = (
             OptimizerConfig(learning_rate=rate, weight_decay=5e-4),
             Classification(class_weights="balanced"),
         )
         run(RunConfig(named(model), config.data, optimizer, task, epochs=config.epochs), out=config.out / model)
-        p, smiling = smiles(config.out / model, data.validation, smile)
+        p, smiling = smiles(config.out / model, data.validation)
         threshold = max(np.unique(p), key=lambda each: np.mean((p >= each) == smiling))
-        p, smiling = smiles(config.out / model, data.load_test(), smile)
+        p, smiling = smiles(config.out / model, data.load_test())
         roc, accuracy = roc_curve(-p, smiling), np.mean((p >= threshold) == smiling)
         print(f"{model}: {accuracy:.2%} right at p >= {threshold:.2f}, area under the ROC curve {roc.area:.4f}")
         curve = {name: values[1:].tolist() for name, values in roc._asdict().items()}

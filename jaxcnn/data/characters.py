@@ -11,11 +11,14 @@ from jaxcnn.errors import InputError
 
 BLUR = 1.0  # pixels: noise below this size is no ink
 PAPER = 8  # the paper is the mean of a square with an n-th of the page's shorter side
-STROKE, SURE = 2.5, 5.0  # times the noise: what may be part of a character, and what each has somewhere
+STROKE, SHARE = (
+    2.5,
+    0.3,
+)  # least contrast of ink: times the noise, and as a share of the most around, as lines may be pale
+SURE, FLOOR = 5.0, 0.15  # least contrast of a character at its best: times the noise, and as a share of the page's ink
 GAP = 6  # pixels between parts of a character, one above the other
-FLOOR = 0.15
-SHARE = 0.3  # of the darkest ink around: lines may be bold or pale
-LEAST_HEIGHT, WIDEST = 0.5, 1.15  # of a character, as a share of the usual height; wider ones are several that touch
+LEAST_HEIGHT = 0.5  # of a character, as a share of the usual height
+NARROWEST, WIDEST = 0.3, 1.15  # a character's width, as a share of its height; wider ones are several that touch
 LINE_GAP = 0.6  # by which the next character of a line may lie higher or lower, as a share of the usual height
 INK_SIDE = 20 / 28  # of a character's longer side, as a share of its image: MNIST's
 
@@ -33,10 +36,10 @@ class Line(NamedTuple):
 
 
 def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
-    """Find the characters of a photographed page whose characters do not hang together by design, such as digits.
+    """Find the characters of a photographed page that do not hang together by design, such as printed digits.
 
-    A character is a connected piece of ink (`jaxcnn.data.photo.find_ink`). A piece that is too wide is cut where it has
-    the least ink. Lines may rise or fall, as perspective makes them.
+    A character is a connected piece of ink (`jaxcnn.data.photo.find_contrast`). A piece that is too wide is cut where
+    it has the least ink. Lines may rise or fall, as perspective makes them.
 
     Args:
         page: uint8 (H, W, 1 or 3), dark on light or light on dark.
@@ -75,23 +78,34 @@ def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
     ink = (ink / np.maximum(darkest, 1)).astype(np.float32)
     usual = float(np.median([bottom - top for top, _, bottom, _ in found]))
     tall = [box for box in found if box[2] - box[0] >= LEAST_HEIGHT * usual]
-    boxes = np.array([part for box in tall for part in _divide(ink, box)], np.float64)
+    boxes = np.array([part for box in tall for part in _divide(ink, inked, box)], np.float64)
     return [
         Line(boxes[line], np.stack([_cut(ink, boxes[n].astype(int), size) for n in line]))
         for line in _lines(boxes, usual)
     ]
 
 
-def _divide(ink: np.ndarray, box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
+def _divide(ink: np.ndarray, inked: np.ndarray, box: tuple[int, int, int, int]) -> list[tuple[int, int, int, int]]:
     """Return the boxes of characters that touch: a box that is too wide is cut at the column with the least ink."""
     top, left, bottom, right = box
-    height, width = bottom - top, right - left
+    part, width = inked[top:bottom, left:right], right - left
+    rows = np.flatnonzero(part.any(axis=1))
+    top, bottom = top + int(rows[0]), top + int(rows[-1]) + 1
+    # A tilted row of characters is higher than each of them.
+    extents = [np.ptp(np.flatnonzero(column)) + 1 for column in part.T if column.any()]
+    height = max(3, round(float(np.percentile(extents, 90))))
     if width <= WIDEST * height:
-        return [box]
-    columns = ink[top:bottom, left:right].sum(axis=0)
-    first, last = round(0.35 * height), max(round(0.35 * height) + 1, min(round(height), width - round(0.35 * height)))
-    cut = left + first + int(np.argmin(columns[first:last]))
-    return [(top, left, bottom, cut), *_divide(ink, (top, cut, bottom, right))]
+        return [(top, left, bottom, right)]
+    first = max(1, round(NARROWEST * height))
+    columns = ink[top:bottom, left + first : left + min(round(WIDEST * height), width - first)].sum(axis=0)
+    cut = left + first + int(np.argmin(columns))
+    parts = ((top, left, bottom, cut), (top, cut, bottom, right))
+    return [
+        each
+        for half in parts
+        if inked[half[0] : half[2], half[1] : half[3]].any()
+        for each in _divide(ink, inked, half)
+    ]
 
 
 def _lines(boxes: np.ndarray, usual: float) -> list[list[int]]:
