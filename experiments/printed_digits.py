@@ -28,8 +28,8 @@ class Config:
 
     unseen: str = "DejaVuSerif"  # fonts of test pages begin with this
     train_pages: int = 20  # of each look
-    test_pages: int = 10
-    epochs: int = 8
+    test_pages: int = 6
+    epochs: int = 6
     out: Path = Path("runs/printed_digits")
 
 

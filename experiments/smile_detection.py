@@ -34,10 +34,10 @@ class Config:
 SMOKE = Config(("lenet5",), (0.02,), DataConfig("glyphs", classes=2, images=200), epochs=1)
 
 
-def smiles(directory, split):
-    """Return the probability of the second class for each image of a split, and whether it is the true one."""
+def smiles(directory, split, name):
+    """Return the probability of the class `name`, the second one, for each image of a split, and whether it is true."""
     found = predict(directory, list(split["images"]), top=2)
-    return np.array([max(each["top"])[1] for each in found]), np.asarray(split["labels"]) == 1
+    return np.array([dict(each["top"])[name] for each in found]), np.asarray(split["labels"]) == 1
 
 
 def main(config: Config) -> None:
@@ -48,9 +48,9 @@ def main(config: Config) -> None:
             Classification(class_weights="balanced"),
         )
         run(RunConfig(named(model), config.data, optimizer, task, epochs=config.epochs), out=config.out / model)
-        p, smiling = smiles(config.out / model, data.validation)
+        p, smiling = smiles(config.out / model, data.validation, data.class_names[1])
         threshold = max(np.unique(p), key=lambda each: np.mean((p >= each) == smiling))
-        p, smiling = smiles(config.out / model, data.load_test())
+        p, smiling = smiles(config.out / model, data.load_test(), data.class_names[1])
         roc, accuracy = roc_curve(-p, smiling), np.mean((p >= threshold) == smiling)
         print(f"{model}: {accuracy:.2%} right at p >= {threshold:.2f}, area under the ROC curve {roc.area:.4f}")
         curve = {name: values[1:].tolist() for name, values in roc._asdict().items()}
