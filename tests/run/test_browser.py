@@ -238,15 +238,14 @@ def test_vectors_have_no_page(tmp_path):
 @pytest.mark.parametrize(
     ("head", "data", "caption"),
     [
-        ("ssd", DataConfig("glyph_scenes", classes=2, images=60, size=32), "prediction"),
         ("localizer", DataConfig("glyph_scenes", classes=2, images=60, size=32), "prediction"),
         ("fcn", DataConfig("glyph_masks", classes=2, images=60, size=32), "prediction"),
         ("reader", DataConfig("lines:digits", images=80, size=(16, 128)), "what the network saw"),
     ],
 )
 def test_other_tasks_are_drawn(head, data, caption, tmp_path, capsys):
-    family = ModelSpec("plain", 3, 4, head=head) if head != "fcn" else ModelSpec("resnet", 8, 4, head=head)
-    run(RunConfig(family, data, epochs=1, batch_size=16), out=tmp_path / "run", progress=False)
+    model = ModelSpec("plain", 3, 4, head=head) if head != "fcn" else ModelSpec("resnet", 8, 4, head=head)
+    run(RunConfig(model, data, epochs=1, batch_size=16), out=tmp_path / "run", progress=False)
     image = np.asarray(load(data).load_test()["images"][0])
     answer = load_answer(tmp_path / "run")(png(image))
     assert [each[0] for each in answer["pictures"]] == [caption]
