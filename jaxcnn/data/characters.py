@@ -64,7 +64,8 @@ def cut_characters(page: np.ndarray, size: int = 28) -> list[Line]:
     noise = float(np.percentile(ink, 80))  # nearly all pixels are paper, half of them at 0: their standard deviation
     darkest = ndimage.maximum_filter(ink, around // 2)
     inked = ink > np.maximum(STROKE * noise, SHARE * darkest)
-    inked = ndimage.binary_closing(inked, np.ones((GAP, 1)))  # pale strokes break; what lies one above the other is one
+    # Pale strokes break: parts that lie one above the other are one character.
+    inked = np.asarray(ndimage.binary_closing(inked, np.ones((GAP, 1))), bool)
     pieces, count = ndimage.label(inked, np.ones((3, 3)))  # type: ignore[misc]
     peaks = ndimage.maximum(ink, pieces, np.arange(1, count + 1))
     least = max(SURE * noise, LEAST_CONTRAST, FLOOR * np.percentile(ink[inked], 90)) if count else np.inf

@@ -52,7 +52,7 @@ def draw_page(rng: np.random.Generator, fonts: Sequence[str], look: Look) -> tup
     page, lines = Image.new("L", (WIDTH, HEIGHT), PAPER), list[str]()
     for top in range(MARGIN, HEIGHT - MARGIN, SPACING):
         lines.append("".join(map(str, rng.integers(0, 10, rng.integers(6, 21)))))
-        font = load_font(fonts[rng.integers(len(fonts))], int(rng.integers(24, 37)))
+        font = load_font(fonts[int(rng.integers(len(fonts)))], int(rng.integers(24, 37)))
         ImageDraw.Draw(page).text((MARGIN, top), lines[-1], fill=int(rng.integers(10, 80)), font=font)
     corners = np.array([(0, 0), (WIDTH, 0), (WIDTH, HEIGHT), (0, HEIGHT)], np.float64)
     moved = corners + look.tilt * rng.uniform(-1, 1, (4, 2)) * (WIDTH, HEIGHT)

@@ -74,7 +74,7 @@ def make_server(page: str, answer: Callable[[bytes], dict[str, Any]], port: int 
 
         def _is_own(self) -> bool:
             """Refuse names of other hosts, which a web page may point to this machine, and requests of other pages."""
-            hosts = [f"{name}:{self.server.server_address[1]}" for name in (ADDRESS, "localhost")]
+            hosts = [f"{name}:{self.connection.getsockname()[1]}" for name in (ADDRESS, "localhost")]
             host, origin = self.headers.get("Host"), self.headers.get("Origin")
             own = host in hosts and origin in (None, f"http://{host}")
             if not own:
