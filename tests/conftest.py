@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before JAX is imported anywhere. The compilation cache makes a second run of the suite several times faster.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -30,6 +31,10 @@ os.environ["JAXCNN_CACHE"] = tempfile.mkdtemp(prefix="jaxcnn-test-cache-")
 BRIDGES = Path(tempfile.gettempdir()) / "jaxcnn-test-onednn"
 BRIDGES.mkdir(exist_ok=True)
 (Path(os.environ["JAXCNN_CACHE"]) / "onednn").symlink_to(BRIDGES)
+
+# The same examples in every run, however slow the machine is; `pytest --hypothesis-profile default` draws others.
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.load_profile("repeatable")
 
 # A shell's background job ignores Ctrl-C, and so would the runs that tests interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

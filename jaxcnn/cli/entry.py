@@ -13,7 +13,7 @@ from typing import NoReturn, TypeVar
 from jaxcnn.errors import InputError, printable
 from jaxcnn.runtime import backend
 from jaxcnn.runtime.files import cache_dir
-from jaxcnn.runtime.signals import interruptible
+from jaxcnn.runtime.signals import ignore_signals, interruptible
 
 Config = TypeVar("Config")
 
@@ -123,6 +123,7 @@ def guarded(call: Callable[[], object], *, resumable: bool = False) -> None:
         except KeyboardInterrupt as interrupt:
             _interrupted(interrupt, resumable)
         except Exception as error:
+            _end_without_hosts(error)
             if received:  # An import that a signal interrupts may raise anything.
                 _interrupted(KeyboardInterrupt(), resumable)
             _explain(error)
@@ -142,6 +143,7 @@ def prepare_backend() -> None:
 
 
 def _interrupted(interrupt: KeyboardInterrupt, resumable: bool) -> NoReturn:
+    atexit.register(ignore_signals)  # A further signal would end the process with another code.
     print(str(interrupt) or f"interrupted{f'; {RESUME}' if resumable else ''}", file=sys.stderr)
     sys.exit(RESUMABLE if resumable or getattr(interrupt, "resumable", False) else INTERRUPTED)
 
@@ -158,11 +160,15 @@ def _explain(error: Exception) -> NoReturn:
         _refuse(f"{str(error.filename)!r}: {error.strerror}; {remedy}")
     if isinstance(error, MemoryError):
         _refuse("memory: there is not enough; choose a smaller batch_size, width or size")
+    raise error
+
+
+def _end_without_hosts(error: Exception) -> None:
+    """End the process at once if other hosts are missing: a normal exit would wait for them in JAX."""
     hosts = sys.modules.get("jaxcnn.train.parallel.hosts")
     if hosts is not None and isinstance(error, hosts.HostLost):
         print(f"jaxcnn: {error}", file=sys.stderr, flush=True)
-        os._exit(RESUMABLE)  # A normal exit would wait in JAX for the host that has died.
-    raise error
+        os._exit(RESUMABLE)
 
 
 def _refuse(text: str) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -100,6 +101,9 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
             file=sys.stderr,
         )
         sys.exit(DIVERGED)
+    if not all(math.isfinite(value) for name, value in result.metrics.items() if name.endswith("_loss")):
+        print("diverged after the last step: a loss is not finite; lower the learning rate", file=sys.stderr)
+        sys.exit(DIVERGED)
     _warn_of_chance(result)
 
 
@@ -125,7 +129,12 @@ def _join_hosts(flags: TrainFlags) -> None:
 
     if flags.config.parallel in ("jit", "pmap"):
         raise InputError(f"parallel={flags.config.parallel!r}: several hosts share a mesh; leave it at auto")
-    join_hosts(flags.hosts, flags.host_count, flags.host_index, flags.host_timeout)
+
+    def wait() -> None:
+        if not flags.quiet:
+            print(f"waiting for the other hosts of {flags.hosts}", file=sys.stderr, flush=True)
+
+    join_hosts(flags.hosts, flags.host_count, flags.host_index, flags.host_timeout, on_wait=wait)
 
 
 def evaluate(
@@ -185,6 +194,7 @@ def predict(
     """
     if not images:
         raise InputError("IMAGE: none given; name one or more files or folders after the run")
+    require(top >= 1, "top", top, "must be at least 1")
     from jaxcnn.data.sources.folder import list_images
     from jaxcnn.run import predict as predict_images
 

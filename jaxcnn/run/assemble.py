@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import lru_cache
@@ -31,6 +32,7 @@ from jaxcnn.train.gradients import GradientsOf, Prepare, make_gradients
 from jaxcnn.train.optimizer import LayerGroups
 from jaxcnn.train.optimizer import check as check_optimizer
 from jaxcnn.train.parallel import choose, choose_scan
+from jaxcnn.train.parallel.programs import memory_limit
 from jaxcnn.train.step import EvalStep, TrainStep
 
 MOST_EXAMPLES = 2**24
@@ -129,6 +131,7 @@ def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Ar
     Rates are arrays in the optimizer's state, so that one program serves all; a user-defined optax chain has its own. A
     network that initialises itself from data gets training images.
     """
+    _check_memory(parts, config, key)
     state = parts.init(key)
     if (data_init := getattr(parts.module, "data_init", None)) is not None:
         # Spread over the split, which may be stored class by class.
@@ -145,6 +148,16 @@ def initial_state(parts: Parts, config: RunConfig, dataset: Dataset, key: jax.Ar
         opt_state = state.opt_state._replace(hyperparams={**state.opt_state.hyperparams, **arrays})
         state = state._replace(opt_state=opt_state)
     return jax.device_get(state)
+
+
+def _check_memory(parts: Parts, config: RunConfig, key: jax.Array) -> None:
+    """Refuse a network that no memory here holds: where an allocation fails, JAX may wait for ever."""
+    room = memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    need = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(parts.init, key)))
+    width = "its own module" if parts.own.model else config.model.width
+    size = f"{need / 1e9:,.0f} GB of {room / 1e9:,.0f} GB memory"
+    remedy = f"parameters and optimizer take {size}; choose a smaller one, or budget"
+    require(need <= room, "width", width, remedy)
 
 
 def check(config: RunConfig) -> None:

@@ -185,7 +185,8 @@ class RunFolder:
         except FileNotFoundError:
             if not (self.path / "config.json").exists():
                 near = similar_paths(self.path)
-                raise InputError(f"run {str(self.path)!r}: not a run folder (it has no config.json){near}") from None
+                remedy = f"not a run folder (it has no config.json); give one that train wrote{near}"
+                raise InputError(f"run {str(self.path)!r}: {remedy}") from None
             raise InputError(
                 f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"
             ) from None

@@ -6,6 +6,7 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import replace
+from inspect import Parameter
 from typing import Any
 
 import jax
@@ -27,6 +28,7 @@ EXAMPLES = 2
 SWITCHED = (linen.BatchNorm, linen.Dropout, nn.BatchNorm, nn.Dropout, nn.StochasticDepth)
 """Layers that differ between training and inference."""
 NNX = "one of flax.nnx, nnx.bridge.to_linen included, keeps its state in itself, where no checkpoint reaches it"
+POSITIONAL = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD, Parameter.VAR_POSITIONAL)
 TRACED_BY = ("jax", "flax", "jaxcnn")
 
 
@@ -55,9 +57,14 @@ def check_module(module: Any, task: Task, image_shape: tuple[int, ...], classes:
     name = type(module).__name__
     if type(module).__module__.startswith("flax.nnx."):
         raise InputError(f"model={name}: write it with flax.linen, for {NNX}")
+    parameters = list(call_parameters(module).values())  # self, the images and others; of a Sequential perhaps none
+    if parameters and (len(parameters) == 1 or parameters[1].kind not in POSITIONAL):
+        raise InputError(f"model={name}: its call takes no images; let it begin (self, images)")
+    if stuck := [each.name for each in parameters[2:] if each.kind is each.POSITIONAL_ONLY and each.name in FLAGS]:
+        raise InputError(f"model={name}: its call takes {stuck[0]} by position only; move or leave out the /")
     needed = [
         each.name
-        for each in list(call_parameters(module).values())[2:]  # after self and the images
+        for each in parameters[2:]
         if each.default is each.empty and each.kind not in (each.VAR_POSITIONAL, each.VAR_KEYWORD)
         and each.name not in (*FLAGS, "mask")
     ]  # fmt: skip

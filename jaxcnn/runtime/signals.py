@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
-RESEND_SECONDS = 0.05
-"""Delay after which a signal is sent again whose exception Python dropped."""
+RESEND_SECONDS, RESENDS = 0.05, 200
+"""Delay after which a signal is sent again that came within an import, or whose exception Python dropped; how often."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -30,38 +30,87 @@ def graceful() -> Iterator[Callable[[], bool]]:
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
-        if received:
+        if not received:
+            received.append(number)
+        elif not (_importing(frame) and resend(number)):
             raise KeyboardInterrupt
-        received.append(number)
 
-    with _handler(handle):
+    with _resender() as resend, _handler(handle):
         yield lambda: bool(received)
 
 
 @contextmanager
 def interruptible() -> Iterator[list[int]]:
-    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C; yield the list of the signals received so far."""
+    """Raise KeyboardInterrupt on SIGTERM as on Ctrl-C; yield the list of the signals received so far.
+
+    An import is finished first: extension modules that are interrupted while they start end the process.
+    """
     received: list[int] = []
 
     def handle(number: int, frame: FrameType | None) -> None:
+        if _importing(frame) and resend(number):
+            return
         received.append(number)
         raise KeyboardInterrupt
 
-    def resend(unraisable: Any) -> None:
+    def raised_in_vain(unraisable: Any) -> None:
         # Inside a destructor or a callback of the garbage collector, Python drops what the handler raises.
-        if not (received and issubclass(unraisable.exc_type, KeyboardInterrupt)):
+        if received and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            resend(received[-1])
+        else:
             hook(unraisable)
-            return
-        timer = threading.Timer(RESEND_SECONDS, os.kill, (os.getpid(), received[-1]))
-        timer.daemon = True
-        timer.start()
 
-    hook, sys.unraisablehook = sys.unraisablehook, resend
+    hook, sys.unraisablehook = sys.unraisablehook, raised_in_vain
     try:
-        with _handler(handle):
+        with _resender() as resend, _handler(handle):
             yield received
     finally:
         sys.unraisablehook = hook
+
+
+def ignore_signals() -> None:
+    """Ignore SIGINT and SIGTERM from now on: for a process that ends."""
+    if threading.current_thread() is threading.main_thread():
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+
+def _importing(frame: FrameType | None) -> bool:
+    """Return whether a frame is part of an import."""
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
+
+
+@contextmanager
+def _resender() -> Iterator[Callable[[int], bool]]:
+    """Yield a function that sends a signal to this process again in a moment, but not after the block.
+
+    It returns False once it was called too often: a script may do all of its work while it is imported.
+    """
+    ended, left, lock = False, RESENDS, threading.Lock()
+
+    def send(number: int) -> None:
+        with lock:
+            if not ended:
+                os.kill(os.getpid(), number)
+
+    def resend(number: int) -> bool:
+        nonlocal left
+        left -= 1
+        timer = threading.Timer(RESEND_SECONDS, send, (number,))
+        timer.daemon = True
+        if left >= 0:
+            timer.start()
+        return left >= 0
+
+    try:
+        yield resend
+    finally:
+        with lock:
+            ended = True
 
 
 @contextmanager

@@ -341,7 +341,7 @@ def _read(directory: Path) -> dict[str, Any]:
     if not directory.is_dir():
         raise InputError(f"{str(directory)!r} is not a folder: give the folder of a study{similar_paths(directory)}")
     if not path.exists():
-        raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study")
+        raise InputError(f"{str(directory)!r} holds no {FILE}: give the folder of a study; a run's holds config.json")
     record = read_sealed(path, REMEDY)
     if record.get("format") not in (FORMAT, *FORMER_FORMATS):
         raise InputError(f"{path} is not a {FORMAT!r} file: it was written by another version of jaxcnn; {REMEDY}")

@@ -57,6 +57,22 @@ def losses(out):
 
 
 @pytest.mark.slow
+def test_a_host_that_waits_for_others_can_be_stopped(tmp_path):
+    """JAX waits outside Python, where no signal would reach it."""
+    command = [word for word in TRAIN if word != "--quiet"]
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+    hosts = ("--hosts", address, "--host-count", "2", "--host-index", "0", "--out", str(tmp_path / "run"))
+    alone = subprocess.Popen([*command, *hosts], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    assert alone.stderr.readline() == f"waiting for the other hosts of {address}\n"
+    alone.terminate()
+    assert finish(alone) == (
+        RESUMABLE, "jaxcnn: interrupted while it waited for the other hosts; start all hosts again\n",
+    )  # fmt: skip
+
+
+@pytest.mark.slow
 def test_two_hosts_train_one_run_and_survive_a_death(tmp_path):
     """The 4 devices of two processes end as one device does; a killed peer ends the other with one sentence."""
     alone, out = tmp_path / "alone", tmp_path / "together"

@@ -183,6 +183,7 @@ def test_several_budgets_are_one_study(tmp_path, capsys, unreported):
     assert len(list((tmp_path / "s" / "runs").rglob("result.json"))) == 4
 
 
+@pytest.mark.slow
 def test_a_budget_in_seconds_goes_on_with_the_widths_it_began_with(tmp_path, capsys, monkeypatch, unreported):
     """Measured again, the same budget may give other widths, which would be another study."""
     widths = iter((20, 12))

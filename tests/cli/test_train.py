@@ -40,6 +40,25 @@ def test_a_diverged_run_has_an_exit_code_of_its_own(capsys, folder, tmp_path):
     assert "lower the learning rate" in error
 
 
+def test_a_run_that_diverges_with_its_last_step_has_that_code_and_a_page(capsys, tmp_path):
+    """Its weights are finite, but so large that a loss is not."""
+    flags = ["--model.family", "dense", "--model.depth", "2", "--model.width", "4", "--data", "digits",
+             "--data.train-size", "64", "--epochs", "1", "--optimizer.learning-rate", "1e25"]  # fmt: skip
+    code, _, error = call(capsys, "train", *flags, "--out", tmp_path / "r")
+    assert code == 3
+    assert "diverged after the last step: a loss is not finite" in error
+    assert call(capsys, "report", tmp_path / "r")[0] == 0
+
+
+def test_a_network_that_no_memory_holds_is_refused(capsys):
+    """JAX waits for ever where such an allocation fails."""
+    flags = ["--model.family", "plain", "--model.depth", "3", "--model.width", "1000000"]
+    code, _, error = call(capsys, "train", "--data", "digits", *flags)
+    assert code == 2
+    assert "jaxcnn: --model.width 1000000: parameters and optimizer take " in error
+    assert "GB memory; choose a smaller one" in error
+
+
 def test_unknown_names_are_named(capsys, tmp_path):
     assert "--model lenett: unknown model" in refused(capsys, "train", "--model", "lenett")
     assert "no_such_set" in refused(capsys, "train", "--data", "no_such_set", "--out", tmp_path / "r")

@@ -96,6 +96,7 @@ def test_a_line_through_depths(script):
     assert (start, slope, fit) == pytest.approx((1.0, 1.0, 1.0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["lenet5", "resnet20", "wrn_16_4"])
 @pytest.mark.parametrize("framework", FRAMEWORKS)
 def test_rivals_have_our_parameters(framework, network, script, monkeypatch):

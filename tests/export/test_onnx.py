@@ -12,7 +12,7 @@ from jaxcnn.export import trace
 from jaxcnn.export.onnx import run_onnx, to_onnx
 from tests.export.networks import NETWORKS, agreement, network
 
-QUICK = ("lenet", "resnet", "mobilenet", "ssd", "unet", "dense")
+QUICK = ("lenet", "resnet", "unet", "dense")
 OTHERS = [pytest.param(name, marks=pytest.mark.slow) for name in NETWORKS if name not in (*QUICK, "faster_rcnn")]
 
 

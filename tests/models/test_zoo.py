@@ -44,6 +44,9 @@ def depth_of_modules(module, shape):
     return sum("projection" not in kernel for kernel in kernels)
 
 
+MOBILE = ("mobilenet", "efficientnet_lite")
+
+
 def shape_for(family):
     """Images as small as the family takes them."""
     return (268, 268, 1) if family == "ssd_vgg" else (64, 64, 1)
@@ -62,7 +65,9 @@ def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
         assert counted == depth, (family, depth)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "family", [pytest.param(name, marks=pytest.mark.slow) if name in MOBILE else name for name in FAMILIES]
+)
 def test_every_family_accepts_any_width_and_uneven_stages(family):
     depth = (FAMILIES[family].depths(16) or FAMILIES[family].depths(26))[-1]
     previous = 0

@@ -52,6 +52,7 @@ def assert_as_alone(found, alone):
         np.testing.assert_allclose(result.predictions["probability"], wanted.predictions["probability"], rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_folders_end_as_those_of_single_runs(alone, tmp_path):
     found = together(tmp_path)
     assert_as_alone(found, alone)

@@ -87,6 +87,22 @@ class Without(linen.Module):
         return linen.Dense(10)(x.reshape(len(x), -1))
 
 
+class NoImages(linen.Module):
+    def __call__(self):
+        return jnp.zeros((2, 10))
+
+
+class NamedImages(linen.Module):
+    def __call__(self, *, images):
+        return images
+
+
+class ByPosition(linen.Module):
+    @linen.compact
+    def __call__(self, x, train=False, /):
+        return trunk(x, train)
+
+
 class Linear(linen.Module):
     """Plain layers of flax.linen with so many outputs; it records the dtype of its activations."""
 
@@ -145,6 +161,9 @@ REFUSED = {
     "twelve logits": (Linear(12), r"model=Linear: its outputs for 2 images are float32 \(2, 12\)"),
     "nnx": (nnx.Dropout(0.5), r"model=Dropout: give a flax.linen module, for one of flax.nnx"),
     "bridge": (nnx.bridge.to_linen(nnx.Dropout, 0.5), r"model=ToLinen: write it with flax.linen, for one of flax.nnx"),
+    "no images": (NoImages(), r"model=NoImages: its call takes no images; let it begin \(self, images\)"),
+    "named images": (NamedImages(), r"model=NamedImages: its call takes no images"),
+    "by position": (ByPosition(), r"model=ByPosition: its call takes train by position only; move or leave out the /"),
     "class": (Linear, r"model=Linear: give an instance, Linear\(\.\.\.\)"),
 }
 
@@ -352,6 +371,7 @@ def test_bfloat16_reaches_the_layers_of_flax(train, standard):
     assert not np.array_equal(logits, wide)
 
 
+@pytest.mark.slow
 def test_a_run_in_bfloat16_differs_for_plain_layers_and_stays_close(standard):
     wide = run(CONFIG, model=Linear(), progress=False)
     narrow = run(replace(CONFIG, compute_dtype="bfloat16"), model=Linear(), progress=False)

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
+import time
 
 import pytest
 
@@ -51,3 +54,42 @@ def test_other_threads_leave_signals_alone():
     thread.start()
     thread.join()
     assert results == [(False, [])]
+
+
+def test_an_import_is_finished_first(tmp_path, monkeypatch):
+    """Extension modules that are interrupted while they start end the process."""
+    code = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(0.01)\nwhole = True\n"
+    (tmp_path / "slow_to_start.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt), interruptible() as received:  # noqa: PT012
+        import slow_to_start  # type: ignore[import-not-found]
+
+        assert slow_to_start.whole
+        assert received == []
+        time.sleep(10)  # the signal is sent again
+        pytest.fail("the signal was lost")
+    assert received == [signal.SIGINT]
+
+
+def test_a_script_that_works_while_it_is_imported_is_interrupted_all_the_same(tmp_path, monkeypatch):
+    monkeypatch.setattr("jaxcnn.runtime.signals.RESENDS", 3)
+    (tmp_path / "never_done.py").write_text(
+        "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(60)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt), interruptible():
+        import never_done  # type: ignore[import-not-found]  # noqa: F401
+
+
+def test_a_signal_that_is_to_be_sent_again_is_not_once_all_is_over(tmp_path):
+    """Nobody would handle it then: the process would end with another code."""
+    code = (
+        "import os, signal, sys, time\n"
+        "from jaxcnn.runtime import signals\n"
+        "with signals.interruptible():\n"
+        "    with signals._resender() as resend:\n"
+        "        resend(signal.SIGINT)\n"
+        "time.sleep(0.3)\n"
+        "sys.exit(7)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 7

@@ -44,6 +44,7 @@ def test_workers_import_it_and_give_the_same_results(study, tmp_path):
     assert outcome(shared.directory) == outcome(study)
 
 
+@pytest.mark.slow
 def test_it_is_reported(study, tmp_path):
     page = write_report(load_study(study), tmp_path / "report")
     assert "families:stack" in page.read_text()
@@ -94,6 +95,7 @@ def test_a_module_that_was_edited_since_is_refused(study, monkeypatch):
     assert files(study) == before
 
 
+@pytest.mark.slow
 def test_what_workers_cannot_import_is_refused_with_several_and_runs_with_one(tmp_path):
     anonymous = lambda depth, width: families.Stack(depth, width)  # noqa: E731
     among = solved(anonymous)

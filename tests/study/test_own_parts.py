@@ -37,6 +37,7 @@ def test_plan_and_runs_record_them(study):
     assert set(evaluate_run(run, task=TASK)) == {"loss", "accuracy"}
 
 
+@pytest.mark.slow
 def test_the_study_tunes_the_rates_of_the_chain(study):
     errors = {
         trial.setting.learning_rate: trial.validation_loss
@@ -45,6 +46,7 @@ def test_the_study_tunes_the_rates_of_the_chain(study):
     assert len(set(errors.values())) == 2
 
 
+@pytest.mark.slow
 def test_it_is_reported_and_verified(study, tmp_path):
     write_report(load_study(study), study)
     text = (study / "report.md").read_text()
@@ -55,6 +57,7 @@ def test_it_is_reported_and_verified(study, tmp_path):
         (study / name).unlink()
 
 
+@pytest.mark.slow
 def test_the_same_call_reads_it_and_other_parts_are_refused(study):
     before, kept = finished_runs(study), files(study)
     small(study, **PARTS)
@@ -67,12 +70,14 @@ def test_the_same_call_reads_it_and_other_parts_are_refused(study):
     assert {path: data for path, data in files(study).items() if path in kept} == kept
 
 
+@pytest.mark.slow
 def test_its_runs_are_not_trained_again_without_their_parts(study):
     label = load_study(study).plan.arms[0].label
     with pytest.raises(InputError, match="its runs have user-defined parts"):
         rerun(study, label, 0, progress=False)
 
 
+@pytest.mark.slow
 def test_status_needs_no_parts(study, capsys):
     main(["study", "status", str(study)])
     assert "runs finished" in capsys.readouterr().out

@@ -63,6 +63,13 @@ def test_an_edited_record_breaks_its_seal_and_the_numbers_that_follow(study: Pat
     assert different == {"seals and hashes of the files", "accuracy in the run records and in the predictions"}
 
 
+def test_a_deleted_record_is_named(study: Path) -> None:
+    """Nothing else reads pilot.json here."""
+    (study / "pilot.json").unlink()
+    [check] = [check for check in verify(study, data=False) if check.equal < check.numbers]
+    assert (check.name, check.remark) == ("seals and hashes of the files", "pilot.json (missing)")
+
+
 def test_edited_predictions_break_their_hash_and_the_verdict(study: Path) -> None:
     """All predictions of the deepest arm are made right."""
     with np.load(study / "predictions.npz") as arrays:

@@ -39,6 +39,8 @@ def class_section(seen: Seen) -> Iterator[Part]:
     ]
     rows.append(["mean", *(f"{np.mean(values):.4f}" for values in columns), f"{int(np.sum(scores.support)):,}"])
     yield Table(("class", "precision", "recall", "F1", "images"), rows, "Scores by class")
+    if not np.isfinite(saved["probability"]).all():  # it diverged
+        return
     yield Heading("Calibration")
     curve = reliability(saved["probability"], saved["correct"])
     error = expected_calibration_error(saved["probability"], saved["correct"])

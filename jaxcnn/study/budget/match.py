@@ -6,7 +6,7 @@ from statistics import median
 from typing import Any
 
 from jaxcnn.data import load
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.spec import ModelSpec, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels, family_name
@@ -95,6 +95,9 @@ def match_widths(
     """
     if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
+    if not isinstance(family, Sequence) or len(family) < 2:
+        depths = config.depths
+        require(len({*depths}) == len(depths) > 1, "depths", depths, "give two or more, each of them once")
     measure_of(config.base.task.kind)
     images = load(replace(config.base.data, groups=None), progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}

@@ -17,7 +17,7 @@ from jaxcnn.data import load
 from jaxcnn.data.augment import Augment
 from jaxcnn.data.loading import divided, warn_of_blank
 from jaxcnn.data.sources.catalog import located
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.records import check_choices
 from jaxcnn.run import load_result
 from jaxcnn.run.assemble import assemble
@@ -91,6 +91,7 @@ def run_study(
     families = () if family is None else family if isinstance(family, tuple) else (family,)
     given = Given(families, task, tx, augment, variables, on_step)
     out, count = Path(out), check_place(config, given)
+    require(out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
     stored = load_plan(out) if (out / FILE).exists() else None
     place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.
     config = _with_data(config, place)

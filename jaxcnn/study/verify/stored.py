@@ -118,14 +118,17 @@ def ends_of(directory: Path) -> list[dict[str, str]]:
 
 def seal_check(directory: Path, runs: dict[str, Any]) -> Check:
     """Check the hash of every sealed file, that all belong to this plan, and the hash of the predictions."""
-    names = [name for name in ("tuning.json", "pilot.json", "runs.json", "costs.json") if (directory / name).exists()]
     bad, plan = [], study_identity(directory)  # which checks plan.json's own seal
+    costs = ["costs.json"] if (directory / "costs.json").exists() else []  # the first published studies have none
+    names = ["tuning.json", "pilot.json", "runs.json", *costs]
     for name in names:
         try:
             record: dict[str, Any] = read_sealed(directory / name, REMEDY)
             bad += [name] * (record.get("plan") != plan)
         except InputError:
             bad.append(name)
+        except FileNotFoundError:
+            bad.append(f"{name} (missing)")
     bad += ["predictions.npz"] * (sha256(directory / "predictions.npz") != runs["predictions_sha256"])
     count = len(names) + 2
     return Check("seals and hashes of the files", count, count - len(bad), 0.0, ", ".join(bad))

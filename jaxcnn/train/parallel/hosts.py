@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
@@ -13,14 +14,17 @@ from jax.experimental import multihost_utils
 from jaxcnn.errors import InputError, require
 
 T = TypeVar("T")
-JOIN_SECONDS = 120
+JOIN_SECONDS, TOLD_SECONDS, WAIT_SECONDS = 120, 3, 0.1
 
 
 class HostLost(Exception):
     """Another host of this run has ended; what was saved is whole, and all hosts can be started again."""
 
 
-def join_hosts(hosts: str, count: int | None = None, index: int | None = None, silent_seconds: int = 30) -> None:
+def join_hosts(
+    hosts: str, count: int | None = None, index: int | None = None, silent_seconds: int = 30,
+    on_wait: Callable[[], None] = lambda: None,
+) -> None:  # fmt: skip
     """Make this process one of several that train a run together; call it before anything is computed.
 
     Args:
@@ -28,12 +32,15 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
         count: How many processes there are; Default: detected.
         index: Which of them this is, from 0; Default: detected.
         silent_seconds: Seconds without a heartbeat after which the others consider a host dead.
+        on_wait: Called once if the others are not there within seconds.
 
     Raises:
+        HostLost: Ctrl-C before all have joined.
         InputError: The cluster does not say what is missing, a number is out of range, or the first host does not
             answer.
     """
-    if hosts != "auto" and not hosts.rpartition(":")[2].isdigit():
+    port = hosts.rpartition(":")[2]
+    if hosts != "auto" and not (port.isdecimal() and 0 < int(port) < 65536):
         raise InputError(f"hosts={hosts!r}: give auto, or the first host as ADDRESS:PORT, such as 10.0.0.1:1234")
     require(count is None or count >= 1, "host_count", count, "must be at least 1")
     last = (count or (index or 0) + 1) - 1
@@ -41,15 +48,30 @@ def join_hosts(hosts: str, count: int | None = None, index: int | None = None, s
     require(index is None or 0 <= index <= last, "host_index", index, another)
     busy = "hosts may be silent for 5 seconds at least, and more if busy"
     require(silent_seconds >= 5, "host_timeout", silent_seconds, busy)
-    address = None if hosts == "auto" else hosts
+    address, refused = None if hosts == "auto" else hosts, list[Exception]()
+
+    def join() -> None:
+        try:
+            jax.distributed.initialize(
+                address, count, index,
+                initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=silent_seconds,
+                shutdown_timeout_seconds=silent_seconds,
+            )  # fmt: skip
+        except (ValueError, RuntimeError) as error:
+            refused.append(error)
+
+    thread = threading.Thread(target=join, daemon=True)  # It waits outside Python, where no Ctrl-C would reach it.
+    thread.start()
     try:
-        jax.distributed.initialize(
-            address, count, index,
-            initialization_timeout=JOIN_SECONDS, heartbeat_timeout_seconds=silent_seconds,
-            shutdown_timeout_seconds=silent_seconds,
-        )  # fmt: skip
-    except (ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:160]
+        thread.join(TOLD_SECONDS)
+        if thread.is_alive():
+            on_wait()
+        while thread.is_alive():
+            thread.join(WAIT_SECONDS)
+    except KeyboardInterrupt:
+        raise HostLost("interrupted while it waited for the other hosts; start all hosts again") from None
+    if refused:
+        reason = " ".join(str(refused[0]).split())[:160]
         raise InputError(
             f"hosts={hosts!r}: this process could not join the others ({reason}); give --hosts ADDRESS:PORT, "
             "--host-count and --host-index, and start all of them within two minutes"

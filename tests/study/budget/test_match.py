@@ -125,6 +125,7 @@ def test_a_study_of_boxes_of_single_objects_is_refused():
 
 
 MOBILE = {"mobilenet": 2, "efficientnet_lite": 2}
+BUDGETS = {**dict.fromkeys(MOBILE, 4), "unet": 4}
 CASES = [
     (family, kind) for family, case in EVIDENCE.items() for kind, span in zip(KINDS, case[2:], strict=True) if span
 ]
@@ -132,8 +133,8 @@ CASES = [
 
 @pytest.mark.parametrize(
     ("family", "kind", "budgets"),
-    [(*case, 1) for case in CASES if case[1] == "params"]
-    + [pytest.param(*case, 4 if case[0] in MOBILE else 8, marks=pytest.mark.slow) for case in CASES],
+    [(*case, 1) for case in CASES if case[1] == "params" and case[0] not in MOBILE]
+    + [pytest.param(*case, BUDGETS.get(case[0], 8), marks=pytest.mark.slow) for case in CASES],
 )
 def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind, budgets):
     depths, shape, *spans = EVIDENCE[family]
@@ -214,6 +215,12 @@ def test_depths_that_cannot_be():
         match_depth("resnet", 0, params=100, **SMALL)
     with pytest.raises(InputError, match="stage_sizes"):
         match_depth(ModelSpec("resnet", stage_sizes=(1, 1, 1)), 4, params=100, **SMALL)
+
+
+@pytest.mark.parametrize("depths", [(), (8,), (8, 14, 8)])
+def test_a_study_has_several_depths_and_each_once(depths):
+    with pytest.raises(InputError, match=r"depths=\(.*: give two or more, each of them once"):
+        match_widths(StudyConfig(depths=depths, params=(3000,)))
 
 
 @pytest.mark.parametrize("depth", [-1, 0, 2.5])

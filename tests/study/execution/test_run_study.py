@@ -277,6 +277,14 @@ def test_arms_are_solved_from_the_config_where_none_are_given(tmp_path):
     assert run_study(config, out=tmp_path / "s", progress=False).runs == result.runs
 
 
+def test_a_file_in_place_of_the_folder_is_refused_before_widths_are_searched(tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "match_widths", pytest.fail)
+    (tmp_path / "study").write_text("mine")
+    with pytest.raises(InputError, match=r"out='.*study': it is a file; name a folder"):
+        run_study(StudyConfig(depths=(2, 4), params=(2_000,)), out=tmp_path / "study", progress=False)
+    assert (tmp_path / "study").read_text() == "mine"
+
+
 def test_other_images_than_the_study_began_with_are_refused(copied, monkeypatch):
     shutil.rmtree(copied / reported(copied)[-1])
     for name in ("pilot.json", "runs.json"):

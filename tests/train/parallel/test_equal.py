@@ -105,7 +105,9 @@ def state_before():
     return programs.fetch(state)
 
 
-@pytest.mark.parametrize("name", WAYS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.slow) if " and " in name else name for name in WAYS]
+)
 def test_a_step_that_is_not_finite_ends_every_way_alike(name):
     """The run has the state before that step; members that are well go on as if nothing had happened."""
     runs = [begun(seed, epochs=2) for seed in ((1, 0, 2) if "members" in name else (0,))]
