@@ -256,16 +256,16 @@ def test_other_tasks_are_drawn(head, data, caption, tmp_path, capsys):
 
 @pytest.mark.slow
 def test_the_command_serves_until_it_is_interrupted(classifier):
-    child = subprocess.Popen(
-        [sys.executable, "-m", "jaxcnn", "demo", str(classifier), "--port", "0"], stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE, text=True,
-    )  # fmt: skip
-    assert child.stdout is not None
-    address = child.stdout.readline().split()[0]
-    port = int(address.rstrip("/").rpartition(":")[2])
-    assert ask(port, "GET", "/")[0] == 200
-    answer = json.loads(ask(port, body=png(np.zeros((8, 8), np.uint8)))[2])
-    assert len(answer["rows"]) == 10
-    child.send_signal(signal.SIGINT)
-    assert child.wait(20) == 0
-    assert child.stderr.read() == ""
+    command = [sys.executable, "-m", "jaxcnn", "demo", str(classifier), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        try:
+            assert child.stdout is not None
+            port = int(child.stdout.readline().split()[0].rstrip("/").rpartition(":")[2])
+            assert ask(port, "GET", "/")[0] == 200
+            answer = json.loads(ask(port, body=png(np.zeros((8, 8), np.uint8)))[2])
+            assert len(answer["rows"]) == 10
+            child.send_signal(signal.SIGINT)
+            assert child.communicate(timeout=60) == ("", "")
+            assert child.returncode == 0
+        finally:
+            child.kill()
