@@ -1,4 +1,4 @@
-"""`jaxcnn read`: photographed lines of text as text."""
+"""`jaxcnn read`: photographed lines and pages of text as text."""
 
 from __future__ import annotations
 
@@ -18,27 +18,37 @@ def read(
     out: Path | None = None,
     json: bool = False,
 ) -> None:
-    """Read image files that show one line of text each, photographed or scanned.
+    """Read image files, photographed or scanned: one line of text each, or pages of separate characters.
 
     Args:
-        run: Folder of a run with the head reader.
+        run: Folder of a run with the head reader, which reads lines, or of one that classifies characters, for pages.
         images: Image files.
         checkpoint: last, or best (lowest validation loss).
-        out: Folder for the lines as the network saw them. Default: none are written.
+        out: Folder for the lines as the network saw them, or for the pages with a box around each character. Default:
+            none are written.
         json: Print JSON.
     """
     if not images:
         raise InputError("IMAGE: none given; name one or more files after the run")
     from PIL import Image
 
-    from jaxcnn.run.read import read_lines
+    from jaxcnn.data import decode_image
+    from jaxcnn.pictures.predictions import draw_boxes
+    from jaxcnn.run.folder import RunFolder
+    from jaxcnn.run.read import read_lines, read_pages
 
-    found = read_lines(run, images, checkpoint=checkpoint)
+    pages = RunFolder(run).read_config()[0].task.kind == "classification"
+    found = (read_pages if pages else read_lines)(run, images, checkpoint=checkpoint)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         for number, each in enumerate(found, 1):
-            Image.fromarray(each["seen"].squeeze()).save(out / f"{number:03}_{each['path'].stem}.png")
+            if pages:
+                drawn = draw_boxes(decode_image(each["path"], 3), each["boxes"], each["labels"], each["classes"])
+            else:
+                drawn = Image.fromarray(each["seen"].squeeze())
+            drawn.save(out / f"{number:03}_{each['path'].stem}.png")
     if json:
-        print_json([{name: each[name] for name in ("path", "line", "probabilities")} for each in found])
+        shown = ("path", "lines", "boxes") if pages else ("path", "line", "probabilities")
+        print_json([{name: each[name] for name in shown} for each in found])
     for each in () if json else found:
-        print(f"{each['path']}: {each['text']}")
+        print(f"{each['path']}:{chr(10) if pages else ' '}{each['text']}")

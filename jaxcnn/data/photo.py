@@ -10,6 +10,7 @@ STEEPEST = 15.0  # degrees by which a line may be tilted
 LEAST_CONTRAST = 12.0  # grey values between ink and paper
 INK_HEIGHT = 0.6  # of the text, as a share of the line's height
 MARGIN = 0.25  # before the first character, as a share of the line's height
+NO_TEXT = "image: there is no text on it; photograph dark text on light paper, or light on dark"
 WORKING_SIDE = 1000  # pixels of the longer side, at most: characters stay legible
 
 
@@ -73,11 +74,16 @@ def otsu_threshold(values: np.ndarray) -> float:
     return float(edges[1 + int(np.argmax(below * above * (means[1] - means[0]) ** 2))])
 
 
-def _ink(grey: np.ndarray) -> np.ndarray:
-    """Return how much ink each pixel has, float32 (H, W) from 0 to 1, without specks."""
+def find_contrast(grey: np.ndarray, around: int) -> np.ndarray:
+    """Return how far each pixel is from the paper on the side of the ink, dark or light, (H, W), 0 on the other side.
+
+    Args:
+        grey: float32 (H, W).
+        around: Side of the neighbourhood whose mean is the paper, in pixels; larger than a character.
+    """
     from scipy import ndimage
 
-    around = max(3, min(grey.shape) // 2)
+    around = max(3, around)
     paper = ndimage.uniform_filter(grey, around, mode="nearest")
     for _ in range(2):  # the mean of what is not ink: strokes would darken their surroundings
         usual = np.abs(grey - paper) <= otsu_threshold(np.abs(grey - paper))
@@ -86,11 +92,18 @@ def _ink(grey: np.ndarray) -> np.ndarray:
         paper = np.where(weight > 0.01, mean / np.maximum(weight, 0.01), paper)
     away = paper - grey
     dark, light = (np.square(np.maximum(side, 0)).sum() for side in (away, -away))
-    away = np.maximum(away if dark >= light else -away, 0)
+    return np.maximum(away if dark >= light else -away, 0)
+
+
+def _ink(grey: np.ndarray) -> np.ndarray:
+    """Return how much ink each pixel has, float32 (H, W) from 0 to 1, without specks."""
+    from scipy import ndimage
+
+    away = find_contrast(grey, min(grey.shape) // 2)
     threshold = otsu_threshold(away)
     inked = away > threshold
     if not inked.any() or inked.all() or np.median(away[inked]) - np.median(away[~inked]) < LEAST_CONTRAST:
-        raise InputError("image: there is no text on it; photograph one dark line on light paper, or light on dark")
+        raise InputError(NO_TEXT)
     pieces: Any = ndimage.label(inked, np.ones((3, 3)))
     areas = np.bincount(pieces[0].ravel())
     areas[0] = 0  # what is no ink

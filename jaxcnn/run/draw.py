@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 
-def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
+def draw_prediction(image: Path | bytes, prediction: Mapping[str, Any]) -> Image | None:
     """Return the picture of an image file with its prediction, under it a legend; None if there is nothing to draw.
 
     Args:
-        path: The image file.
+        image: The image file: its path or its bytes.
         prediction: What `jaxcnn.run.predict` returned for it; drawn are `mask`, or `boxes` and `masks` with a score of
             a half and more; `classes` are the names.
 
@@ -27,10 +27,10 @@ def draw_prediction(path: Path, prediction: Mapping[str, Any]) -> Image | None:
 
     if "boxes" in prediction:
         boxes, labels, names, scores = (prediction[name] for name in ("boxes", "labels", "classes", "scores"))
-        image = decode_image(path, 3)
+        picture = decode_image(image, 3)
         if "masks" in prediction:
-            image = draw_instances(image, instance_map(prediction["masks"], scores))
-        return draw_boxes(image, boxes, labels, names, scores)
+            picture = draw_instances(picture, instance_map(prediction["masks"], scores))
+        return draw_boxes(picture, boxes, labels, names, scores)
     if "mask" in prediction:
-        return draw_classes(decode_image(path, 3), prediction["mask"], prediction["classes"])
+        return draw_classes(decode_image(image, 3), prediction["mask"], prediction["classes"])
     return None

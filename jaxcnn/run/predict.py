@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -162,6 +162,17 @@ def predict(
 
     >>> predict("runs/first", ["photo.png"])[0]["name"]  # doctest: +SKIP
     """
+    return load_predictor(directory, checkpoint=checkpoint, model=model, task=task)(images, top)
+
+
+def load_predictor(
+    directory: Path | str, *, checkpoint: str = "last", model: linen.Module | None = None, task: Task | None = None
+) -> Callable[[Sequence[Path | str | np.ndarray], int], list[dict[str, Any]]]:
+    """Load a run's checkpoint once; return the function of (images, top) that `predict` calls, arguments as there.
+
+    >>> describe = load_predictor("runs/first")  # doctest: +SKIP
+    >>> describe(["photo.png"], 5)[0]["name"]  # doctest: +SKIP
+    """
     folder = RunFolder(Path(directory))
     config, own = _read_config(folder, Own(model, task))
     names, shape, mean, std = described(folder)
@@ -169,34 +180,40 @@ def predict(
     state, task = load_weights(folder, module, shape, checkpoint), own.task or make_task(config.task)
     forward = make_forward(module, task, prepare=make_prepare(mean, std, (), config.compute_dtype))
     decode = jax.jit(lambda state, batch: task.decode(forward(state, batch)))
-    size, found = max(min(config.batch_size, len(images)), 1), list[dict[str, Any]]()
-    for start in range(0, len(images), size):
-        paths = [each if isinstance(each, np.ndarray) else Path(each) for each in images[start : start + size]]
-        read = list(ordered_map(lambda path: _read_image(path, shape, config.data.fit), paths, batch=8))
-        pixels = np.zeros((size, *shape), np.uint8)
-        for place, image in enumerate(read):
-            if isinstance(image, np.ndarray):
-                pixels[place] = image
-        decoded = jax.device_get(decode(state, {"images": jnp.asarray(pixels), "mask": jnp.ones(size, jnp.float32)}))
-        for place, (path, image) in enumerate(zip(paths, read, strict=True)):
-            row = {name: values[place] for name, values in decoded.items()}
-            bad = {"text": image, "error": image} if isinstance(image, str) else None
-            about: dict[str, Any] = bad or task.describe(row, names, top)
-            if "mask" in about:
-                about["mask"] = restore_mask(about["mask"], _size(path), config.data.fit)
-            if "boxes" in about:
-                original, sides = _size(path), (shape[0], shape[1])
-                whole = np.tile(np.asarray(sides, np.float64), 2)
-                boxes = restore_boxes(about["boxes"] * whole, original, sides, config.data.fit)
-                about |= {"boxes": boxes, "size": original}
-                if "masks" in about:
-                    regions = about.pop("mask_boxes") * whole
-                    regions = restore_boxes(regions, original, sides, config.data.fit, clipped=False)
-                    about["masks"] = paste_masks(about["masks"], regions, original)
-            found.append({"path": path if isinstance(path, Path) else None, **about})
-    if images and all("error" in each for each in found):
-        raise InputError(found[0]["error"])
-    return found
+
+    def describe(images: Sequence[Path | str | np.ndarray], top: int) -> list[dict[str, Any]]:
+        size, found = max(min(config.batch_size, len(images)), 1), list[dict[str, Any]]()
+        for start in range(0, len(images), size):
+            paths = [each if isinstance(each, np.ndarray) else Path(each) for each in images[start : start + size]]
+            read = list(ordered_map(lambda path: _read_image(path, shape, config.data.fit), paths, batch=8))
+            pixels = np.zeros((size, *shape), np.uint8)
+            for place, image in enumerate(read):
+                if isinstance(image, np.ndarray):
+                    pixels[place] = image
+            decoded = jax.device_get(
+                decode(state, {"images": jnp.asarray(pixels), "mask": jnp.ones(size, jnp.float32)})
+            )
+            for place, (path, image) in enumerate(zip(paths, read, strict=True)):
+                row = {name: values[place] for name, values in decoded.items()}
+                bad = {"text": image, "error": image} if isinstance(image, str) else None
+                about: dict[str, Any] = bad or task.describe(row, names, top)
+                if "mask" in about:
+                    about["mask"] = restore_mask(about["mask"], _size(path), config.data.fit)
+                if "boxes" in about:
+                    original, sides = _size(path), (shape[0], shape[1])
+                    whole = np.tile(np.asarray(sides, np.float64), 2)
+                    boxes = restore_boxes(about["boxes"] * whole, original, sides, config.data.fit)
+                    about |= {"boxes": boxes, "size": original}
+                    if "masks" in about:
+                        regions = about.pop("mask_boxes") * whole
+                        regions = restore_boxes(regions, original, sides, config.data.fit, clipped=False)
+                        about["masks"] = paste_masks(about["masks"], regions, original)
+                found.append({"path": path if isinstance(path, Path) else None, **about})
+        if images and all("error" in each for each in found):
+            raise InputError(found[0]["error"])
+        return found
+
+    return describe
 
 
 def described(folder: RunFolder) -> tuple[list[str], tuple[int, ...], np.ndarray, np.ndarray]:

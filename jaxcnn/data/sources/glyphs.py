@@ -66,7 +66,8 @@ def _file(font: str) -> str:
 
 
 @functools.cache
-def _font(name: str, pixels: int) -> Any:
+def load_font(name: str, pixels: int) -> Any:
+    """Return one of `FONTS` at a size in pixels, for Pillow."""
     from PIL import ImageFont
 
     # The basic layout: the other one depends on whether libraqm is installed.
@@ -115,7 +116,7 @@ def draw_normalised(character: str) -> np.ndarray:
     from PIL import Image, ImageDraw
 
     canvas = Image.new("L", (96, 96))
-    ImageDraw.Draw(canvas).text((48, 48), character, fill=255, font=_font(FONTS[0], 48), anchor="mm")
+    ImageDraw.Draw(canvas).text((48, 48), character, fill=255, font=load_font(FONTS[0], 48), anchor="mm")
     box = canvas.getbbox()
     if box is None:
         return np.zeros((24, 24), np.float32)
@@ -160,7 +161,7 @@ def _draw_one(character: str, font: str, side: int, matrix: np.ndarray, shift: n
 
     canvas = Image.new("L", (side, side))
     centre = side / 2
-    options: Any = {"font": _font(font, round(side * 0.72)), "anchor": "mm", "stroke_width": stroke * side // 84}
+    options: Any = {"font": load_font(font, round(side * 0.72)), "anchor": "mm", "stroke_width": stroke * side // 84}
     ImageDraw.Draw(canvas).text((centre, centre), character, fill=255, **options)
     (a, b), (d, e) = matrix
     dx, dy = shift * side

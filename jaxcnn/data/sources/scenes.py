@@ -7,7 +7,7 @@ import numpy as np
 
 from jaxcnn.data.boxes import boxes_of, objects
 from jaxcnn.data.dataset import Example, Pool, Source
-from jaxcnn.data.sources.glyphs import FONTS, _coverage, _font, alphabet
+from jaxcnn.data.sources.glyphs import FONTS, _coverage, alphabet, load_font
 from jaxcnn.errors import require
 from jaxcnn.spec import Size
 
@@ -131,7 +131,7 @@ def _glyph(rng: np.random.Generator, character: str, side: int) -> np.ndarray:
     pixels = round(float(np.exp(rng.uniform(np.log(SMALLEST_GLYPH), np.log(max(side / 2, SMALLEST_GLYPH + 1)))) / 0.73))
     turn = float(rng.uniform(-20, 20))
     canvas: Any = Image.new("L", (2 * pixels, 2 * pixels))
-    ImageDraw.Draw(canvas).text((pixels, pixels), character, fill=255, font=_font(font, pixels), anchor="mm")
+    ImageDraw.Draw(canvas).text((pixels, pixels), character, fill=255, font=load_font(font, pixels), anchor="mm")
     canvas = canvas.rotate(turn, Image.Resampling.BILINEAR)
     return np.asarray(canvas.crop(canvas.getbbox() or (0, 0, 1, 1)), np.float32) / 255
 
