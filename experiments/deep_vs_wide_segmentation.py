@@ -2,8 +2,7 @@
 
 Question: at one parameter budget, does a U-Net with more convolutions a level have a higher mean IoU than a wider one?
 Runtime: about 4 minutes for each of the two growths on two cores of an AMD EPYC, estimated (at most 36 runs each).
-Expected: not measured yet at 14,000 parameters. At 10,000, doubling: inconclusive, deeper minus wider +7.3 points of
-1 - mean IoU (95 % interval -0.9 to +15.5).
+Expected: at 10,000 parameters, doubling, inconclusive: deeper minus wider +7.3 points of 1 - mean IoU (-0.9 to +15.5).
 `--macs 7000000` compares at equal multiply-accumulates, too; `--growth doubling` runs one study;
 `--base.model.options.levels 4 --depths 11 18 32` compares with more levels. Needs CamVid with masks in TFDS' form.
 """

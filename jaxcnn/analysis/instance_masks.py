@@ -47,14 +47,23 @@ def _weights(start: float, stop: float, side: int, count: int) -> tuple[slice, n
 
 
 def found_masks(saved: Arrays, image: int, size: Pair) -> np.ndarray:
-    """Return the masks (D, H, W) bool that were found in an image, as the network saw it; empty ones for padding."""
+    """Return the masks (D, H, W) bool that were found in an image, as the network saw it; empty ones for padding.
+
+    >>> saved = {"found_labels": np.array([[0, -1]]), "found_mask_boxes": np.array([[[0, 0, 1, 0.5]] * 2])}
+    >>> found_masks(saved | {"found_masks": np.full((1, 2, 2, 2), 255, np.uint8)}, 0, (2, 2)).tolist()
+    [[[True, False], [True, False]], [[False, False], [False, False]]]
+    """
     real = saved["found_labels"][image] >= 0
     boxes = saved["found_mask_boxes"][image] * np.tile(np.asarray(size, np.float64), 2)
     return paste_masks(saved["found_masks"][image], boxes, size) & real[:, None, None]
 
 
 def true_masks(saved: Arrays, image: int) -> np.ndarray:
-    """Return the masks (M, H, W) bool of the true objects of an image."""
+    """Return the masks (M, H, W) bool of the true objects of an image.
+
+    >>> true_masks({"labels": np.zeros((1, 2)), "instances": np.array([[[0, 1], [2, 2]]])}, 0).tolist()
+    [[[False, True], [False, False]], [[False, False], [True, True]]]
+    """
     numbers = np.arange(1, saved["labels"].shape[1] + 1)
     return saved["instances"][image][None] == numbers[:, None, None]
 

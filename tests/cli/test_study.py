@@ -133,6 +133,7 @@ def slow_steps(monkeypatch):
     return calls
 
 
+@pytest.mark.slow
 def test_a_study_fitted_into_a_time_says_what_it_chose_and_why(tmp_path, capsys, monkeypatch, unreported, slow_steps):
     """The plan's command gives the same study without a measurement, and the same command resumes it."""
     typed = [*STUDY, "--epochs", "8", "--seeds.cap", "4", "--fit-into", "2m", "--out", str(tmp_path / "s")]

@@ -58,7 +58,12 @@ class Case:
         return jnp.mean(jnp.square(logits - 1.0)), (logits, changed.get("batch_stats", {}))
 
 
-@pytest.fixture(scope="module", params=SPECS)
+LARGE = ("resnet_b", "resnet_imagenet", "mobilenet", "wrn")
+
+
+@pytest.fixture(
+    scope="module", params=[pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in SPECS]
+)
 def case(request):
     return Case(request.param)
 

@@ -76,6 +76,7 @@ def test_folders_end_as_those_of_single_runs(alone, tmp_path):
         assert_as_alone([load_result(result.directory)], [wanted])
 
 
+@pytest.mark.slow
 def test_the_states_saved_are_the_members_own(alone, tmp_path):
     from jaxcnn.run.assemble import assemble
     from jaxcnn.train import Checkpoints
@@ -115,6 +116,7 @@ def interrupting(after):
     return on_epoch
 
 
+@pytest.mark.slow
 def test_an_interrupt_saves_all_and_they_go_on_together_or_alone(alone, tmp_path):
     with pytest.raises(Interrupted, match="after step 4, saved; run the same command again"):
         together(tmp_path, on_epoch=interrupting(4))

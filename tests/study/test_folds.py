@@ -109,6 +109,7 @@ def test_every_image_is_a_test_image_once_a_repeat(study: Path) -> None:
         assert [run.setting for run in result.runs if run.arm == label] == 2 * list(tuned.folds)
 
 
+@pytest.mark.slow
 def test_its_report_agrees_with_its_records(study: Path) -> None:
     """Every number is computed a second time, by other formulas."""
     checks = verify(study)
@@ -123,6 +124,7 @@ def test_its_report_agrees_with_its_records(study: Path) -> None:
     assert plan["rule"] == "retuned-folds-1"
 
 
+@pytest.mark.slow
 def test_an_edited_setting_of_a_fold_is_noticed(study: Path, tmp_path: Path) -> None:
     """In the copy the runs of a fold claim another rate than its trials chose."""
     copy = shutil.copytree(study, tmp_path / "copy")
@@ -134,12 +136,14 @@ def test_an_edited_setting_of_a_fold_is_noticed(study: Path, tmp_path: Path) -> 
     assert differ == {"seals and hashes of the files", "settings of the folds"}
 
 
+@pytest.mark.slow
 def test_one_of_its_runs_can_be_trained_again(study: Path) -> None:
     """Seed 4 is fold 1 of the second repeat."""
     equal, count = rerun(study, arms()[1].label, 4, progress=False)
     assert (equal, count) == (599, 599)
 
 
+@pytest.mark.slow
 def test_it_resumes_with_what_is_finished(study: Path, tmp_path: Path) -> None:
     """Runs that are gone are trained again, others are not, and the result is the same."""
     copy = shutil.copytree(study, tmp_path / "copy")

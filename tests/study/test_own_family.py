@@ -50,6 +50,7 @@ def test_it_is_reported(study, tmp_path):
     assert "families:stack" in page.read_text()
 
 
+@pytest.mark.slow
 def test_another_function_is_refused(study):
     before = files(study)
     for family, message in (
@@ -63,6 +64,7 @@ def test_another_function_is_refused(study):
     assert files(study) == before
 
 
+@pytest.mark.slow
 def test_a_function_that_was_edited_since_is_refused(study, monkeypatch):
     """Same name, other modules: what is finished would not be what the function makes."""
 
@@ -76,6 +78,7 @@ def test_a_function_that_was_edited_since_is_refused(study, monkeypatch):
     assert files(study) == before
 
 
+@pytest.mark.slow
 def test_a_module_that_was_edited_since_is_refused(study, monkeypatch):
     """Same class, same fields, another activation: only what it computes tells."""
 

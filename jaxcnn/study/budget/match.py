@@ -95,9 +95,7 @@ def match_widths(
     """
     if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
-    if not isinstance(family, Sequence) or len(family) < 2:
-        depths = config.depths
-        require(len({*depths}) == len(depths) > 1, "depths", depths, "give two or more, each of them once")
+    require(bool(config.depths), "depths", config.depths, "give two or more")
     measure_of(config.base.task.kind)
     images = load(replace(config.base.data, groups=None), progress=True)
     options: dict[str, Any] = {"input_shape": images.image_shape, "num_classes": len(images.class_names)}

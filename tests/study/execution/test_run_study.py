@@ -231,6 +231,7 @@ def test_a_path_is_stored_absolute_and_names_one_study(tmp_path, monkeypatch):
     assert load_plan(tmp_path / "s").base.data.name == str(tmp_path / "set.npz")
 
 
+@pytest.mark.slow
 def test_diverged_runs_are_stored_as_json_and_counted(tmp_path):
     base = replace(BASE, optimizer=replace(BASE.optimizer, warmup_epochs=0.0), epochs=1)
     tuning = Tuning((0.1, 1e12), (1e-4,), extensions=0, method="grid")
