@@ -87,6 +87,14 @@ def instance_matches(saved: Arrays, classes: int) -> Matches:
     Args:
         saved: Arrays that the task `instances` saves.
         classes: Number of classes.
+
+    >>> whole, label = np.array([[[0.0, 0.0, 1.0, 1.0]]]), np.zeros((1, 1), int)
+    >>> truth = {"instances": np.ones((1, 4, 4), int), "labels": label, "crowd": label.astype(bool), "boxes": whole}
+    >>> found = {"boxes": whole, "mask_boxes": whole, "labels": label, "scores": np.array([[0.9]])}
+    >>> found |= {"masks": np.full((1, 1, 2, 2), 255, np.uint8)}
+    >>> saved = truth | {f"found_{name}": values for name, values in found.items()}
+    >>> bool(instance_matches(saved, classes=1).hit.all(axis=2)[0, 0])  # at every threshold of the IoU
+    True
     """
     size = saved["instances"].shape[1:]
     images = range(len(saved["labels"]))
@@ -123,7 +131,13 @@ def instance_map(masks: np.ndarray, scores: np.ndarray, least: float = SURE) -> 
 
 
 def image_scores(saved: Arrays, threshold: float = 0.5) -> list[InstanceScores]:
-    """Return the counts of `instance_scores` of each image; classes and crowds play no part."""
+    """Return the counts of `instance_scores` of each image; classes and crowds play no part.
+
+    >>> found = {"found_labels": np.array([[0]]), "found_scores": np.array([[0.9]])}
+    >>> found |= {"found_masks": np.full((1, 1, 2, 2), 255, np.uint8), "found_mask_boxes": np.array([[[0, 0, 1, 1]]])}
+    >>> image_scores(found | {"instances": np.array([[[1, 1], [1, 2]]])})[0][:3]  # right, too many, missed
+    (1, 0, 1)
+    """
     size = saved["instances"].shape[1:]
     return [
         instance_scores(
@@ -134,5 +148,11 @@ def image_scores(saved: Arrays, threshold: float = 0.5) -> list[InstanceScores]:
 
 
 def split_scores(saved: Arrays, threshold: float = 0.5) -> InstanceScores:
-    """Return the sum of `image_scores` over a split."""
+    """Return the sum of `image_scores` over a split.
+
+    >>> empty = {"found_labels": np.array([[-1]]), "found_scores": np.array([[0.0]])}
+    >>> empty |= {"found_masks": np.zeros((1, 1, 2, 2), np.uint8), "found_mask_boxes": np.zeros((1, 1, 4))}
+    >>> split_scores(empty | {"instances": np.array([[[1, 1], [0, 2]]])})[:3]
+    (0, 0, 2)
+    """
     return reduce(InstanceScores.plus, image_scores(saved, threshold), InstanceScores())
