@@ -156,7 +156,7 @@ def _check_memory(parts: Parts, config: RunConfig, key: jax.Array) -> None:
     """Refuse a network that no memory here holds: where an allocation fails, JAX may wait for ever."""
     room = memory_limit() or os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     need = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(jax.eval_shape(parts.init, key)))
-    width = "its own module" if parts.own.model else config.model.width
+    width = config.model.width if parts.own.model is None else "its own module"
     size = f"{need / 1e9:,.0f} GB of {room / 1e9:,.0f} GB memory"
     remedy = f"parameters and optimizer take {size}; choose a smaller one, or budget"
     require(need <= room, "width", width, remedy)
