@@ -46,7 +46,7 @@ def play(plan, world, order):
     return now, done, seen
 
 
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     plan=st.sampled_from([PLAN, SMOOTH]),
     world=st.integers(0, 10_000),
