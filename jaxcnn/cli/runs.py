@@ -73,14 +73,14 @@ def compare(
     from jaxcnn.run.compare import compare_runs, write_comparison
 
     require(len(runs) >= 2, "RUN", len(runs), "name the folders of two or more runs")
-    rows = compare_runs(runs)
+    rows, page = compare_runs(runs), None if out is None else write_comparison(runs, out)
     if json:
         names = rows[0][1:]
         print_json({name: dict(zip(names, values, strict=True)) for name, *values in rows[1:]})
     else:
         print_table(rows[1:], rows[0])
-    if out is not None:
-        print(f"page: {write_comparison(runs, out)}", file=sys.stderr if json else sys.stdout)
+    if page is not None:
+        print(f"page: {page}", file=sys.stderr if json else sys.stdout)
 
 
 def read_runs(folder: Path) -> Iterator[dict[str, Any]]:

@@ -119,11 +119,12 @@ def estimated(config: StudyConfig, out: Path, fit_into: str | None) -> tuple[Pla
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import duration, estimate, fit_into_time, parse_duration
     from jaxcnn.study.execution.run_study import check_place
-    from jaxcnn.study.plan import FILE, load_plan
+    from jaxcnn.study.plan import FILE, check_settings, load_plan
 
     imported = time.process_time()  # about as long as the process exists
     limit = None if fit_into is None else parse_duration(fit_into)
     check_place(config)
+    check_settings(config)
     known = load_plan(out).arms if (out / FILE).exists() else ()
     load(
         replace(config.base.data, groups=None), progress=True

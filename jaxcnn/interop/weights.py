@@ -67,12 +67,22 @@ def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int,
     >>> load_weights("resnet18-f37072fd.pth", ModelSpec("resnet_imagenet", 18, 64, 1000)).new  # doctest: +SKIP
     ()
     """
+    path = check_weights(path, spec)
+    status = path.stat()
+    return _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
+
+
+def check_weights(path: Path | str, spec: ModelSpec) -> Path:
+    """Return the path of published weights that fit a network's family, without reading them.
+
+    Raises:
+        InputError: No such file, an unknown suffix, or a family without published weights.
+    """
     path = Path(path).expanduser()
     remedy = f"no such file; give a {' or '.join(READERS)} file{similar_paths(path)}"
     require(path.is_file(), "weights", repr(str(path)), remedy)
     check_names(names_of(path, spec.family), spec)
-    status = path.stat()
-    return _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
+    return path
 
 
 @lru_cache(maxsize=1)  # runs of several seeds start from one file

@@ -186,6 +186,8 @@ class RunFolder:
             if not (self.path / "config.json").exists():
                 near = similar_paths(self.path)
                 remedy = f"not a run folder (it has no config.json); give one that train wrote{near}"
+                if (self.path / "plan.json").exists():
+                    remedy = f"it is a study; give one of its runs, such as those that `jaxcnn runs {self.path}` lists"
                 raise InputError(f"run {str(self.path)!r}: {remedy}") from None
             raise InputError(
                 f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"

@@ -24,6 +24,7 @@ from jaxcnn.data.loading import warn_of_blank
 from jaxcnn.data.splits import content_hash
 from jaxcnn.data.stream import read_ahead
 from jaxcnn.errors import InputError, require
+from jaxcnn.interop.weights import check_weights
 from jaxcnn.run.assemble import Parts, assemble, initial_state
 from jaxcnn.run.cached_features import with_cached_features
 from jaxcnn.run.data import check_data, describe
@@ -109,6 +110,8 @@ def run(
     folder = open_folder(config, out, own) if shorter is None else shorter
     if folder is not None and folder.finished and shorter is None:
         return load_result(folder.path)
+    if config.weights is not None:
+        check_weights(config.weights, config.model)  # before the images, which may not fit weights that do not exist
     if dataset is None:
         dataset = load(config.data, progress=progress)
         warn_of_blank(dataset)

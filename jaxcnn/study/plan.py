@@ -172,35 +172,44 @@ def check_plan(plan: Plan) -> None:
     Raises:
         InputError: The message names the field and its value.
     """
-    check_choices(plan)
     rule_named(plan.rule)
-    measure_of(plan.base.task.kind)
+    check_settings(plan)
     _check_arms(plan)
-    _check_tuning(plan)
-    if plan.folds is not None and not (plan.folds >= 2 and plan.repeats >= 1):
-        raise InputError(f"folds={plan.folds}, repeats={plan.repeats}: needs 2 or more folds, and 1 or more repeats")
-    if plan.folds and not plan.measure.counts_images:
-        raise InputError(f"folds={plan.folds}: cross-validation is for classifiers; leave it out")
-    if plan.folds and plan.tuning.method != "smooth":
-        raise InputError(f"tuning.method={plan.tuning.method!r}: with folds only smooth is possible; leave it out")
-    seeds, reported = plan.seeds, range(plan.seeds.first, plan.seeds.first + plan.seeds.cap)
-    if not 0 < plan.margin < 1:
-        raise InputError(f"margin={plan.margin}: give a share of the test images between 0 and 1, such as 0.005")
+
+
+def check_settings(config: StudyConfig) -> None:
+    """Refuse settings that no study can have, whatever its arms are.
+
+    Raises:
+        InputError: The message names the field and its value.
+    """
+    check_choices(config)
+    measure = measure_of(config.base.task.kind)
+    _check_tuning(config)
+    if config.folds is not None and not (config.folds >= 2 and config.repeats >= 1):
+        raise InputError(f"folds={config.folds}, repeats={config.repeats}: needs 2 or more folds and 1 or more repeats")
+    if config.folds and not measure.counts_images:
+        raise InputError(f"folds={config.folds}: cross-validation is for classifiers; leave it out")
+    if config.folds and config.tuning.method != "smooth":
+        raise InputError(f"tuning.method={config.tuning.method!r}: with folds only smooth is possible; leave it out")
+    seeds, reported = config.seeds, range(config.seeds.first, config.seeds.first + config.seeds.cap)
+    if not 0 < config.margin < 1:
+        raise InputError(f"margin={config.margin}: give a share of the test images between 0 and 1, such as 0.005")
     if not (1 <= seeds.pilot <= seeds.cap <= LARGEST_RUNS and seeds.first >= 0):
         given = f"seeds.pilot={seeds.pilot}, seeds.cap={seeds.cap}, seeds.first={seeds.first}"
         raise InputError(f"{given}: needs 1 <= pilot <= cap <= {LARGEST_RUNS} and first >= 0")
-    scale = SEEDS_EACH if plan.tuning.method == "smooth" else 1
-    if max(seeds.first + seeds.cap, scale * (1 + max(plan.tuning.seeds)) - 1) >= 2**63:
-        given = f"seeds.first={seeds.first}, tuning.seeds={plan.tuning.seeds}"
+    scale = SEEDS_EACH if config.tuning.method == "smooth" else 1
+    if max(seeds.first + seeds.cap, scale * (1 + max(config.tuning.seeds)) - 1) >= 2**63:
+        given = f"seeds.first={seeds.first}, tuning.seeds={config.tuning.seeds}"
         raise InputError(
             f"{given}: seeds must be below 2^63{f', those of tuning below 2^63 / {scale:,}' * (scale > 1)}"
         )
     if not 0 < seeds.power < 1:
         raise InputError(f"seeds.power={seeds.power}: give a probability between 0 and 1, such as 0.8")
-    if shared := [seed for seed in plan.tuning.seeds if seed in reported or seed in {n // scale for n in reported}]:
+    if shared := [seed for seed in config.tuning.seeds if seed in reported or seed in {n // scale for n in reported}]:
         raise InputError(
-            f"tuning.seeds={plan.tuning.seeds}: {shared[0]} is the seed of a reported run too; tune with other seeds, "
-            "such as 1000"
+            f"tuning.seeds={config.tuning.seeds}: {shared[0]} is the seed of a reported run too; tune with other "
+            "seeds, such as 1000"
         )
 
 
@@ -225,8 +234,8 @@ def _check_arms(plan: Plan) -> None:
             raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
 
 
-def _check_tuning(plan: Plan) -> None:
-    tuning = plan.tuning
+def _check_tuning(config: StudyConfig) -> None:
+    tuning = config.tuning
     for name in ("learning_rates", "weight_decays", "seeds"):
         values = getattr(tuning, name)
         rising = all(low < high for low, high in pairwise(values))

@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -64,6 +65,9 @@ def test_unknown_names_are_named(capsys, tmp_path):
     assert "no_such_set" in refused(capsys, "train", "--data", "no_such_set", "--out", tmp_path / "r")
     assert "--model.family resnext" in refused(capsys, "train", "--model.family", "resnext")
     assert "--model: needs a name" in refused(capsys, "train", "--model")
+    assert "--data : it is empty; give a data set" in refused(capsys, "train", "--data", "")
+    gone = refused(capsys, "train", "--model", "resnet18", "--weights", tmp_path / "gone.pth")
+    assert "gone.pth: no such file" in gone  # not that the embedded digits are grey
     assert list(tmp_path.iterdir()) == []
 
 
@@ -103,6 +107,8 @@ def test_folder_of_another_run_is_refused_and_kept(capsys, trained, folder):
 
 def test_missing_runs_and_files_are_named(capsys, trained, tmp_path):
     assert "not a run folder" in refused(capsys, "evaluate", tmp_path / "nowhere")
+    study = Path(__file__).parents[2] / "docs/results/main_job/plain"
+    assert "it is a study; give one of its runs" in refused(capsys, "evaluate", study)
     assert "IMAGE: none given" in refused(capsys, "predict", trained)
     assert "nothing.png" in refused(capsys, "predict", trained, tmp_path / "nothing.png")
     (tmp_path / "text.png").write_text("not an image")

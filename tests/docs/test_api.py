@@ -124,6 +124,7 @@ def shown_code() -> str:
     return "\n".join([*texts, *(path.read_text() for path in (ROOT / "experiments").rglob("*.py"))])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "function"), public_functions(), ids=[name for name, _ in public_functions()])
 def test_every_public_function_has_an_example(name: str, function: Any, tmp_path: Path, monkeypatch: Any) -> None:
     """In its docstring, and then it runs unless it says `# doctest: +SKIP`; or on a page; or in an experiment."""

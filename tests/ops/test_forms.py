@@ -9,6 +9,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +39,7 @@ def reference(x, kernel, stride, pads):
     return np.einsum("nhwcij,ijco->nhwo", windows, kernel)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)  # XLA has aborted on geometries that nobody uses
 @given(geometry())
 def test_one_product_equals_the_definition_and_its_gradients_are_the_adjoint(case):

@@ -86,6 +86,7 @@ def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
     assert (details["class_AP50"], names) == (pytest.approx(stored.details["class_AP50"]), ("square", "bar"))
 
 
+@pytest.mark.slow
 def test_it_predicts_files_of_any_size(finished, folder, tmp_path):
     image = Image.open(folder / "images" / "03.png")
     image.resize((3 * SIZE[1], 2 * SIZE[0]), Image.Resampling.NEAREST).save(tmp_path / "big.png")
@@ -102,6 +103,7 @@ def test_it_predicts_files_of_any_size(finished, folder, tmp_path):
     assert picture.width == 3 * SIZE[1]
 
 
+@pytest.mark.slow
 def test_the_command_line_draws_writes_coco_and_tables(finished, folder, tmp_path, capsys):
     image = folder / "images" / "03.png"
     code, out, _ = call(capsys, "predict", finished.directory, image, "--out", tmp_path / "drawn", "--json")
@@ -173,6 +175,7 @@ def test_it_resumes_to_the_bit(finished, folder, tmp_path):
         np.testing.assert_array_equal(values, finished.predictions[name])
 
 
+@pytest.mark.slow
 def test_its_page_has_scores_by_class_and_drawn_predictions(finished, tmp_path):
     text = checked(write_run_page(finished.directory, tmp_path))
     assert ">AP50</th>" in text

@@ -84,6 +84,7 @@ def one_step(config):
     return types, state, jax.jit(train)(state, batch, key)[0]
 
 
+@pytest.mark.slow
 def test_bfloat16_is_for_activations_alone():
     plain = OptimizerConfig(momentum=0.0, nesterov=False, weight_decay=0.0, schedule="constant", warmup_epochs=0)
     config = replace(CONFIG, optimizer=plain)

@@ -26,6 +26,7 @@ def trained(tmp_path_factory):
     return run(CONFIG, out=tmp_path_factory.mktemp("reader") / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_metrics_are_those_of_the_stored_lines(trained):
     assert trained.metrics["train_loss"] < trained.history[0]["train_loss"]
     saved = trained.predictions
@@ -39,6 +40,7 @@ def test_metrics_are_those_of_the_stored_lines(trained):
         assert told["path"] is None
 
 
+@pytest.mark.slow
 def test_photographed_lines(trained, tmp_path, capsys):
     image = load(CONFIG.data).load_test()["images"][0]
     page = np.full((60, 220), 220, np.uint8)

@@ -95,6 +95,10 @@ def test_runs_side_by_side(classifier, tmp_path, capsys):
     assert code == 0
     assert list(json.loads(out)["seed"].values()) == ["0", "1"]
     assert "two or more runs" in refused(capsys, "compare", other.directory)
+    pair = classifier.directory, other.directory
+    code, out, error = call(capsys, "compare", *pair, "--out", tmp_path / "both.txt")
+    assert (code, out) == (2, "")
+    assert "must end in .html" in error
 
 
 @pytest.mark.slow

@@ -51,6 +51,7 @@ def test_streamed_training_is_the_same_training(folder, in_memory, parallel):
     assert streamed.data["validation_hash"] == plain.data["validation_hash"]
 
 
+@pytest.mark.slow
 def test_it_stops_within_an_epoch_and_goes_on(folder, in_memory, tmp_path, monkeypatch):
     """A signal while the second batch of the second epoch is decoded, by a worker process, then by threads."""
     import jaxcnn.data.stream.images as images

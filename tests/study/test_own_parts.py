@@ -88,6 +88,7 @@ def test_workers_import_them_and_give_the_same_results(study, tmp_path):
     assert outcome(small(tmp_path / "s", workers=2, **PARTS).directory) == outcome(study)
 
 
+@pytest.mark.slow
 def test_callbacks_and_initial_variables_by_arm(tmp_path):
     import jax
 

@@ -23,7 +23,7 @@ from jaxcnn.data.sources.scenes import scene_masks_source, scenes_source
 from jaxcnn.data.sources.tfds import find_prepared, prepared_sets, tfds_dir, tfds_source, version_dir
 from jaxcnn.data.sources.voc import read_voc, voc_folder
 from jaxcnn.data.sources.yolo import read_yolo, yolo_folders
-from jaxcnn.errors import InputError, did_you_mean, similar_paths
+from jaxcnn.errors import InputError, did_you_mean, require, similar_paths
 from jaxcnn.spec import DataConfig, Size
 
 EMBEDDED = {
@@ -84,6 +84,7 @@ def _is_path(name: str) -> bool:
 def find_source(config: DataConfig) -> Source:
     """Return the source that `config.name` refers to, or raise an InputError that suggests similar names."""
     name = config.name
+    require(bool(name.strip()), "name", repr(name), "it is empty; give a data set, or . for the images of this folder")
     if name == "digits":
         return digits_source(config.size, config.fit)
     if name == "glyphs":

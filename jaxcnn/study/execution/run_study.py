@@ -35,7 +35,7 @@ from jaxcnn.study.execution.locks import claim, complete_journal
 from jaxcnn.study.execution.progress import StudyBar
 from jaxcnn.study.execution.ray import Cluster, check_ray, connected, costs_on_ray, work_on_ray
 from jaxcnn.study.execution.worker import WAIT_SECONDS, Reader, processes, work
-from jaxcnn.study.plan import FILE, Plan, load_plan, make_plan, store_plan
+from jaxcnn.study.plan import FILE, Plan, check_settings, load_plan, make_plan, store_plan
 from jaxcnn.study.result import FILES, CostsFile, StudyResult, load_study, store_runs, store_stages, write_file
 from jaxcnn.study.schedule import next_runs, resolution, run_config
 from jaxcnn.tasks import Task
@@ -91,6 +91,7 @@ def run_study(
     families = () if family is None else family if isinstance(family, tuple) else (family,)
     given = Given(families, task, tx, augment, variables, on_step)
     out, count = Path(out), check_place(config, given)
+    check_settings(config)  # at once; matching widths takes seconds
     require(out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
     stored = load_plan(out) if (out / FILE).exists() else None
     place = located(config.base.data).name  # The same in every working folder; a former plan may name it relatively.

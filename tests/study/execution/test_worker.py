@@ -78,6 +78,7 @@ def test_no_worker_is_idle_for_the_sake_of_larger_programs(plan, tmp_path):
     assert members == [2, 2, 1]
 
 
+@pytest.mark.slow
 def test_more_runs_than_memory_are_trained_in_smaller_groups(plan, tmp_path, monkeypatch):
     sizes, out = [], tmp_path / "study"
 

@@ -2,12 +2,14 @@
 
 import jax
 import numpy as np
+import pytest
 
 from jaxcnn.train import Checkpoints, sharded
 from tests.train.driven import begun, start, steps, train, trained, way
 from tests.train.small import same
 
 
+@pytest.mark.slow
 def test_a_state_saved_from_four_devices_goes_on_on_two(tmp_path):
     two = sharded(*steps(), devices=2)
     with Checkpoints(tmp_path / "checkpoints") as checkpoints:
