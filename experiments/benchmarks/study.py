@@ -42,7 +42,8 @@ class Config:
     flags: tuple[str, ...] = ("--tuning.extensions", "0")
     today: tuple[str, ...] = (
         "--skips", "True", "--depths", "8", "14", "20", "26", "--tuning.weight-decays", "1e-4", "1e-3",
-        "--tuning.shared", "--tuning.method", "grid", "--base.batches", "full",
+        "--tuning.shared", "--tuning.method", "grid", "--base.batches", "full", "--folds", "None",
+        "--base.data.train-size", "None", "--base.epochs", "10", "--base.checkpoint-every", "10",
     )  # fmt: skip
     out: Path = Path("runs/benchmarks")
 

@@ -1,4 +1,6 @@
-"""Replays of the main job with networks that were trained before: an arm tuned twice and compared with itself.
+"""Replays of a study with networks that were trained before: an arm tuned twice and compared with itself.
+
+The study is the residual half of the former main job: all 1,137 training images of the digits, one test split.
 
 A pool holds many trials and runs of two arms at every rate of the grid (`replays.npz`). A replay draws its trials and
 runs from it as the schedule asks for them, and no network twice.
@@ -16,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from experiments.deep_vs_wide import Config
 from jaxcnn.data import load
 from jaxcnn.run import run
+from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tuning
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.match import match_widths
 from jaxcnn.study.plan import Plan, make_plan
@@ -35,8 +37,10 @@ ENDS = (8, 26)
 
 
 def declared() -> Plan:
-    """Return the plan of the main job, of its two ends."""
-    config = Config(depths=ENDS)
+    """Return the plan of the study, of its two ends."""
+    base = RunConfig(ModelSpec("resnet"), DataConfig("digits"), epochs=10, batch_size=64, checkpoint_every=10)
+    tuning, seeds = Tuning(weight_decays=(1e-3,), extensions=1, shared=False), Seeds(pilot=3, cap=8, first=10)
+    config = StudyConfig(base, ENDS, (27_000,), tuning=tuning, seeds=seeds)
     return make_plan(config, match_widths(config))
 
 

@@ -19,7 +19,7 @@ from jaxcnn.study.plan import Plan, make_plan
 from jaxcnn.study.schedule import StudyRun, next_runs
 from jaxcnn.study.statistics.population import Contrast, crossed
 from jaxcnn.study.statistics.smoothing import retune
-from jaxcnn.study.tuning import lowest, scores, surface
+from jaxcnn.study.tuning import by_fold, lowest, scores, surface
 from tests.study.planted import ARMS
 
 
@@ -38,6 +38,7 @@ class World:
         validation, test: Numbers of images.
         seeds: Runs per arm.
         shift: Relative change of the error of the first arm: a planted difference.
+        folds: Number of folds, each tuned by itself, over all `test` images; seeds are runs per fold then.
     """
 
     base: float = 0.015
@@ -52,11 +53,14 @@ class World:
     seeds: int = 8
     shift: float = 0.0
     tuning: Tuning = field(default_factory=Tuning)
+    folds: int | None = None
 
     @cached_property
     def plan(self) -> Plan:
         """A study of two arms."""
-        config = StudyConfig(tuning=self.tuning, seeds=Seeds(self.seeds, self.seeds))
+        config = StudyConfig(
+            tuning=self.tuning, seeds=Seeds(self.seeds, self.seeds), folds=self.folds, repeats=self.seeds
+        )
         return make_plan(config, ARMS[:2])
 
     def error(self, arm: Arm, rate: float, decay: float) -> float:
@@ -90,16 +94,22 @@ class World:
 
         now, errors, variances, chosen, promised = next_runs(self.plan, read), [], [], [], []
         assert now.tuning is not None
+        folds = np.arange(self.test) % (self.folds or 1)
         for arm in self.plan.arms:
             tuned = now.tuning.arms[arm.label]
-            rows = [each for each in now.runs if (each.stage, each.arm, each.setting) == ("runs", arm, tuned.setting)]
-            chances = np.minimum(images * np.array([[rate(item)[0]] for item in rows]), 1)
+            own = [tuned.at(fold) for fold in self.plan.parts]
+            rows = [
+                [rate(each)[0] for each in now.runs if (each.stage, each.arm, each.setting, each.fold) == key]
+                for key in (("runs", arm, *part) for part in zip(own, self.plan.parts, strict=True))
+            ]
+            chances = np.minimum(images * np.transpose(rows)[:, folds], 1)
             errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
-            variances.append(retune(surface(tuned.trials), draws=2000).variance)
-            chosen.append(self.error(arm, *tuned.setting))
+            each = [retune(surface(trials), draws=2000).variance for trials in by_fold(tuned.trials)]
+            variances.append(sum(each) / len(each) ** 2)
+            chosen.append(float(np.mean([self.error(arm, *setting) for setting in own])))
             smooth = self.tuning.method == "smooth"
             promised.append(lowest(tuned.trials) if smooth else scores(tuned.trials)[tuned.setting][0])
-        return Study(errors, variances, chosen, promised)
+        return Study(errors, variances, chosen, promised, folds if self.folds else None)
 
 
 class Study(NamedTuple):
@@ -109,6 +119,7 @@ class Study(NamedTuple):
     variances: list[float]  #: Of each arm's tuning.
     chosen: list[float]  #: Expected error of each arm at the setting that tuning gave it.
     promised: list[float]  #: Validation error for which tuning chose it.
+    folds: np.ndarray | None = None  #: Number of the fold of each image.
 
     @property
     def curse(self) -> float:
@@ -117,15 +128,18 @@ class Study(NamedTuple):
 
     def contrast(self, *, tuned: bool = True) -> Contrast:
         """Compare the arms, with the variance of their tuning or without."""
-        return crossed(*self.errors, tuning=self.variances if tuned else (), draws=0)
+        folds = None if self.folds is None else np.broadcast_to(self.folds, self.errors[0].shape)
+        return crossed(*self.errors, tuning=self.variances if tuned else (), draws=0, folds=folds)
 
 
 RATES = (0.02, 0.05, 0.125, 0.3125, 0.78125)
 ONE_DECAY, ONE_ROUND = Tuning(RATES, (1e-3,)), Tuning(RATES, (1e-4, 1e-3), rounds=1)
+ONE_DECAY_ROUND = replace(ONE_DECAY, rounds=1)
 WORLDS = {
     "digits": World(),
     "digits, one decay": World(tuning=ONE_DECAY),
     "digits, one round": World(tuning=ONE_ROUND),
+    "digits, folds": World(base=0.08, test=1797, seeds=4, folds=2, tuning=ONE_DECAY_ROUND),
     "digits, flat": World(curve=0.02, decay=0.02),
     "digits, steep": World(curve=0.4, cliff=1.2),
     "plain": World(base=0.15, curve=0.3, spread=0.2, cliff=1.4, seeds=5),
@@ -146,7 +160,8 @@ PLANTED = {
 def row(name: str, count: int) -> str:
     """Return a line of a Markdown table: one world."""
     world, planted = (WORLDS[name], "equal") if name in WORLDS else (PLANTED[name][0], "planted")
-    before = replace(world, tuning=replace(world.tuning, method="grid"))
+    seeds = world.seeds * (world.folds or 1)
+    before = replace(world, tuning=replace(world.tuning, method="grid"), folds=None, seeds=seeds)  # it knows no folds
     lowest_trial = [before.study(number) for number in range(count)]
     former = [each.contrast(tuned=False).p < 0.05 for each in lowest_trial]
     studies = [world.study(number) for number in range(count)]

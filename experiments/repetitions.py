@@ -1,0 +1,49 @@
+"""The main job again and again, with other folds, seeds and tunings: how often is its verdict the same?
+
+Runtime: about an hour of two cores for 40 studies of some 57 runs each; it goes on where it was interrupted.
+Expected: wider in all of them, with shortcuts and without.
+"""
+
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from deep_vs_wide import SMOKE as ONCE
+from deep_vs_wide import Config as MainJob
+
+from jaxcnn.cli import launch
+from jaxcnn.study import analyse, run_study, write_joined
+
+
+@dataclass(frozen=True)
+class Config(MainJob):
+    """Repetitions of one study.
+
+    Args:
+        times: Number of repetitions, for each entry of skips.
+        out: Folder of the results.
+    """
+
+    times: int = 20
+    out: Path = Path("runs/repetitions")
+
+
+SMOKE = Config(**{**vars(ONCE), "times": 2, "out": Config.out})
+
+
+def main(config: Config) -> None:
+    for skip in config.skips:
+        model = replace(config.base.model, options={**config.base.model.options, "skip": skip})
+        out, results = config.out / ("residual" if skip else "plain"), []
+        for number in range(1, config.times + 1):
+            seeds = replace(config.seeds, first=config.seeds.first + 100 * number)
+            tuning = replace(config.tuning, seeds=(10_000 + number,))
+            one = replace(config, base=replace(config.base, model=model), seeds=seeds, tuning=tuning)
+            results.append(run_study(one, out=out / str(number)))
+        write_joined(results, out)
+        counts = Counter(analyse(result).decision for result in results)
+        print(f"{out.name}: {', '.join(f'{decision} {count}' for decision, count in counts.most_common())}")
+
+
+if __name__ == "__main__":
+    launch(main, Config, SMOKE)
