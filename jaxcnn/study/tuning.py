@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from jaxcnn.spec import Tuning
-from jaxcnn.study.statistics.smoothing import Retuning, Surface, retune, smooth
+from jaxcnn.study.statistics.smoothing import DRAWS, Retuning, Surface, retune, smooth
 
 SEEDS_EACH = 1_000_000
 """Own seeds of trials that one seed of `Tuning.seeds` gives."""
@@ -123,13 +123,16 @@ def by_fold(trials: Sequence[Trial]) -> list[tuple[Trial, ...]]:
 
 
 @lru_cache(maxsize=256)
-def retuning(trials: tuple[Trial, ...]) -> Retuning:
+def retuning(trials: tuple[Trial, ...], draws: int = DRAWS) -> Retuning:
     """Return what another tuning of an arm would do, by a bootstrap of its trials.
 
-    With cross-validation each fold is tuned by itself, and the error of the arm is the mean over folds.
+    With cross-validation each fold is tuned by itself, and the error of the arm is the mean over folds. The few trials
+    of one fold say little of how its choice varies: the curve and the noise are those of the trials of all folds.
     """
-    each = [retune(surface(own)) for own in by_fold(trials)]
-    return Retuning(sum(one.variance for one in each) / len(each) ** 2, sum(one.others for one in each) / len(each))
+    folds = len(by_fold(trials))
+    whole = surface([trial._replace(fold=None) for trial in trials])
+    one = retune(whole._replace(counts=whole.counts / folds), draws=draws)
+    return Retuning(one.variance / folds, one.others)
 
 
 def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:

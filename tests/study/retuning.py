@@ -18,8 +18,7 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan, make_plan
 from jaxcnn.study.schedule import StudyRun, next_runs
 from jaxcnn.study.statistics.population import Contrast, crossed
-from jaxcnn.study.statistics.smoothing import retune
-from jaxcnn.study.tuning import by_fold, lowest, scores, surface
+from jaxcnn.study.tuning import lowest, retuning, scores
 from tests.study.planted import ARMS
 
 
@@ -104,8 +103,7 @@ class World:
             ]
             chances = np.minimum(images * np.transpose(rows)[:, folds], 1)
             errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
-            each = [retune(surface(trials), draws=2000).variance for trials in by_fold(tuned.trials)]
-            variances.append(sum(each) / len(each) ** 2)
+            variances.append(retuning(tuned.trials, draws=2000).variance)
             chosen.append(float(np.mean([self.error(arm, *setting) for setting in own])))
             smooth = self.tuning.method == "smooth"
             promised.append(lowest(tuned.trials) if smooth else scores(tuned.trials)[tuned.setting][0])
@@ -139,7 +137,7 @@ WORLDS = {
     "digits": World(),
     "digits, one decay": World(tuning=ONE_DECAY),
     "digits, one round": World(tuning=ONE_ROUND),
-    "digits, folds": World(base=0.08, test=1797, seeds=4, folds=2, tuning=ONE_DECAY_ROUND),
+    "digits, folds": World(base=0.08, test=1797, seeds=3, folds=3, tuning=ONE_DECAY_ROUND),
     "digits, flat": World(curve=0.02, decay=0.02),
     "digits, steep": World(curve=0.4, cliff=1.2),
     "plain": World(base=0.15, curve=0.3, spread=0.2, cliff=1.4, seeds=5),

@@ -93,10 +93,11 @@ def retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning: 
         folds = sorted({trial["fold"] for trial in trials if trial.get("fold") is not None})
         by_fold = [curve_of([trial for trial in trials if trial["fold"] == fold]) for fold in folds] or [each]
         fits.append(([arms[label]["tuning_error"]], [np.mean([one.errors.min() for one in by_fold])]))
-        again = np.array([another_tuning(one) for one in by_fold])
-        variance, others = again[:, 0].sum() / len(by_fold) ** 2, again[:, 1].mean()
+        # Each fold is tuned by itself, with its share of the trials; the curve through all of them is known best.
+        variance, others, heavy = another_tuning(each._replace(counts=each.counts / len(by_fold)))
+        variance /= len(by_fold)
         # Both variances come from draws, of which few choose a setting that is chosen rarely: four standard errors.
-        heavy = max(again[:, 2].max(), 1 / max(others, found["others"], 0.2 / DRAWS))
+        heavy = max(heavy, 1 / max(others, found["others"], 0.2 / DRAWS))
         rarely = max(1.0, 4 / DRAWN * math.sqrt(2 * heavy / (5 * DRAWS)))
         width = max(variance, found["variance"], 1e-12) * rarely
         drawn += [(found["variance"], variance, width), (found["others"], others, 1.0)]
