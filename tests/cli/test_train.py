@@ -107,7 +107,7 @@ def test_folder_of_another_run_is_refused_and_kept(capsys, trained, folder):
 
 def test_missing_runs_and_files_are_named(capsys, trained, tmp_path):
     assert "not a run folder" in refused(capsys, "evaluate", tmp_path / "nowhere")
-    study = Path(__file__).parents[2] / "docs/results/main_job/plain"
+    study = Path(__file__).parents[2] / "docs/results/digits_holdout/plain"
     assert "it is a study; give one of its runs" in refused(capsys, "evaluate", study)
     assert "IMAGE: none given" in refused(capsys, "predict", trained)
     assert "nothing.png" in refused(capsys, "predict", trained, tmp_path / "nothing.png")

@@ -161,9 +161,9 @@ def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> Non
 
 
 def test_other_draws_of_another_tuning_agree_and_another_variance_does_not(tmp_path: Path) -> None:
-    """The published main job's tunings, drawn anew by other seeds: one arm seldom chooses a bad one."""
+    """The published study of digits's tunings, drawn anew by other seeds: one arm seldom chooses a bad one."""
     name, study = "what another tuning would choose, drawn anew", tmp_path / "study"
-    shutil.copytree(RESULTS / "main_job" / "plain", study)
+    shutil.copytree(RESULTS / "digits_holdout" / "plain", study)
     arms = load_study(study).tuning.arms.values()
     analysis = json.loads((study / "analysis.json").read_text())
     for factor, seed in ((1.0, 1), (1.0, 2), (1.0, 3), (2.0, 1)):
