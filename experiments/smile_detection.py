@@ -24,9 +24,9 @@ from jaxcnn.spec import Classification, DataConfig, OptimizerConfig, RunConfig
 class Config:
     """What to change, one line each."""
 
-    models: tuple[str, ...] = ("lenet5", "resnet20")
+    models: tuple[str, ...] = ("lenet5", "resnet8")
     rates: tuple[float, ...] = (0.02, 0.1)  # learning rates
-    epochs: tuple[int, ...] = (40, 20)
+    epochs: tuple[int, ...] = (40, 15)
     data: DataConfig = field(default_factory=lambda: DataConfig("smiles", size=32, augment=("flip", "affine")))
     out: Path = Path("runs/smile_detection")
 
