@@ -155,6 +155,28 @@ def export_run(
     return Exported(path, len(content), difference, len(images), *metrics)
 
 
+def open_file(path: Path | str, *, threads: int = 1) -> Run:
+    """Return the function of images that an ONNX or LiteRT file is; it returns outputs by name.
+
+    Args:
+        path: A file that `export_run` wrote.
+        threads: Number of threads on the CPU. 0: onnxruntime's default; LiteRT has none.
+
+    >>> open_file("runs/first/network.onnx")(images)["output"]  # doctest: +SKIP
+    """
+    content = Path(path).read_bytes()
+    if Path(path).suffix == FORMATS["litert"]:
+        from jaxcnn.export.litert import open_litert
+
+        runner = open_litert(content, threads=threads)
+        return lambda images: runner(images=images)
+    from jaxcnn.export.onnx import open_session
+
+    session: Any = open_session(content, threads=threads)
+    names = [each.name for each in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
+
+
 def _spread(images: Any, count: int) -> Any:
     """Return at most so many images of a split, which may be stored class by class."""
     return images[:: max(1, -(-len(images) // count))]
