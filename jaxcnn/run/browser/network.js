@@ -161,9 +161,16 @@ const readers = {
     paint.putImageData(image, 0, 0);
     Object.assign(brush, { globalAlpha: 0.5, imageSmoothingEnabled: false });
     brush.drawImage(mask, l, t, r - l, b - t, left, top, right - left, bottom - top);
-    const rows = about.classes.map((name, k) => [name, counts[k] / pixels.length]).sort((a, c) => c[1] - a[1]);
-    const shares = rows.filter(each => each[1] > 0).slice(0, 10);
-    return { text: shares[0][0], rows: shares, pictures: [["prediction", copy.toDataURL()]] };
+    const order = counts.map((count, k) => k).filter(k => counts[k]).sort((a, c) => counts[c] - counts[a]).slice(0, 10);
+    Object.assign(brush, { globalAlpha: 1, font: "14px system-ui, sans-serif" });
+    order.forEach((k, place) => { // a legend
+      brush.fillStyle = `rgb(${about.colours[k]})`;
+      brush.fillRect(4, 4 + 18 * place, 12, 12);
+      brush.fillStyle = "white";
+      brush.fillText(about.classes[k], 20, 15 + 18 * place);
+    });
+    const rows = order.map(k => [about.classes[k], counts[k] / pixels.length]);
+    return { text: rows[0][0], rows, pictures: [["prediction", copy.toDataURL()]] };
   },
 };
 
