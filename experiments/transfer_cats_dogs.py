@@ -46,15 +46,14 @@ def main(config: Config) -> None:
         rows = []
         for k, data in enumerate(replace(each, train_size=size) for each in folds):
             splits = load(data).train, load(data).load_test()
-            learnt, asked = (([seen[each.tobytes()] for each in split["images"]], split["labels"]) for split in splits)
-            rows.append([linear_probe(*learnt, *asked)])
+            probe = [([seen[each.tobytes()] for each in split["images"]], split["labels"]) for split in splits]
+            rows.append([linear_probe(*probe[0], *probe[1])])
             for start, part in ((SCRATCH, 1), (tuned, 5))[: 2 if config.unfreeze_from else 1]:
                 plan = replace(start, data=data, epochs=round(25 * config.steps / part / size), checkpoint_every=1000)
                 rows[-1].append(run(plan, out=config.out / f"{start.model.family}{size}_{k}").metrics["test_accuracy"])
-        for name, values in zip(("frozen", "scratch", "fine-tuned"), np.transpose(rows), strict=False):
-            pair = (values, values - np.array(rows)[:, 1])
-            words = [f"{each.mean():.1%} +- {t.ppf(0.975, 4) * sem(each):.1%}" for each in pair]
-            print(f"{size} images, {name}: {words[0]}, more than from scratch: {words[1]}")
+        for name, right in zip(("frozen", "scratch", "fine-tuned"), np.transpose(rows), strict=False):
+            both = (f"{v.mean():.1%} +- {t.ppf(0.975, 4) * sem(v):.1%}" for v in (right, right - np.array(rows)[:, 1]))
+            print(f"{size} images, {name}:", ", more than from scratch: ".join(both), flush=True)
 
 
 if __name__ == "__main__":
