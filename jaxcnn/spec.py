@@ -5,6 +5,7 @@ Nothing here imports JAX, so that help pages and `doctor` answer before a backen
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Literal, NamedTuple, cast
@@ -424,9 +425,10 @@ class RunConfig:
         checkpoint_minutes: Also save within an epoch, this many minutes after the last save. Default: disabled.
         keep: Number of latest checkpoints to keep, besides the best. 0: delete all when the run finishes.
         evaluate_test: Measure on the test split, once, after the last epoch. False (tuning): never.
-        weights: File of published weights to start from, .pth or .safetensors with torchvision's names or .h5 with
-            Keras' (families vgg, resnet_imagenet, inception, mobilenet, efficientnet_lite; see `jaxcnn.interop`).
-            Images are normalised as for these. Default: drawn weights.
+        weights: Published weights to start from: a file, .pth or .safetensors with torchvision's names or .h5 with
+            Keras' (families vgg, resnet_imagenet, inception, mobilenet, efficientnet_lite; see `jaxcnn.interop`), or a
+            name such as torchvision/resnet50 or keras/vgg16, downloaded once. Images are normalised as for these.
+            Default: drawn weights.
         finetune: weights only: which layers are trained.
     """
 
@@ -477,14 +479,14 @@ class RunConfig:
 
 
 def weights_normalisation(path: str, family: str) -> str:
-    """Return which of `NORMALISATIONS` the published weights of a file were trained with.
+    """Return which of `NORMALISATIONS` published weights, by name or file, were trained with.
 
     >>> weights_normalisation("resnet50_weights_tf_dim_ordering_tf_kernels.h5", "resnet_imagenet")
     'caffe'
     """
     if family in ("inception", "efficientnet_lite"):
         return family.removeprefix("efficientnet_")
-    return "caffe" if path.endswith(".h5") else "imagenet"
+    return "caffe" if path.endswith(".h5") or re.fullmatch(r"keras/[^/.]*", path) else "imagenet"
 
 
 @dataclass(frozen=True)

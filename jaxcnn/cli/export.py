@@ -12,7 +12,7 @@ from jaxcnn.errors import require
 
 def export(
     run: Annotated[Positional[Path], arg(metavar="RUN")],
-    to: Literal["onnx", "stablehlo", "web"] = "onnx",
+    to: Literal["onnx", "stablehlo", "litert", "web"] = "onnx",
     int8: bool = False,
     preprocess: bool = False,
     checkpoint: Literal["last", "best"] = "last",
@@ -25,16 +25,16 @@ def export(
 
     Args:
         run: Folder of the run.
-        to: onnx (phones, browsers, servers; needs the extra export), stablehlo (JAX), or web: a folder with an ONNX
-            file and a page that runs it in the browser.
-        int8: Compute in 8 bits; not stablehlo. Prints the metrics of the test split in 8 and in 32 bits.
+        to: onnx (phones, browsers, servers; needs the extra export), stablehlo (JAX), litert (phones, formerly
+            TensorFlow Lite), or web: a folder with an ONNX file and a page that runs it in the browser.
+        int8: Compute in 8 bits; onnx and web only. Prints the metrics of the test split in 8 and in 32 bits.
         preprocess: Take pixels 0 to 255 as uint8 and normalise them in the file.
         checkpoint: last, or best (lowest validation loss).
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
         ort: Folder of onnxruntime-web's files, which web copies. Default: none are copied.
-        out: The file, or web's folder. Default: network.onnx, network_int8.onnx, network.stablehlo or web in the run's
-            folder.
+        out: The file, or web's folder. Default: network.onnx, network_int8.onnx, network.stablehlo, network.tflite or
+            web in the run's folder.
     """
     from jaxcnn.run.export import export_run
 

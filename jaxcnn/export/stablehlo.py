@@ -22,7 +22,7 @@ def to_stablehlo(program: Program) -> bytes:
     [128.0, 128.0, 128.0]
     """
     images = jax.ShapeDtypeStruct(program.images.shape, program.images.dtype)
-    exported = export.export(jax.jit(lambda images: _compute(program, images)), platforms=PLATFORMS)(images)
+    exported = export.export(jax.jit(lambda images: compute(program, images)), platforms=PLATFORMS)(images)
     return bytes(exported.serialize())
 
 
@@ -31,7 +31,7 @@ def run_stablehlo(content: bytes, images: np.ndarray) -> dict[str, np.ndarray]:
     return jax.device_get(export.deserialize(bytearray(content)).call(images))
 
 
-def _compute(program: Program, images: Any) -> dict[str, Any]:
+def compute(program: Program, images: Any) -> dict[str, Any]:
     """Compute a program by JAX, for a symbolic number of images."""
     env: dict[Value, Any] = {program.images: images}
 

@@ -18,9 +18,10 @@ from jaxcnn.interop.h5 import read_h5
 from jaxcnn.interop.keras_names import KERAS
 from jaxcnn.interop.names import Names, check_names
 from jaxcnn.interop.pth import read_pth
+from jaxcnn.interop.published import fetch, published
 from jaxcnn.interop.safetensors import read_safetensors
 from jaxcnn.interop.torch_names import EFFICIENTNET, TORCHVISION
-from jaxcnn.models import build
+from jaxcnn.models import build, named
 from jaxcnn.models.family import complete
 from jaxcnn.ops.forms import as_written
 from jaxcnn.runtime.files import sha256
@@ -41,7 +42,8 @@ class Weights(NamedTuple):
         variables: `params` and `batch_stats`, nested, float32; without those of new layers.
         new: Layers that the file does not have for this network, to be drawn: a classifier for other classes, or
             another head.
-        record: path, sha256, names (whose names the file has) and preprocessing (scale, mean, std, channels).
+        record: path, sha256, names (whose names the file has) and preprocessing (scale, mean, std, channels); url where
+            the weights were named.
     """
 
     variables: dict[str, Any]
@@ -56,7 +58,8 @@ def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int,
     must fit exactly. Where the file's name ends in the start of its SHA-256, as torchvision's do, it is compared.
 
     Args:
-        path: A `.pth` (`.pt`, `.bin`) or `.safetensors` file of torchvision, or a `.h5` file of Keras.
+        path: A `.pth` (`.pt`, `.bin`) or `.safetensors` file of torchvision, or a `.h5` file of Keras; or the name of
+            published weights, such as torchvision/resnet18 (`jaxcnn.interop.published`), downloaded once.
         spec: The network, with num_classes set.
         image_shape: (H, W, C) of the images.
 
@@ -67,17 +70,24 @@ def load_weights(path: Path | str, spec: ModelSpec, image_shape: tuple[int, int,
     >>> load_weights("resnet18-f37072fd.pth", ModelSpec("resnet_imagenet", 18, 64, 1000)).new  # doctest: +SKIP
     ()
     """
-    path = check_weights(path, spec)
+    file, path = published(path), check_weights(path, spec)
     status = path.stat()
-    return _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
+    loaded = _load(path.absolute(), (status.st_mtime_ns, status.st_size), spec, tuple(image_shape))
+    return loaded if file is None else loaded._replace(record=loaded.record | {"url": file.url})
 
 
 def check_weights(path: Path | str, spec: ModelSpec) -> Path:
-    """Return the path of published weights that fit a network's family, without reading them.
+    """Return the path of published weights that fit a network's family, without reading them; download named ones.
 
     Raises:
-        InputError: No such file, an unknown suffix, or a family without published weights.
+        InputError: No such file or name, an unknown suffix, a family without published weights, a name of another
+            network, or a failed download.
     """
+    if (file := published(path)) is not None:
+        check_names(names_of(path, spec.family), spec)
+        theirs, remedy = named(file.model), f"it is for another network; add --model {file.model}"
+        require((theirs.family, theirs.depth) == (spec.family, spec.depth), "weights", repr(str(path)), remedy)
+        return fetch(str(path), file)
     path = Path(path).expanduser()
     remedy = f"no such file; give a {' or '.join(READERS)} file{similar_paths(path)}"
     require(path.is_file(), "weights", repr(str(path)), remedy)
@@ -88,9 +98,9 @@ def check_weights(path: Path | str, spec: ModelSpec) -> Path:
 @lru_cache(maxsize=1)  # runs of several seeds start from one file
 def _load(path: Path, version: tuple[int, int], spec: ModelSpec, image_shape: tuple[int, int, int]) -> Weights:
     digest = sha256(path)
-    if (named := re.search(r"-([0-9a-f]{8})$", path.stem)) and not digest.startswith(named[1]):
+    if (stated := re.search(r"-([0-9a-f]{8})$", path.stem)) and not digest.startswith(stated[1]):
         raise InputError(
-            f"weights={str(path)!r}: its SHA-256 starts with {digest[:8]}, not with {named[1]} as its name says; get "
+            f"weights={str(path)!r}: its SHA-256 starts with {digest[:8]}, not with {stated[1]} as its name says; get "
             "the file again, or rename it if you changed it"
         )
     names = names_of(path, spec.family)
@@ -119,7 +129,7 @@ def variable_shapes(spec: ModelSpec, image_shape: tuple[int, ...]) -> dict[str, 
 
 
 def names_of(path: Path | str, family: str) -> Names:
-    """Return whose names a file for a network of some family has, by its suffix.
+    """Return whose names a file, or published weights, for a network of some family has, by the file's suffix.
 
     Raises:
         InputError: An unknown suffix.
@@ -127,7 +137,8 @@ def names_of(path: Path | str, family: str) -> Names:
     >>> names_of("resnet18.pth", "resnet_imagenet").publisher
     'torchvision'
     """
-    suffix = Path(path).suffix
+    file = published(path)
+    suffix = Path(path if file is None else file.url).suffix
     require(suffix in READERS, "weights", repr(str(path)), f"unknown suffix; give a {' or '.join(READERS)} file")
     if suffix == ".h5":
         return KERAS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -9,10 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.data import Dataset, Split, normalize
+from jaxcnn.interop import load_weights
+from jaxcnn.models import build
 from jaxcnn.nn import ClassifierHead, Network
 from jaxcnn.run.assemble import Parts
 from jaxcnn.run.finetune import weights_of
-from jaxcnn.spec import RunConfig
+from jaxcnn.spec import ModelSpec, RunConfig
 from jaxcnn.train import make_eval_step, make_programs, make_train_step
 from jaxcnn.train.step import EvalStep, TrainStep
 
@@ -64,3 +68,33 @@ def with_cached_features(parts: Parts, config: RunConfig, dataset: Dataset) -> P
         deterministic=config.deterministic,
     )  # fmt: skip
     return parts._replace(programs=programs, seen=seen)
+
+
+def mean_features(weights: Path | str, spec: ModelSpec, images: np.ndarray, *, batch: int = 25) -> list[np.ndarray]:
+    """Return the maps of a trunk with published weights, each averaged over its pixels: (N, C), the finest map first.
+
+    Args:
+        weights: File or name, as for `jaxcnn.interop.load_weights`.
+        spec: The network; its head plays no part.
+        images: uint8 (N, H, W, 3), normalised here as for the weights.
+        batch: Images at once.
+
+    Raises:
+        InputError: As `load_weights`.
+
+    >>> [each.shape for each in mean_features("torchvision/resnet18", named("resnet18"), photos)]  # doctest: +SKIP
+    [(8, 64), (8, 64), (8, 128), (8, 256), (8, 512)]
+    """
+    spec = replace(spec, num_classes=spec.num_classes or 2)
+    height, width, channels = images.shape[1:]
+    loaded, module = load_weights(weights, spec, (height, width, channels)), build(spec)
+    mean, std = (np.asarray(loaded.record["preprocessing"][name], np.float32) for name in ("mean", "std"))
+
+    @jax.jit
+    def averages(images: jax.Array) -> list[jax.Array]:
+        maps: Any = module.apply(loaded.variables, normalize(images, mean, std), method="features")
+        return [each.mean(axis=(1, 2)) for each in maps]
+
+    rows = (np.arange(start, start + batch) % len(images) for start in range(0, len(images), batch))
+    found = [jax.device_get(averages(images[indices])) for indices in rows]
+    return [np.concatenate(each)[: len(images)] for each in zip(*found, strict=True)]

@@ -17,6 +17,7 @@ from jaxcnn.data import Dataset, Split, normalize
 from jaxcnn.errors import InputError, missing_extra, require
 from jaxcnn.export.program import trace
 from jaxcnn.export.stablehlo import run_stablehlo, to_stablehlo
+from jaxcnn.interop.published import published
 from jaxcnn.nn.calls import infer
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.predict import described, load_model, run_data, run_split
@@ -25,8 +26,10 @@ from jaxcnn.runtime.files import atomic_write, write_json
 from jaxcnn.spec import RunConfig
 from jaxcnn.tasks import make_task, resolve_task
 
-FORMATS = {"stablehlo": ".stablehlo", "onnx": ".onnx"}
+FORMATS = {"stablehlo": ".stablehlo", "onnx": ".onnx", "litert": ".tflite"}
 """Formats, and the suffixes of their files."""
+LITERT = "pip install --no-deps litert-converter==0.5.0 ai-edge-litert==2.3.0"
+"""Installs what writes LiteRT files; with its dependencies the converter would replace packages that jaxcnn needs."""
 COMPARED, CALIBRATED, BATCH = 32, 256, 64
 """Images that a file is compared on, calibrated on, and measured with at once."""
 TOLERANCE, INT8_TOLERANCE = 1e-5, 0.2
@@ -74,12 +77,13 @@ def export_run(
 
     Args:
         directory: The run's folder.
-        to: stablehlo or onnx.
+        to: stablehlo, onnx or litert (TensorFlow Lite; its packages are installed by hand: docs/howto/export.md).
         int8: Compute in 8 bits; onnx only. Ranges come from training images.
         preprocess: Take images as uint8 (N, H, W, C), pixels 0 to 255, and normalise them in the file. Default:
             float32, normalised by the caller.
         checkpoint: last, or best (lowest validation loss).
-        out: The file. Default: network.onnx, network_int8.onnx or network.stablehlo in the run's folder.
+        out: The file. Default: network.onnx, network_int8.onnx, network.stablehlo or network.tflite in the run's
+            folder.
         model: The module, where the run trained a user-defined one.
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if it has moved.
@@ -120,6 +124,13 @@ def export_run(
     if to == "stablehlo":
         content = to_stablehlo(program)
         difference = _check(path, lambda images: run_stablehlo(content, images), run, images)
+    elif to == "litert":
+        try:
+            from jaxcnn.export.litert import run_litert, to_litert
+        except ImportError as error:
+            raise InputError(f"to={to!r}: {error.name} is not installed; run {LITERT}") from error
+        content = to_litert(program)
+        difference = _check(path, lambda images: run_litert(content, images), run, images)
     else:
         try:
             from jaxcnn.export.onnx import run_onnx, to_onnx
@@ -139,9 +150,31 @@ def export_run(
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial:
         partial.write_bytes(content)
-    if to == "stablehlo":
+    if to != "onnx":
         write_json(path.with_suffix(".json"), {name: json.loads(text) for name, text in about.items()})
     return Exported(path, len(content), difference, len(images), *metrics)
+
+
+def open_file(path: Path | str, *, threads: int = 1) -> Run:
+    """Return the function of images that an ONNX or LiteRT file is; it returns outputs by name.
+
+    Args:
+        path: A file that `export_run` wrote.
+        threads: Number of threads on the CPU. 0: onnxruntime's default; LiteRT has none.
+
+    >>> open_file("runs/first/network.onnx")(images)["output"]  # doctest: +SKIP
+    """
+    content = Path(path).read_bytes()
+    if Path(path).suffix == FORMATS["litert"]:
+        from jaxcnn.export.litert import open_litert
+
+        runner = open_litert(content, threads=threads)
+        return lambda images: runner(images=images)
+    from jaxcnn.export.onnx import open_session
+
+    session: Any = open_session(content, threads=threads)
+    names = [each.name for each in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(None, {"images": images}), strict=True))
 
 
 def _spread(images: Any, count: int) -> Any:
@@ -161,7 +194,7 @@ def _metadata(
         "mean": [float(each) for each in mean],
         "std": [float(each) for each in std],
         "fit": config.data.fit,
-        "weights": config.weights and Path(config.weights).name,
+        "weights": config.weights and (config.weights if published(config.weights) else Path(config.weights).name),
         "jaxcnn": version_of("jaxcnn"),
     }
     return {name: json.dumps(value) for name, value in about.items()}

@@ -12,6 +12,7 @@ from flax import linen
 from jaxcnn.data import Dataset
 from jaxcnn.errors import InputError, require
 from jaxcnn.interop import Weights, load_weights
+from jaxcnn.interop.published import published
 from jaxcnn.interop.weights import names_of, trunk_layers, variable_shapes
 from jaxcnn.nn.frozen import layer_order
 from jaxcnn.run.folder import RunFolder
@@ -53,8 +54,8 @@ def weights_of(config: RunConfig, dataset: Dataset) -> Weights | None:
 
 
 def with_absolute_weights(config: RunConfig) -> RunConfig:
-    """Return a config whose file of weights is named by its absolute path."""
-    if config.weights is None:
+    """Return a config whose file of weights is named by its absolute path; names of published weights stay."""
+    if config.weights is None or published(config.weights) is not None:
         return config
     return replace(config, weights=os.path.abspath(Path(config.weights).expanduser()))
 

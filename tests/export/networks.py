@@ -23,6 +23,9 @@ NETWORKS = {
     "localizer": (ModelSpec("resnet", 8, 4, head="localizer"), (16, 16, 3)),
     "unet": (ModelSpec("unet", 18, 4), (32, 32, 1)),
     "fcn": (ModelSpec("resnet_imagenet", 10, 4, options={"dilated": 1}, head="fcn"), (40, 40, 3)),
+    "reader": (ModelSpec("plain", 3, 4, head="reader"), (16, 64, 1)),
+    "embedding": (ModelSpec("plain", 3, 4, head="embedding"), (16, 16, 1)),
+    "inception": (ModelSpec("inception", 48, 4), (96, 96, 3)),
     "faster_rcnn": (ModelSpec("resnet_imagenet", 10, 4, head="faster_rcnn"), (48, 48, 3)),
 }
 """Name -> spec and image shape."""

@@ -75,8 +75,11 @@ def test_what_cannot_be_exported_is_one_sentence(classifier, capsys, tmp_path, m
         capsys, "export", classifier.directory, "--to", "stablehlo", "--int8"
     )
     assert "not a run folder" in refused(capsys, "export", tmp_path / "nowhere")
-    with pytest.raises(InputError, match="choose stablehlo or onnx"):
+    with pytest.raises(InputError, match="choose stablehlo or onnx or litert"):
         export_run(classifier.directory, to="tflite")
+    monkeypatch.setitem(__import__("sys").modules, "litert_converter", None)
+    with pytest.raises(InputError, match=r"to='litert': .* is not installed; run pip install --no-deps "):
+        export_run(classifier.directory, to="litert")
     monkeypatch.setitem(__import__("sys").modules, "jaxcnn.export.onnx", None)
     with pytest.raises(InputError):
         export_run(classifier.directory)

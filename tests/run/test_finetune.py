@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax.traverse_util import flatten_dict
 
-from jaxcnn.data import load
+from jaxcnn.data import load, normalize
 from jaxcnn.errors import InputError
 from jaxcnn.interop import load_weights
 from jaxcnn.interop.torch_names import torch_key
@@ -118,6 +118,22 @@ def test_cached_features_give_the_same_run(folder, monkeypatch):
     for name, value in plain.metrics.items():
         assert cached.metrics[name] == pytest.approx(value, rel=1e-4), name
     np.testing.assert_allclose(cached.predictions["probability"], plain.predictions["probability"], atol=1e-5)
+
+
+@pytest.mark.slow
+def test_mean_features_are_the_averaged_maps_of_the_trunk(folder):
+    """Seven images in batches of four: the last batch is filled up, and what fills it is left out."""
+    images = np.asarray(load(DataConfig(str(folder / "data.npz"))).train["images"][:7])
+    found = cached_features.mean_features(folder / "weights.safetensors", SPEC, images, batch=4)
+    loaded = load_weights(folder / "weights.safetensors", replace(SPEC, num_classes=7), SHAPE)
+    mean, std = (np.asarray(loaded.record["preprocessing"][name], np.float32) for name in ("mean", "std"))
+    seen = normalize(images, mean, std)
+    maps = plain(build(replace(SPEC, num_classes=7)).apply, static_argnames="method")(
+        loaded.variables, seen, method="features"
+    )
+    assert len(found) == len(maps)
+    for each, expected in zip(found, maps, strict=True):
+        np.testing.assert_allclose(each, expected.mean(axis=(1, 2)), rtol=1e-4, atol=1e-5)
 
 
 def test_features_are_cached_only_where_they_stand_still(folder):

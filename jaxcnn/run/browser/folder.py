@@ -13,6 +13,8 @@ from jaxcnn.runtime.files import write_text
 
 RUNTIME = ("ort.wasm.min.js", "ort-wasm-simd-threaded.mjs", "ort-wasm-simd-threaded.wasm")
 """Files of onnxruntime-web that the page loads; they are in the folder `dist` of its package."""
+SHOWN = ("classification", "localization", "detection", "segmentation")
+"""Tasks whose outputs the page reads."""
 
 
 def export_web(
@@ -25,7 +27,7 @@ def export_web(
     data: str | None = None,
     data_dir: str | None = None,
 ) -> Exported:
-    """Write a folder with a page that runs a classifier in the browser: index.html and network.onnx.
+    """Write a folder with a page that runs a network in the browser: index.html and network.onnx.
 
     Args:
         directory: The run's folder.
@@ -34,14 +36,14 @@ def export_web(
         out: The folder. Default: web in the run's folder.
 
     Raises:
-        InputError: As `export_run`; another task; `ort` lacks a file.
+        InputError: As `export_run`; a task that is not in `SHOWN`; `ort` lacks a file.
 
     >>> export_web("runs/first", ort="node_modules/onnxruntime-web/dist").path  # doctest: +SKIP
     PosixPath('runs/first/web/network.onnx')
     """
     folder = RunFolder(Path(directory))
-    if (kind := folder.read_config()[0].task.kind) != "classification":
-        raise InputError(f"to='web': the page shows classes, and the run's task is {kind}; use jaxcnn demo")
+    if (kind := folder.read_config()[0].task.kind) not in SHOWN:
+        raise InputError(f"to='web': its page has nothing for the run's task, {kind}; use jaxcnn demo")
     for name in RUNTIME if ort is not None else ():
         if not Path(str(ort), name).is_file():
             raise InputError(f"ort={str(ort)!r}: it has no {name}; give the folder dist of onnxruntime-web")

@@ -60,16 +60,124 @@ function fitted(data, height, width, [high, wide, channels], fit) {
 }
 
 function softmax(logits) {
-  const most = Math.max(...logits), powers = Array.from(logits, each => Math.exp(each - most));
+  const most = logits.reduce((a, b) => Math.max(a, b), -Infinity), powers = Array.from(logits, each => Math.exp(each - most));
   const total = powers.reduce((a, b) => a + b, 0);
   return powers.map(each => each / total);
 }
+
+const sigmoid = logit => 1 / (1 + Math.exp(-logit));
+const rowsOf = ({ data, dims }) => { // (1, A, n) or (A, n) as A arrays
+  const n = dims.at(-1);
+  return Array.from({ length: data.length / n }, (_, k) => Array.from(data.subarray(k * n, (k + 1) * n)));
+};
+
+// The boxes (ymin, xmin, ymax, xmax), shares of the image, and scores by class of a detector's outputs, as in jaxcnn.tasks.
+function judged({ scores, logits, codes, anchors, cells, distances }) {
+  const clip = box => box.map(each => Math.min(1, Math.max(0, each)));
+  if (cells) {
+    const [far, places] = [rowsOf(distances), rowsOf(cells)];
+    const boxes = places.map(([y, x, height, width], k) => {
+      const side = far[k].map((each, axis) => Math.exp(Math.min(each, 6)) * [height, width][axis % 2]);
+      return clip([y - side[0], x - side[1], y + side[2], x + side[3]]);
+    });
+    return [boxes, rowsOf(scores).map(row => row.map(sigmoid))];
+  }
+  const [moves, starts] = [rowsOf(codes), rowsOf(anchors)];
+  const boxes = starts.map(([top, left, bottom, right], k) => {
+    const [y, x, h, w] = moves[k], largest = Math.log(1000 / 16), [tall, wide] = [bottom - top, right - left];
+    const [cy, cx] = [(top + bottom) / 2 + y / 10 * tall, (left + right) / 2 + x / 10 * wide];
+    const [high, broad] = [Math.exp(Math.min(h / 5, largest)) * tall, Math.exp(Math.min(w / 5, largest)) * wide];
+    return clip([cy - high / 2, cx - broad / 2, cy + high / 2, cx + broad / 2]);
+  });
+  return [boxes, logits ? rowsOf(logits).map(row => row.map(sigmoid)) : rowsOf(scores).map(row => softmax(row).slice(1))];
+}
+
+function overlap(a, b) {
+  const area = box => Math.max(0, box[2] - box[0]) * Math.max(0, box[3] - box[1]);
+  const inner = area([Math.max(a[0], b[0]), Math.max(a[1], b[1]), Math.min(a[2], b[2]), Math.min(a[3], b[3])]);
+  return inner ? inner / (area(a) + area(b) - inner) : 0;
+}
+
+// The objects [label, score, box] of an image, the best first: the best candidates, then suppression class by class.
+function detected(outputs, { score_threshold, nms_iou, candidates, detections }) {
+  const [boxes, scores] = judged(outputs), kept = [];
+  const all = scores.flatMap((row, k) => row.map((score, label) => [label, score, boxes[k]]));
+  const best = all.filter(([, score]) => score >= score_threshold).sort((a, b) => b[1] - a[1]).slice(0, candidates);
+  for (const each of best)
+    if (!kept.some(other => other[0] === each[0] && overlap(other[2], each[2]) > nms_iou)) kept.push(each);
+  return kept.slice(0, detections);
+}
+
+// A copy of the picture to draw on, and where the network's image lies in it: [source, target] of `shown`.
+function drawable(canvas) {
+  const copy = Object.assign(document.createElement("canvas"), { width: canvas.width, height: canvas.height });
+  copy.getContext("2d").drawImage(canvas, 0, 0);
+  return [copy, ...shown(canvas.height, canvas.width, about.shape[0], about.shape[1], about.fit)];
+}
+
+function withBoxes(canvas, objects, least = 0.5) {
+  const [copy, [top, left, bottom, right], [t, l, b, r]] = drawable(canvas), brush = copy.getContext("2d");
+  const [high, wide] = about.shape;
+  brush.lineWidth = Math.max(1, Math.round(Math.min(copy.width, copy.height) / 200));
+  brush.font = "14px system-ui, sans-serif";
+  for (const [label, score, box] of objects.filter(each => each[1] >= least).reverse()) {
+    const [ymin, ymax] = [box[0], box[2]].map(y => top + (y * high - t) / (b - t) * (bottom - top));
+    const [xmin, xmax] = [box[1], box[3]].map(x => left + (x * wide - l) / (r - l) * (right - left));
+    brush.strokeStyle = brush.fillStyle = `rgb(${about.colours[label]})`;
+    brush.strokeRect(xmin, ymin, xmax - xmin, ymax - ymin);
+    brush.fillText(`${about.classes[label]} ${score.toFixed(2)}`, xmin + 4, ymin + 16);
+  }
+  return [["prediction", copy.toDataURL()]];
+}
+
+// What the page shows, by task.
+const readers = {
+  classification({ output }) {
+    const rows = softmax(output.data).map((share, k) => [about.classes[k], share]).sort((a, b) => b[1] - a[1]);
+    return { text: rows[0][0], rows: rows.slice(0, 10) };
+  },
+  localization({ logits, boxes }, canvas) {
+    const shares = softmax(logits.data), score = Math.max(...shares), label = shares.indexOf(score);
+    const rows = [[about.classes[label], score]];
+    return { text: about.classes[label], rows, pictures: withBoxes(canvas, [[label, score, Array.from(boxes.data)]], 0) };
+  },
+  detection(outputs, canvas) {
+    const objects = detected(outputs, about.options), counts = about.classes.map(() => 0);
+    for (const [label, score] of objects) counts[label] += score >= 0.5;
+    const text = about.classes.map((name, k) => `${counts[k]} ${name}`).filter((_, k) => counts[k]).join(", ");
+    const rows = objects.slice(0, 10).map(([label, score]) => [about.classes[label], score]);
+    return { text: text || "nothing found", rows, pictures: withBoxes(canvas, objects) };
+  },
+  segmentation({ output }, canvas) {
+    const [copy, [top, left, bottom, right], [t, l, b, r]] = drawable(canvas), pixels = rowsOf(output);
+    const mask = Object.assign(document.createElement("canvas"), { width: about.shape[1], height: about.shape[0] });
+    const paint = mask.getContext("2d"), image = paint.createImageData(mask.width, mask.height);
+    const counts = about.classes.map(() => 0), brush = copy.getContext("2d");
+    pixels.forEach((row, k) => {
+      const label = row.indexOf(Math.max(...row));
+      counts[label]++;
+      image.data.set([...about.colours[label], 255], 4 * k);
+    });
+    paint.putImageData(image, 0, 0);
+    Object.assign(brush, { globalAlpha: 0.5, imageSmoothingEnabled: false });
+    brush.drawImage(mask, l, t, r - l, b - t, left, top, right - left, bottom - top);
+    const order = counts.map((count, k) => k).filter(k => counts[k]).sort((a, c) => counts[c] - counts[a]).slice(0, 10);
+    Object.assign(brush, { globalAlpha: 1, font: "14px system-ui, sans-serif" });
+    order.forEach((k, place) => { // a legend
+      brush.fillStyle = `rgb(${about.colours[k]})`;
+      brush.fillRect(4, 4 + 18 * place, 12, 12);
+      brush.fillStyle = "white";
+      brush.fillText(about.classes[k], 20, 15 + 18 * place);
+    });
+    const rows = order.map(k => [about.classes[k], counts[k] / pixels.length]);
+    return { text: rows[0][0], rows, pictures: [["prediction", copy.toDataURL()]] };
+  },
+};
 
 async function answer(canvas) {
   const runner = await session, [height, width, channels] = about.shape;
   const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
   const pixels = fitted(data, canvas.height, canvas.width, about.shape, about.fit);
-  const { output } = await runner.run({ images: new ort.Tensor("uint8", pixels, [1, height, width, channels]) });
-  const shares = softmax(output.data).map((share, k) => [about.classes[k], share]).sort((a, b) => b[1] - a[1]);
-  return { text: shares[0][0], rows: shares.slice(0, 10) };
+  const outputs = await runner.run({ images: new ort.Tensor("uint8", pixels, [1, height, width, channels]) });
+  return readers[about.task](outputs, canvas);
 }

@@ -6,6 +6,8 @@ import json
 from html import escape
 from pathlib import Path
 
+from jaxcnn.pictures.predictions import class_colours
+from jaxcnn.records import as_record
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.predict import described
 
@@ -24,6 +26,7 @@ def make_page(directory: Path | str, *, network: bool) -> str:
     config, (names, shape, *_) = folder.read_config()[0], described(folder)
     model = config.model.family if config.model is not None else "own module"
     about = {"task": config.task.kind, "classes": names, "shape": shape, "fit": config.data.fit}
+    about |= {"colours": class_colours(len(names)).tolist(), "options": as_record(config.task)}
     parts = {
         "TITLE": escape(f"{folder.path.resolve().name}: {model} on {config.data.name}"),
         "ABOUT": json.dumps(about).replace("<", "\\u003c"),
