@@ -247,6 +247,7 @@ MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "reader": Reading,
     "ssd": Detection,
     "ssd_vgg": Detection,
+    "tiny_yolo": Detection,
     "yolo": Detection,
     "faster_rcnn": Detection,
     "mask_rcnn": Instances,
