@@ -251,6 +251,7 @@ MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "yolo": Detection,
     "faster_rcnn": Detection,
     "mask_rcnn": Instances,
+    "borders": Instances,
     "retinanet": Detection,
 }
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxcnn.errors import InputError
 from jaxcnn.models import (  # each registers its families and heads
     airbench,
+    borders,
     dense,
     faster_rcnn,
     fcn,
@@ -35,6 +36,7 @@ from jaxcnn.spec import ModelSpec
 __all__ = [
     "NAMES",
     "airbench",
+    "borders",
     "build",
     "default_input",
     "dense",

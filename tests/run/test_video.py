@@ -19,11 +19,11 @@ def test_bad_input_is_one_sentence(capsys, monkeypatch, tmp_path):
     image, film = tmp_path / "a.png", tmp_path / "a.mp4"
     assert "give one of IMAGE, --video and --camera" in refused(capsys, "predict", tmp_path, image, "--video", film)
     assert "give one of IMAGE" in refused(capsys, "predict", tmp_path, "--video", film, "--camera", "0")
-    assert "frames=3: it is for --video" in refused(capsys, "predict", tmp_path, image, "--frames", "3")
-    assert "frames=0: must be at least 1" in refused(capsys, "predict", tmp_path, "--video", film, "--frames", "0")
-    assert "camera=-1" in refused(capsys, "predict", tmp_path, "--camera", "-1")
+    assert "--frames 3: it is for --video" in refused(capsys, "predict", tmp_path, image, "--frames", "3")
+    assert "--frames 0: must be at least 1" in refused(capsys, "predict", tmp_path, "--video", film, "--frames", "0")
+    assert "--camera -1: must be 0" in refused(capsys, "predict", tmp_path, "--camera", "-1")
     monkeypatch.setitem(sys.modules, "av", None)
-    for source, name in ((["--video", film], f"video={str(film)!r}"), (["--camera", "0"], "camera=0")):
+    for source, name in ((["--video", film], f"--video {str(film)!r}"), (["--camera", "0"], "--camera 0")):
         said = refused(capsys, "predict", tmp_path, *source)
         assert f"{name}: PyAV is not installed" in said
         assert ".[video]" in said
@@ -96,7 +96,7 @@ def test_what_is_no_video_is_refused_and_what_came_before_damage_is_kept(capsys,
     text = tmp_path / "text.mp4"
     text.write_text("no video")
     assert "cannot be opened" in refused(capsys, "predict", finished, "--video", text)
-    assert "camera=77: it cannot be opened" in refused(capsys, "predict", finished, "--camera", "77")
+    assert "--camera 77: it cannot be opened" in refused(capsys, "predict", finished, "--camera", "77")
     whole = film(tmp_path / "whole.mkv", 12)
     cut = tmp_path / "cut.mkv"
     cut.write_bytes(whole.read_bytes()[: Path(whole).stat().st_size * 2 // 3])
