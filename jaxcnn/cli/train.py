@@ -205,7 +205,9 @@ def predict(
     source = video if camera is None else camera
     if source is not None:
         given = "one of IMAGE, --video and --camera"
-        require(not images and None in (video, camera), "video" if camera is None else "camera", source, f"give {given}")
+        require(
+            not images and None in (video, camera), "video" if camera is None else "camera", source, f"give {given}"
+        )
         _watch(run, source, top, checkpoint, out, json, frames)
         return
     require(frames is None, "frames", frames, "it is for --video and --camera; leave it out")
@@ -244,7 +246,9 @@ def _watch(
     name = f"camera{source}" if isinstance(source, int) else source.stem
     drawn = None if out is None else out / f"{name}.mp4"
     require(out is None or out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
-    same = isinstance(source, Path) and drawn is not None and drawn.exists() and source.exists() and drawn.samefile(source)
+    same = (
+        isinstance(source, Path) and drawn is not None and drawn.exists() and source.exists() and drawn.samefile(source)
+    )
     require(not same, "out", repr(str(out)), "it holds the video itself, which would be overwritten; name another")
     boxes, printed, shown = list[dict[str, Any]](), list[dict[str, Any]](), [0.0]
 

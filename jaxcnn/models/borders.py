@@ -1,4 +1,4 @@
-"""The head of an instance segmenter without boxes: of each pixel whether it is background, a border, or inside an object.
+"""The head of an instance segmenter without boxes: whether each pixel is background, a border, or inside an object.
 
 The inside of each object is one connected piece, as its border keeps it apart from others. Caicedo et al. 2019,
 "Nucleus segmentation across imaging experiments" (the 2018 Data Science Bowl, which such a U-Net won).

@@ -1,4 +1,4 @@
-"""The small detector of YOLO9000: convolutions with leaky ReLU, five anchors a cell of one map. Redmon and Farhadi 2017.
+"""The small detector of YOLO9000: convolutions with leaky ReLU, five anchors a cell. Redmon and Farhadi 2017.
 
 Layers and anchors are those of the authors' yolov2-tiny-voc. Their 25 outputs an anchor, for 20 classes, are read as
 those of an SSD, so that its loss and its detections serve: the objectness is the score of the background, and the codes

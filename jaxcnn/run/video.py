@@ -82,7 +82,9 @@ def watch(
                 if write is not None:
                     drawn = draw_prediction(frame, prediction, legend=False)
                     if drawn is None:
-                        raise InputError(f"out={str(out)!r}: nothing is drawn for predictions of this run; leave it out")
+                        raise InputError(
+                            f"out={str(out)!r}: nothing is drawn for predictions of this run; leave it out"
+                        )
                     write(np.asarray(drawn))
                 start = start or time.perf_counter()
                 seen = Watched(number, (number - 1) / max(time.perf_counter() - start, 1e-9))

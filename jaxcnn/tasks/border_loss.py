@@ -127,7 +127,7 @@ def _objects(logits: jax.Array, config: Detection) -> dict[str, jax.Array]:
     masks = mask_targets(whole, boxes, jnp.arange(1, count + 1, dtype=jnp.int32), SIDE)
     found = {
         "boxes": boxes, "scores": scores, "labels": jnp.where(real, mean.argmax(axis=1).astype(jnp.int32), -1),
-        "mask_boxes": boxes, "masks": (255 * masks * real[:, None, None]).astype(jnp.uint8),
+        "mask_boxes": boxes, "masks": jnp.where(real[:, None, None], 255.0 * masks, 0.0).astype(jnp.uint8),
     }  # fmt: skip
     order, padding = jnp.argsort(-scores, stable=True), config.detections - count
     fill = {"labels": -1}

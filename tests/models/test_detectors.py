@@ -30,7 +30,7 @@ def with_head(spec, head, **options):
     ("family", "head"),
     [
         *((family, head) for family in BACKBONES for head in ("ssd", "yolo", "faster_rcnn")),
-        ("plain", "mask_rcnn"), ("resnet_imagenet", "retinanet"),
+        ("plain", "mask_rcnn"), ("resnet_imagenet", "retinanet"), ("resnet_imagenet", "borders"),
     ],
 )  # fmt: skip
 def test_any_backbone_carries_any_head(family, head):
@@ -45,6 +45,10 @@ def test_any_backbone_carries_any_head(family, head):
         if head == "mask_rcnn":
             assert (shapes["mask_boxes"].shape, shapes["masks"].shape) == ((2, 48, 4), (2, 48, 28, 28, 3))
             assert RunConfig(model=with_head(BACKBONES[family], head)).task == Instances()
+        return
+    if head == "borders":  # resized to the images, whatever the stride of the finest map
+        assert {name: each.shape for name, each in shapes.items()} == {"pixels": (2, 64, 96, 5)}
+        assert RunConfig(model=with_head(BACKBONES[family], head)).task == Instances()
         return
     if head == "retinanet":
         assert shapes["logits"].shape == (2, shapes["anchors"].shape[0], 3)
