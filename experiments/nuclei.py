@@ -1,7 +1,10 @@
 """Cell nuclei of DSB 2018 one by one, touching ones apart: by a U-Net that learns their borders, and by Mask R-CNN.
 
-Runtime: not measured yet.
-Expected: not measured yet; the goal is an instance AP (TP / (TP + FP + FN) at IoU 0.5) of 0.75 on the test split.
+Runtime: borders: 56 minutes a seed on two cores of an AMD EPYC that many other jobs shared (load 10 to 18); 18 seconds
+an epoch where the cores were less busy. Mask R-CNN: 0.7 seconds an image and step at load 10.
+Expected: borders: instance AP (TP / (TP + FP + FN) at IoU 0.5) 0.718, mask AP50 0.738 and PQ 0.675 on the 24 test
+images after the last epoch, seed 0; 59,787 parameters. The validation images chose how pixels become objects; 0.75 on
+the test was the goal and is missed. Mask R-CNN was never trained to the end on these images: nothing is known of it.
 Needs the nuclei in TFDS' form (features image, instance_mask and objects: bbox, label).
 """
 
@@ -35,7 +38,7 @@ class Config:
 
     borders: RunConfig = field(default_factory=lambda: BORDERS)
     mask_rcnn: RunConfig = field(default_factory=lambda: MASK_RCNN)
-    models: tuple[str, ...] = ("borders", "mask_rcnn")
+    models: tuple[str, ...] = ("borders",)  # or mask_rcnn, or both
     seeds: tuple[int, ...] = (0,)
     out: Path = Path("runs/nuclei")
 
@@ -45,16 +48,15 @@ SMALL = {"head_pyramid": False, "head_proposals": 8, "head_mask_size": 4}
 SMOKE = Config(
     replace(SCENES, model=ModelSpec("unet", 8, 4, head="borders", options={"levels": 2})),
     replace(SCENES, model=ModelSpec("plain", 4, 4, head="mask_rcnn", options=SMALL)),
+    ("borders", "mask_rcnn"),
 )
 
 
 def main(config: Config) -> None:
     for name in config.models:
         for result in run_seeds(getattr(config, name), config.seeds, out=config.out / name):
-            print(f"{name}: " + ", ".join(f"{key} {result.metrics[f'test_{key}']:.4f}" for key in METRICS))
+            print(name, *(f"{key} {result.metrics[f'test_{key}']:.4f}" for key in ("AP50", "instance_ap", "PQ")))
 
-
-METRICS = ("AP50", "instance_ap", "PQ")
 
 if __name__ == "__main__":
     launch(main, Config, SMOKE)

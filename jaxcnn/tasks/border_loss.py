@@ -18,8 +18,11 @@ BACKGROUND, BORDER, INSIDE = 0, 1, 2
 """Kinds of pixels; the k-th class of objects is INSIDE + k."""
 WEIGHTS = (1.0, 4.0, 2.0)
 """Weight of a pixel in the loss by its kind: the few that keep objects apart count most."""
-GROWN = 2
-"""Pixels by which an inside grows into the border around it."""
+SURE = 0.85
+"""Probability of a pixel that is certainly inside. Chosen on the validation images of nuclei: instance AP 0.683 for the
+likeliest kind instead and two pixels of growth, 0.714 for 0.6, 0.739 for 0.75, 0.748 for 0.85, 0.695 for 0.9."""
+GROWN = 3
+"""Pixels by which what is certainly inside grows into the object around it."""
 SMALLEST = 4
 """Pixels of an inside below which it is no object."""
 SIDE = 28
@@ -72,7 +75,8 @@ def border_parts(outputs: dict[str, jax.Array], batch: Batch, config: Detection)
 def border_instances(outputs: dict[str, jax.Array], config: Detection) -> dict[str, jax.Array]:
     """Return the largest objects of each image, the surest first, as the task `instances` decodes them.
 
-    The score of an object is the mean probability of its class inside.
+    Connected pixels that are certainly inside are an object, which then grows into the pixels around it that are not
+    background. The score of an object is the mean probability of its class inside.
     """
     return jax.vmap(lambda pixels: _objects(pixels.astype(jnp.float32), config))(outputs["pixels"])
 
@@ -100,7 +104,7 @@ def _objects(logits: jax.Array, config: Detection) -> dict[str, jax.Array]:
     """Return the objects of one image from its logits (H, W, K + 2)."""
     height, width, _ = logits.shape
     p, kind = jax.nn.softmax(logits), logits.argmax(axis=-1)
-    pieces = connected(kind >= INSIDE)
+    pieces = connected((kind >= INSIDE) & (p[..., INSIDE:].max(axis=-1) > SURE))
     areas = jnp.zeros(height * width + 1, jnp.int32).at[pieces.reshape(-1)].add(1).at[0].set(0)
     count = min(config.detections, height * width)
     area, numbers = jax.lax.top_k(areas, count)
@@ -111,7 +115,7 @@ def _objects(logits: jax.Array, config: Detection) -> dict[str, jax.Array]:
     inner = named[pieces]
     whole = inner
     for _ in range(GROWN):
-        whole = jnp.where((whole == 0) & (kind == BORDER), _largest(whole), whole)
+        whole = jnp.where((whole == 0) & (kind != BACKGROUND), _largest(whole), whole)
     of_classes = jax.ops.segment_sum(p[..., INSIDE:].reshape(height * width, -1), inner.reshape(-1), count + 1)[1:]
     real = area >= SMALLEST
     mean = of_classes / jnp.maximum(area, 1).astype(jnp.float32)[:, None]
