@@ -1,10 +1,8 @@
 """Cell nuclei of DSB 2018 one by one, touching ones apart: by a U-Net that learns their borders, and by Mask R-CNN.
 
-Runtime: borders: 56 minutes a seed on two cores of an AMD EPYC that many other jobs shared (load 10 to 18); 18 seconds
-an epoch where the cores were less busy. Mask R-CNN: 0.7 seconds an image and step at load 10.
-Expected: borders: instance AP (TP / (TP + FP + FN) at IoU 0.5) 0.718, mask AP50 0.738 and PQ 0.675 on the 24 test
-images after the last epoch, seed 0; 59,787 parameters. The validation images chose how pixels become objects; 0.75 on
-the test was the goal and is missed. Mask R-CNN was never trained to the end on these images: nothing is known of it.
+Runtime: borders: 56 minutes a seed on two cores of an AMD EPYC that many other jobs shared (load 10 to 18).
+Expected: borders, seed 0, last epoch: instance AP (TP / (TP + FP + FN) at IoU 0.5) 0.718, PQ 0.675 on the 24 test
+images; the goal of 0.75 is missed. Mask R-CNN has not been trained to the end on these images.
 Needs the nuclei in TFDS' form (features image, instance_mask and objects: bbox, label).
 """
 
