@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from fractions import Fraction
+from importlib import import_module
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,10 +112,9 @@ def _argument(source: Path | int) -> str:
 
 def _av(argument: str) -> Any:
     try:
-        import av
+        return import_module("av")
     except ImportError:
         raise missing_extra(argument, "PyAV", "video") from None
-    return av
 
 
 @contextmanager
