@@ -248,9 +248,11 @@ MODEL_TASKS: dict[str, type[TaskConfig]] = {
     "reader": Reading,
     "ssd": Detection,
     "ssd_vgg": Detection,
+    "tiny_yolo": Detection,
     "yolo": Detection,
     "faster_rcnn": Detection,
     "mask_rcnn": Instances,
+    "borders": Instances,
     "retinanet": Detection,
 }
 """Task of a model by the name of its head, or of its family where it has the family's own head; all others classify."""

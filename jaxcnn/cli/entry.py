@@ -24,7 +24,7 @@ RESUME = "run the same command again to resume"
 COMMANDS = {
     "train": "train one model: jaxcnn train --model lenet5 --data mnist --out runs/lenet5",
     "evaluate": "measure a run again: jaxcnn evaluate RUN",
-    "predict": "classify image files or folders: jaxcnn predict RUN IMAGE...",
+    "predict": "use a run on image files, folders or a video: jaxcnn predict RUN IMAGE...",
     "read": "read photographed lines of text: jaxcnn read RUN IMAGE...",
     "demo": "a page that uses a run, with camera and drawing: jaxcnn demo RUN",
     "gallery": "name images by a few examples: jaxcnn gallery add NAME IMAGE..., gallery who IMAGE...",

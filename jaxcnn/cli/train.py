@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -180,22 +181,38 @@ def predict(
     checkpoint: Literal["last", "best"] = "last",
     out: Path | None = None,
     json: bool = False,
+    video: Path | None = None,
+    camera: int | None = None,
+    frames: int | None = None,
 ) -> None:
-    """Predict image files of any size and mode: their classes, the class of each pixel, or objects.
+    """Predict image files of any size and mode, or a video: classes, the class of each pixel, or objects.
 
     Args:
         run: Folder of the run.
         images: Image files, and folders of them at any depth.
         top: Number of classes to list.
         checkpoint: last, or best (lowest validation loss).
-        out: Folder for pictures with the prediction drawn on them, of runs that predict masks or boxes, and for
-            detections.json, the boxes in COCO's format. Default: none are drawn.
+        out: Folder for pictures, or a video, with the prediction drawn on them, of runs that predict masks or boxes,
+            and for detections.json, the boxes in COCO's format. Default: none are drawn.
         json: Print JSON; a mask is run lengths, by class or by object, as COCO writes them, a box is x, y, width,
             height.
+        video: Video file to predict frame by frame, in place of images (extra `video`). Default: none.
+        camera: Number of the camera to watch, 0 for the first one, in place of images (extra `video`); Ctrl-C ends.
+            Default: none.
+        frames: video and camera only: number of frames after which to stop. Default: all.
     """
+    require(top >= 1, "top", top, "must be at least 1")
+    source = video if camera is None else camera
+    if source is not None:
+        given = "one of IMAGE, --video and --camera"
+        require(
+            not images and None in (video, camera), "video" if camera is None else "camera", source, f"give {given}"
+        )
+        _watch(run, source, top, checkpoint, out, json, frames)
+        return
+    require(frames is None, "frames", frames, "it is for --video and --camera; leave it out")
     if not images:
         raise InputError("IMAGE: none given; name one or more files or folders after the run")
-    require(top >= 1, "top", top, "must be at least 1")
     from jaxcnn.data.sources.folder import list_images
     from jaxcnn.run import predict as predict_images
 
@@ -217,6 +234,42 @@ def predict(
         print(f"jaxcnn: {printable(text)}", file=sys.stderr)
     if bad:  # The others are printed; the exit code says that some are missing.
         raise InputError(bad[0])
+
+
+def _watch(
+    run: Path, source: Path | int, top: int, checkpoint: str, out: Path | None, json: bool, frames: int | None
+) -> None:
+    """Predict the frames of a video or a camera; show how many were seen a second, and draw a video."""
+    from jaxcnn.run.video import Watched, watch
+    from jaxcnn.runtime.files import write_json
+
+    name = f"camera{source}" if isinstance(source, int) else source.stem
+    drawn = None if out is None else out / f"{name}.mp4"
+    require(out is None or out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
+    same = (
+        isinstance(source, Path) and drawn is not None and drawn.exists() and source.exists() and drawn.samefile(source)
+    )
+    require(not same, "out", repr(str(out)), "it holds the video itself, which would be overwritten; name another")
+    boxes, printed, shown = list[dict[str, Any]](), list[dict[str, Any]](), [0.0]
+
+    def tell(seen: Watched, prediction: dict[str, Any]) -> None:
+        if json:
+            printed.append(_as_json(prediction))
+        else:
+            print(f"{prediction['path']}: {prediction['text']}")
+        if "boxes" in prediction and out is not None:
+            boxes.append({key: value for key, value in prediction.items() if key != "masks"})
+        if (now := time.monotonic()) - shown[0] >= 1 and sys.stderr.isatty():
+            shown[0] = now
+            print(f"frame {seen.frames}, {seen.rate:.1f} frames per second", file=sys.stderr)
+
+    seen = watch(run, source, out=drawn, frames=frames, top=top, checkpoint=checkpoint, tell=tell)
+    if json:
+        print_json(printed)
+    if boxes and out is not None:
+        write_json(out / "detections.json", coco_record(boxes))
+    where = "" if drawn is None else f", drawn in {printable(str(drawn))}"
+    print(f"{seen.frames} frames, {seen.rate:.1f} frames per second{where}", file=sys.stderr if json else sys.stdout)
 
 
 def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from flax import linen as nn
 from jaxcnn.errors import InputError
 from jaxcnn.models import (  # each registers its families and heads
     airbench,
+    borders,
     dense,
     faster_rcnn,
     fcn,
@@ -23,6 +24,7 @@ from jaxcnn.models import (  # each registers its families and heads
     retinanet,
     ssd,
     ssd_vgg,
+    tiny_yolo,
     unet,
     yolo,
 )
@@ -34,6 +36,7 @@ from jaxcnn.spec import ModelSpec
 __all__ = [
     "NAMES",
     "airbench",
+    "borders",
     "build",
     "default_input",
     "dense",
@@ -48,6 +51,7 @@ __all__ = [
     "retinanet",
     "ssd",
     "ssd_vgg",
+    "tiny_yolo",
     "unet",
     "yolo",
 ]
@@ -82,6 +86,7 @@ NAMES: Mapping[str, ModelSpec] = MappingProxyType(
         ),
         "retinanet_resnet50_fpn": ModelSpec("resnet_imagenet", 50, 64, options={"head_width": 256}, head="retinanet"),
         "yolo": ModelSpec("resnet_imagenet", 10, 24, head="yolo"),
+        "tiny_yolov2": ModelSpec("tiny_yolo", 9, 16),
         "unet": ModelSpec("unet", 18, 16),
         "unet_2015": ModelSpec("unet", 23, 64, options={"levels": 5, "norm": False}),
         "fcn_resnet50": ModelSpec("resnet_imagenet", 50, 64, options={"dilated": 2}, head="fcn"),

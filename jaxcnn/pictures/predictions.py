@@ -35,21 +35,22 @@ def draw_mask(image: np.ndarray, mask: np.ndarray, colours: np.ndarray, opacity:
     return np.where(known[..., None], mixed, image)
 
 
-def draw_classes(image: np.ndarray, mask: np.ndarray, names: Sequence[str]) -> Image:
-    """Return an image uint8 (H, W, 3) under the colours of its mask (H, W), below it a legend.
+def draw_classes(image: np.ndarray, mask: np.ndarray, names: Sequence[str], *, legend: bool = True) -> Image:
+    """Return an image uint8 (H, W, 3) under the colours of its mask (H, W), below it a legend unless it is disabled.
 
     >>> draw_classes(photo, prediction["mask"], prediction["classes"]).save("drawn.png")  # doctest: +SKIP
     """
     from PIL import Image
 
     colours = class_colours(len(names))
-    present = [k for k in range(len(names)) if (mask == k).any()]
-    return _with_legend(Image.fromarray(draw_mask(image, mask, colours)), [names[k] for k in present], colours[present])
+    present = [k for k in range(len(names)) if legend and (mask == k).any()]
+    picture = Image.fromarray(draw_mask(image, mask, colours))
+    return _with_legend(picture, [names[k] for k in present], colours[present]) if present else picture
 
 
 def draw_boxes(
     image: np.ndarray, boxes: np.ndarray, labels: np.ndarray, names: Sequence[str], scores: np.ndarray | None = None,
-    *, least: float = 0.5, legend: bool = True,
+    *, least: float = 0.5, legend: bool = True, named: bool = False,
 ) -> Image:  # fmt: skip
     """Return an image uint8 (H, W, 3) with boxes, in colours of their classes, their scores, and a legend below.
 
@@ -61,6 +62,7 @@ def draw_boxes(
         scores: Score of each box. Default: none are written.
         least: Smallest score of a box that is drawn.
         legend: Whether to draw a legend.
+        named: Write the name of the class before each score.
 
     >>> draw_boxes(photo, found["boxes"], found["labels"], found["classes"], found["scores"])  # doctest: +SKIP
     """
@@ -75,7 +77,8 @@ def draw_boxes(
             (x, y, right - 1, bottom - 1) if right - x > 1 and bottom - y > 1 else (x, y, x, y), None, colour, line
         )
         if scores is not None:
-            pen.text((x + line + 1, y + line), f"{scores[n]:.2f}", fill=colour)
+            name = f"{names[labels[n]]} " if named else ""
+            pen.text((x + line + 1, y + line), f"{name}{scores[n]:.2f}", fill=colour)
     present = sorted({int(labels[n]) for n in shown})
     return _with_legend(picture, [names[k] for k in present], colours[present]) if present and legend else picture
 

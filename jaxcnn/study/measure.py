@@ -74,7 +74,7 @@ def measure_of(kind: str) -> Measure:
     '1 - mean IoU'
     """
     if kind not in MEASURES:
-        if kind in ("instances", "localization", "embedding", "reading"):
+        if kind in ("localization", "embedding", "reading"):
             raise InputError(f"task={kind!r}: a study compares networks for {', '.join(MEASURES)}; choose such a model")
         return MEASURES["classification"]  # a user-defined task has its metrics
     return MEASURES[kind]
@@ -90,12 +90,21 @@ def _masks(result: Any) -> dict[str, np.ndarray]:
 
 
 def _detections(result: Any) -> dict[str, np.ndarray]:
-    """Return the matches at IoU 0.5, padded: labels (N, D), -1 for padding, scores, hits, and objects (N, K)."""
     from jaxcnn.analysis.detections import detection_matches  # imports JAX, which a report does without
 
     saved, data = result.predictions, result.data
     shape = tuple(data["image_shape"])
-    matches = detection_matches(saved, len(data["class_names"]), shape, result.config.data)
+    return _padded(detection_matches(saved, len(data["class_names"]), shape, result.config.data), saved)
+
+
+def _instances(result: Any) -> dict[str, np.ndarray]:
+    from jaxcnn.analysis.instance_masks import instance_matches
+
+    return _padded(instance_matches(result.predictions, len(result.data["class_names"])), result.predictions)
+
+
+def _padded(matches: Matches, saved: Arrays) -> dict[str, np.ndarray]:
+    """Return the matches at IoU 0.5, padded: labels (N, D), -1 for padding, scores, hits, and objects (N, K)."""
     images, most = saved["found_labels"].shape
     kept = ~matches.ignored[:, 0, 0]
     image = matches.image[kept]
@@ -122,6 +131,10 @@ def _missed(truth: Arrays, run: Arrays) -> np.ndarray:
     return 1 - ap50_by_image(matches)
 
 
+DETECTION = Measure(
+    "AP50", "1 - AP50", ("objects",), ("found_labels", "found_scores", "hits"), _detections, _missed,
+    lambda truth, run: int(truth["objects"].sum()), splits=("validation", "test"),
+)  # fmt: skip
 MEASURES = {
     "classification": Measure(
         "accuracy", "", ("labels",), ("predictions",), _classes,
@@ -133,9 +146,7 @@ MEASURES = {
         lambda truth, run: 1 - iou_by_image(run["intersections"], run["unions"]),
         lambda truth, run: int(run["unions"].sum()),
     ),
-    "detection": Measure(
-        "AP50", "1 - AP50", ("objects",), ("found_labels", "found_scores", "hits"), _detections, _missed,
-        lambda truth, run: int(truth["objects"].sum()), splits=("validation", "test"),
-    ),
+    "detection": DETECTION,
+    "instances": DETECTION._replace(text="1 - AP50 of masks", gather=_instances),
 }  # fmt: skip
 """The measure of each task that a study can compare."""

@@ -16,6 +16,7 @@ import numpy as np
 from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Detection
 from jaxcnn.tasks.anchor_loss import Parts, anchor_detections, anchor_parts
+from jaxcnn.tasks.border_loss import border_parts
 from jaxcnn.tasks.cell_loss import cell_detections, cell_parts
 from jaxcnn.tasks.dense_loss import dense_detections, dense_parts
 from jaxcnn.tasks.proposal_loss import proposal_detections, proposal_parts
@@ -80,6 +81,7 @@ _FORMS = {
     "proposals": (proposal_parts, proposal_detections),
     "cells": (cell_parts, cell_detections),
     "logits": (dense_parts, dense_detections),
+    "pixels": (border_parts, None),  # the task instances decodes these
     "anchors": (anchor_parts, anchor_detections),
 }
 """An output that tells a kind of detector -> the functions that read its outputs."""

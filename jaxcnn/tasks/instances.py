@@ -1,4 +1,7 @@
-"""Instance segmentation: a box, a class and a mask for each object; detection with masks. He et al. 2017, section 3."""
+"""Instance segmentation: a box, a class and a mask for each object.
+
+Detection with masks (mask_rcnn; He et al. 2017, section 3), or pixels told apart by borders between objects (borders).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ import numpy as np
 
 from jaxcnn.errors import InputError, require
 from jaxcnn.spec import Instances
+from jaxcnn.tasks.border_loss import border_instances
 from jaxcnn.tasks.detection import detection
 from jaxcnn.tasks.mask_loss import mask_loss, take_class
 from jaxcnn.tasks.proposal_loss import proposal_detections, proposal_parts
@@ -42,8 +46,10 @@ def instances(config: Instances | None = None) -> Task:
 
     def of_masks(outputs: Any, batch: Batch) -> jax.Array:
         """Return the sum of the masks' losses, each image weighted by its objects like those of the boxes."""
-        if not isinstance(outputs, dict) or "masks" not in outputs:
-            raise InputError("outputs: instances needs masks of regions; choose head='mask_rcnn'")
+        if not isinstance(outputs, dict) or not {"masks", "pixels"} & outputs.keys():
+            raise InputError("outputs: instances needs masks or borders; choose head='mask_rcnn' or head='borders'")
+        if "pixels" in outputs:  # there is but one loss
+            return jnp.zeros_like(batch["mask"]).sum()
         weight = proposal_parts(outputs, batch, config).weight  # computed once: XLA joins equal parts
         return (mask_loss(outputs, batch) * weight * batch["mask"]).sum()
 
@@ -55,6 +61,8 @@ def instances(config: Instances | None = None) -> Task:
         return {**base.sums(outputs, batch), "mask_loss": of_masks(outputs, batch)}
 
     def decode(outputs: Any) -> dict[str, jax.Array]:
+        if "pixels" in outputs:
+            return border_instances(outputs, config)
         found = proposal_detections(outputs, config)
 
         def masks(places: jax.Array, labels: jax.Array, masks: jax.Array) -> jax.Array:

@@ -30,7 +30,7 @@ def with_head(spec, head, **options):
     ("family", "head"),
     [
         *((family, head) for family in BACKBONES for head in ("ssd", "yolo", "faster_rcnn")),
-        ("plain", "mask_rcnn"), ("resnet_imagenet", "retinanet"),
+        ("plain", "mask_rcnn"), ("resnet_imagenet", "retinanet"), ("resnet_imagenet", "borders"),
     ],
 )  # fmt: skip
 def test_any_backbone_carries_any_head(family, head):
@@ -45,6 +45,10 @@ def test_any_backbone_carries_any_head(family, head):
         if head == "mask_rcnn":
             assert (shapes["mask_boxes"].shape, shapes["masks"].shape) == ((2, 48, 4), (2, 48, 28, 28, 3))
             assert RunConfig(model=with_head(BACKBONES[family], head)).task == Instances()
+        return
+    if head == "borders":  # resized to the images, whatever the stride of the finest map
+        assert {name: each.shape for name, each in shapes.items()} == {"pixels": (2, 64, 96, 5)}
+        assert RunConfig(model=with_head(BACKBONES[family], head)).task == Instances()
         return
     if head == "retinanet":
         assert shapes["logits"].shape == (2, shapes["anchors"].shape[0], 3)
@@ -119,6 +123,21 @@ def test_ssd300_has_the_parameters_and_anchors_of_torchvision(classes, params):
     assert shapes["scores"].shape == (1, 8732, classes)
     assert shapes["anchors"].shape == (8732, 4)
     assert RunConfig(model=named("ssd300_vgg16")).task == Detection()
+
+
+def test_tiny_yolov2_has_the_published_parameters_anchors_and_work():
+    """yolov2-tiny-voc.cfg of Darknet: 6.97 billion operations, two a multiply-accumulate, at 416 pixels."""
+    module = build(named("tiny_yolov2"), 20)
+    cost = count(module, (416, 416, 3))
+    assert cost.params == 15_861_773
+    assert round(2 * cost.macs / 1e9, 2) == 6.97
+    shapes = jax.eval_shape(lambda: module.init_with_output(jax.random.key(0), jnp.zeros((1, 416, 416, 3)))[0])
+    assert {name: each.shape for name, each in shapes.items()} == {
+        "scores": (1, 845, 21), "codes": (1, 845, 4), "anchors": (845, 4)
+    }  # fmt: skip
+    assert RunConfig(model=named("tiny_yolov2")).task == Detection()
+    with pytest.raises(InputError, match="at least 32x32"):
+        count(module, (16, 416, 3))
 
 
 @pytest.mark.parametrize(

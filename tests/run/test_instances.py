@@ -1,6 +1,7 @@
 """An instance segmenter from a COCO file to its predictions, by the same `run` as a classifier."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -61,6 +62,19 @@ def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
     assert stored.metrics["test_PQ"] == pytest.approx(scores.pq)
     assert 0 <= stored.details["box_AP50"] <= 1
     assert evaluate_run(finished.directory)["AP50"] == pytest.approx(again["AP50"], abs=1e-6)
+
+
+@pytest.mark.slow
+def test_every_way_of_driving_gives_the_same(folder):
+    """Sharded over four virtual devices, by pmap, scanned: as on one device."""
+    base = test_detector.config(folder, model=MASK_RCNN, epochs=2)
+    one = run(replace(base, parallel="jit", scan=False), progress=False)
+    for options in ({"parallel": "sharded"}, {"parallel": "pmap"}, {"parallel": "jit", "scan": True}):
+        other = run(replace(base, **options), progress=False)
+        first, second = (each.history[0]["train_loss"] for each in (one, other))
+        assert second == pytest.approx(first, rel=1e-3)
+        for name in ("train_loss", "validation_loss", "validation_mask_loss"):
+            assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-2, abs=2e-3), (options, name)
 
 
 @pytest.mark.slow

@@ -98,6 +98,18 @@ def test_a_study_of_detection(boxes):
     assert {"test AP50", "AP50 by class"} <= set(checks)
 
 
+def test_a_study_of_instances(tmp_path_factory):
+    """Masks count: 1 - AP50 is that of masks."""
+    options = {"head_width": 4, "head_proposals": 8, "head_mask_size": 4, "head_units": 8}
+    model = ModelSpec("plain", head="mask_rcnn", options=options)
+    study = trained(tmp_path_factory, "instances", config(model, "glyph_scenes", (4, 7), 8000))
+    check(study, "1 - AP50 of masks")
+    run = next((study.directory / "runs").glob("*/*/seed*"))
+    checks = {each.name: each.equal == each.numbers for each in verify(run)}
+    assert set(checks.values()) == {True}
+    assert {"test AP50", "AP50 by class", "instance AP and PQ"} <= set(checks)
+
+
 def test_two_growths_of_the_width_are_compared_at_equal_macs(tmp_path):
     quick_costs()
     study = config(ModelSpec("unet"), "glyph_masks", (5,), 1500)

@@ -7,10 +7,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from scipy import ndimage
 
+from jaxcnn.analysis.instance_masks import split_scores
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Detection, Instances, TaskConfig
 from jaxcnn.tasks import instances, make_task
+from jaxcnn.tasks.border_loss import BORDER, INSIDE, border_targets, connected
 from jaxcnn.tasks.mask_loss import mask_loss, mask_targets
 from tests.tasks.test_detection import CLASSES, OBJECTS, batch_of, outputs_of
 
@@ -33,6 +36,15 @@ def value_and_gradient(draw, batch):
 
 
 DECODE = jax.jit(lambda draw: instances().decode(outputs_with_masks(draw)))
+
+
+def _loss_of_pixels(logits, batch):
+    total, weight = instances().loss({"pixels": logits}, batch)
+    return total / jnp.maximum(weight, 1.0), instances().sums({"pixels": logits}, batch)
+
+
+PIXELS = jax.jit(jax.value_and_grad(_loss_of_pixels, has_aux=True))
+DECODE_PIXELS = jax.jit(lambda logits: instances().decode({"pixels": logits}))
 
 
 def test_the_loss_of_masks_by_hand():
@@ -104,6 +116,79 @@ def test_a_detection_has_the_mask_of_its_own_region_and_class():
         assert np.abs(mask - expected).max() <= 0.51
 
 
+def scene():
+    """Four objects of two classes, two of them touching, one cut off by the edge; the third counts neither way."""
+    seen = np.zeros((24, 30), np.uint8)
+    seen[2:9, 2:9], seen[2:9, 9:17], seen[14:22, 3:13], seen[12:20, 20:30] = 1, 2, 3, 4
+    return seen, np.array([0, 1, 0, 1])
+
+
+def test_borders_by_hand():
+    seen, labels = scene()
+    kinds, counts = jax.jit(border_targets)(jnp.asarray(seen), jnp.array([0, 1, -1, 1]))
+    expected = np.zeros(seen.shape, int)
+    for number, inside, label in ((1, np.s_[3:8, 3:8], 0), (2, np.s_[3:8, 10:16], 1), (4, np.s_[13:19, 21:30], 1)):
+        expected[seen == number] = BORDER
+        expected[inside] = INSIDE + label
+    known = seen != 3
+    assert np.array_equal(np.asarray(counts), known)
+    assert np.array_equal(np.asarray(kinds)[known], expected[known])
+    logits = np.random.default_rng(0).standard_normal((1, *seen.shape, 4)).astype(np.float32)
+    batch = {"labels": jnp.asarray(labels)[None], "instances": jnp.asarray(seen)[None], "mask": jnp.ones(1)}
+    batch["crowd"] = jnp.array([[False, False, True, False]])
+    p = np.exp(logits[0]) / np.exp(logits[0]).sum(axis=-1, keepdims=True)
+    weights = np.where(known, np.array([1.0, 4.0, 2.0, 2.0])[expected], 0.0)
+    own = np.take_along_axis(p, expected[..., None], axis=-1)[..., 0]
+    total, weight = jax.jit(instances().loss)({"pixels": jnp.asarray(logits)}, batch)
+    assert float(weight) == 1
+    assert float(total) == pytest.approx(-(weights * np.log(own)).sum() / weights.sum(), rel=1e-5)
+
+
+def test_perfect_pixels_are_perfect_objects():
+    seen, labels = scene()
+    kinds, _ = border_targets(jnp.asarray(seen), jnp.asarray(labels))
+    found = jax.jit(instances(Instances(detections=20)).decode)({"pixels": 20.0 * jax.nn.one_hot(kinds, 4)[None]})
+    found = {name: np.asarray(each) for name, each in found.items()}
+    assert sorted(found["labels"][0, :4].tolist()) == [0, 0, 1, 1]
+    assert (found["labels"][0, 4:] == -1).all()
+    saved = {f"found_{name}": each for name, each in found.items()} | {"instances": seen[None]}
+    assert split_scores(saved) == (4, 0, 0, 4.0)
+    nothing = jax.jit(instances().decode)({"pixels": jnp.zeros((1, 8, 8, 3))})
+    assert (np.asarray(nothing["labels"]) == -1).all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_pieces_are_those_of_scipy(seed):
+    inside = np.random.default_rng(seed).random((17, 23)) < 0.6
+    found, expected = np.asarray(jax.jit(connected)(jnp.asarray(inside))), ndimage.label(inside)[0]
+    assert np.array_equal(found > 0, inside)
+    pairs = {(a, b) for a, b in zip(found[inside].tolist(), expected[inside].tolist(), strict=True)}
+    assert len(pairs) == expected.max() == len(np.unique(found[inside]))
+
+
+@pytest.mark.slow
+@settings(deadline=None, max_examples=20)
+@given(
+    labels=arrays(np.int32, (2, OBJECTS), elements=st.integers(-1, CLASSES - 1)),
+    seen=arrays(np.uint8, (2, 8, 8), elements=st.integers(0, OBJECTS)),
+    mask=st.sampled_from([(1.0, 1.0), (1.0, 0.0), (0.0, 0.0)]),
+    scale=st.sampled_from([0.0, 1.0, 1e4]),
+)
+def test_borders_are_never_nan_either(labels, seen, mask, scale):
+    logits = scale * np.random.default_rng(0).standard_normal((2, 8, 8, CLASSES + 2)).astype(np.float32)
+    batch = {**batch_of(labels, np.zeros((2, OBJECTS, 4)), mask), "instances": jnp.asarray(seen)}
+    (loss, sums), gradient = PIXELS(logits, batch)
+    assert np.isfinite(loss)
+    assert np.isfinite(gradient).all()
+    assert np.isfinite([*instances().metrics({name: float(value) for name, value in sums.items()}).values()]).all()
+    if not any(mask):
+        assert not np.asarray(gradient).any()
+    found = {name: np.asarray(each) for name, each in DECODE_PIXELS(logits).items()}
+    assert (found["masks"].shape, found["masks"].dtype) == ((2, 100, 28, 28), np.uint8)
+    assert ((found["boxes"] >= 0) & (found["boxes"] <= 1)).all()
+    assert ((found["labels"] >= 0) == (found["scores"] > 0)).all()
+
+
 def test_what_is_saved_described_and_refused():
     task = instances()
     found = {"boxes": np.zeros((1, 2, 4)), "scores": np.array([[0.9, 0.0]]), "labels": np.array([[1, -1]])}
@@ -116,7 +201,7 @@ def test_what_is_saved_described_and_refused():
     with pytest.raises(InputError, match="mask_weight"):
         make_task(Instances(mask_weight=-1.0))
     batch = batch_of(np.zeros((2, 3)), np.zeros((2, 3, 4)))
-    with pytest.raises(InputError, match="choose head='mask_rcnn'"):
+    with pytest.raises(InputError, match="choose head='mask_rcnn' or head='borders'"):
         jax.eval_shape(task.loss, outputs_of("faster_rcnn", jnp.zeros((2, 20, 7))), batch)
     assert TaskConfig.of_kind("instances") is Instances
     assert TaskConfig.of_kind("detection") is Detection

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxcnn.analysis.instance_masks import found_masks, instance_map
 from jaxcnn.errors import InputError
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.files import sha256
@@ -41,14 +42,17 @@ def run_checks(directory: Path, data: bool) -> list[Check]:
         checks += _mask_checks(arrays, metrics, result.get("details") or {}, config.task.ignore)  # type: ignore[attr-defined]
         about = [data_check(config.data, read_json(directory / "data.json"), arrays["labels"])] if data else []
         return [*checks, *about]
-    if config.task.kind == "detection":
+    if config.task.kind in ("detection", "instances"):
         recorded = read_json(directory / "data.json")
         run = SimpleNamespace(predictions=arrays, data=recorded, config=config)
-        stored = measure_of("detection").gather(run)
+        stored = measure_of(config.task.kind).gather(run)
         found = (stored[name] for name in ("found_labels", "found_scores", "hits", "objects"))
         by_class = 1 - missed_objects(*found).mean(0)
         checks.append(close_check("test AP50", [metrics["test_AP50"]], [np.nanmean(by_class)]))
         checks.append(close_check("AP50 by class", (result.get("details") or {})["class_AP50"], by_class))
+        if config.task.kind == "instances":
+            scores = _instance_scores(arrays)
+            checks.append(close_check("instance AP and PQ", [metrics["test_instance_ap"], metrics["test_PQ"]], scores))
         about = recorded | {"test_hash": result["test_hash"]}
         return [*checks, data_check(config.data, about, None)] if data else checks
     if config.task.kind != "classification":
@@ -62,6 +66,28 @@ def run_checks(directory: Path, data: bool) -> list[Check]:
         checks.append(close_check("confusion counts", details["confusion"], confusion))
         checks.append(close_check("accuracy by class", details["class_accuracy"], by_class))
     return [*checks, data_check(config.data, read_json(directory / "data.json"), labels)] if data else checks
+
+
+def _instance_scores(arrays: dict[str, np.ndarray]) -> tuple[float, float]:
+    """Compute TP / (TP + FP + FN) and PQ at IoU 0.5 again, pair by pair: the best pairs first."""
+    hits, overlap, count = 0, 0.0, 0
+    for image, truth in enumerate(arrays["instances"]):
+        size = (truth.shape[0], truth.shape[1])
+        found = instance_map(found_masks(arrays, image, size), arrays["found_scores"][image])
+        names, true_names = (np.unique(each[each > 0]).tolist() for each in (found, truth))
+        count += len(names) + len(true_names)
+        pairs = []
+        for name in names:
+            its = found == name
+            for other in np.unique(truth[its & (truth > 0)]).tolist():
+                theirs = truth == other
+                pairs.append(((its & theirs).sum() / (its | theirs).sum(), name, other))
+        for iou, name, other in sorted(pairs, reverse=True):
+            if iou >= 0.5 and name in names and other in true_names:
+                names.remove(name)
+                true_names.remove(other)
+                hits, overlap = hits + 1, overlap + iou
+    return hits / max(count - hits, 1), 2 * overlap / max(count, 1)
 
 
 def _mask_checks(

@@ -53,7 +53,7 @@ def read_errors(kind: str, arrays: dict[str, np.ndarray]) -> Errors:
         hits, unions = arrays["intersections"], arrays["unions"]
         each = np.array([missed_pixels(*pair) for pair in zip(hits, unions, strict=True)])
         metric, step = "mean_iou", 1 / unions[0].sum()
-    elif kind == "detection":
+    elif kind in ("detection", "instances"):
         rows = zip(arrays["found_labels"], arrays["found_scores"], arrays["hits"], strict=True)
         each = np.array([missed_objects(*row, arrays["objects"]) for row in rows])
         metric, step = "AP50", 1 / arrays["objects"].sum()
