@@ -47,6 +47,26 @@ def curve_figure(histories: Mapping[str, Sequence[Mapping[str, Any]]]) -> Figure
     return figure
 
 
+def seed_curves(histories: Mapping[str, Sequence[Sequence[Mapping[str, Any]]]], metric: str) -> Figure:
+    """Draw a metric by epoch for several seeds, training beside validation; a panel per setting, all of one scale.
+
+    Args:
+        histories: Records of the epochs of each seed, by the setting's name.
+        metric: Such as accuracy.
+
+    >>> figure = seed_curves({"none": [[{"epoch": 1, "train_loss": 0.5, "validation_loss": 0.6}]]}, "loss")
+    """
+    with panels(list(histories), "epoch", metric.replace("_", " "), share=True) as (figure, axes):
+        for each, runs in zip(axes, histories.values(), strict=True):
+            for number, split in enumerate(("train", "validation")):
+                for records in runs:
+                    points = [(record["epoch"], record[f"{split}_{metric}"]) for record in records]
+                    style = look(number) | {"marker": "", "linewidth": 1, "label": split.replace("train", "training")}
+                    each.plot(*zip(*points, strict=True), **style)
+            each.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    return figure
+
+
 def reliability_figure(confidence: ArrayLike, accuracy: ArrayLike, counts: ArrayLike) -> Figure:
     """Draw accuracy against confidence, per bin; below it how many examples each bin holds.
 

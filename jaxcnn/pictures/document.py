@@ -181,6 +181,7 @@ def _html(block: Block, number: int, blocks: Sequence[Block]) -> str:
             svg = svg[svg.index("<svg") :].strip()
             svg = re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>f{number}-", svg)
             svg = re.sub(r"(?<=[:] )(#000000|#ffffff|#e3e3e3)(?=[;\"])", lambda colour: PAGE_COLOURS[colour[1]], svg)
+            svg = svg.replace('fill="#f3f3f3"', 'style="fill: var(--soft)"')  # behind a hatch
             svg = svg.replace("<svg", f'<svg role="img" aria-label="{text}"', 1)
             return f"<figure>\n{svg}\n<figcaption>{text}</figcaption>\n</figure>"
         case Code(text):

@@ -62,7 +62,7 @@ def make_look(parts: Parts, dataset: Dataset, measured: Measured) -> Look | None
             Row([photo(image), *(overlay(image, heat[n]) for heat in heats)], f"why {dataset.class_names[targets[n]]}?")
             for n, image in enumerate(images)
         ]
-        figures["attribution"] = gallery(rows, columns=6)
+        figures["attribution"] = gallery(rows, columns=3)
         return {name: to_pixels(figure) for name, figure in figures.items()}
 
     return look

@@ -33,21 +33,17 @@ def write_board(result: StudyResult, out: Path | str) -> Path:
     from tensorboardX.summary import hparams
 
     rmtree(folder, ignore_errors=True)
-    lines = list(_lines(result))
-    names = dict.fromkeys(name for _, _, metrics, _ in lines for name in metrics)
-    for path, about, metrics, history in lines:
+    for path, about, metrics, history in _lines(result):
+        # Without a summary of the experiment TensorBoard makes the columns itself, those that differ first.
+        _, start, end = hparams(about, {})
+        last = dict(history[-1]) if history else {"epoch": result.plan.base.epochs}
         with make(str(folder / path)) as writer:
-            start, *rest = hparams(about, dict.fromkeys(names, 0.0))
             writer.file_writer.add_summary(start)
-            writer.file_writer.add_summary(rest[0])
-            for epoch in history:
+            for epoch in (*history[:-1], last | dict(metrics)):
                 for name, value in epoch.items():
-                    if name.startswith(("train_", "validation_")):
-                        writer.add_scalar(f"epoch_{name}", value, epoch["epoch"])
-            for name, value in metrics.items():
-                if math.isfinite(value):
-                    writer.add_scalar(name, value, len(history) or result.plan.base.epochs)
-            writer.file_writer.add_summary(rest[1])
+                    if name.startswith(("train_", "validation_", "test_")) and math.isfinite(value):
+                        writer.add_scalar(name, value, epoch["epoch"])
+            writer.file_writer.add_summary(end)
     return folder
 
 

@@ -85,7 +85,7 @@ class TensorBoard:
             self._pictures(weights, state, epoch)
         self._before = weights
         if not self._named:
-            self._name(record)
+            self._name()
         for writer in self._writers.values():
             writer.flush()
 
@@ -113,16 +113,14 @@ class TensorBoard:
         for tag, picture in ({} if self._look is None else self._look(state)).items():
             self._writers["validation"].add_image(tag, picture, epoch, dataformats="HWC")
 
-    def _name(self, record: Record) -> None:
-        """Write the run's line of the table of HParams: its config, and which tags are its results."""
+    def _name(self) -> None:
+        """Write the run's line of the table of HParams: its config; TensorBoard finds columns and results itself."""
         from tensorboardX.summary import hparams
 
-        tags = [f"epoch_{name.removeprefix('validation_')}" for name in record if name.startswith("validation_")]
         values = {name: value if isinstance(value, bool | int | float) else str(value)
                   for name, value in flat(self._config).items() if value is not None}  # fmt: skip
-        writer = self._writers["validation"].file_writer
-        for summary in hparams(values, dict.fromkeys(tags, 0.0))[:2]:  # its end is written when it has come
-            writer.add_summary(summary)
+        _, start, _ = hparams(values, {})  # its end is written when it has come
+        self._writers["validation"].file_writer.add_summary(start)
         self._named = True
 
 

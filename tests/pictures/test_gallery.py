@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from jaxcnn.pictures.confusion import confusion_figure
-from jaxcnn.pictures.curves import curve_figure
+from jaxcnn.pictures.curves import curve_figure, seed_curves
 from jaxcnn.pictures.document import Figure, to_html
 from jaxcnn.pictures.gallery import Row, gallery, spread
 from jaxcnn.pictures.landscape import landscape_figure
@@ -70,6 +70,8 @@ def test_a_page_replaces_ink_paper_and_grid_by_its_own():
     assert "#000000" not in page[page.index("<svg") :]
     assert "currentColor" in page
     assert "#fefefe" in page  # a number on a dark cell stays light
+    hatched = to_html("T", [Figure("", '<svg><rect width="9" fill="#f3f3f3"/></svg>', "c")])
+    assert '<rect width="9" style="fill: var(--soft)"/>' in hatched
     assert len(confusion_figure(np.eye(40, dtype=int), [str(k) for k in range(40)]).axes[0].texts) == 0
 
 
@@ -85,6 +87,17 @@ def test_curves_of_several_runs_are_named():
     ]
     assert len(one.axes) == 1
     assert to_pixels(one).shape[2] == 3
+
+
+def test_every_seed_has_its_curves_in_the_panel_of_its_setting():
+    def records(error):
+        return [{"epoch": n, "train_loss": error / n, "validation_loss": 2 * error / n} for n in (1, 2)]
+
+    figure = seed_curves({"a": [records(1), records(3)], "b": [records(2)]}, "loss")
+    drawn = [[line.get_ydata().tolist() for line in axes.lines] for axes in figure.axes]
+    assert drawn == [[[1, 0.5], [3, 1.5], [2, 1], [6, 3]], [[2, 1], [4, 2]]]
+    assert [line.get_label() for line in figure.axes[1].lines] == ["training", "validation"]
+    assert [text.get_text() for text in figure.legends[0].texts] == ["training", "validation"]
 
 
 def test_a_landscape_shows_both_cuts_and_what_is_not_finite_stays_empty():

@@ -1,4 +1,4 @@
-"""TensorBoard's own reader finds a study's trials and runs as one HParams table."""
+"""TensorBoard's own backend finds a study's trials and runs as one HParams table."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.study.planted import planted_study
 
 pytest.importorskip("tensorboardX")
 reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-parse = pytest.importorskip("tensorboard.plugins.hparams.metadata")
+from tests.train.hparams_table import FINISHED, read_table  # noqa: E402
 
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
 
@@ -17,26 +17,23 @@ def test_a_study_is_one_table(tmp_path, capsys):
     study = planted_study(tmp_path / "study", ERRORS)
     for _ in range(2):  # the second time replaces the first
         assert call(capsys, "report", study.directory, "--tensorboard")[0] == 0
-    files = sorted((study.directory / "tensorboard").rglob("events*"))
+    table = read_table(study.directory / "tensorboard")
     trials = sum(len(each.trials) for each in study.tuning.arms.values())
-    assert len(files) == len(study.runs) + trials
-    found, tables = {}, set()
-    for file in files:
-        events = reader.EventAccumulator(str(file))
-        events.Reload()
-        contents = {tag: data.plugin_data.content for tag, data in events.summary_metadata.items()}
-        start = parse.parse_session_start_info_plugin_data(contents["_hparams_/session_start_info"])
-        experiment = parse.parse_experiment_plugin_data(contents["_hparams_/experiment"])
-        tables.add((tuple(h.name for h in experiment.hparam_infos), tuple(m.name.tag for m in experiment.metric_infos)))
-        assert "_hparams_/session_end_info" in contents
-        about = {name: value.string_value or value.number_value for name, value in start.hparams.items()}
-        if about["stage"] == "runs":
-            losses = events.Scalars("epoch_train_loss")
-            found[about["depth"], about["seed"]] = about, events.Scalars("test_accuracy")[-1].value, len(losses)
-    assert len(tables) == 1
+    assert len(table.rows) == len(study.runs) + trials
+    assert table.statuses == {FINISHED}
+    differing = [name for name, differs in table.columns if differs]
+    assert differing == [name for name, _ in table.columns][: len(differing)]  # they come first
+    assert {"depth", "width", "params", "seed"} <= set(differing)
+    assert "family" not in differing
+    assert {"test_accuracy", "validation_loss"} <= set(table.metrics)
     for run in load_study(study.directory).runs:
         arm = next(each for each in study.plan.arms if each.label == run.arm)
-        about, accuracy, epochs = found[arm.depth, run.seed]
-        assert (about["learning_rate"], about["params"]) == (run.setting.learning_rate, arm.params)
-        assert accuracy == pytest.approx(run.metrics["test_accuracy"])
-        assert epochs == len(run.history)
+        name = f"runs/{run.arm}/{run.setting.label}/seed{run.seed}"
+        row = table.rows[name]
+        assert (row["stage"], row["depth"], row["seed"]) == ("runs", arm.depth, run.seed)
+        assert (row["learning_rate"], row["params"]) == (run.setting.learning_rate, arm.params)
+        for metric, value in run.metrics.items():
+            assert row[metric] == pytest.approx(value)
+        events = reader.EventAccumulator(str(study.directory / "tensorboard" / name))
+        events.Reload()
+        assert [each.step for each in events.Scalars("train_loss")] == [each["epoch"] for each in run.history]

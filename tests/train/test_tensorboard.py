@@ -1,6 +1,7 @@
 """TensorBoard's own reader finds every tag, and a resumed run draws no point twice."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from jaxcnn.run import run
 from jaxcnn.runtime.signals import Interrupted
-from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
+from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from jaxcnn.train.tensorboard import TensorBoard
+from tests.train.hparams_table import FINISHED, read_table
 from tests.train.small import parts
 
 pytest.importorskip("tensorboardX")
@@ -78,16 +80,22 @@ def test_histograms_pictures_and_text_are_there(interrupted):
     assert f"| seed | {result.config.seed} |" in text
 
 
-def test_hparams_name_the_config_and_the_results(interrupted):
-    _, events = interrupted
-    tags = events["validation"].summary_metadata
-    parse = pytest.importorskip("tensorboard.plugins.hparams.metadata")
-    start = parse.parse_session_start_info_plugin_data(tags["_hparams_/session_start_info"].plugin_data.content)
-    assert start.hparams["optimizer.learning_rate"].number_value == CONFIG.optimizer.learning_rate
-    assert start.hparams["model.family"].string_value == "plain"
-    experiment = parse.parse_experiment_plugin_data(tags["_hparams_/experiment"].plugin_data.content)
-    assert [each.name.tag for each in experiment.metric_infos] == ["epoch_loss", "epoch_accuracy"]
-    assert "_hparams_/session_end_info" in tags
+def test_runs_of_a_folder_are_one_table_whose_first_columns_are_what_differs(interrupted):
+    result, _ = interrupted
+    folder = result.directory.parent
+    rates = OptimizerConfig(learning_rate=0.02)
+    other = run(replace(CONFIG, optimizer=rates, epochs=1), out=folder / "other", progress=False, tensorboard=True)
+    table = read_table(folder)
+    assert [name for name, differs in table.columns if differs] == ["epochs", "optimizer.learning_rate"]
+    assert [name for name, _ in table.columns[:2]] == ["epochs", "optimizer.learning_rate"]
+    assert table.metrics == ["epoch_accuracy", "epoch_loss"]
+    assert table.statuses == {FINISHED}
+    rows = {name.partition("/")[0]: row for name, row in table.rows.items()}
+    assert len(table.rows) == len(rows) == 2
+    for name, each in (("run", result), ("other", other)):
+        assert rows[name]["optimizer.learning_rate"] == each.config.optimizer.learning_rate
+        assert rows[name]["model.family"] == "plain"
+        assert rows[name]["epoch_accuracy"] == pytest.approx(each.metrics["validation_accuracy"])
 
 
 class Lines:

@@ -33,11 +33,11 @@ def metric_section(seen: Seen) -> Iterator[Part]:
     yield Paragraph(f"{_headline(seen)} {epochs}{diverged}", lead=True)
     yield Contents()
     columns: tuple[tuple[str, Callable[[str], str]], ...] = (
-        ("metric", words),
-        ("training", lambda name: number(result.metrics.get(f"train_{name}"))),
-        ("validation", lambda name: number(result.metrics.get(f"validation_{name}"))),
+        ("metric", words),  # test first: a phone shows three columns
         ("test", lambda name: number(result.metrics.get(f"test_{name}", result.details.get(name)))),
         ("95 % interval (test)", lambda name: span(test_interval(seen, name))),
+        ("validation", lambda name: number(result.metrics.get(f"validation_{name}"))),
+        ("training", lambda name: number(result.metrics.get(f"train_{name}"))),
     )
     yield Heading("Metrics")
     yield table(columns, rows)
