@@ -26,11 +26,11 @@ class Config:
     data: DataConfig = field(default_factory=lambda: DataConfig("emnist/letters"))
     learning_rate: float = 0.05
     epochs: int = 20
-    seeds: tuple[int, ...] = (0.0, 1, 2, 3, 4)
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     out: Path = Path("runs/regularisation")
 
 
-SMOKE = Config(data=DataConfig("digits", size=28, train_size=300), epochs=1, seeds=(0.0, 1))
+SMOKE = Config(data=DataConfig("digits", size=28, train_size=300), epochs=1, seeds=(0, 1))
 
 
 def main(config: Config) -> None:
