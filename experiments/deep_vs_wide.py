@@ -1,8 +1,8 @@
 """Deeper or wider? Residual nets (and plain ones) of one parameter budget, tuned per arm, on real images.
 
 Question: at one parameter budget, does a deeper, narrower net make fewer errors than a shallower, wider one?
-Runtime: under three minutes on two cores; not measured on idle ones since it is cross-validated.
-Expected: wider by about five points with shortcuts, by far more without.
+Runtime: six minutes of processor time on an AMD EPYC (jax 0.12) for 156 runs: 207 s on two idle cores.
+Expected: wider. Deeper minus wider is +5.6 points with shortcuts (95 % interval +3.5 to +7.8), +39.3 without.
 `--folds None --base.data.name fashion_mnist --base.data.train-size 5000` takes other images, with their own test split.
 """
 
