@@ -75,6 +75,7 @@ def test_logits_have_the_right_shape_and_dtype(case):
     assert bool(jnp.isfinite(logits).all())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "case", ["plain_dropout", "airbench", "resnet_imagenet", "wrn", "mobilenet", "dense"], indirect=True
 )
@@ -129,6 +130,7 @@ def test_examples_do_not_see_each_other_in_inference(case):
     np.testing.assert_allclose(case.eval(case.variables, case.images[::-1])[::-1], whole, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_gradients_are_finite_and_somewhere_not_zero(case):
     (loss, _), grads = case.step(case.variables["params"], case.images, jax.random.key(2))
     leaves = jax.tree.leaves(grads)

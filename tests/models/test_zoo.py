@@ -19,6 +19,7 @@ def parameters(module, shape):
     return sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(variables["params"]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_every_name_builds_at_its_own_input(name):
     shape, classes = default_input(name)
@@ -53,6 +54,7 @@ def shape_for(family):
     return side, side, 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
     shape = shape_for(family)
@@ -67,6 +69,7 @@ def test_every_valid_depth_builds_with_that_many_weighted_layers(family):
         assert counted == depth, (family, depth)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "family", [pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name for name in FAMILIES]
 )

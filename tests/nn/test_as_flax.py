@@ -16,6 +16,7 @@ from tests.fixtures.reference import assert_close
 X = jax.random.normal(jax.random.key(0), (2, 7, 6, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["CIRCULAR", "REFLECT", "SAME", "VALID", 1, (1, 2), (1, (0, 2)), ((2, 0), 1)])
 @pytest.mark.parametrize("other", [{}, {"stride": 2}, {"dilation": 2}], ids=str)
 def test_a_convolution_pads_as_flax_does(padding, other):

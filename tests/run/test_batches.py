@@ -26,6 +26,7 @@ def test_a_new_run_has_even_batches_and_a_record_without_the_field_full_ones():
     assert from_record(RunConfig, former) == replace(CONFIG, batches="full")
 
 
+@pytest.mark.slow
 def test_both_take_as_many_steps_and_differ_only_where_an_epoch_does_not_divide():
     """65 examples in batches of 32: two of 32 and one of 1, or 21, 22 and 22."""
     even, full = (run(replace(CONFIG, batches=kind), progress=False) for kind in ("even", "full"))
@@ -36,6 +37,7 @@ def test_both_take_as_many_steps_and_differ_only_where_an_epoch_does_not_divide(
     assert timeless(even.history) == timeless(full.history)
 
 
+@pytest.mark.slow
 def test_prefetching_decodes_the_batches_that_training_takes(tmp_path):
     from PIL import Image
 

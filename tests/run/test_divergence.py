@@ -67,6 +67,7 @@ def test_members_that_diverge_leave_the_others_alone(lost):
     assert [row["epoch"] for row in together[1].history] == [row["epoch"] for row in lost.history]
 
 
+@pytest.mark.slow
 def test_skipping_goes_on_and_counts(tmp_path):
     """One training image is not a number in float data: each epoch has one step that is skipped."""
     data = load(DATA)

@@ -39,6 +39,7 @@ def test_a_file_takes_pixels_and_says_what_it_is(classifier, capsys):
     assert accuracy == pytest.approx(classifier.metrics["test_accuracy"])
 
 
+@pytest.mark.slow
 def test_eight_bits_cost_at_most_a_point(classifier):
     made, whole = export_run(classifier.directory, int8=True), export_run(classifier.directory)
     assert made.path.name == "network_int8.onnx"

@@ -54,6 +54,7 @@ def config_of(folder, unfreeze_from=None, **changes):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("unfreeze_from", "trained"), [pytest.param(None, set(), marks=pytest.mark.slow), ("stage4", {"stage4_block1"})]
 )
@@ -68,6 +69,7 @@ def test_frozen_layers_keep_parameters_and_statistics_to_the_bit(folder, tmp_pat
     assert moved == {path for path in before if path.split("/")[1] in trained}
 
 
+@pytest.mark.slow
 def test_a_run_records_its_weights_and_predicts_with_their_normalisation(folder, tmp_path):
     file, out = tmp_path / "copy.safetensors", tmp_path / "run"
     file.write_bytes((folder / "weights.safetensors").read_bytes())

@@ -13,6 +13,8 @@ from jaxcnn.run.gallery import add_to_gallery, gallery_threshold, who
 from jaxcnn.spec import DataConfig, Embedding, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call, refused
 
+pytestmark = pytest.mark.slow  # all of it needs trained runs
+
 CONFIG = RunConfig(
     ModelSpec("plain", 3, 8, head="embedding", options={"dimensions": 16}),
     DataConfig("glyphs", classes=24, images=480, groups="class"),

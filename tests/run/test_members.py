@@ -93,6 +93,7 @@ def test_the_states_saved_are_the_members_own(alone, tmp_path):
         assert found.opt_state.hyperparams == wanted.opt_state.hyperparams
 
 
+@pytest.mark.slow
 def test_finished_ones_are_read_and_the_others_trained_in_groups(alone, tmp_path):
     shutil.copytree(alone[1].directory, tmp_path / "1")
     before = (tmp_path / "1" / "result.json").stat().st_mtime_ns

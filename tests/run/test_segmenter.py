@@ -77,6 +77,7 @@ def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
     assert (details["class_iou"], names) == (pytest.approx(stored.details["class_iou"]), ("ground", "bar", "disc"))
 
 
+@pytest.mark.slow
 def test_it_predicts_files_of_any_size(finished, folder, tmp_path):
     big = Image.open(folder / "images" / "03.png").resize((3 * W, 2 * H), Image.Resampling.NEAREST)
     big.save(tmp_path / "big.png")
@@ -92,6 +93,7 @@ def test_it_predicts_files_of_any_size(finished, folder, tmp_path):
     assert picture.height > 2 * H  # the legend
 
 
+@pytest.mark.slow
 def test_the_command_line_draws_and_writes_run_lengths(finished, folder, tmp_path, capsys):
     image = folder / "images" / "03.png"
     code, out, _ = call(capsys, "predict", finished.directory, image, image, "--out", tmp_path / "drawn", "--json")
@@ -109,6 +111,7 @@ def test_the_command_line_draws_and_writes_run_lengths(finished, folder, tmp_pat
     assert "24 images with masks of 3 classes" in out
 
 
+@pytest.mark.slow
 def test_verify_computes_the_measures_again(finished, capsys):
     code, out, error = call(capsys, "verify", finished.directory)
     assert code == 0, error
@@ -191,6 +194,7 @@ def test_it_resumes_to_the_bit(finished, folder, tmp_path):
         np.testing.assert_array_equal(values, finished.predictions[name])
 
 
+@pytest.mark.slow
 def test_its_page_has_scores_by_class_and_drawn_predictions(finished, tmp_path):
     text = checked(write_run_page(finished.directory, tmp_path))
     assert ">IoU</th>" in text

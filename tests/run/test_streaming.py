@@ -40,6 +40,7 @@ def in_memory(folder):
     return run(config_of(folder), progress=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "parallel", ["jit", *(pytest.param(each, marks=pytest.mark.slow) for each in ("sharded", "pmap"))]
 )

@@ -77,6 +77,7 @@ def test_without_a_difference_nothing_is_explained(tmp_path):
     assert text.endswith("No difference in test error is claimed that this could explain.")
 
 
+@pytest.mark.slow
 def test_the_report_has_the_section_once_it_was_made(planted):
     without = write_report(planted, planted.directory).read_text()
     assert ">Why<" not in without

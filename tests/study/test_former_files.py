@@ -103,6 +103,7 @@ def test_a_former_plan_with_an_unknown_rule_is_refused(tmp_path):
         load_plan(copy)
 
 
+@pytest.mark.slow
 def test_a_study_begun_before_an_upgrade_goes_on(tmp_path):
     """Its plan and finished runs stay byte for byte; the run that was killed keeps the epochs of its checkpoint."""
     copy = shutil.copytree(BEGUN, tmp_path / "study", copy_function=shutil.copy2)

@@ -46,6 +46,7 @@ def play(plan, world, order):
     return now, done, seen
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(
     plan=st.sampled_from([PLAN, SMOOTH]),

@@ -86,6 +86,7 @@ MATCH = jax.jit(match_cells)
 DECODE = {form: jax.jit(lambda draw, form=form: detection().decode(outputs_of(form, draw))) for form in GRADIENT}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", ["ssd", "yolo", "faster_rcnn", "retinanet"])
 @settings(deadline=None, max_examples=25)
 @given(

@@ -30,6 +30,7 @@ def state_of(module, tx=None, ema=False):
     return make_init(module, optax.sgd(0.1) if tx is None else tx, (8, 8, 1), ema=ema)(jax.random.key(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("parts", [2, 7])
 def test_gradients_in_parts_are_those_of_the_batch(parts):
     """Weights differ from part to part: 13 examples, 3 of the rows are padding."""

@@ -14,6 +14,8 @@ from jaxcnn.train.tensorboard import TensorBoard
 from tests.train.hparams_table import FINISHED, read_table
 from tests.train.small import parts
 
+pytestmark = pytest.mark.slow  # all of it needs trained runs
+
 pytest.importorskip("tensorboardX")
 reader = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
 

@@ -21,6 +21,7 @@ def pictures(count):
     return jnp.asarray(images)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", UPRIGHT)
 def test_a_moved_box_is_the_box_of_the_moved_pixels(name):
     key, count = jax.random.key(3), 12

@@ -68,6 +68,7 @@ def test_colours_and_holes_leave_masks_as_they_are():
         np.testing.assert_array_equal(make_move((name,))(KEY, MASKS), MASKS)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(MOVES))
 def test_an_example_moves_alone(name):
     """The same on any number of devices: an example's place in the batch decides, not its neighbours."""

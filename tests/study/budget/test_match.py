@@ -25,6 +25,7 @@ KINDS = ("params", "macs", "activations")
 
 
 # He et al. 2015, option A, stage widths c, 2c, 4c; counts by the formulas of that paper.
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("budget", "depth", "width", "params"),
     [
@@ -132,6 +133,7 @@ CASES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "kind", "budgets"),
     [(*case, 1) for case in CASES if case[1] == "params" and case[0] not in MOBILE]

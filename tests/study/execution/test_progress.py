@@ -80,6 +80,7 @@ def test_the_bar_shows_stage_and_runs(small, terminal):
     assert shown in console.export_text()
 
 
+@pytest.mark.slow
 def test_a_study_under_way_is_watched_from_outside(tmp_path, monkeypatch):
     seen, real = [], worker.run
 

@@ -70,6 +70,7 @@ def test_runs_of_one_arm_share_a_program_and_a_claimed_run_is_left_to_its_worker
         assert (one.programs["members"], together.programs["members"]) == (1, members)
 
 
+@pytest.mark.slow
 def test_no_worker_is_idle_for_the_sake_of_larger_programs(plan, tmp_path):
     """Three workers share six runs: the first takes two of them at once."""
     out = tmp_path / "study"

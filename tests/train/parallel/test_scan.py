@@ -144,6 +144,7 @@ def test_data_that_do_not_fit_are_gathered_on_the_host(monkeypatch):
         assert difference(state.params, resident.params) < 1e-6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("driven", [STEPWISE, TWO])
 def test_warming_up_compiles_all_and_leaves_the_state(monkeypatch, driven):
     """Five steps an epoch, in stretches of three and two."""
