@@ -1,5 +1,6 @@
 """Strict by default: dtype and rank promotion are errors, warnings are errors, four virtual devices."""
 
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,9 @@ BRIDGES = Path(tempfile.gettempdir()) / "jaxcnn-test-onednn"
 BRIDGES.mkdir(exist_ok=True)
 (Path(os.environ["JAXCNN_CACHE"]) / "onednn").symlink_to(BRIDGES)
 
+# Tracing makes so many objects that looking for garbage at Python's usual rate takes 7 % of the suite.
+gc.set_threshold(100_000, 20, 10)
+
 # The same examples in every run, however slow the machine is; `pytest --hypothesis-profile default` draws others.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
@@ -40,7 +44,7 @@ settings.load_profile("repeatable")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 REAL = "TFDS_DATA_DIR"
-MOST_BYTES = 2.5e9  # of a worker, before it forgets its compiled programs
+MOST_BYTES = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 4  # of a worker, before it forgets its programs
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -172,6 +172,7 @@ def test_a_study_that_fits_is_left_as_it_is_and_one_that_cannot_is_refused(tmp_p
     assert not (tmp_path / "s").exists()
 
 
+@pytest.mark.slow
 def test_several_budgets_are_one_study(tmp_path, capsys, unreported):
     code, _, error = call(
         capsys, *FLAGS, "--params", "2000", "--macs", "3000", "--tuning.learning-rates", "0.1", "--seeds.pilot", "1",

@@ -41,6 +41,7 @@ def test_a_diverged_run_has_an_exit_code_of_its_own(capsys, folder, tmp_path):
     assert "lower the learning rate" in error
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_with_its_last_step_has_that_code_and_a_page(capsys, tmp_path):
     """Its weights are finite, but so large that a loss is not."""
     flags = ["--model.family", "dense", "--model.depth", "2", "--model.width", "4", "--data", "digits",

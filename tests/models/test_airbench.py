@@ -71,6 +71,7 @@ def test_logits_are_a_ninth_of_the_heads():
     np.testing.assert_allclose(module.apply(variables, images), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_synchronised_statistics_equal_one_device():
     module = build(ModelSpec("airbench", 4, 2), 3)
     images = jax.random.normal(jax.random.key(0), (4, 8, 8, 1))

@@ -104,6 +104,7 @@ def test_several_devices(digits):
     assert cost.memory == step_memory(replace(TINY, batch_size=8), digits)
 
 
+@pytest.mark.slow
 def test_a_stopwatch_times_specs_and_modules_and_compiles_them_once():
     watch = make_stopwatch((8, 8, 1), 10, 128, rounds=3)
     assert watch(Own()) > 0

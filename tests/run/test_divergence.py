@@ -57,6 +57,7 @@ def test_it_is_stored_and_read_back(lost):
     assert evaluate_run(lost.directory)["accuracy"] >= 0
 
 
+@pytest.mark.slow
 def test_members_that_diverge_leave_the_others_alone(lost):
     tame = replace(WILD, optimizer=replace(WILD.optimizer, learning_rate=0.1))
     together = run_members([tame, WILD], together=2, progress=False)

@@ -83,6 +83,7 @@ def test_a_schedule_whose_past_rates_would_change_is_refused(tmp_path):
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow
 def test_a_given_schedule_with_the_same_past_goes_on(tmp_path):
     """Milestones are shares of the run: 0.5 of 2 epochs is 0.25 of 4."""
     half, quarter = (replace(CONSTANT, schedule="step", milestones=(share,)) for share in (0.5, 0.25))

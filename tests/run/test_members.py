@@ -130,6 +130,7 @@ def test_an_interrupt_saves_all_and_they_go_on_together_or_alone(alone, tmp_path
     assert_as_alone(found, alone)
 
 
+@pytest.mark.slow
 def test_runs_that_stopped_at_different_steps(alone, tmp_path):
     """The first is an epoch ahead: it is trained apart from the others."""
     with pytest.raises(Interrupted):

@@ -405,6 +405,7 @@ def test_seeds_of_an_own_module_resume(tmp_path):
     assert load_result(tmp_path / "seed1").metrics == results[1].metrics
 
 
+@pytest.mark.slow
 def test_an_edited_family_is_another_configuration(tmp_path, monkeypatch):
     """A family that the user registered has a spec, and is as easily edited as a module."""
     monkeypatch.setattr("jaxcnn.models.family.FAMILIES", {**FAMILIES})

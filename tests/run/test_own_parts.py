@@ -190,6 +190,7 @@ def test_a_chain_may_ask_for_the_loss():
     assert states[-1].opt_state[1].best_value < np.inf
 
 
+@pytest.mark.slow
 def test_runs_with_an_own_optimizer_are_extended(tmp_path):
     long = run(replace(CONFIG, epochs=3), tx=adamw, out=tmp_path / "long", progress=False)
     run(CONFIG, tx=adamw, out=tmp_path / "run", progress=False)

@@ -123,6 +123,7 @@ def test_the_command_writes_pages_and_pictures(classifier, tmp_path, capsys):
         assert problem in refused(capsys, "show", classifier.directory, *words)
 
 
+@pytest.mark.slow
 def test_a_landscape_has_the_loss_of_the_network_in_its_middle(classifier, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr("jaxcnn.run.show.SAMPLE", 64)
     inside, split = look_inside(classifier.directory), load(CONFIG.data).validation
@@ -138,6 +139,7 @@ def test_a_landscape_has_the_loss_of_the_network_in_its_middle(classifier, tmp_p
     assert "--other" in refused(capsys, "show", classifier.directory, "landscape", "--other", "x")
 
 
+@pytest.mark.slow
 def test_similarity_of_a_runs_layers_and_of_two_runs(classifier, tmp_path, capsys):
     inside, split = look_inside(classifier.directory), load(CONFIG.data).load_test()
     values = draw_cka(inside, split).axes[0].images[0].get_array()

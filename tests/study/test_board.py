@@ -13,6 +13,7 @@ from tests.train.hparams_table import FINISHED, read_table  # noqa: E402
 ERRORS = {8: (0.03, 0.025, 0.0275), 14: (0.02, 0.0225, 0.0175), 20: (0.015, 0.0125, 0.0175)}
 
 
+@pytest.mark.slow
 def test_a_study_is_one_table(tmp_path, capsys):
     study = planted_study(tmp_path / "study", ERRORS)
     for _ in range(2):  # the second time replaces the first

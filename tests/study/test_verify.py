@@ -21,6 +21,7 @@ RESULTS = ROOT / "docs" / "results"
 STUDIES = sorted(path.parent for path in RESULTS.rglob("plan.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", STUDIES, ids=lambda path: path.relative_to(RESULTS).as_posix())
 def test_every_published_study_agrees_with_its_records(folder: Path) -> None:
     """Every number of analysis.json follows from predictions.npz and the records beside it."""
@@ -152,6 +153,7 @@ def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixtu
         assert name in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_intervals_that_were_cut_to_possible_errors_agree(tmp_path: Path) -> None:
     """Two seeds that differ by tens of points: some limits are cut, others say nothing."""
     for name, errors in {"a": {8: (0.32, 0.55), 20: (0.2, 0.9)}, "b": {8: (0.0, 0.01), 20: (0.3, 0.45)}}.items():

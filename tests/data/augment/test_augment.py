@@ -61,6 +61,7 @@ def test_an_example_does_not_depend_on_its_batch(name):
     assert np.abs(exact - whole.astype("float32")).max() <= 0.501  # whole numbers are those rounded
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", [("flip", "crop"), ("resized_crop", "randaugment")])
 def test_devices_that_share_a_batch_agree_with_one(names):
     images, key = images_of((16, 8, 8, 1)), jax.random.key(2)

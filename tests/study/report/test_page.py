@@ -187,6 +187,7 @@ def test_three_depths_and_an_end_of_the_range_are_said(tmp_path, undrawn):
     assert "an end of the studied range" in content
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("error")
 def test_arms_without_any_error_draw(tmp_path):
     never = dict.fromkeys((8, 14, 20), (0.0, 0.0))

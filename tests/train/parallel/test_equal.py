@@ -74,6 +74,7 @@ def test_every_way_gives_the_same_training(name):
 DIFFERENT = [(0, BASE), (1, replace(BASE, learning_rate=0.05)), (2, replace(BASE, weight_decay=1e-3))]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["members", "members scanned"])
 def test_members_of_one_program_train_as_alone(name):
     runs = [begun(seed, optimizer=optimizer) for seed, optimizer in DIFFERENT]
@@ -237,6 +238,7 @@ def test_two_processes_share_a_folder_and_stop_together(two_processes):
         assert stored.metrics[name] == pytest.approx(value, rel=1e-4), name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["pmap", "shard_map"])
 def test_gradients_are_not_multiplied_by_the_devices(way):
     """Under shard_map with its default check, summed gradients are four times too large. A step of plain SGD shows it;
@@ -255,6 +257,7 @@ def test_gradients_are_not_multiplied_by_the_devices(way):
     assert difference(moved[0], moved[1]) < 1e-4
 
 
+@pytest.mark.slow
 def test_batches_smaller_than_the_devices_are_padded():
     """Three examples on four devices: one of them has padding alone."""
     module = Net()
@@ -275,6 +278,7 @@ def test_batches_smaller_than_the_devices_are_padded():
         assert difference(state.batch_stats, states[0].batch_stats) < 1e-5
 
 
+@pytest.mark.slow
 def test_local_statistics_over_a_mesh_are_those_of_pmap():
     """Batch norm per device: both ways agree with each other, and not with one device."""
     step, evaluate, _ = parts(axis_name=AXIS, shared=False)

@@ -94,6 +94,7 @@ def test_more_devices_than_there_are(make, devices):
         make(*parts()[:2], devices)
 
 
+@pytest.mark.slow
 def test_fewer_devices_than_there_are():
     states = []
     for programs in (single_device(*parts()[:2]), sharded(*parts()[:2], 3), sharded(*parts()[:2], jax.devices()[2:])):
@@ -123,6 +124,7 @@ class Own(linen.Module):
         return linen.Dense(3)(x)
 
 
+@pytest.mark.slow
 def test_modules_without_an_axis_draw_differently_on_every_device():
     """Four devices with the same two rows: were all their masks alike, the loss would be four times that of one."""
     one, four = (parts(Own(), axis_name=axis, shared=False) for axis in (None, AXIS))

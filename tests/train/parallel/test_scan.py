@@ -82,6 +82,7 @@ def test_scanning_goes_on_from_any_step(tmp_path):
     assert accuracies[0] == accuracies[1]
 
 
+@pytest.mark.slow
 def test_all_members_are_saved_and_go_on(tmp_path, monkeypatch):
     monkeypatch.setattr(programs, "STRETCH_STEPS", 3)
     whole = [begun(0, epochs=2), begun(1, epochs=2)]
