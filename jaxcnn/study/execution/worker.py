@@ -165,8 +165,13 @@ def _train(
 
 
 def by_arm(study_runs: Sequence[StudyRun], compiled: Sequence[Arm], start: float) -> list[StudyRun]:
-    """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on."""
-    order = {label: number for number, label in enumerate(dict.fromkeys(each.arm.label for each in study_runs))}
+    """Sort by arm: first those compiled here, the latest before the others; then the rest, from a share of them on.
+
+    The deepest comes first. It compiles longest (17 s in the main job), and two workers that met it last would both
+    do so.
+    """
+    arms = {each.arm.label: each.arm for each in study_runs}
+    order = {label: number for number, label in enumerate(sorted(arms, key=lambda label: -arms[label].depth))}
 
     def rank(each: StudyRun) -> tuple[int, int]:
         known = compiled.index(each.arm) if each.arm in compiled else len(compiled)

@@ -112,7 +112,7 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
         step=float(np.median([run.seconds["step"] for run in runs])),
         diverged=sum(run.diverged for run in runs),
         diverged_trials=sum(trial.diverged for trial in trials),
-        seed_consistency=mean_consistency(errors == 0) if whole and len(runs) > 1 else math.nan,
+        seed_consistency=mean_consistency(errors == 0) if whole and len(errors) > 1 else math.nan,
         retuning=retuning(trials) if trials and rule.retuned else None,
     )
 
