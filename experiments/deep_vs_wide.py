@@ -14,7 +14,7 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig, Seeds, StudyConfig, Tu
 from jaxcnn.study import StudyResult, run_study, show_report, write_joined
 
 DATA = DataConfig("digits", train_size=250)
-BASE = RunConfig(ModelSpec("resnet"), DATA, epochs=15, batch_size=64, checkpoint_every=15)
+BASE = RunConfig(ModelSpec("resnet"), DATA, epochs=20, batch_size=64, checkpoint_every=20)
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,15 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
+def test_one_repeat_is_reported_without_an_interval(tmp_path: Path) -> None:
+    """A study of as many runs as folds shows no spread, and says so."""
+    small_study(tmp_path / "study", **SETTINGS | {"repeats": 1})
+    findings = analyse(load_study(tmp_path / "study"))
+    assert findings.decision == "inconclusive" and "one repeat of 3 folds each" in findings.sentence
+    assert all(np.isnan(each.seed_consistency) for each in findings.arms)
+
+
 def test_folds_are_disjoint_and_are_all_images() -> None:
     """Their labels are those of the data set; each has as many training images, and no image twice."""
     whole, parts = load("digits"), [load(DataConfig("digits", fold=(number, 5, 1))) for number in range(5)]

@@ -11,7 +11,7 @@ from jaxcnn.spec import Seeds, StudyConfig, Tuning
 from jaxcnn.study.budget.costs import family_name
 from jaxcnn.study.execution import worker
 from jaxcnn.study.execution.locks import claim
-from jaxcnn.study.execution.worker import Reader, processes, work
+from jaxcnn.study.execution.worker import Reader, by_arm, processes, work
 from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.schedule import next_runs, run_config
 from tests.study.families import Stack, stack
@@ -39,9 +39,12 @@ def test_the_number_of_processes():
 
 
 def test_a_worker_starts_at_its_own_arm_and_stays_with_it(plan, tmp_path):
-    first, second = paths(plan)
-    work(plan, tmp_path / "study", worker=(1, 2))
-    assert journal(tmp_path / "study") == second + first
+    """The first worker begins with the deepest, which compiles longest."""
+    shallow, deep = paths(plan)
+    work(plan, tmp_path / "study", worker=(0, 2))
+    assert journal(tmp_path / "study") == deep + shallow
+    pending = next_runs(plan, lambda study_run: None).pending
+    assert [each.path for each in by_arm(pending, [], 1 / 2)] == shallow + deep
 
 
 @pytest.mark.slow
@@ -53,14 +56,14 @@ def test_runs_of_one_arm_share_a_program_and_a_claimed_run_is_left_to_its_worker
         assert claimed
 
         def waiting(seconds):
-            assert journal(out) == [first[0], first[2], *second]
+            assert journal(out) == [*second, first[0], first[2]]
             raise InterruptedError
 
         monkeypatch.setattr(worker.time, "sleep", waiting)
         with pytest.raises(InterruptedError):
             work(plan, out, together=16)
     work(plan, out, together=16)
-    assert journal(out) == [first[0], first[2], *second, first[1]]
+    assert journal(out) == [*second, first[0], first[2], first[1]]
     work(store_plan(plan, alone), alone)
     for study_run in next_runs(plan, Reader(plan, out)).runs:
         one, together = (load_result(folder / study_run.path) for folder in (alone, out))
@@ -75,7 +78,7 @@ def test_no_worker_is_idle_for_the_sake_of_larger_programs(plan, tmp_path):
     """Three workers share six runs: the first takes two of them at once."""
     out = tmp_path / "study"
     work(plan, out, worker=(0, 3), together=16)
-    members = [load_result(out / path).programs["members"] for path in paths(plan)[0]]
+    members = [load_result(out / path).programs["members"] for path in paths(plan)[1]]  # the deepest
     assert members == [2, 2, 1]
 
 
