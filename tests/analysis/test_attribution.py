@@ -96,6 +96,7 @@ def test_maps_change_when_weights_are_randomised(name):
         assert np.linalg.norm(ours - other) > 0.2 * np.linalg.norm(ours)
 
 
+@pytest.mark.slow
 def test_a_residual_network_and_its_blocks():
     module = build(ModelSpec("resnet", 8, 4), num_classes=3)
     images, targets = jnp.asarray(np.random.default_rng(0).random((2, 16, 16, 3)), jnp.float32), jnp.array([0, 2])
@@ -119,6 +120,7 @@ class Pixels(linen.Module):
         return linen.Conv(2, (3, 3), name="last")(linen.relu(linen.Conv(4, (3, 3))(x)))
 
 
+@pytest.mark.slow
 def test_other_modules_and_other_scores():
     module, images = Pixels(), jnp.ones((1, 8, 8, 1))
     variables = module.init(jax.random.key(0), images)

@@ -64,6 +64,7 @@ def test_study_writes_its_report_and_report_rebuilds_it(study, capsys):
     assert "report.html" in out
 
 
+@pytest.mark.slow
 def test_a_report_in_another_folder_leaves_the_study_as_it_is(study, tmp_path, capsys):
     """So the report of a study that cannot be written can be rebuilt."""
     before = content(study)

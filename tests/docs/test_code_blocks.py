@@ -63,6 +63,7 @@ def parse_only(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tyro, "cli", stop)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", PYTHON)
 def test_python_blocks_run(page: Path, folder: Path) -> None:
     """All blocks of a page run in order in one namespace; a traceback names the page and its line."""
@@ -113,6 +114,7 @@ def test_a_family_and_a_task_are_one_short_file(page: str) -> None:
     assert file.text.count("\n") <= LONGEST[page]
 
 
+@pytest.mark.slow
 def test_a_new_family_trains_from_the_command_line(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The commands of the how-to page run as they stand, but for the study, which is only parsed above."""
     page = ROOT / "docs" / "howto" / "family.md"

@@ -26,6 +26,7 @@ def with_head(spec, head, **options):
     return ModelSpec(**{**vars(spec), "head": head, "options": {**spec.options, **options}})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "head"),
     [

@@ -139,6 +139,7 @@ def test_gradients_are_finite_and_somewhere_not_zero(case):
     assert sum(float(jnp.abs(leaf).sum()) for leaf in leaves) > 0
 
 
+@pytest.mark.slow
 def test_statistics_move_only_in_training(case):
     _, changed = jax.jit(lambda v, x: case.module.apply(v, x, mutable=["batch_stats"]))(case.variables, case.images)
     jax.tree.map(np.testing.assert_array_equal, changed.get("batch_stats", {}), case.stats)

@@ -159,6 +159,7 @@ def test_dropout_acts_in_training_only():
     assert set(np.unique(layer.apply({}, x, True, rngs={"dropout": jax.random.key(0)}))) == {0.0, 2.0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("block", [nn.BasicBlock, nn.Bottleneck, nn.PreActBlock])
 def test_zero_init_starts_as_the_shortcut_and_still_learns(block):
     x = jnp.abs(jax.random.normal(jax.random.key(0), (2, 4, 4, 8)))

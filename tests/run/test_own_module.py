@@ -226,6 +226,7 @@ def test_a_batch_norm_that_does_not_get_the_switch_is_warned_of():
         run(CONFIG, model=Forgotten(), progress=False)
 
 
+@pytest.mark.slow
 def test_a_sequential_of_layers_is_trained():
     flat = linen.Sequential([linen.Conv(4, (3, 3)), linen.relu, lambda x: x.reshape(len(x), -1), linen.Dense(10)])
     assert run(CONFIG, model=flat, progress=False).params == 40 + 2570
@@ -346,6 +347,7 @@ def standard():
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("train", [True, False])
 def test_bfloat16_reaches_the_layers_of_flax(train, standard):
     """Their parameters, statistics and gradients stay float32; so does what has a dtype of its own."""

@@ -139,6 +139,7 @@ def test_they_resume_to_the_bit(finished, tmp_path):
     assert timeless(run(CONFIG, out=tmp_path / "run", progress=False, **ALL).history) == timeless(finished.history)
 
 
+@pytest.mark.slow
 def test_an_own_task_equal_to_classification_trains_the_same_run(monkeypatch):
     monkeypatch.setattr(SMOOTHED, "by", 0.0)
     own, plain = (run(CONFIG, progress=False, **parts) for parts in ({"task": TASK}, {}))
@@ -181,6 +182,7 @@ def test_a_chain_has_rates_of_its_own_and_a_function_gets_those_of_the_config():
     assert run(faster, tx=function, progress=False).metrics != two.metrics
 
 
+@pytest.mark.slow
 def test_a_chain_may_ask_for_the_loss():
     reduce = optax.contrib.reduce_on_plateau(factor=0.5, patience=1, accumulation_size=1)
     states = []
@@ -254,6 +256,7 @@ def test_a_callback_sees_single_steps_where_they_would_be_scanned():
     assert seen == [1, 2, 3, 4]
 
 
+@pytest.mark.slow
 def test_several_runs_with_own_parts(finished, tmp_path):
     configs = [replace(CONFIG, optimizer=replace(CONFIG.optimizer, learning_rate=rate)) for rate in (0.05, 0.2)]
     members = run_members(configs, together=2, progress=False, **ALL)

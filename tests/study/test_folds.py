@@ -40,7 +40,8 @@ def test_one_repeat_is_reported_without_an_interval(tmp_path: Path) -> None:
     """A study of as many runs as folds shows no spread, and says so."""
     small_study(tmp_path / "study", **SETTINGS | {"repeats": 1})
     findings = analyse(load_study(tmp_path / "study"))
-    assert findings.decision == "inconclusive" and "one repeat of 3 folds each" in findings.sentence
+    assert findings.decision == "inconclusive"
+    assert "one repeat of 3 folds each" in findings.sentence
     assert all(np.isnan(each.seed_consistency) for each in findings.arms)
 
 

@@ -18,8 +18,8 @@ from jaxcnn.train.step import EvalStep, TrainStep
 Scanned = Callable[..., tuple[TrainState, Sums]]  # (arrays, state, indices (S, B), masks (S, B), key)
 
 
-# Compiles the stretches of a small network in a quarter less time (ResNet-26 on digits, one core: 6.8 instead of 9.2 s);
-# its steps take as long, for their convolutions are oneDNN's.
+# Compiles the stretches of a small network in a quarter less time (ResNet-26 on digits, one core: 6.8 instead of
+# 9.2 s); its steps take as long, for their convolutions are oneDNN's.
 QUICK = {"xla_backend_optimization_level": 1, "xla_llvm_disable_expensive_passes": True}
 
 

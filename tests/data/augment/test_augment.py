@@ -50,6 +50,7 @@ SLOW = ("elastic", "randaugment", "resized_crop", "zoom")
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in SLOW else name for name in sorted(AUGMENTATIONS)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_does_not_depend_on_its_batch(name):
     images, key, function = images_of((12, 32, 32, 3)), jax.random.key(7), JITTED[name]

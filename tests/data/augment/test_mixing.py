@@ -114,6 +114,7 @@ def test_of_two_ways_each_pair_draws_one():
     assert torn.mean() > 0.25  # cutmix, but for rectangles of nothing or of all
 
 
+@pytest.mark.slow
 def test_parts_of_a_batch_mix_as_the_whole():
     batch, key, mix = batch_of(), jax.random.key(4), JITTED[BOTH]
     whole = mix(key, batch, 0)
@@ -123,6 +124,7 @@ def test_parts_of_a_batch_mix_as_the_whole():
             np.testing.assert_allclose(value, whole[name][first : first + 4], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_devices_that_share_a_batch_agree_with_one():
     batch, key, mix = batch_of(), jax.random.key(6), JITTED[BOTH]
     each = COUNT // jax.device_count()

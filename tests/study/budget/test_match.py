@@ -192,6 +192,7 @@ def test_equal_questions_have_equal_answers():
         assert first == second
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "kind", "budget"), [(4, "params", 10_000), (6, "macs", 180_000), (3, "params", 3_700)]
 )
@@ -202,6 +203,7 @@ def test_depth_is_solved_too(width, kind, budget):
     assert abs(arm.width - width) <= 2
 
 
+@pytest.mark.slow
 def test_the_first_stage_moves_last():
     # 14 layers at width 12 have 69,0xx parameters or so; a little more goes to the later stages.
     whole = count(build(ModelSpec("resnet", 14, 12), 10), (8, 8, 1)).params

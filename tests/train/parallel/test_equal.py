@@ -106,6 +106,7 @@ def state_before():
     return programs.fetch(state)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "name", [pytest.param(name, marks=pytest.mark.slow) if " and " in name else name for name in WAYS]
 )

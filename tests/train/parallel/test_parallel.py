@@ -35,6 +35,7 @@ def programs(shared=True):
     return single_device(train, evaluate), data_parallel(mapped_train, mapped_evaluate), init
 
 
+@pytest.mark.slow
 def test_four_devices_equal_one_after_twenty_steps():
     """Batches of eight rows a device, the last device's partly padding."""
     one, four, init = programs()
