@@ -292,6 +292,8 @@ class DataConfig:
             (EfficientNet-lite's). A run that has `weights` uses theirs.
         split_seed: Seed of another division of the training and validation images, with as many of each. Default: the
             fixed division.
+        train_seed: Seed of another choice of `train_size` training images; validation and test images stay. Default:
+            the fixed choice.
         fold: Cross-validation: number of this fold, number of folds, and seed of their division, as in 0 5 0: all
             images, those of a test split too, are divided, and that part of them is the test split. Default: the test
             split of the data set.
@@ -317,6 +319,7 @@ class DataConfig:
     data_seed: int = 0
     ignore: tuple[int, ...] | None = None
     split_seed: int | None = None
+    train_seed: int | None = None
     fold: tuple[int, int, int] | None = None
     groups: str | None = None
     normalize: Literal["data", "imagenet", "caffe", "inception", "lite"] = "data"
@@ -559,6 +562,8 @@ class StudyConfig:
         folds: Cross-validation: number of parts of all images, each of which is once the test split, in every repeat.
             Each fold is tuned by itself, on its own training images. Default: the test split of the data set.
         repeats: folds only: runs per arm and fold, instead of `seeds.pilot` and `seeds.cap`.
+        resample_train: Choose the `base.data.train_size` training images anew for every run, at most half of all, so
+            that the verdict is for new choices of them, too. Default: all runs have the same.
         workers: Number of local worker processes. Default: one per core on a CPU, one on an accelerator.
         place: local (processes of this machine) or ray (a Ray cluster, extra `ray`, all of whose nodes see the study's
             folder).
@@ -581,6 +586,7 @@ class StudyConfig:
     seeds: Seeds = field(default_factory=Seeds)
     folds: int | None = None
     repeats: int = 3
+    resample_train: bool = False
     workers: int | None = None
     place: Literal["local", "ray"] = "local"
     ray_address: str | None = None

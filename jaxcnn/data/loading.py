@@ -37,6 +37,7 @@ LIMITS = {
     "images": (20, 2**31),  # ten for each of two classes, and what 32 bits can count
     "data_seed": (0, math.inf),
     "split_seed": (0, math.inf),
+    "train_seed": (0, math.inf),
 }
 """Smallest and largest value of the whole numbers in a DataConfig."""
 
@@ -77,8 +78,11 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
     if config.groups is not None:
         groups = read_groups(config.name, source.pools["train"], config.groups, names, pool["labels"])
     train_size = None if config.fold else config.train_size
-    parts = divide(strata(pool["labels"]), config.validation, train_size, own, source.carve, names, groups)
+    how = config.validation, train_size, own, source.carve, names, groups
+    parts = divide(strata(pool["labels"]), *how, config.train_seed)
     train, validation, chosen = _pick(pool, parts["train"]), _pick(pool, parts["validation"]), parts["validation"]
+    # Mean and deviation are those of the fixed choice, so that runs of one architecture share their compiled programs.
+    fixed = train if config.train_seed is None else _pick(pool, divide(strata(pool["labels"]), *how)["train"])
     if "validation" in own:
         validation, more = _read(source, config, progress, "validation", train)
         skipped, chosen = skipped + more, np.arange(len(validation["labels"]))
@@ -93,11 +97,11 @@ def load(config: DataConfig | str, *, progress: bool = False) -> Dataset:
         pool = _joined(config.name, [train, validation, test])
         share = len(validation["labels"]) / (len(train["labels"]) + len(validation["labels"]))
         groups = np.concatenate([grouped[name] for name in ("train", "validation", "test")]) if grouped else None
-        parts = divide_folds(strata(pool["labels"]), config.fold, share, config.train_size, groups)
+        parts = divide_folds(strata(pool["labels"]), config.fold, share, config.train_size, groups, config.train_seed)
         grouped = {} if groups is None else {name: groups[rows] for name, rows in parts.items()}
         train, validation, test = (_pick(pool, parts[name]) for name in ("train", "validation", "test"))
         chosen = parts["validation"]
-    mean, std, sampled = _statistics(source, config, pool if config.fold else train)
+    mean, std, sampled = _statistics(source, config, pool if config.fold else fixed)
     dataset = Dataset(
         name=config.name,
         train=train,
@@ -171,8 +175,9 @@ def resplit(dataset: Dataset, seed: int | None) -> Dataset:
 
 
 def divided(dataset: Dataset, config: DataConfig) -> Dataset:
-    """Return the images of a run of a study, from those of its plan: divided anew by seed, or the fold of `config`."""
-    return load(config) if config.fold else resplit(dataset, config.split_seed)
+    """Return the images of a run of a study, from those of its plan: divided or chosen anew, or of a fold."""
+    own = config.fold is not None or config.train_seed is not None
+    return load(config) if own else resplit(dataset, config.split_seed)
 
 
 def _joined(name: str, splits: Sequence[Split]) -> Split:
@@ -219,6 +224,8 @@ def check_fields(config: DataConfig) -> None:
             require(each is None or least <= each <= most, name, value, limits)
     ignored = config.ignore or ()
     require(all(0 <= value <= 255 for value in ignored), "ignore", ignored, "values of masks are from 0 to 255")
+    chosen = config.train_seed is None or config.train_size is not None
+    require(chosen, "train_seed", config.train_seed, "it chooses train_size images; give train_size, or leave it out")
     squared = config.fit == "squash" or config.size is not None
     require(squared, "fit", repr(config.fit), "it needs size, such as size=64, which says what to fit images into")
 

@@ -37,16 +37,16 @@ def stratified_order(labels: np.ndarray, seed: int = ORDER_SEED) -> np.ndarray:
     return by_class[np.lexsort((rng.random(len(labels)), position))]
 
 
-def covering_prefix(labels: np.ndarray, count: int) -> np.ndarray:
+def covering_prefix(labels: np.ndarray, count: int, seed: int = ORDER_SEED) -> np.ndarray:
     """Return `count` sorted indices, stratified, at least one of each class; larger counts contain smaller ones."""
-    order = stratified_order(labels)
+    order = stratified_order(labels, seed)
     first = np.sort(np.unique(labels[order], return_index=True)[1])
     return np.sort(np.concatenate([order[first], np.delete(order, first)])[:count])
 
 
 def divide(
     labels: np.ndarray, validation: float, train_size: int | None, own: frozenset[str], carve: Mapping[str, int],
-    names: Iterable[str] | None = None, groups: np.ndarray | None = None,
+    names: Iterable[str] | None = None, groups: np.ndarray | None = None, train_seed: int | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Divide a source's training images, by index or by name.
 
@@ -58,6 +58,7 @@ def divide(
         carve: Fixed counts for "validation" and "test", if the source's convention gives them.
         names: One name per image, to divide by; None: by index.
         groups: One group per image, str (N,), which stays in one split; then neither names nor classes divide.
+        train_seed: Seed of the choice of `train_size` images; None: the fixed choice.
 
     Returns:
         Sorted indices of "train", "validation" and "test"; empty for a split that the source has itself.
@@ -83,7 +84,7 @@ def divide(
         )
     if "test" not in own and tests == 0:
         raise InputError(f"the data set has {n} images, too few to take a test split from; add images")
-    train = _reduced(labels, np.sort(train), train_size)
+    train = _reduced(labels, np.sort(train), train_size, train_seed)
     return {"train": train, "validation": np.sort(chosen), "test": np.sort(test)}
 
 
@@ -93,6 +94,7 @@ def divide_folds(
     validation: float,
     train_size: int | None,
     groups: np.ndarray | None = None,
+    train_seed: int | None = None,
 ) -> dict[str, np.ndarray]:
     """Divide all images into folds and return the division of one fold, by index.
 
@@ -106,6 +108,7 @@ def divide_folds(
         validation: Share of the images outside the fold that is for validation.
         train_size: Number of images to keep for training; None: all.
         groups: One group per image, str (N,), which stays in one split.
+        train_seed: As for `divide`.
 
     Returns:
         Sorted indices of "train", "validation" and "test".
@@ -132,7 +135,7 @@ def divide_folds(
         raise InputError(f"validation={validation} of {len(rest)} images leaves a split empty; choose another share")
     order = rest[stratified_order(labels[rest], seed) if groups is None else group_order(groups[rest], seed)]
     size = edge(groups, order, size)
-    train = _reduced(labels, np.sort(order[:size]), train_size)
+    train = _reduced(labels, np.sort(order[:size]), train_size, train_seed)
     return {"train": train, "validation": np.sort(order[size:]), "test": test}
 
 
@@ -173,14 +176,14 @@ def _whole_groups(groups: np.ndarray, count: int, seed: int) -> list[np.ndarray]
     return folds
 
 
-def _reduced(labels: np.ndarray, train: np.ndarray, train_size: int | None) -> np.ndarray:
-    """Return `train_size` of the training images."""
+def _reduced(labels: np.ndarray, train: np.ndarray, train_size: int | None, seed: int | None) -> np.ndarray:
+    """Return `train_size` of the training images, the fixed choice or one by a seed."""
     if train_size is None:
         return train
     classes = len(np.unique(labels[train]))
     limits = f"must be from {classes} (the classes) to {len(train)} (the training images); leave it out to use all"
     require(classes <= train_size <= len(train), "train_size", train_size, limits)
-    return train[covering_prefix(labels[train], train_size)]
+    return train[covering_prefix(labels[train], train_size, ORDER_SEED if seed is None else seed)]
 
 
 def _divide_by_name(names: Iterable[str], labels: np.ndarray, tests: float, validations: float) -> list[np.ndarray]:

@@ -31,11 +31,13 @@ class Published(NamedTuple):
         url: Its address; the last part is its name.
         model: The network of jaxcnn that it is for (`jaxcnn models`).
         digest: Start of its SHA-256 (8 digits) or its MD5 (32 digits), as the publisher states it.
+        licence: What the publisher says of its use; None: unknown.
     """
 
     url: str
     model: str
     digest: str
+    licence: str | None = None
 
 
 def _torchvision() -> dict[str, Published]:
@@ -50,7 +52,8 @@ def _torchvision() -> dict[str, Published]:
     for name, digest in files.items():
         stem = name.removesuffix("-v2") + ("_google" if name == "inception_v3" else "")
         model = name.removesuffix("-v2").removesuffix("_bn")
-        made[f"torchvision/{name}"] = Published(f"{TORCHVISION}/{stem}-{digest}.pth", model, digest)
+        licence = "BSD-3-Clause (torchvision); terms of the training images, ImageNet, may apply"
+        made[f"torchvision/{name}"] = Published(f"{TORCHVISION}/{stem}-{digest}.pth", model, digest, licence)
     return made
 
 
@@ -60,11 +63,13 @@ def _keras() -> dict[str, Published]:
         "resnet50": "2cb95161c43110f7111970584f804107", "resnet101": "f1aeb4b969a6efcfb50fad2f0c20cfc5",
         "resnet152": "100835be76be38e30d865e96f2aaae62", "inception_v3": "9a0d58056eeedaa3f26cb7ebd46da564",
     }  # fmt: skip
+    licences = {"vgg": "CC BY (VGG, Oxford)", "resnet": "MIT (Kaiming He)", "inception": "Apache-2.0 (Keras)"}
     made = dict[str, Published]()
     for name, digest in files.items():
+        licence = next(text for start, text in licences.items() if name.startswith(start))
         folder = "resnet" if name.startswith("resnet") else name
         url = f"{KERAS}/{folder}/{name}_weights_tf_dim_ordering_tf_kernels.h5"
-        made[f"keras/{name}"] = Published(url, name, digest)
+        made[f"keras/{name}"] = Published(url, name, digest, licence)
     return made
 
 

@@ -222,7 +222,7 @@ def _programs_key(config: RunConfig) -> RunConfig:
     )  # fmt: skip
     ignored_data = (
         "name", "data_dir", "validation", "train_size", "size", "fit", "on_bad", "stream", "workers", "classes",
-        "images", "data_seed", "split_seed", "fold", "groups", "ignore", "normalize",
+        "images", "data_seed", "split_seed", "train_seed", "fold", "groups", "ignore", "normalize",
     )  # fmt: skip
     default = RunConfig()
     return replace(

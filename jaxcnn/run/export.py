@@ -186,6 +186,7 @@ def _metadata(
     config: RunConfig, names: list[str], mean: np.ndarray, std: np.ndarray, *, preprocess: bool
 ) -> dict[str, str]:
     """Return what a reader of the file needs beside it, each as JSON."""
+    source = published(config.weights) if config.weights else None
     pixels = "uint8, 0 to 255" if preprocess else "float32, (pixel / 255 - mean) / std"
     about = {
         "task": config.task.kind,
@@ -194,7 +195,8 @@ def _metadata(
         "mean": [float(each) for each in mean],
         "std": [float(each) for each in std],
         "fit": config.data.fit,
-        "weights": config.weights and (config.weights if published(config.weights) else Path(config.weights).name),
+        "weights": config.weights and (config.weights if source else Path(config.weights).name),
+        "licence": source.licence if source else None,  # of the weights that the run began with, where it is known
         "jaxcnn": version_of("jaxcnn"),
     }
     return {name: json.dumps(value) for name, value in about.items()}

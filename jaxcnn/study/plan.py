@@ -119,9 +119,9 @@ def make_plan(config: StudyConfig, arms: Iterable[Arm], *, command: str = "", ow
 
     >>> plan = make_plan(StudyConfig(), match_widths(StudyConfig()))  # doctest: +SKIP
     """
-    for name in ("split_seed", "fold"):
+    for name, instead in (("split_seed", ""), ("fold", "folds"), ("train_seed", "resample_train")):
         if (given := getattr(config.base.data, name)) is not None:
-            remedy = "give folds" if name == "fold" else "leave it out"
+            remedy = f"give {instead}" if instead else "leave it out"
             raise InputError(f"base.data.{name}={given}: a study divides its images itself; {remedy}")
     rates, name = config.tuning.learning_rates, config.base.optimizer.name
     if name == "adam" and rates == Tuning().learning_rates:
@@ -192,6 +192,9 @@ def check_settings(config: StudyConfig) -> None:
         raise InputError(f"folds={config.folds}: cross-validation is for classifiers; leave it out")
     if config.folds and config.tuning.method != "smooth":
         raise InputError(f"tuning.method={config.tuning.method!r}: with folds only smooth is possible; leave it out")
+    if config.resample_train and config.base.data.train_size is None:
+        name = "base.data.train_size"
+        raise InputError(f"resample_train=True: it chooses {name} training images anew for every run; give {name}")
     seeds, reported = config.seeds, range(config.seeds.first, config.seeds.first + config.seeds.cap)
     if not 0 < config.margin < 1:
         raise InputError(f"margin={config.margin}: give a share of the test images between 0 and 1, such as 0.005")

@@ -211,7 +211,10 @@ def store_runs(
     results = [read(directory / each.path) for each in runs]
     recorded = set.intersection(*(set(result.data) for result in results))  # former versions recorded less
     data = [{name: value for name, value in result.data.items() if name in recorded} for result in results]
-    measure, parts = load_plan(directory).measure, list(dict.fromkeys(each.fold for each in runs))
+    plan = load_plan(directory)
+    measure, parts = plan.measure, list(dict.fromkeys(each.fold for each in runs))
+    if plan.resample_train:  # each has training images of its own
+        data = [{name: value for name, value in each.items() if name != "content"} for each in data]
     gathered = [measure.gather(result) for result in results]
     for part in parts:
         own = [place for place, each in enumerate(runs) if each.fold == part]

@@ -87,9 +87,13 @@ def run_config(plan: Plan, study_run: StudyRun) -> RunConfig:
     """Return the config of one run. A tuning run never opens the test split, and its model is not kept."""
     rate, decay = study_run.setting
     own = study_run.stage == "tuning" and plan.tuning.method == "smooth"
+    data = replace(plan.images(study_run.fold), split_seed=study_run.seed if own else None)
+    if plan.resample_train:  # Those of two arms are chosen independently, as the verdict takes their seeds to be.
+        arm, setting = study_run.arm.label, study_run.setting
+        data = replace(data, train_seed=own_seed(study_run.seed, f"{arm} training images", setting, 0))
     return replace(
         plan.base,
-        data=replace(plan.images(study_run.fold), split_seed=study_run.seed if own else None),
+        data=data,
         model=study_run.arm.spec or plan.base.model,
         optimizer=replace(plan.base.optimizer, learning_rate=rate, weight_decay=decay),
         seed=study_run.seed,

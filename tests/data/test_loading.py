@@ -146,6 +146,23 @@ def test_another_division_has_other_validation_images_and_as_many_of_each_class(
             ]
 
 
+@pytest.mark.parametrize("fold", [None, (1, 3, 0)])
+def test_another_choice_has_other_training_images_and_the_same_others(fold):
+    how = {"name": "digits", "train_size": 100, "fold": fold}
+    fixed, other, again = (load(DataConfig(train_seed=seed, **how)) for seed in (None, 5, 5))
+    np.testing.assert_array_equal(other.train["images"], again.train["images"])
+    kept = {image.tobytes() for image in fixed.train["images"]} & {image.tobytes() for image in other.train["images"]}
+    assert len(kept) < 30  # of 100, drawn from about a thousand
+    counts = [np.bincount(each.train["labels"]) for each in (fixed, other)]
+    assert abs(counts[0] - counts[1]).max() <= 1
+    assert other.sizes == fixed.sizes
+    assert other.validation_hash == fixed.validation_hash
+    np.testing.assert_array_equal(other.load_test()["images"], fixed.load_test()["images"])
+    np.testing.assert_array_equal(other.mean, fixed.mean)
+    with pytest.raises(InputError, match="train_seed=5: it chooses train_size images; give train_size"):
+        load(DataConfig("digits", train_seed=5))
+
+
 def test_a_division_of_streamed_images_is_that_of_decoded_ones(tmp_path):
     names = [f"{kind}/{number}.png" for kind in "ab" for number in range(30)]
     rng = np.random.default_rng(0)

@@ -41,6 +41,8 @@ def address(tmp_path, monkeypatch):
 
 def test_names_are_networks_and_files():
     assert {each.model for each in PUBLISHED.values()} <= set(NAMES)
+    assert all(each.licence for each in PUBLISHED.values())
+    assert published("keras/resnet101").licence == "MIT (Kaiming He)"  # keras.io/api/applications
     assert published("torchvision/resnet50-v2").url == "https://download.pytorch.org/models/resnet50-11ad3fa6.pth"
     assert published("keras/resnet50").url.endswith("/resnet/resnet50_weights_tf_dim_ordering_tf_kernels.h5")
     assert published("resnet18-f37072fd.pth") is published("torchvision/resnet18.pth") is None

@@ -33,10 +33,18 @@ def test_a_file_takes_pixels_and_says_what_it_is(classifier, capsys):
     about = {each.key: json.loads(each.value) for each in onnx.load(path).metadata_props}
     assert about["classes"] == list("0123456789")
     assert about["images"] == "(batch, height, width, channels), uint8, 0 to 255"
+    assert about["licence"] is about["weights"] is None
     test = load(DATA).load_test()
     logits = run_onnx(path.read_bytes(), np.asarray(test["images"]))["output"]
     accuracy = np.mean(logits.argmax(1) == test["labels"])
     assert accuracy == pytest.approx(classifier.metrics["test_accuracy"])
+
+
+def test_a_file_says_whose_weights_it_began_with():
+    config = RunConfig(ModelSpec("vgg_imagenet", 16), weights="keras/vgg16")
+    about = module._metadata(config, ["a"], np.zeros(3), np.ones(3), preprocess=True)
+    assert json.loads(about["weights"]) == "keras/vgg16"
+    assert json.loads(about["licence"]) == "CC BY (VGG, Oxford)"
 
 
 @pytest.mark.slow

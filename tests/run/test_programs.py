@@ -33,7 +33,7 @@ IGNORED = {
     "model.num_classes": 10,  # that of the data
     "data.name": "glyphs", "data.data_dir": "elsewhere", "data.validation": 0.2, "data.train_size": 63, "data.size": 9,
     "data.fit": "pad", "data.on_bad": "skip", "data.stream": True, "data.workers": 1, "data.classes": 5,
-    "data.images": 100, "data.data_seed": 1, "data.split_seed": 1, "data.fold": (0, 5, 0),
+    "data.images": 100, "data.data_seed": 1, "data.split_seed": 1, "data.train_seed": 1, "data.fold": (0, 5, 0),
     "data.groups": "writers", "data.ignore": (0,), "data.normalize": "imagenet",  # but shape, mean, deviation
     "optimizer.learning_rate": 0.01, "optimizer.weight_decay": 0.0,  # arrays in the optimizer's state
     "patience": 2, "seed": 1, "checkpoint_every": 2, "checkpoint_minutes": 1.0, "keep": 1,

@@ -116,6 +116,10 @@ def run_study(
             first = next_runs(plan, lambda study_run: None).pending[0]
             dataset = load(plan.images(first.fold), progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
+            if plan.resample_train:
+                every = load(replace(plan.images(first.fold), train_size=None)).sizes["train"]
+                most = f"with resample_train at most half of the {every:,} training images: choices would be alike"
+                require(2 * (plan.base.data.train_size or 0) <= every, "train_size", plan.base.data.train_size, most)
             if plan.measure.counts_images:
                 whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
                 declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
@@ -252,7 +256,7 @@ def _recorded_data(out: Path) -> list[RunFolder]:
 def _present(data: DataConfig, folder: RunFolder) -> DataConfig:
     """Return the config of the images of a recorded run at their present place."""
     recorded = folder.read_config()[0].data
-    return replace(data, split_seed=recorded.split_seed, fold=recorded.fold)
+    return replace(data, split_seed=recorded.split_seed, train_seed=recorded.train_seed, fold=recorded.fold)
 
 
 def command_line(words: Sequence[str]) -> str:

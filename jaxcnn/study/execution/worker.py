@@ -115,7 +115,8 @@ def work(
     while (now := next_runs(plan, read)).pending:
         store_stages(directory, now)
         most = min(together, -(-len(now.pending) // count))  # Larger programs would leave accelerators idle.
-        most = 1 if now.stage == "tuning" and plan.tuning.method == "smooth" else most  # each has its own images
+        divided = now.stage == "tuning" and plan.tuning.method == "smooth"
+        most = 1 if divided or plan.resample_train else most  # each has its own images
         for first in by_arm(now.pending, compiled, number / count):
             with ExitStack() as claims:
                 if claimed := _claim(claims, directory, first, now.pending, read, most):

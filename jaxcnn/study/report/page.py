@@ -132,7 +132,8 @@ def write_page(
 
 def contrast_record(contrast: ContrastFinding) -> dict[str, Any]:
     """Return the record of a contrast, its arms with their labels."""
-    return contrast._asdict() | {"deeper": _arm_record(contrast.deeper), "wider": _arm_record(contrast.wider)}
+    record = contrast._asdict() | {"deeper": _arm_record(contrast.deeper), "wider": _arm_record(contrast.wider)}
+    return {name: value for name, value in record.items() if name != "resampled" or value}
 
 
 def _arm_record(arm: Arm) -> dict[str, Any]:

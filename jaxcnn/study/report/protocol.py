@@ -105,6 +105,7 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
                                 f"{plan.seeds.first}; test splits, by hash: "
                                 f"{', '.join(str(each['test_hash'])[:16] for each in data['folds'])}")]
           if plan.folds else []),
+        *([("Training images", f"{base.data.train_size:,}, chosen anew for every run")] if plan.resample_train else []),
         ("Task", "user-defined" if "task" in named else text(as_record(base.task))),
         ("Training", f"{plural(base.epochs, 'epoch')}, batch size {base.batch_size}"
                      f"{', even batches' if base.batches == 'even' else ''}, augmentation {text(base.data.augment)}"),

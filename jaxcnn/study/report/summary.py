@@ -24,6 +24,7 @@ def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     first, second = result.plan.sides
     retuned = any(each.retuned for each in findings.contrasts)
     covered = "new seeds, images and tuning" if retuned else "new seeds and images"
+    covered = covered.replace("images", "training choices, images") if result.plan.resample_train else covered
     columns = (
         ("budget", lambda each: each.budget),
         ("decision (holds for)", lambda each: each.outcome),

@@ -197,6 +197,7 @@ def _tested(
             endless=ENDLESS_SEEDS * floor if rule.retuned and seeds > 1 else math.nan,
             groups=0 if result.groups is None else np.unique(result.groups).size,
             folds=result.plan.folds or 0,
+            resampled=result.plan.resample_train,
         )
         findings.append(finding)
     return findings

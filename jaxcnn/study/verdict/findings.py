@@ -84,6 +84,7 @@ class ContrastFinding(NamedTuple):
     endless: float = math.nan
     groups: int = 0  #: Number of groups of test images, which are the sample then; 0: each image stands for itself.
     folds: int = 0  #: Number of folds of a cross-validated study, whose seeds are repeats; 0: not cross-validated.
+    resampled: bool = False  #: Whether every run has training images of its own, so that seeds stand for them, too.
 
     @property
     def retuned(self) -> bool:

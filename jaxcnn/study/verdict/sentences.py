@@ -24,8 +24,11 @@ def _name(arm: Arm) -> str:
 
 def scope_of(contrast: ContrastFinding) -> str:
     """Name what the interval of a contrast covers."""
-    images = "images of new groups" if contrast.groups else "new images"
-    return f"new seeds, {images} and new tuning" if contrast.retuned else f"new seeds and {images}"
+    names = ["new seeds", "images of new groups" if contrast.groups else "new images"]
+    if contrast.resampled:
+        names[1:] = ["new choices of training images", names[1].replace("new images", "new test images")]
+    names += ["new tuning"] * contrast.retuned
+    return f"{', '.join(names[:-1])} and {names[-1]}"
 
 
 def describe(contrast: ContrastFinding, margin: float, images: int, between: Sequence[ContrastFinding] = ()) -> str:
@@ -75,7 +78,8 @@ def describe(contrast: ContrastFinding, margin: float, images: int, between: Seq
 
 
 def _shares(contrast: ContrastFinding) -> str:
-    parts = [f"{100 * contrast.parts[name]:.0f} % {what}" for name, what in PARTS.items()]
+    words = PARTS | {"seeds": "seeds with training images"} if contrast.resampled else PARTS
+    parts = [f"{100 * contrast.parts[name]:.0f} % {what}" for name, what in words.items()]
     return f"its variance: {', '.join(parts)}"
 
 
