@@ -15,6 +15,7 @@ def test_a_size_is_one_number_or_height_x_width(word, size):
     assert parse(RunConfig(), [f"--data.size={word}"]).data.size == size
 
 
+@pytest.mark.slow
 def test_a_run_on_rectangles_is_trained_evaluated_resumed_and_predicts(capsys, folder, tmp_path):
     train = ["train", "--data", folder, *TINY, "--out", tmp_path / "r"]
     assert call(capsys, *train, "--data.size", "8x14", "--data.fit", "pad")[0] == 0

@@ -139,6 +139,7 @@ def test_mnist_comes_back_pixel_for_pixel(mirror, tmp_path):
         assert as_set(got) == as_set(mnist_images(split))
 
 
+@pytest.mark.slow
 def test_cifar10_comes_back_from_its_binary_archive_once(mirror, tmp_path, capsys):
     address, folder = mirror
     write_cifar10(folder)

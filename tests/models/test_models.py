@@ -177,6 +177,7 @@ def test_a_masked_batch_trains_as_the_smaller_batch(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-5), stats, small_stats)
 
 
+@pytest.mark.slow
 def test_synchronised_statistics_equal_one_device():
     """Four devices with one example each give what one device gives with four."""
     case = Case("resnet")

@@ -87,6 +87,7 @@ class Own(linen.Module):
         return nn.Dense(10)(x)
 
 
+@pytest.mark.slow
 def test_a_network_of_them_trains_and_is_counted():
     result = run(RunConfig(data=DataConfig(train_size=100), epochs=3, batch_size=32), model=Own(), progress=False)
     losses = [record["train_loss"] for record in result.history]

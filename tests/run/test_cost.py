@@ -118,6 +118,7 @@ def test_a_stopwatch_times_specs_and_modules_and_compiles_them_once():
 SLOW = [pytest.param(head, marks=pytest.mark.slow) for head in ("ssd", "localizer")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["fcn", *SLOW])
 def test_a_stopwatch_has_targets_of_the_task(head):
     assert make_stopwatch((16, 16, 3), 3, 4, rounds=1)(ModelSpec("plain", 4, 2, head=head)) > 0

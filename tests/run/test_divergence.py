@@ -86,6 +86,7 @@ def test_skipping_goes_on_and_counts(tmp_path):
     assert stopped.diverged["step"] < 4
 
 
+@pytest.mark.slow
 def test_the_command_ends_with_its_own_code(capsys, tmp_path):
     flags = ["--model.family", "dense", "--model.depth", "3", "--model.width", "8", "--data.train-size", "200",
              "--epochs", "2", "--batch-size", "50", "--optimizer.learning-rate", "1e25",

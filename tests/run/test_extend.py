@@ -74,6 +74,7 @@ def test_without_extend_a_longer_run_is_refused_with_the_remedy(folder):
         run(LONGER, out=folder, progress=False)
 
 
+@pytest.mark.slow
 def test_a_schedule_whose_past_rates_would_change_is_refused(tmp_path):
     cosine = replace(CONFIG, optimizer=replace(CONSTANT, schedule="cosine"))
     run(cosine, out=tmp_path / "run", progress=False)

@@ -45,6 +45,7 @@ def test_a_bare_import_sets_nothing():
     assert python(code + "assert dict(os.environ) == before and 'jax' not in sys.modules").returncode == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import jax.numpy as jnp\njnp.ones(3) + 1\n"])
 def test_launch_keeps_programs_unless_the_user_chose_a_folder(before, tmp_path):
     """Before JAX is imported and after it has computed."""

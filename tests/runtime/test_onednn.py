@@ -45,6 +45,7 @@ onednn.distribution = lambda name: types.SimpleNamespace(files=[File("x/libdnnl.
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "variables", "reason", "warned"),
     [

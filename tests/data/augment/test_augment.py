@@ -27,6 +27,7 @@ def assert_alike(ours, theirs):
 JITTED = {name: jax.jit(function) for name, function in AUGMENTATIONS.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(AUGMENTATIONS))
 @pytest.mark.parametrize(
     ("shape", "dtype"),

@@ -61,6 +61,7 @@ def test_randaugment_uses_every_operation_equally_and_both_signs():
     assert {(name, sign) for name in directed for sign in (1, -1)} <= found.pairs
 
 
+@pytest.mark.slow
 def test_one_after_another_is_as_all_together():
     """A CPU takes the one form, accelerators the other."""
     images, keys = floats(np.stack([PHOTO, NOISE] * 8)), jax.random.split(jax.random.key(2), 16)

@@ -132,6 +132,7 @@ def test_smiles_by_directory_and_by_name(real_data):
     np.testing.assert_array_equal(by_name.train["images"], by_folder.train["images"])
 
 
+@pytest.mark.slow
 def test_validation_and_training_images_are_disjoint_by_index(real_data):
     data = load(config(real_data, "smiles"))
     pixels = [

@@ -180,6 +180,7 @@ def test_nothing_but_the_end_of_a_run_can_see_the_test_split(small, tmp_path, mo
     assert len(list((tmp_path / "s" / "runs").rglob("metrics.jsonl"))) == 1
 
 
+@pytest.mark.slow
 def test_poisoned_test_labels_change_no_choice(small, tmp_path, monkeypatch):
     def poisoned(config, **options):
         data = load(config, **options)

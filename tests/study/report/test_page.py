@@ -244,6 +244,7 @@ def test_tables_of_words_stack_on_a_phone_and_pages_have_a_dark_and_a_print_form
             assert re.search(rule, content)
 
 
+@pytest.mark.slow
 def test_building_a_report_does_not_import_jax(tmp_path):
     planted_study(tmp_path / "a", ERRORS, images=400)
     code = (
