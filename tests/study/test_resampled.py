@@ -60,5 +60,5 @@ def test_what_does_not_go_with_it_is_refused(tmp_path: Path) -> None:
         small_study(tmp_path / "study", base=large, resample_train=True, tuning=TUNING)
     assert not (tmp_path / "study").exists()
     chosen = replace(BASE, data=DataConfig("digits", train_size=96, train_seed=1))
-    with pytest.raises(InputError, match="base.data.train_seed=1: .* give resample_train"):
+    with pytest.raises(InputError, match=r"base.data.train_seed=1: .* give resample_train"):
         make_plan(StudyConfig(chosen), arms())
