@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxcnn.analysis.verification import roc_curve
+from jaxcnn.analysis.scores.verification import roc_curve
 from jaxcnn.cli import launch
 from jaxcnn.data import load
 from jaxcnn.models import named

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from scipy.stats import sem, t
 
-from jaxcnn.analysis.probes import linear_probe
+from jaxcnn.analysis.network.probes import linear_probe
 from jaxcnn.cli import launch
 from jaxcnn.data import load
 from jaxcnn.run import run

@@ -11,15 +11,15 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.analysis.agreement import error_consistency
-from jaxcnn.analysis.cka import cka_matrix, compact
-from jaxcnn.analysis.curvature import top_eigenvalue
-from jaxcnn.analysis.dead_units import dead_units
-from jaxcnn.analysis.gradient_norms import norms_by_layer
-from jaxcnn.analysis.layer_outputs import hidden_outputs, in_order
-from jaxcnn.analysis.objective import mean_loss
-from jaxcnn.analysis.probes import linear_probe
-from jaxcnn.analysis.receptive_field import effective_receptive_fields, effective_size, receptive_fields
+from jaxcnn.analysis.network.cka import cka_matrix, compact
+from jaxcnn.analysis.network.curvature import top_eigenvalue
+from jaxcnn.analysis.network.dead_units import dead_units
+from jaxcnn.analysis.network.gradient_norms import norms_by_layer
+from jaxcnn.analysis.network.layer_outputs import hidden_outputs, in_order
+from jaxcnn.analysis.network.objective import mean_loss
+from jaxcnn.analysis.network.probes import linear_probe
+from jaxcnn.analysis.network.receptive_field import effective_receptive_fields, effective_size, receptive_fields
+from jaxcnn.analysis.scores.agreement import error_consistency
 from jaxcnn.nn.calls import infer
 from jaxcnn.tasks import Batch, classification
 

@@ -274,7 +274,7 @@ def _watch(
 
 def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
     """Return a prediction without its text; a mask as run lengths of each class, a box as x, y, width, height."""
-    from jaxcnn.analysis.run_length import encode
+    from jaxcnn.analysis.scores.run_length import encode
 
     if "boxes" in prediction:
         rows = zip(*(prediction[name].tolist() for name in ("boxes", "scores", "labels")), strict=True)
@@ -296,7 +296,7 @@ def _as_json(prediction: dict[str, Any]) -> dict[str, Any]:
 
 def coco_record(predictions: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """Return detections in COCO's format: images, categories from 1, annotations with scores, masks as run lengths."""
-    from jaxcnn.analysis.run_length import encode
+    from jaxcnn.analysis.scores.run_length import encode
 
     images, annotations = [], []
     for number, each in enumerate(predictions, 1):

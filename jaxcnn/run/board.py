@@ -9,8 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.analysis.attribution import grad_cam, saliency
-from jaxcnn.analysis.layer_outputs import in_order, traced_maps
+from jaxcnn.analysis.network.attribution import grad_cam, saliency
+from jaxcnn.analysis.network.layer_outputs import in_order, traced_maps
 from jaxcnn.data import Dataset, batch_indices, normalize, take
 from jaxcnn.nn.calls import infer
 from jaxcnn.run.assemble import Parts

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from jaxcnn.analysis.instance_masks import instance_map
+from jaxcnn.analysis.scores.instance_masks import instance_map
 from jaxcnn.pictures.predictions import draw_boxes, draw_classes, draw_instances
 
 if TYPE_CHECKING:

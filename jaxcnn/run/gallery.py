@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.analysis.open_set import Unknown, calibrate_unknown
+from jaxcnn.analysis.scores.open_set import Unknown, calibrate_unknown
 from jaxcnn.errors import InputError, require
 from jaxcnn.run.folder import RunFolder, load_result
 from jaxcnn.run.predict import predict

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from jaxcnn.analysis.coco_ap import Matches, class_ap, figures
-from jaxcnn.analysis.detections import Arrays, detection_matches
-from jaxcnn.analysis.few_shot import class_members, few_shot_accuracy
-from jaxcnn.analysis.instance_masks import instance_matches, split_scores
-from jaxcnn.analysis.retrieval import recall_at
-from jaxcnn.analysis.verification import equal_error, pair_distances, roc_curve
+from jaxcnn.analysis.scores.coco_ap import Matches, class_ap, figures
+from jaxcnn.analysis.scores.detections import Arrays, detection_matches
+from jaxcnn.analysis.scores.few_shot import class_members, few_shot_accuracy
+from jaxcnn.analysis.scores.instance_masks import instance_matches, split_scores
+from jaxcnn.analysis.scores.retrieval import recall_at
+from jaxcnn.analysis.scores.verification import equal_error, pair_distances, roc_curve
 from jaxcnn.spec import DataConfig
 
 REPORTED = ("AP", "AP50", "AP75")

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen
 
-from jaxcnn.analysis.instance_masks import paste_masks
+from jaxcnn.analysis.scores.instance_masks import paste_masks
 from jaxcnn.data import BadImage, Dataset, Split, decode_image, load
 from jaxcnn.data.boxes import restore_boxes
 from jaxcnn.data.decode import ordered_map, resize_array, upright_size

@@ -12,12 +12,12 @@ import numpy as np
 from flax import linen
 from matplotlib.figure import Figure
 
-from jaxcnn.analysis.attribution import grad_cam, integrated_gradients, occlusion, saliency, smooth_grad
-from jaxcnn.analysis.cka import cka_matrix, compact
-from jaxcnn.analysis.landscape import filter_normalised, landscape
-from jaxcnn.analysis.layer_outputs import feature_maps, hidden_outputs, in_order, kernels
-from jaxcnn.analysis.objective import mean_loss
-from jaxcnn.analysis.receptive_field import effective_receptive_fields, receptive_fields
+from jaxcnn.analysis.network.attribution import grad_cam, integrated_gradients, occlusion, saliency, smooth_grad
+from jaxcnn.analysis.network.cka import cka_matrix, compact
+from jaxcnn.analysis.network.landscape import filter_normalised, landscape
+from jaxcnn.analysis.network.layer_outputs import feature_maps, hidden_outputs, in_order, kernels
+from jaxcnn.analysis.network.objective import mean_loss
+from jaxcnn.analysis.network.receptive_field import effective_receptive_fields, receptive_fields
 from jaxcnn.data import BadImage, Split, decode_image, normalize, take
 from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.nn.calls import infer

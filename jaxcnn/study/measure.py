@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from jaxcnn.analysis.coco_ap import Matches, ap50_by_image
-from jaxcnn.analysis.segmentation import iou_by_image
+from jaxcnn.analysis.scores.coco_ap import Matches, ap50_by_image
+from jaxcnn.analysis.scores.segmentation import iou_by_image
 from jaxcnn.errors import InputError
 
 Arrays = Mapping[str, np.ndarray]
@@ -90,7 +90,7 @@ def _masks(result: Any) -> dict[str, np.ndarray]:
 
 
 def _detections(result: Any) -> dict[str, np.ndarray]:
-    from jaxcnn.analysis.detections import detection_matches  # imports JAX, which a report does without
+    from jaxcnn.analysis.scores.detections import detection_matches  # imports JAX, which a report does without
 
     saved, data = result.predictions, result.data
     shape = tuple(data["image_shape"])
@@ -98,7 +98,7 @@ def _detections(result: Any) -> dict[str, np.ndarray]:
 
 
 def _instances(result: Any) -> dict[str, np.ndarray]:
-    from jaxcnn.analysis.instance_masks import instance_matches
+    from jaxcnn.analysis.scores.instance_masks import instance_matches
 
     return _padded(instance_matches(result.predictions, len(result.data["class_names"])), result.predictions)
 

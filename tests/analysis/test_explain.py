@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from sklearn.datasets import load_digits
 
-from jaxcnn.analysis.agreement import error_consistency
 from jaxcnn.analysis.explain import TrainedArm, explain
+from jaxcnn.analysis.scores.agreement import error_consistency
 from jaxcnn.models import build
 from jaxcnn.nn.calls import infer
 from jaxcnn.spec import ModelSpec

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.analysis.coco_ap import ap50, coco_ap
-from jaxcnn.analysis.detections import detection_matches
+from jaxcnn.analysis.scores.coco_ap import ap50, coco_ap
+from jaxcnn.analysis.scores.detections import detection_matches
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, measure_run, predict, run
 from jaxcnn.run.report.page import write_run_page

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.analysis.coco_ap import figures
-from jaxcnn.analysis.instance_masks import instance_matches, split_scores
-from jaxcnn.analysis.run_length import decode
+from jaxcnn.analysis.scores.coco_ap import figures
+from jaxcnn.analysis.scores.instance_masks import instance_matches, split_scores
+from jaxcnn.analysis.scores.run_length import decode
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, predict, run
 from jaxcnn.run.report.page import write_run_page

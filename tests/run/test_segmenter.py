@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxcnn.analysis import run_length
-from jaxcnn.analysis.segmentation import confusion_matrix, mean_iou, pixel_accuracy
+from jaxcnn.analysis.scores import run_length
+from jaxcnn.analysis.scores.segmentation import confusion_matrix, mean_iou, pixel_accuracy
 from jaxcnn.errors import InputError
 from jaxcnn.run import draw_prediction, evaluate_run, load_result, measure_run, predict, run
 from jaxcnn.run.report.page import write_run_page

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy import ndimage
 
-from jaxcnn.analysis.instance_masks import split_scores
+from jaxcnn.analysis.scores.instance_masks import split_scores
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Detection, Instances, TaskConfig
 from jaxcnn.tasks import instances, make_task

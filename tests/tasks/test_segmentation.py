@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.analysis.segmentation import confusion_matrix, mean_dice, mean_iou, pixel_accuracy
+from jaxcnn.analysis.scores.segmentation import confusion_matrix, mean_dice, mean_iou, pixel_accuracy
 from jaxcnn.errors import InputError
 from jaxcnn.spec import Segmentation
 from jaxcnn.tasks import resolve_task, segmentation

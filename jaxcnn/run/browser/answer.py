@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.analysis.attribution import grad_cam
+from jaxcnn.analysis.network.attribution import grad_cam
 from jaxcnn.data import decode_image
 from jaxcnn.data.decode import resize_array
 from jaxcnn.data.photo import straighten_line

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxcnn.analysis.calibration import expected_calibration_error, reliability
-from jaxcnn.analysis.class_scores import class_scores, top_confusions
+from jaxcnn.analysis.scores.calibration import expected_calibration_error, reliability
+from jaxcnn.analysis.scores.class_scores import class_scores, top_confusions
 from jaxcnn.pictures.confusion import confusion_figure
 from jaxcnn.pictures.curves import reliability_figure
 from jaxcnn.pictures.document import Heading, Paragraph, Table

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import jax.numpy as jnp
 import numpy as np
 
-from jaxcnn.analysis.attribution import grad_cam
-from jaxcnn.analysis.layer_outputs import kernels
+from jaxcnn.analysis.network.attribution import grad_cam
+from jaxcnn.analysis.network.layer_outputs import kernels
 from jaxcnn.pictures.document import Heading
 from jaxcnn.pictures.gallery import Row, gallery
 from jaxcnn.pictures.style import Part, Picture

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from jaxcnn.analysis.instance_masks import SURE, found_masks, instance_map
+from jaxcnn.analysis.scores.instance_masks import SURE, found_masks, instance_map
 from jaxcnn.pictures.document import Heading, Table
 from jaxcnn.pictures.gallery import Row, gallery, spread
 from jaxcnn.pictures.predictions import class_colours, draw_boxes, draw_instances, draw_mask

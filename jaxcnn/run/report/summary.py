@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from scipy.stats import binomtest
 
-from jaxcnn.analysis.instance_masks import image_scores
+from jaxcnn.analysis.scores.instance_masks import image_scores
 from jaxcnn.pictures.curves import curve_figure, curve_names
 from jaxcnn.pictures.document import Code, Contents, Facts, Heading, Paragraph, table
 from jaxcnn.pictures.style import Part, Picture

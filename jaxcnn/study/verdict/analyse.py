@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.analysis.agreement import mean_consistency
+from jaxcnn.analysis.scores.agreement import mean_consistency
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan
 from jaxcnn.study.result import StudyResult

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxcnn.analysis.instance_masks import found_masks, instance_map
+from jaxcnn.analysis.scores.instance_masks import found_masks, instance_map
 from jaxcnn.errors import InputError
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.runtime.files import sha256

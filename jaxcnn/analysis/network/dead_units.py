@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from flax import linen as nn
 
-from jaxcnn.analysis.layer_outputs import in_order, traced_relus
+from jaxcnn.analysis.network.layer_outputs import in_order, traced_relus
 
 
 def dead_units(module: nn.Module, variables: Mapping[str, Any], batches: Iterable[jax.Array]) -> dict[str, np.ndarray]:

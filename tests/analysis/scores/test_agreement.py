@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import cohen_kappa_score
 
-from jaxcnn.analysis.agreement import error_consistency, mean_consistency
+from jaxcnn.analysis.scores.agreement import error_consistency, mean_consistency
 
 PAIRS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=2, max_size=40)
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from jaxcnn import nn
 from jaxcnn.analysis.complexity import count
-from jaxcnn.analysis.receptive_field import (
+from jaxcnn.analysis.network.receptive_field import (
     ReceptiveField,
     effective_receptive_fields,
     effective_size,

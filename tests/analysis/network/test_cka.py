@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from jaxcnn.analysis.cka import CkaSums, cka_from_sums, cka_matrix, cka_sums, compact, linear_cka
+from jaxcnn.analysis.network.cka import CkaSums, cka_from_sums, cka_matrix, cka_sums, compact, linear_cka
 
 # SCIENCE.md, section 5.
 X = np.array([[1, 2], [3, 4], [5, 7], [8, 1], [2, 2], [0, 5]])

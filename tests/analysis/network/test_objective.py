@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 
-from jaxcnn.analysis.curvature import top_eigenvalue
-from jaxcnn.analysis.gradient_norms import norms_by_layer
-from jaxcnn.analysis.landscape import filter_normalised, landscape
-from jaxcnn.analysis.objective import mean_loss
+from jaxcnn.analysis.network.curvature import top_eigenvalue
+from jaxcnn.analysis.network.gradient_norms import norms_by_layer
+from jaxcnn.analysis.network.landscape import filter_normalised, landscape
+from jaxcnn.analysis.network.objective import mean_loss
 from jaxcnn.models import build
 from jaxcnn.nn.calls import infer
 from jaxcnn.spec import ModelSpec

@@ -3,7 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.dead_units import dead_units
+from jaxcnn.analysis.network.dead_units import dead_units
 from jaxcnn.models import build
 from jaxcnn.spec import ModelSpec
 from tests.fixtures.reference import draw_variables

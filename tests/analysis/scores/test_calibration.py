@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 
-from jaxcnn.analysis.calibration import expected_calibration_error, reliability
+from jaxcnn.analysis.scores.calibration import expected_calibration_error, reliability
 
 PAIRS = st.lists(st.tuples(st.floats(0, 1), st.booleans()), min_size=1, max_size=60)
 

@@ -8,8 +8,8 @@ from hypothesis.extra import numpy as hnp
 from sklearn.metrics import accuracy_score, f1_score, jaccard_score
 from sklearn.metrics import confusion_matrix as sklearn_confusion
 
-from jaxcnn.analysis import run_length
-from jaxcnn.analysis.segmentation import (
+from jaxcnn.analysis.scores import run_length
+from jaxcnn.analysis.scores.segmentation import (
     class_dice,
     class_iou,
     confusion_matrix,

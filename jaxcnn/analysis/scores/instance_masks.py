@@ -8,8 +8,8 @@ from functools import reduce
 
 import numpy as np
 
-from jaxcnn.analysis.coco_ap import Matches, match_coco
-from jaxcnn.analysis.instances import InstanceScores, instance_scores
+from jaxcnn.analysis.scores.coco_ap import Matches, match_coco
+from jaxcnn.analysis.scores.instances import InstanceScores, instance_scores
 
 Arrays = Mapping[str, np.ndarray]
 Pair = tuple[int, int]

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from jaxcnn.analysis.few_shot import class_members
-from jaxcnn.analysis.verification import equal_error, roc_curve
+from jaxcnn.analysis.scores.few_shot import class_members
+from jaxcnn.analysis.scores.verification import equal_error, roc_curve
 from jaxcnn.errors import InputError
 
 DRAWS = 200  # simulated galleries

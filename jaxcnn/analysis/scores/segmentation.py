@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from jaxcnn.analysis import class_scores
+from jaxcnn.analysis.scores import class_scores
 
 
 def confusion_matrix(labels: ArrayLike, predictions: ArrayLike, classes: int, ignore: int = 255) -> np.ndarray:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from jaxcnn.analysis.coco_ap import Matches, match_coco
+from jaxcnn.analysis.scores.coco_ap import Matches, match_coco
 from jaxcnn.data.boxes import restore_boxes
 from jaxcnn.spec import DataConfig
 

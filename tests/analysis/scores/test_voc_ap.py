@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.voc_ap import area_under, voc_ap
+from jaxcnn.analysis.scores.voc_ap import area_under, voc_ap
 from jaxcnn.errors import InputError
 from tests.fixtures.detections import random_set
 

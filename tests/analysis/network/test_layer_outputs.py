@@ -5,7 +5,7 @@ import pytest
 from flax import linen
 
 from jaxcnn.analysis.complexity import count
-from jaxcnn.analysis.layer_outputs import feature_maps, kernels, relu_outputs
+from jaxcnn.analysis.network.layer_outputs import feature_maps, kernels, relu_outputs
 from jaxcnn.models import build, named
 from jaxcnn.spec import ModelSpec
 from tests.fixtures.reference import draw_variables

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from jaxcnn.analysis.instances import InstanceScores, instance_iou, instance_scores
+from jaxcnn.analysis.scores.instances import InstanceScores, instance_iou, instance_scores
 from jaxcnn.errors import InputError
 
 MAPS = arrays(np.int32, (5, 6), elements=st.integers(0, 4))

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.coco_ap import FIGURES, ap50, ap50_by_image, class_ap, coco_ap, figures, match_coco
+from jaxcnn.analysis.scores.coco_ap import FIGURES, ap50, ap50_by_image, class_ap, coco_ap, figures, match_coco
 from jaxcnn.errors import InputError
 from tests.fixtures.detections import random_set
 
-EXPECTED = json.loads((Path(__file__).parents[1] / "fixtures" / "detections.json").read_text())
+EXPECTED = json.loads((Path(__file__).parents[2] / "fixtures" / "detections.json").read_text())
 
 
 def test_the_twelve_figures_of_200_random_sets_are_those_of_pycocotools():

@@ -3,7 +3,7 @@ import pytest
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from jaxcnn.analysis.probes import linear_probe
+from jaxcnn.analysis.network.probes import linear_probe
 
 
 def test_is_scikit_learns_logistic_regression():

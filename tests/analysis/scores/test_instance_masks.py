@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxcnn.analysis.coco_ap import figures
-from jaxcnn.analysis.instance_masks import instance_map, instance_matches, paste_masks, split_scores
+from jaxcnn.analysis.scores.coco_ap import figures
+from jaxcnn.analysis.scores.instance_masks import instance_map, instance_matches, paste_masks, split_scores
 from tests.fixtures.instances import CLASSES, SIDE, random_instances
 
-EXPECTED = json.loads((Path(__file__).parents[1] / "fixtures" / "masks.json").read_text())
+EXPECTED = json.loads((Path(__file__).parents[2] / "fixtures" / "masks.json").read_text())
 
 
 def saved_of(images):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from flax import linen
 
-from jaxcnn.analysis.attribution import (
+from jaxcnn.analysis.network.attribution import (
     grad_cam,
     integrated_gradients,
     logit,

@@ -6,10 +6,10 @@ from sklearn.metrics import roc_auc_score
 from sklearn.metrics import roc_curve as reference_curve
 from sklearn.neighbors import NearestCentroid, NearestNeighbors
 
-from jaxcnn.analysis.few_shot import class_members, draw_episode, few_shot_accuracy
-from jaxcnn.analysis.open_set import calibrate_unknown
-from jaxcnn.analysis.retrieval import recall_at
-from jaxcnn.analysis.verification import equal_error, pair_distances, roc_curve
+from jaxcnn.analysis.scores.few_shot import class_members, draw_episode, few_shot_accuracy
+from jaxcnn.analysis.scores.open_set import calibrate_unknown
+from jaxcnn.analysis.scores.retrieval import recall_at
+from jaxcnn.analysis.scores.verification import equal_error, pair_distances, roc_curve
 from jaxcnn.errors import InputError
 
 RNG = np.random.default_rng(0)
@@ -34,7 +34,7 @@ def test_episodes_are_named_as_by_the_nearest_centroid(ways, shots):
 
 
 def test_recall_is_that_of_the_nearest_neighbours(monkeypatch):
-    monkeypatch.setattr("jaxcnn.analysis.retrieval.CHUNK", 50)
+    monkeypatch.setattr("jaxcnn.analysis.scores.retrieval.CHUNK", 50)
     labels = np.append(LABELS, 99)  # alone in its class
     vectors = np.vstack([VECTORS, VECTORS[:1] + 9])
     near = NearestNeighbors(n_neighbors=6).fit(vectors).kneighbors(vectors, return_distance=False)[:, 1:]

@@ -15,7 +15,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn import ops
-from jaxcnn.analysis.layer_outputs import ROOT, is_convolution
+from jaxcnn.analysis.network.layer_outputs import ROOT, is_convolution
 from jaxcnn.errors import InputError, did_you_mean, require
 from jaxcnn.nn.calls import infer
 from jaxcnn.nn.network import Network

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from jaxcnn.analysis.fingerprint import CALLS
-from jaxcnn.analysis.layer_outputs import ROOT, in_order, numbered, traced_maps
+from jaxcnn.analysis.network.layer_outputs import ROOT, in_order, numbered, traced_maps
 from jaxcnn.errors import InputError
 from jaxcnn.nn.calls import infer, set_mode
 from jaxcnn.ops.forms import as_written

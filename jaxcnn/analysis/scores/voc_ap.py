@@ -9,7 +9,7 @@ from typing import Literal
 
 import numpy as np
 
-from jaxcnn.analysis.coco_ap import Arrays, pairwise_box_iou
+from jaxcnn.analysis.scores.coco_ap import Arrays, pairwise_box_iou
 from jaxcnn.errors import require
 
 Rule = Literal["all", "11", "101"]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
 
-from jaxcnn.analysis.class_scores import Confusion, class_scores, confusion_matrix, top_confusions
+from jaxcnn.analysis.scores.class_scores import Confusion, class_scores, confusion_matrix, top_confusions
 
 PAIRS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40)
 

@@ -1,0 +1,1 @@
+"""Scores of predictions: how right, how sure, how well found, drawn and told apart they are."""
