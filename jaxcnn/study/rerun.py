@@ -62,7 +62,8 @@ def rerun(
     config = replace(config, data=replace(config.data, **moved))
     recorded, tested = result.data, np.ones(result.images, bool)
     if fold is not None and result.folds is not None:
-        recorded, tested = recorded | recorded["folds"][fold], result.folds == fold
+        of_fold = {name: value for name, value in recorded["folds"][fold].items() if value is not None}
+        recorded, tested = recorded | of_fold, result.folds == fold
     dataset = check_recorded(recorded, load(config.data, progress=progress), f"the study in {str(directory)!r}")
     again = result.plan.measure.gather(run(config, dataset=dataset, progress=progress))
     equal = np.ones(int(tested.sum()), bool)
