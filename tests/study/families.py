@@ -1,5 +1,9 @@
 """A user's own families, (depth, width) -> Flax module, as one would keep them in a module."""
 
+import multiprocessing
+import os
+import signal
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -20,6 +24,22 @@ class Stack(linen.Module):
         for _ in range(self.depth - 1):
             x = self.activation(linen.Dense(self.width)(x))
         return linen.Dense(10)(x)
+
+
+class Interrupting:
+    """Something in whose destructor Ctrl-C arrives, where Python drops what its handler raises."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+
+def interrupted_in_workers(depth: int, width: int) -> linen.Module:
+    """The layers of `stack`; a worker process that makes them is interrupted, and does nothing for a while."""
+    if multiprocessing.parent_process() is not None:
+        Interrupting()
+        time.sleep(1)
+    return Stack(depth, width)
 
 
 class Twin(linen.Module):

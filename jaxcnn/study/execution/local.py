@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 
 from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import SIGNALS, attempt, exit_with_parent, quiet_start, raise_failure
-from jaxcnn.runtime.signals import Interrupted, graceful
+from jaxcnn.runtime.signals import Interrupted, graceful, interruptible
 from jaxcnn.study.execution.given import Given, importable
 from jaxcnn.study.execution.worker import work
 from jaxcnn.study.plan import Plan
@@ -139,9 +139,10 @@ def _serve(pipe: Connection, number: int, count: int, messages: Any) -> None:
         sys.exit()
 
     def task() -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
-        work(plan, directory, given=given, worker=(number, count))
-        signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Nothing is left to interrupt.
+        with interruptible():
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+            work(plan, directory, given=given, worker=(number, count))
+            signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # Nothing is left to interrupt.
 
     kind, value = attempt(task)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)

@@ -26,7 +26,7 @@ import jax
 from jaxcnn.errors import InputError, missing_extra
 from jaxcnn.runtime.environment import cores
 from jaxcnn.runtime.processes import attempt, keep_to_cores, raise_failure
-from jaxcnn.runtime.signals import Interrupted, graceful
+from jaxcnn.runtime.signals import Interrupted, graceful, interruptible
 from jaxcnn.spec import StepCost, StudyConfig
 from jaxcnn.study.execution.estimate import arm_costs
 from jaxcnn.study.execution.given import Given
@@ -204,7 +204,8 @@ def serve(
             )
         watcher.start()
         try:
-            return task()
+            with interruptible():
+                return task()
         finally:
             over.set()
             watcher.join()

@@ -8,11 +8,13 @@ from jaxcnn.errors import InputError
 from jaxcnn.runtime.processes import attempt
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import Seeds, StudyConfig, Tuning
+from jaxcnn.study.budget.match import match_width
 from jaxcnn.study.execution.given import Given
 from jaxcnn.study.execution.local import judge, started_workers, work_locally
 from jaxcnn.study.plan import make_plan, store_plan
 from jaxcnn.study.schedule import next_runs
-from tests.study.small import BASE, arms, small_study
+from tests.study import families
+from tests.study.small import BASE, SHAPE, arms, finished_runs, small_study
 
 
 def answer(error=None):
@@ -58,6 +60,17 @@ def test_a_workers_sentence_reaches_the_user_once(tmp_path, capfd):
     with pytest.raises(InputError, match="holds files but no run"):
         small_study(tmp_path, workers=2, **settings)
     assert "Traceback" not in capfd.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_worker_is_interrupted_where_python_drops_exceptions(tmp_path, capfd):
+    """In a destructor, or a callback of the garbage collector: the signal comes again a moment later."""
+    family = families.interrupted_in_workers
+    among = [match_width(family, depth, params=2000, tolerance=0.05, **SHAPE) for depth in (2, 4)]
+    with pytest.raises(Interrupted):
+        small_study(tmp_path / "s", workers=2, among=among, family=family, seeds=Seeds(1, 1), tuning=Tuning())
+    assert "Exception ignored" not in capfd.readouterr().err
+    assert not finished_runs(tmp_path / "s")
 
 
 @pytest.mark.slow
