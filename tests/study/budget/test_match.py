@@ -127,7 +127,7 @@ def test_a_study_of_boxes_of_single_objects_is_refused():
 
 
 MOBILE = {"mobilenet": 2, "efficientnet_lite": 2}
-BUDGETS = {**dict.fromkeys(MOBILE, 4), "unet": 4}
+BUDGETS = dict.fromkeys((*MOBILE, "unet"), 2)
 CASES = [
     (family, kind) for family, case in EVIDENCE.items() for kind, span in zip(KINDS, case[2:], strict=True) if span
 ]
@@ -137,7 +137,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("family", "kind", "budgets"),
     [(*case, 1) for case in CASES if case[1] == "params" and case[0] not in MOBILE]
-    + [pytest.param(*case, BUDGETS.get(case[0], 8), marks=pytest.mark.slow) for case in CASES],
+    + [pytest.param(*case, BUDGETS.get(case[0], 4), marks=pytest.mark.slow) for case in CASES],
 )
 def test_random_budgets_are_met_or_refused_with_the_nearest(family, kind, budgets):
     depths, shape, *spans = EVIDENCE[family]
