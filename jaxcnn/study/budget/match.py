@@ -7,7 +7,7 @@ from typing import Any
 
 from jaxcnn.data import load
 from jaxcnn.errors import InputError, require
-from jaxcnn.spec import ModelSpec, StudyConfig
+from jaxcnn.spec import BUDGETS, ModelSpec, StudyConfig
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.budget.costs import Builder, Costs, Measure, channels, family_name
 from jaxcnn.study.budget.search import START, nearest_depth, nearest_width, whole_depths, whole_widths
@@ -91,7 +91,8 @@ def match_widths(
         One arm per budget and depth, budget by budget.
 
     Raises:
-        InputError: A depth cannot meet a budget, or the model's task is none that a study compares.
+        InputError: A depth cannot meet a budget, a depth or budget comes twice, or the model's task is none that a
+            study compares.
     """
     if wrong := [depth for depth in config.depths if not isinstance(depth, int) or depth < 1]:
         raise InputError(f"depths={wrong[0]!r}: give integers of at least 1")
@@ -109,6 +110,11 @@ def match_widths(
             )
         first, *rest = config.depths
         networks = list(zip(families, (first, *rest, first), strict=False))
+    else:
+        require(len(set(config.depths)) == len(config.depths), "depths", config.depths, "give each depth once")
+    for kind in BUDGETS:
+        amounts = getattr(config, kind)
+        require(len(set(amounts)) == len(amounts), kind, amounts, "give each budget once")
     measured = {(arm.budget, arm.family, arm.depth): arm for arm in known if arm.kind == "seconds"}
     budgets: list[tuple[str, Any]] = [*config.budget_values]
     return [
