@@ -21,6 +21,7 @@ WITHDRAWN = "<!-- withdrawn studies, by docs/results/tables.py -->"
 RECORDS = "<!-- records of the studies, by docs/results/tables.py -->"
 LAST = "<!-- last batches, by docs/results/tables.py -->"
 REGULARISED = "<!-- regularisation, by docs/results/tables.py -->"
+SHORT = "<!-- regularisation in six epochs, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
 LAST_BATCHES = ("last_batch", "last_batch_digits")
 KINDS = ("none", "L2", "dropout", "norm", "all")
@@ -89,9 +90,9 @@ def last_batches() -> str:
     return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(set(map(place, stored.values())))) + "."])
 
 
-def regularised() -> str:
+def regularised(folder: str) -> str:
     """Return the errors of each kind of regularisation, and the difference from none with its interval over seeds."""
-    stored = summaries(tuple(f"regularisation/{kind}" for kind in KINDS))
+    stored = summaries(tuple(f"{folder}/{kind}" for kind in KINDS))
     lines = [
         "| kind | parameters | training error % | validation error % | test error %, mean ± sd | minus none, points |",
         "|:---|---:|---:|---:|---:|---:|",
@@ -201,7 +202,8 @@ def fill(text: str) -> str:
     """Return the page with the tables of the stored results."""
     contents = {
         MARK: table(), LAST: last_batches(), STUDIES: studies(shown=True), WITHDRAWN: studies(shown=False),
-        RECORDS: records(), REGULARISED: regularised(),
+        RECORDS: records(), REGULARISED: regularised("regularisation"),
+        SHORT: regularised("regularisation_six_epochs"),
     }  # fmt: skip
     for mark, content in contents.items():
         text = replace_between(text, mark, content)
