@@ -156,7 +156,7 @@ def _explain(error: Exception) -> NoReturn:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)
     if isinstance(error, OSError) and error.filename is not None:
-        remedy = f"check the path, its permissions and the free space, then {RESUME}"
+        remedy = "check the path, its permissions and the free space, then run the same command again"
         _refuse(f"{str(error.filename)!r}: {error.strerror}; {remedy}")
     if isinstance(error, MemoryError):
         _refuse("memory: there is not enough; choose a smaller batch_size, width or size")

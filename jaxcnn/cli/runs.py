@@ -67,7 +67,7 @@ def compare(
 
     Args:
         runs: Folders of finished runs.
-        out: Also write an HTML page with the table and the curves of all runs. Default: none.
+        out: Also write an HTML page with the table and the curves of all runs, in place of such a file. Default: none.
         json: Print JSON.
     """
     from jaxcnn.run.compare import compare_runs, write_comparison

@@ -43,21 +43,35 @@ def show(
         checkpoint: last, or best (lowest validation loss).
         data: Image folder or .npz file, if it has moved.
         data_dir: Folder of TFDS sets, if they have moved.
-        out: File, .png or .svg. Default: WHAT.png in the run's folder.
+        out: File, .png or .svg; one that exists is replaced. Default: WHAT.png in the run's folder.
     """
     from jaxcnn.pictures.style import to_svg, write_png
     from jaxcnn.run import show as figures
     from jaxcnn.run.folder import RunFolder
     from jaxcnn.run.predict import run_data, run_split
-    from jaxcnn.runtime.files import write_text
+    from jaxcnn.runtime.files import make_folder, write_text
 
     path = run / f"{what}.png" if out is None else out
     require(path.suffix in (".png", ".svg"), "out", repr(str(path)), "must end in .png or .svg")
     require(
         layer is None or what in ("features", "kernels"), "layer", repr(layer), f"{what} has no layer; leave it out"
     )
-    whole = what in ("landscape", "cka")
-    require(image is None or not whole, "image", repr(str(image)), f"{what} is of a whole split; leave it out")
+    unused, why = (), ""
+    if what == "kernels":
+        unused, why = ("image", "split", "index", "data", "data-dir"), "kernels are of no image"
+    elif what in ("landscape", "cka"):
+        unused, why = ("image", "index"), f"{what} is of a whole split"
+    elif image is not None:
+        unused, why = ("split", "index", "data", "data-dir"), "--image takes its place"
+        require(
+            not (path.exists() and image.exists() and path.samefile(image)), "out", repr(str(path)), "it is --image"
+        )
+    given: dict[str, object] = {"image": image, "data": data, "data-dir": data_dir}
+    given |= {"split": None if split == "test" else split}
+    given |= {"index": None if index == (0,) else " ".join(map(str, index))}
+    for name in unused:
+        if given[name] is not None:
+            raise InputError(f"--{name} {given[name]}: {why}; leave it out")
     require(other is None or what == "cka", "other", repr(str(other)), "it is for cka; leave it out")
     inside = figures.look_inside(run, checkpoint=checkpoint)
 
@@ -81,14 +95,14 @@ def show(
                 require(0 <= n < len(among), "index", n, f"{split} has {len(among)} images, counted from 0")
             images = [among[n] for n in index]
         if not images:
-            raise InputError("index=(): give at least one")
+            raise InputError("--index: give at least one number, such as 0")
         if what == "saliency":
             drawn = figures.draw_attribution(inside, images)
         elif what == "features":
             drawn = figures.draw_features(inside, images[0], layer=layer)
         else:
             drawn = figures.draw_receptive_fields(inside, images[0])
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     if path.suffix == ".png":
         write_png(drawn, path)
     else:

@@ -15,7 +15,7 @@ import tyro
 from jaxcnn.cli.flags import UNPREFIXED, StartFlags, call, call_with_flags, ignored_flags, starting_point
 from jaxcnn.cli.messages import refuse_ignored
 from jaxcnn.cli.output import print_json, print_table
-from jaxcnn.errors import InputError, require
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.spec import RunConfig, StudyConfig
 
 if TYPE_CHECKING:
@@ -244,7 +244,8 @@ def report(
 
     Args:
         studies: Folder of a run; folders of studies.
-        out: Folder of the page. Default: that of the run or study; runs/joined for several studies.
+        out: Folder of the page, not that of another run or study. Default: that of the run or study; runs/joined for
+            several studies.
         explain: Look into the trained networks of a study's deepest and widest arms: the section Why. The measures
             are kept in the study's folder.
         tensorboard: Also write a study's trials and runs as one HParams table of TensorBoard, beside the report.
@@ -255,6 +256,14 @@ def report(
 
     if not studies:
         raise InputError("STUDY|RUN: none given; name the folder of a run or study, or several studies to join them")
+    for folder in studies:
+        if not folder.is_dir():
+            raise InputError(f"{str(folder)!r} is not a folder: give that of a run or study{similar_paths(folder)}")
+    if out is not None and out.exists():
+        require(out.is_dir(), "out", repr(str(out)), "it is a file; give a folder")
+        owned = any((out / name).exists() for name in ("config.json", "plan.json"))
+        own = not owned or any(out.samefile(folder) for folder in studies)
+        require(own, "out", repr(str(out)), "it is the folder of another run or study; choose another")
     if len(studies) == 1 and (studies[0] / "config.json").exists():
         require(not explain, "explain", explain, "it is for a study; the page of a run shows its inside anyway")
         require(not tensorboard, "tensorboard", tensorboard, "it is for a study; give it to jaxcnn train for a run")

@@ -80,6 +80,8 @@ def _train(flags: TrainFlags, arguments: Sequence[str]) -> None:
         )  # fmt: skip
         if not first_host():
             return
+    if flags.tensorboard and flags.out is not None and not (flags.out / "tensorboard").exists():
+        print("--tensorboard: this run was finished without it; train it again in a new folder", file=sys.stderr)
     if flags.json:
         where, end = result.directory and str(result.directory), result.diverged and result.diverged["step"]
         about = {"directory": where, "epochs": len(result.history), "params": result.params, "macs": result.macs}

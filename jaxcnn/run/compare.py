@@ -6,20 +6,27 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from jaxcnn.errors import require
+from jaxcnn.errors import InputError, require
 from jaxcnn.pictures.document import Figure, Heading, Table, to_html
 from jaxcnn.records import as_record, flat
 from jaxcnn.run.folder import load_result
-from jaxcnn.runtime.files import write_text
+from jaxcnn.runtime.files import make_folder, write_text
 
 
 def compare_runs(directories: Sequence[Path | str]) -> list[list[str]]:
     """Return a table of finished runs: a header, then a row per field that differs, per cost and per metric.
 
+    Raises:
+        InputError: No finished run, or one that comes twice.
+
     >>> compare_runs(["runs/a", "runs/b"])  # doctest: +SKIP
     [['', 'a', 'b'], ['seed', '0', '1'], ['parameters', '61,706', '61,706'], ...]
     """
     require(len(directories) > 0, "directories", "()", "name the folders of runs")
+    places = [os.path.realpath(each) for each in directories]
+    twice = [str(each) for each, place in zip(directories, places, strict=True) if places.count(place) > 1]
+    if twice:
+        raise InputError(f"directories holds the run {twice[0]!r} more than once: give each run once")
     results = [load_result(each) for each in directories]
     configs = [flat(as_record(each.config)) for each in results]
     fields = [name for name in dict.fromkeys(name for config in configs for name in config)
@@ -36,7 +43,7 @@ def compare_runs(directories: Sequence[Path | str]) -> list[list[str]]:
 
 
 def write_comparison(directories: Sequence[Path | str], out: Path | str) -> Path:
-    """Write one HTML page with the table of `compare_runs` and the curves of all runs; return it.
+    """Write one HTML page with the table of `compare_runs` and the curves of all runs; return it. It replaces a file.
 
     >>> write_comparison(["runs/a", "runs/b"], "runs/compared.html")  # doctest: +SKIP
     """
@@ -53,7 +60,7 @@ def write_comparison(directories: Sequence[Path | str], out: Path | str) -> Path
         Heading("Curves"),
         Figure("", to_svg(curves), "Each metric by epoch, training and validation."),
     ]
-    out.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(out.parent)
     write_text(out, to_html(f"{len(directories)} runs side by side", blocks))
     return out
 
@@ -62,4 +69,5 @@ def _names(directories: Sequence[Path | str]) -> list[str]:
     """Return short names of folders, without the part of the paths that they share."""
     paths = [os.path.abspath(each) for each in directories]
     shared = os.path.commonpath(paths)
-    return [os.path.relpath(path, shared) if path != shared else os.path.basename(path) for path in paths]
+    shared = os.path.dirname(shared) if shared in paths else shared  # a run's folder may hold the others
+    return [os.path.relpath(path, shared) for path in paths]

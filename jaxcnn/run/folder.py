@@ -192,7 +192,9 @@ class RunFolder:
             raise InputError(
                 f"run {str(self.path)!r}: {name} is missing, the run is not finished; train it to its end first"
             ) from None
-        except (json.JSONDecodeError, UnicodeDecodeError, NotADirectoryError):
+        except NotADirectoryError:
+            raise InputError(f"run {str(self.path)!r}: it is a file; give a folder that train wrote") from None
+        except (json.JSONDecodeError, UnicodeDecodeError):
             raise InputError(f"{str(file)!r}: not readable as JSON; {REMEDY}") from None
         if not isinstance(record, dict):
             raise InputError(f"{str(file)!r}: not a JSON object; {REMEDY}")

@@ -55,7 +55,16 @@ class Inside(NamedTuple):
     fit: str = "stretch"
 
     def inputs(self, images: Sequence[np.ndarray] | np.ndarray) -> jax.Array:
-        """Return images uint8 (N, H, W, C) as the network sees them, float32."""
+        """Return images uint8 (N, H, W, C) as the network sees them, float32.
+
+        Raises:
+            InputError: No image, or one of another size.
+        """
+        wrong = {np.shape(image) for image in images} - {tuple(self.shape)}
+        require(
+            not wrong, "images", next(iter(wrong), ()), f"the network's are {self.shape}; read_image resizes a file"
+        )
+        require(len(images) > 0, "images", "()", "give at least one")
         return jnp.asarray(normalize(np.stack(list(images)), self.mean, self.std))
 
 
@@ -80,6 +89,7 @@ def look_inside(directory: Path | str, *, checkpoint: str = "last", model: linen
 def read_image(inside: Inside, path: Path | str) -> np.ndarray:
     """Return an image file at the size and with the channels that the network was trained on, uint8 (H, W, C)."""
     path = Path(path)
+    require(not path.is_dir(), "image", repr(str(path)), "it is a folder; give an image file")
     if not path.is_file():
         raise InputError(f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}")
     try:
@@ -124,11 +134,14 @@ def draw_attribution(
         targets: Classes whose logits are explained. Default: the predicted ones.
 
     Raises:
-        InputError: The outputs are not those of a classifier.
+        InputError: The outputs are not those of a classifier, or targets are not one of its classes for each image.
 
     >>> draw_attribution(inside, [image])  # doctest: +SKIP
     """
-    targets = predicted(inside, images) if targets is None else np.asarray(targets)
+    own, targets = predicted(inside, images), targets if targets is None else np.asarray(targets)
+    targets = own if targets is None else targets
+    fitting = targets.shape == own.shape and targets.min() >= 0 and targets.max() < len(inside.names)
+    require(fitting, "targets", targets.tolist(), f"give one class for each image, from 0 to {len(inside.names) - 1}")
     explained = (inside.module, inside.variables, inside.inputs(images), jnp.asarray(targets))
     maps = {
         "saliency": np.asarray(saliency(*explained)).max(-1),
@@ -235,8 +248,12 @@ def draw_landscape(inside: Inside, split: Split, *, reach: float = 1.0, points: 
         points: Steps along each direction, an odd number.
         seed: Seed of the directions.
 
+    Raises:
+        InputError: The network is no classifier, or points is even or less than 3.
+
     >>> draw_landscape(look_inside("runs/first"), dataset.train)  # doctest: +SKIP
     """
+    require(points >= 3 and points % 2 == 1, "points", points, "give an odd number of at least 3")
     predicted(inside, list(split["images"][:1]))  # refuses what is no classifier
     loss = mean_loss(inside.module, inside.variables, classification(), sample_batches(inside, split))
     keys, params = jax.random.split(jax.random.key(seed)), inside.variables["params"]

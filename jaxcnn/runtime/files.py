@@ -42,13 +42,25 @@ def cache_dir() -> Path:
 
 @contextmanager
 def name_errors(path: Path) -> Iterator[None]:
-    """Add a file's name to operating-system errors that have none, such as that of a full disk."""
+    """Add a file's name to operating-system errors that have none, such as that of a full disk, or a temporary one."""
     try:
         yield
     except OSError as error:
-        if error.filename is None and error.errno is not None:
+        if error.errno is not None and (error.filename is None or str(error.filename).endswith(PARTIAL)):
             error.filename = str(path)
         raise
+
+
+def make_folder(path: Path, name: str = "out") -> None:
+    """Create a folder and those above it.
+
+    Raises:
+        InputError: It is a file, or lies in one; `name` is the argument that named it.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise InputError(f"{name}={str(path)!r}: it is a file, or lies in one; give a folder") from None
 
 
 @contextmanager

@@ -8,14 +8,18 @@ from pathlib import Path
 from shutil import rmtree
 from typing import Any
 
+from jaxcnn.errors import InputError
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.tuning import Setting
 from jaxcnn.train.tensorboard import summary_writer
 
+STAGES = ("tuning", "runs")
+"""Folders of the table: trials, and runs."""
+
 
 def write_board(result: StudyResult, out: Path | str) -> Path:
-    """Write the trials and runs of a study for TensorBoard (extra `tensorboard`); an earlier table there is replaced.
+    """Write the trials and runs of a study for TensorBoard (extra `tensorboard`); its earlier table is replaced.
 
     Args:
         result: A finished study.
@@ -25,14 +29,19 @@ def write_board(result: StudyResult, out: Path | str) -> Path:
         The folder for `tensorboard --logdir`.
 
     Raises:
-        InputError: tensorboardX is not installed.
+        InputError: tensorboardX is not installed, or that folder holds something else than an earlier table.
 
     >>> write_board(load_study("runs/study"), "runs/study")  # doctest: +SKIP
     """
     make, folder = summary_writer(), Path(out) / "tensorboard"
     from tensorboardX.summary import hparams
 
-    rmtree(folder, ignore_errors=True)
+    others = [path for path in folder.rglob("*") if path.is_file() and not _written(path.relative_to(folder))]
+    if others:
+        raise InputError(f"out={str(out)!r}: {others[0]} is no part of a study's table; choose another folder")
+    for stage in STAGES:
+        if (folder / stage).exists():
+            rmtree(folder / stage)
     for path, about, metrics, history in _lines(result):
         # Without a summary of the experiment TensorBoard makes the columns itself, those that differ first.
         _, start, end = hparams(about, {})
@@ -45,6 +54,10 @@ def write_board(result: StudyResult, out: Path | str) -> Path:
                         writer.add_scalar(name, value, epoch["epoch"])
             writer.file_writer.add_summary(end)
     return folder
+
+
+def _written(path: Path) -> bool:
+    return path.parts[0] in STAGES and path.name.startswith("events.out.tfevents.")
 
 
 def _lines(result: StudyResult) -> Iterator[tuple[str, dict[str, Any], Mapping[str, float], Any]]:

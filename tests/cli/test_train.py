@@ -122,6 +122,14 @@ def test_tensorboard_events_are_written(folder, tmp_path):
     assert any((tmp_path / "r" / "tensorboard").iterdir())
 
 
+def test_events_of_a_run_that_was_finished_without_them_are_asked_for_in_vain(folder, tmp_path, capsys):
+    command = ["train", "--data", folder, *TINY, "--out", tmp_path / "r"]
+    assert call(capsys, *command)[0] == 0
+    code, _, error = call(capsys, *command, "--tensorboard")
+    assert (code, error.count("\n")) == (0, 1)
+    assert "this run was finished without it; train it again in a new folder" in error
+
+
 def test_training_that_ends_at_chance_level_gets_a_hint(capsys, folder):
     flags = ["--optimizer.learning-rate", "1e-9", "--optimizer.warmup-epochs", "0"]
     code, _, error = call(capsys, "train", "--data", folder, *TINY, *flags)

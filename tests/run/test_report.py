@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import optax
 import pytest
+from PIL import Image
 from scipy.stats import binomtest
 
 from jaxcnn.data import load
@@ -17,10 +18,19 @@ from jaxcnn.run.report.page import write_run_page
 from jaxcnn.run.report.seen import see
 from jaxcnn.run.report.summary import bootstrap
 from jaxcnn.run.report.summary import test_interval as interval_of
-from jaxcnn.run.show import draw_cka, draw_landscape, look_inside, sample_batches
+from jaxcnn.run.show import (
+    draw_attribution,
+    draw_cka,
+    draw_features,
+    draw_landscape,
+    draw_receptive_fields,
+    look_inside,
+    sample_batches,
+)
 from jaxcnn.spec import DataConfig, ModelSpec, OptimizerConfig, RunConfig
 from tests.cli.calls import call, refused
 from tests.study.report.test_page import Page
+from tests.study.small import files
 
 CONFIG = RunConfig(
     ModelSpec("plain", 3, 4), DataConfig("digits", size=16), OptimizerConfig(learning_rate=0.05), epochs=3
@@ -99,6 +109,64 @@ def test_runs_side_by_side(classifier, tmp_path, capsys):
     code, out, error = call(capsys, "compare", *pair, "--out", tmp_path / "both.txt")
     assert (code, out) == (2, "")
     assert "must end in .html" in error
+
+
+def test_what_is_compared_has_names_of_its_own(classifier, tmp_path):
+    inner = shutil.copytree(classifier.directory, tmp_path / "run" / "run")
+    shutil.copytree(inner, tmp_path / "run", dirs_exist_ok=True)
+    assert compare_runs([tmp_path / "run", inner])[0] == ["", "run", "run/run"]
+    with pytest.raises(InputError, match=r"holds the run .* more than once: give each run once"):
+        write_comparison([inner, inner / ".." / "run"], tmp_path / "both.html")
+    assert not (tmp_path / "both.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "problem"),
+    [
+        (["show", "RUN", "kernels", "--index", "3"], "--index 3: kernels are of no image; leave it out"),
+        (["show", "RUN", "kernels", "--data", "x"], "--data x: kernels are of no image; leave it out"),
+        (["show", "RUN", "cka", "--index", "3"], "cka is of a whole split; leave it out"),
+        (["show", "RUN", "features", "--image", "FILE", "--split", "train"], "--split train: --image takes its place"),
+        (["show", "RUN", "features", "--image", "FILE", "--out", "FILE"], "it is --image"),
+        (["show", "RUN", "features", "--image", "RUN"], "it is a folder; give an image file"),
+        (["show", "RUN", "features", "--index"], "--index: give at least one number"),
+        (["show", "RUN", "kernels", "--out", "FILE/maps.png"], "it is a file, or lies in one; give a folder"),
+        (["show", "RUN", "kernels", "--out", "FOLDER.png"], "FOLDER.png': Is a directory"),
+        (["show", "FILE", "kernels"], "it is a file; give a folder that train wrote"),
+        (["compare", "RUN", "FILE"], "it is a file; give a folder that train wrote"),
+        (["report", "FILE"], "is not a folder: give that of a run or study"),
+        (["report", "RUN", "--out", "FILE"], "it is a file; give a folder"),
+        (["report", "RUN", "--out", "STUDY"], "it is the folder of another run or study; choose another"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_cannot_be_drawn_or_written_is_one_sentence_and_nothing_changes(
+    classifier, tmp_path, capsys, words, problem
+):
+    (tmp_path / "STUDY").mkdir()
+    (tmp_path / "STUDY" / "plan.json").write_text("{}")
+    (tmp_path / "FOLDER.png").mkdir()
+    Image.new("L", (16, 16), 7).save(tmp_path / "FILE.png")
+    before = files(tmp_path)
+    for name, path in (("RUN", classifier.directory), ("FILE", tmp_path / "FILE.png")):
+        words = [str(path) + word.removeprefix(name) if word.startswith(name) else word for word in words]
+    words = [tmp_path / word if word.startswith(("FOLDER", "STUDY")) else word for word in words]
+    assert problem in refused(capsys, *words)
+    assert files(tmp_path) == before
+
+
+def test_what_is_drawn_from_python_fits_the_network(classifier):
+    inside, image = look_inside(classifier.directory), np.zeros((16, 16, 1), np.uint8)
+    for draw, problem in (
+        (lambda: draw_features(inside, image[:8]), r"images=\(8, 16, 1\): the network's are \(16, 16, 1\)"),
+        (lambda: draw_receptive_fields(inside, image[..., 0]), r"images=\(16, 16\): the network's are"),
+        (lambda: draw_attribution(inside, []), "images=.*: give at least one"),
+        (lambda: draw_attribution(inside, [image, image], [1]), "targets=.*: give one class for each image"),
+        (lambda: draw_attribution(inside, [image], [10]), "from 0 to 9"),
+        (lambda: draw_landscape(inside, {}, points=2), "points=2: give an odd number"),
+    ):
+        with pytest.raises(InputError, match=problem):
+            draw()
 
 
 @pytest.mark.slow

@@ -1,9 +1,11 @@
 """TensorBoard's own backend finds a study's trials and runs as one HParams table."""
 
+from pathlib import Path
+
 import pytest
 
 from jaxcnn.study import load_study
-from tests.cli.calls import call
+from tests.cli.calls import call, refused
 from tests.study.planted import planted_study
 
 pytest.importorskip("tensorboardX")
@@ -38,3 +40,17 @@ def test_a_study_is_one_table(tmp_path, capsys):
         events = reader.EventAccumulator(str(study.directory / "tensorboard" / name))
         events.Reload()
         assert [each.step for each in events.Scalars("train_loss")] == [each["epoch"] for each in run.history]
+
+
+@pytest.mark.slow
+def test_what_is_no_table_of_a_study_is_left_alone(tmp_path, capsys):
+    """Neither somebody's file nor the events of a run."""
+    study = planted_study(tmp_path / "study", ERRORS)
+    for name in ("notes.txt", "train/events.out.tfevents.1"):
+        out = tmp_path / name.partition(".")[0]
+        (out / "tensorboard" / name).parent.mkdir(parents=True)
+        (out / "tensorboard" / name).write_text("mine")
+        assert "is no part of a study's table" in refused(
+            capsys, "report", study.directory, "--tensorboard", "--out", out
+        )
+        assert [path.name for path in out.rglob("*") if path.is_file()] == [Path(name).name]

@@ -12,7 +12,7 @@ from jaxcnn.run.report.inside import inside_section
 from jaxcnn.run.report.objects import object_section
 from jaxcnn.run.report.seen import Seen, see
 from jaxcnn.run.report.summary import config_section, cost_section, curve_section, metric_section
-from jaxcnn.runtime.files import write_text
+from jaxcnn.runtime.files import make_folder, write_text
 
 SECTIONS = (
     metric_section,
@@ -48,7 +48,7 @@ def write_run_page(
     seen = see(directory, data=data, data_dir=data_dir)
     blocks = [_block(part) for part in _parts(seen)]
     page = Path(directory if out is None else out) / "report.html"
-    page.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(page.parent)
     model, dataset = seen.result.config.model, Path(seen.result.data["name"]).name
     write_text(page, to_html(f"{model.family} {model.depth}, {dataset}, seed {seen.result.config.seed}", blocks))
     return page

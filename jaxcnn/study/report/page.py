@@ -15,7 +15,7 @@ from jaxcnn.pictures.document import Block, Figure, to_html, to_markdown
 from jaxcnn.pictures.style import Part, Picture, write_figure
 from jaxcnn.records import as_record
 from jaxcnn.runtime.console import print_fitting
-from jaxcnn.runtime.files import write_json, write_text
+from jaxcnn.runtime.files import make_folder, write_json, write_text
 from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
@@ -117,7 +117,8 @@ def write_page(
     out: Path, name: str, heading: str, parts: Iterable[Part], record_name: str, record: Mapping[str, Any]
 ) -> Path:
     """Write one page as HTML and Markdown with its figures, and its record as JSON; return the HTML file."""
-    (out / "figures").mkdir(parents=True, exist_ok=True)
+    make_folder(out)
+    (out / "figures").mkdir(exist_ok=True)
     blocks: list[Block] = [
         Figure(f"figures/{part.name}.svg", write_figure(part.drawing, out / "figures", part.name), part.caption)
         if isinstance(part, Picture)
