@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def show(
     run: Annotated[Positional[Path], arg(metavar="RUN")],
     what: Annotated[
-        Positional[Literal["features", "kernels", "saliency", "receptive-field", "landscape", "cka"]],
+        Positional[Literal["features", "kernels", "saliency", "receptive-field", "landscape", "cka", "augmentation"]],
         arg(metavar="WHAT"),
     ],
     image: Path | None = None,
@@ -34,10 +34,11 @@ def show(
     Args:
         run: Folder of the run.
         what: features (outputs of convolutions), kernels, saliency (five kinds of attribution), receptive-field,
-            landscape (loss over two random directions), cka (similarity of all layers).
+            landscape (loss over two random directions), cka (similarity of all layers), augmentation (images as
+            training changed them).
         image: Image file. Default: an image of a split.
         split: Split that `index` counts in; landscape and cka use 512 images of it.
-        index: Images of the split, from 0; saliency takes several, the others the first.
+        index: Images of the split, from 0; saliency and augmentation take several, the others the first.
         layer: Path of a convolution, for features and kernels. Default: several layers; kernels of the first.
         other: Folder of another run whose layers cka compares with. Default: the run itself.
         checkpoint: last, or best (lowest validation loss).
@@ -98,6 +99,8 @@ def show(
             raise InputError("--index: give at least one number, such as 0")
         if what == "saliency":
             drawn = figures.draw_attribution(inside, images)
+        elif what == "augmentation":
+            drawn = figures.draw_augmented(images, RunFolder(run).read_config()[0].data.augment)
         elif what == "features":
             drawn = figures.draw_features(inside, images[0], layer=layer)
         else:

@@ -19,6 +19,7 @@ from jaxcnn.analysis.network.layer_outputs import feature_maps, hidden_outputs, 
 from jaxcnn.analysis.network.objective import mean_loss
 from jaxcnn.analysis.network.receptive_field import effective_receptive_fields, receptive_fields
 from jaxcnn.data import BadImage, Split, decode_image, normalize, take
+from jaxcnn.data.augment import make_augment
 from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.nn.calls import infer
 from jaxcnn.pictures.gallery import Row, gallery, spread
@@ -196,6 +197,31 @@ def draw_receptive_fields(inside: Inside, image: np.ndarray) -> Figure:
         part = slice(start, start + 4)
         rows += [Row(boxes[part], title if start == 0 else "", captions[part]), Row(heats[part])]
     return gallery(rows, columns=4)
+
+
+def draw_augmented(images: Sequence[np.ndarray], names: Sequence[str], *, copies: int = 7, seed: int = 0) -> Figure:
+    """Draw images as training sees them, a row an image: the image, then copies of it that augmentation changed.
+
+    Args:
+        images: uint8 (H, W, C) each.
+        names: Augmentations in their order, as in `data.augment`.
+        copies: Changed copies of an image.
+        seed: Seed of the changes.
+
+    Raises:
+        InputError: No augmentation, or an unknown one.
+
+    >>> draw_augmented([image], ("crop", "flip"))  # doctest: +SKIP
+    """
+    augment = make_augment(tuple(names))
+    if augment is None:
+        raise InputError("augmentation: there is none; choose a run with --data.augment, such as crop")
+    rows = []
+    for n, image in enumerate(images):
+        same = jnp.broadcast_to(jnp.asarray(image), (copies, *image.shape))
+        changed = np.asarray(augment(jax.random.fold_in(jax.random.key(seed), n), same))
+        rows.append(Row([photo(each) for each in (image, *changed)], "" if n else f"image, then {', '.join(names)}"))
+    return gallery(rows, columns=copies + 1)
 
 
 def sample_batches(inside: Inside, split: Split, size: int = BATCH) -> list[Batch]:

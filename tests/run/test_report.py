@@ -20,6 +20,7 @@ from jaxcnn.run.report.summary import bootstrap
 from jaxcnn.run.report.summary import test_interval as interval_of
 from jaxcnn.run.show import (
     draw_attribution,
+    draw_augmented,
     draw_cka,
     draw_features,
     draw_landscape,
@@ -167,6 +168,17 @@ def test_what_is_drawn_from_python_fits_the_network(classifier):
     ):
         with pytest.raises(InputError, match=problem):
             draw()
+
+
+def test_augmented_images_are_those_of_training(classifier, tmp_path, capsys):
+    image = load(CONFIG.data).train["images"][0]
+    (axes,) = draw_augmented([image, image], ("flip", "crop"), copies=3).axes
+    shown = [np.asarray(each.get_array()) for each in axes.images]
+    assert len(shown) == 8
+    np.testing.assert_array_equal(shown[0], shown[4])
+    assert len({each.tobytes() for each in shown}) > 4
+    problem = refused(capsys, "show", classifier.directory, "augmentation", "--out", tmp_path / "a.png")
+    assert "augmentation: there is none; choose a run with --data.augment" in problem
 
 
 @pytest.mark.slow
