@@ -67,11 +67,9 @@ def show(
         require(
             not (path.exists() and image.exists() and path.samefile(image)), "out", repr(str(path)), "it is --image"
         )
-    given: dict[str, object] = {"image": image, "data": data, "data-dir": data_dir}
-    given |= {"split": None if split == "test" else split}
-    given |= {"index": None if index == (0,) else " ".join(map(str, index))}
+    given = {"image": image, "data": data, "data-dir": data_dir, "split": split, "index": " ".join(map(str, index))}
     for name in unused:
-        if given[name] is not None:
+        if given[name] not in (None, "test", "0"):
             raise InputError(f"--{name} {given[name]}: {why}; leave it out")
     require(other is None or what == "cka", "other", repr(str(other)), "it is for cka; leave it out")
     inside = figures.look_inside(run, checkpoint=checkpoint)

@@ -139,8 +139,8 @@ def draw_attribution(
 
     >>> draw_attribution(inside, [image])  # doctest: +SKIP
     """
-    own, targets = predicted(inside, images), targets if targets is None else np.asarray(targets)
-    targets = own if targets is None else targets
+    own = predicted(inside, images)  # refuses what is no classifier
+    targets = own if targets is None else np.asarray(targets)
     fitting = targets.shape == own.shape and targets.min() >= 0 and targets.max() < len(inside.names)
     require(fitting, "targets", targets.tolist(), f"give one class for each image, from 0 to {len(inside.names) - 1}")
     explained = (inside.module, inside.variables, inside.inputs(images), jnp.asarray(targets))
