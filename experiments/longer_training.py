@@ -39,9 +39,9 @@ class Config(StudyConfig):
     out: Path = Path("runs/longer_training")
 
 
-SMALL = RunConfig(data=DataConfig("digits"), batch_size=64)
+SMALL = RunConfig(ModelSpec("plain"), DataConfig("digits"), batch_size=64)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
-SMOKE = Config(SMALL, (8, 14), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1, epochs=(1, 2), sizes=(100,))
+SMOKE = Config(SMALL, (3, 5), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1, epochs=(1, 2), sizes=(100,))
 
 
 def study(config: Config, size: int, epochs: int) -> StudyResult:

@@ -193,7 +193,7 @@ def two_processes(tmp_path_factory):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0",
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.train.driven", address]
     started = [
@@ -211,7 +211,6 @@ def two_processes(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.slow
 def test_two_processes_train_as_one(two_processes):
     """Both end with the same, and with what one device gives."""
     one = alone()
@@ -224,7 +223,6 @@ def test_two_processes_train_as_one(two_processes):
             assert difference(told, losses(one)) < TOLERANCE["losses"]
 
 
-@pytest.mark.slow
 @pytest.mark.slow
 def test_two_processes_share_a_folder_and_stop_together(two_processes):
     """One of them got a signal; both stopped after that epoch, went on, and one wrote what both know."""
