@@ -40,7 +40,7 @@ class Config(StudyConfig):
 
 
 SMALL = RunConfig(ModelSpec("plain"), DataConfig("digits"), batch_size=64)
-QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0)
+QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0, rounds=1)
 SMOKE = Config(SMALL, (3, 5), (3_000,), tuning=QUICK, seeds=Seeds(1, 1), workers=1, epochs=(1, 2), sizes=(100,))
 
 

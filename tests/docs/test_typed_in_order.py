@@ -15,6 +15,8 @@ from tests.cli.calls import call
 from tests.docs.pages import ROOT, blocks
 
 LARGE = ("mnist", "cifar10", "fashion_mnist")
+OTHER = {"cifar10": "fashion_mnist"}
+"""A set that another line reads anyway stands for one whose 60,000 images take half a minute to decode."""
 SMALL = {
     "train": ["--epochs", "1", "--data.train-size", "256"],
     "study": ["--model.family", "dense", "--depths", "2", "4", "--params", "27000", "--tolerance", "0.1",
@@ -39,7 +41,7 @@ def shortened(words: list[str]) -> list[str]:
         return [*words[1:], *SMALL["script"]]
     assert words[0] == "jaxcnn", words
     long = words[2] != "status" if words[1] == "study" else words[1] == "train" and set(words) & set(LARGE)
-    return [*words[1:], *(SMALL[words[1]] if long else ())]
+    return [*(OTHER.get(word, word) for word in words[1:]), *(SMALL[words[1]] if long else ())]
 
 
 def typed(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
@@ -66,7 +68,7 @@ def test_readme_and_start_run_when_typed_in_order(
         (tmp_path / name).symlink_to(ROOT / name)
     Image.open(ROOT / "docs" / "_static" / "seven.png").convert("RGB").save(tmp_path / "cat.jpg")
     monkeypatch.chdir(tmp_path)
-    count = 0
+    seen: set[str] = set()
     for page in (ROOT / "README.md", ROOT / "docs" / "start.md"):
         namespace: dict[str, Any] = {"__name__": "__main__"}
         for block in sorted([*blocks(page, "sh"), *blocks(page, "python")], key=lambda block: block.line):
@@ -74,10 +76,11 @@ def test_readme_and_start_run_when_typed_in_order(
                 exec(compile("\n" * (block.line - 1) + block.text, str(page), "exec"), namespace)
                 continue
             for words in shell_lines(block.text):
-                if words[0] not in ELSEWHERE:
+                line = shlex.join(words)
+                if words[0] not in ELSEWHERE and line not in seen:  # the main job stands on both pages
+                    seen.add(line)
                     code, output = typed(words, capsys)
-                    assert code == 0, f"{page.name}: {shlex.join(words)}\n{output}"
-                    count += 1
-    assert count >= 20
+                    assert code == 0, f"{page.name}: {line}\n{output}"
+    assert len(seen) >= 20
     for page in ("deep_vs_wide/joined", "study/report", "fashion/report"):
         assert (tmp_path / "runs" / f"{page}.html").is_file()
