@@ -39,7 +39,7 @@ class Config(StudyConfig):
 
 SMALL = RunConfig(data=DataConfig("digits", train_size=128), epochs=1, batch_size=64)
 QUICK = Tuning((0.05, 0.1), (5e-4,), extensions=0, rounds=1)
-SMOKE = Config(SMALL, (8, 14), (3_000,), tuning=QUICK, folds=2, repeats=2, workers=1)
+SMOKE = Config(SMALL, (8, 14), (3_000,), tolerance=0.1, tuning=QUICK, folds=2, repeats=2, workers=1)
 
 
 def study(config: Config, skip: bool, out: Path) -> StudyResult:
