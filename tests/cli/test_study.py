@@ -83,7 +83,7 @@ def test_a_report_of_a_study_that_cannot_be_written_needs_a_folder(study, capsys
 @pytest.mark.slow
 def test_two_processes_at_one_study_both_end_with_its_report(tmp_path):
     command = [sys.executable, "-m", "jaxcnn", *STUDY, "--out", str(tmp_path / "s")]
-    for _ in range(2):  # Trained together, then only reported.
+    for _ in range(3):  # Trained together, then only reported.
         both = [
             subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) for _ in range(2)
         ]

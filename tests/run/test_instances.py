@@ -65,14 +65,16 @@ def test_it_learns_and_its_metrics_follow_from_what_is_stored(finished):
 
 
 @pytest.mark.slow
-def test_four_devices_give_the_same_as_one(folder):
-    """Sharded over four virtual devices; a detector's test has the other ways of driving."""
+def test_every_way_of_driving_gives_the_same(folder):
+    """Sharded over four virtual devices, by pmap, scanned: as on one device."""
     base = test_detector.config(folder, model=MASK_RCNN, epochs=2)
-    one, other = (run(replace(base, parallel=each, scan=False), progress=False) for each in ("jit", "sharded"))
-    first, second = (each.history[0]["train_loss"] for each in (one, other))
-    assert second == pytest.approx(first, rel=1e-3)
-    for name in ("train_loss", "validation_loss", "validation_mask_loss"):
-        assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-2, abs=2e-3), name
+    one = run(replace(base, parallel="jit", scan=False), progress=False)
+    for options in ({"parallel": "sharded"}, {"parallel": "pmap"}, {"parallel": "jit", "scan": True}):
+        other = run(replace(base, **options), progress=False)
+        first, second = (each.history[0]["train_loss"] for each in (one, other))
+        assert second == pytest.approx(first, rel=1e-3)
+        for name in ("train_loss", "validation_loss", "validation_mask_loss"):
+            assert other.metrics[name] == pytest.approx(one.metrics[name], rel=2e-2, abs=2e-3), (options, name)
 
 
 @pytest.mark.slow

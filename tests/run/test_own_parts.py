@@ -239,9 +239,7 @@ def test_other_initial_variables_are_another_run_and_wrong_ones_are_refused(tmp_
 def test_a_callback_sees_every_step_and_changes_nothing():
     seen = []
     watched = run(CONFIG, progress=False, on_step=lambda record, state: seen.append((record, int(state().step))))
-    alone = run(CONFIG, progress=False)  # compiled as another program, which may round otherwise
-    for one, other in zip(timeless(watched.history), timeless(alone.history), strict=True):
-        assert one == pytest.approx(other, rel=1e-6)
+    assert timeless(watched.history) == timeless(run(CONFIG, progress=False).history)
     assert [(record["step"], record["epoch"], step) for record, step in seen] == [
         (1, 1, 1),
         (2, 1, 2),

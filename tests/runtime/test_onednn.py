@@ -85,7 +85,7 @@ def test_a_damaged_bridge_is_compiled_again_and_two_processes_may_do_so_at_once(
     for damage in (None, lambda content: content[:5000], lambda content: b"\0" * len(content)):
         for file in (tmp_path / "onednn").glob("*.so") if damage else ():
             file.write_bytes(damage(file.read_bytes()))
-        for process in [start() for _ in range(1 if damage else 2)]:
+        for process in [start(), start()]:
             path, _, messages = eval(process.communicate(timeout=300)[0])
             assert path.startswith("oneDNN")
             assert messages == []
