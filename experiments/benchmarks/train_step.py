@@ -52,14 +52,14 @@ class Config:
 SMOKE = Config(("lenet5",), batch_size=8, rounds=2, seconds=0.02)
 
 
-def begin(network: str, config: Config) -> tuple[dict[str, Rival], list[str]]:
+def begin(network: str, config: Any, work: str) -> tuple[dict[str, Rival], list[str]]:
     """Start the rivals; return those that are ready, ours first, and a sentence on each of the others."""
     ready: dict[str, Rival] = {}
     absent = []
     for name in ("ours", *config.rivals):
         python = config.python if name.startswith("torch") else sys.executable
         try:
-            ready[name] = Rival(name, (network, config.batch_size, config.dtype), python)
+            ready[name] = Rival(name, (network, config.batch_size, config.dtype, work), python)
         except Missing as reason:
             if name == "ours":
                 raise InputError(f"{reason}; nothing is left to compare with") from None
@@ -68,8 +68,8 @@ def begin(network: str, config: Config) -> tuple[dict[str, Rival], list[str]]:
     return ready, absent
 
 
-def check(network: str, ready: dict[str, Rival]) -> None:
-    """Refuse networks of different size, and one that does not start at the loss of chance."""
+def check(network: str, ready: dict[str, Rival], work: str) -> None:
+    """Refuse networks of different size, and one whose training does not start at the loss of chance."""
     ours = ready["ours"].hello["parameters"]
     for name, rival in ready.items():
         hello = rival.hello
@@ -77,17 +77,19 @@ def check(network: str, ready: dict[str, Rival]) -> None:
             raise InputError(
                 f"{name}: its {network} has {hello['parameters']:,} parameters, ours {ours:,}; make it equal"
             )
-        if not abs(hello["first_loss"] - math.log(10)) < 1.5:
+        if work == "training" and not abs(hello["first_loss"] - math.log(10)) < 1.5:
             raise InputError(
                 f"{name}: its first loss is {hello['first_loss']:.2f}, not about ln 10; check its initialisation"
             )
 
 
-def measure(network: str, config: Config) -> tuple[list[list[Any]], dict[str, list[float]], list[str], dict[str, Any]]:
-    """Return rows, rounds, notes and environment of one network."""
-    ready, notes = begin(network, config)
+def measure(
+    network: str, config: Any, work: str
+) -> tuple[list[list[Any]], dict[str, list[float]], list[str], dict[str, Any]]:
+    """Return rows, rounds, notes and environment of one network, trained or in use."""
+    ready, notes = begin(network, config, work)
     try:
-        check(network, ready)
+        check(network, ready, work)
         turns = {name: rival.turn for name, rival in ready.items()}
         rounds = alternate(turns, rounds=config.rounds, seconds=config.seconds)
     finally:
@@ -106,23 +108,28 @@ def measure(network: str, config: Config) -> tuple[list[list[Any]], dict[str, li
     return rows, rounds, [f"{network}: {hello['parameters']:,} parameters in every rival.", *notes], environment
 
 
-def main(config: Config) -> None:
+def compare(config: Any, work: Literal["training", "inference"], title: str, name: str) -> None:
+    """Measure all networks of a config and store their table."""
     watch, rows, notes, environment = Watch(), [], [], {}
     rounds: dict[str, Any] = {}
     for network in config.networks:
-        more, rounds[network], said, environment = measure(network, config)
+        more, rounds[network], said, environment = measure(network, config, work)
         rows += more
         notes += [note for note in said if note not in notes]
     notes.append("ready: seconds from the start of building to the end of the first step, compiled anew.")
     record = {
-        "title": f"A training step, batch {config.batch_size}, {config.dtype}",
+        "title": f"{title}, batch {config.batch_size}, {config.dtype}",
         "columns": COLUMNS,
         "rows": rows,
         "notes": notes,
         "environment": environment | watch.read(),
         "rounds": rounds,
     }
-    write(config.out, "train_step" + ("" if config.dtype == "float32" else f"_{config.dtype}"), record)
+    write(config.out, name + ("" if config.dtype == "float32" else f"_{config.dtype}"), record)
+
+
+def main(config: Config) -> None:
+    compare(config, "training", "A training step", "train_step")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ _AS_WRITTEN = ContextVar("as_written", default=False)
 
 @contextmanager
 def as_written() -> Iterator[None]:
-    """Trace every convolution within this block as the plain operation, for example to count a network's MACs."""
+    """Trace every convolution and pooling within this block as the plain operation, for example to count MACs."""
     token = _AS_WRITTEN.set(True)
     try:
         yield
@@ -32,9 +32,14 @@ def as_written() -> Iterator[None]:
         _AS_WRITTEN.reset(token)
 
 
+def wants_as_written() -> bool:
+    """Return whether this is traced within `as_written`."""
+    return _AS_WRITTEN.get()
+
+
 def has_forms() -> bool:
     """Return whether convolutions may take other forms than the plain operation: on a CPU, outside `as_written`."""
-    return not _AS_WRITTEN.get() and jax.default_backend() == "cpu"
+    return not wants_as_written() and jax.default_backend() == "cpu"
 
 
 @_traced_once

@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 
 from jaxcnn.errors import InputError, require
+from jaxcnn.ops.forms import wants_as_written
 from jaxcnn.ops.window import BORDERS, Padding, Pads, Pair, Size, as_pair, window_padding
 
 NO_PADS = ((0, 0), (0, 0))
@@ -36,7 +37,12 @@ def max_pool(x: jax.Array, window: Size, *, stride: Size | None = None, padding:
     """
     window, stride, pads = _geometry(x, window, stride, padding)
     if window == stride and pads == NO_PADS:
-        return jnp.max(_blocks(x, window), axis=(2, 4))
+        blocks = _blocks(x, window)
+        if window != (2, 2) or wants_as_written():
+            return jnp.max(blocks, axis=(2, 4))
+        # XLA reduces two short axes at once slowly: LeNet-5's logits take 1.4 times as long on a CPU.
+        rows = jnp.maximum(blocks[:, :, 0], blocks[:, :, 1])
+        return jnp.maximum(rows[:, :, :, 0], rows[:, :, :, 1])
     low = np.array(-np.inf, x.dtype)
     return lax.reduce_window(x, low, lax.max, (1, *window, 1), (1, *stride, 1), ((0, 0), *pads, (0, 0)))
 

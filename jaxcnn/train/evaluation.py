@@ -3,11 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from jaxcnn.data import batch_indices, steps_per_epoch
-from jaxcnn.train.parallel import Arrays, Feed, Programs
+from jaxcnn.train.parallel import Arrays, Feed, Programs, to_host
 from jaxcnn.train.state import TrainState
 
 Sums = dict[str, float]
@@ -28,7 +27,7 @@ def evaluate(
     decoded: list[dict[str, np.ndarray]] = []
     for indices, mask in _in_order(count, batch_size):
         sums, predictions = programs.evaluate(state, feed(indices, mask))
-        summed = add(summed, jax.device_get(sums))
+        summed = add(summed, to_host(sums))
         real = np.flatnonzero(mask)
         decoded.append({k: np.asarray(v)[real] for k, v in predictions.items()})
     return summed, {k: np.concatenate([part[k] for part in decoded]) for k in decoded[0]}
@@ -52,7 +51,7 @@ def totals(state: TrainState, programs: Programs, feed: Feed, count: int, batch_
     for place, (indices, mask) in enumerate(batches, 1):
         waiting.append(programs.evaluate(state, feed(indices, mask))[0])
         if place % DISPATCHED == 0 or place == len(batches):  # else streamed batches would pile up
-            parts += [programs.part(sums) for sums in jax.device_get(waiting)]
+            parts += [programs.part(sums) for sums in to_host(waiting)]
             waiting = []
     return [add({}, *of_one) for of_one in zip(*parts, strict=True)]
 

@@ -21,7 +21,7 @@ from jaxcnn.train.divergence import finite, poisoned, states_before
 from jaxcnn.train.evaluation import Sums, add, examples, totals
 from jaxcnn.train.log import Bar, Writer, epoch_line
 from jaxcnn.train.optimizer import factors_by_epoch
-from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length
+from jaxcnn.train.parallel import Arrays, Programs, advance, stretch_length, to_host
 from jaxcnn.train.parallel.hosts import agreed
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import NONFINITE
@@ -225,7 +225,7 @@ class _Trainer:
             self.report(state, added, step)
             due = self.due(step)
             if now - reported_at > REPORT_SECONDS or step == steps.stop or due or stop_requested():
-                for part in jax.device_get(waiting):
+                for part in to_host(waiting):
                     sums = [add(*pair) for pair in zip(sums, self.programs.part(part), strict=True)]
                 waiting = []
                 for run, part in zip(self.runs, sums, strict=True):
@@ -244,7 +244,7 @@ class _Trainer:
         """Call the runs' `on_step`, as far as they have one and have not diverged."""
         if all(run.on_step is None for run in self.runs):
             return
-        for place, (run, sums) in enumerate(zip(self.runs, self.programs.part(jax.device_get(added)), strict=True)):
+        for place, (run, sums) in enumerate(zip(self.runs, self.programs.part(to_host(added)), strict=True)):
             if run.on_step is not None and run.diverged is None:
                 metrics = {f"train_{name}": value for name, value in self.task.metrics(add({}, sums)).items()}
                 record = {"step": step, "epoch": (step - 1) // self.per_epoch + 1, **metrics}

@@ -9,13 +9,15 @@ prepare_backend()
 
 import jax  # noqa: E402
 import numpy as np  # noqa: E402
-from networks import CLASSES, LEARNING_RATE, MEAN, MOMENTUM, SPECS, STD, WEIGHT_DECAY, pixels  # noqa: E402
+import optax  # noqa: E402
+from networks import CLASSES, LEARNING_RATE, MEAN, MOMENTUM, SHAPES, SPECS, STD, WEIGHT_DECAY, batch, pixels  # noqa: E402
 
 from jaxcnn.data import Dataset  # noqa: E402
-from jaxcnn.models import named  # noqa: E402
+from jaxcnn.models import build, named  # noqa: E402
 from jaxcnn.run.assemble import assemble, initial_state  # noqa: E402
 from jaxcnn.runtime.environment import environment  # noqa: E402
 from jaxcnn.spec import OptimizerConfig, RunConfig  # noqa: E402
+from jaxcnn.train.state import apply, make_init  # noqa: E402
 
 
 def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[int, Callable[[int], float]]:
@@ -42,6 +44,22 @@ def make(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[
         return float(sums["loss"]) / batch_size
 
     return parts.complexity.params, run
+
+
+def make_inference(network: str, batch_size: int, dtype: Any, variant: str = "") -> tuple[int, Callable[[int], float]]:
+    """Return the number of parameters, and steps -> mean logit; images come standardised, as for the others."""
+    module = build(named(SPECS[network]), num_classes=CLASSES)
+    variables = make_init(module, optax.identity(), SHAPES[network])(jax.random.key(0)).trained
+    images = jax.device_put(batch(network, batch_size)[0].astype(dtype))
+    forward = jax.jit(lambda variables, images: apply(module, variables, (images,), train=False)[0])
+
+    def run(steps: int) -> float:
+        logits: Any = None
+        for _ in range(steps):
+            logits = forward(variables, images)
+        return float(np.mean(jax.block_until_ready(logits)))
+
+    return sum(p.size for p in jax.tree.leaves(variables["params"])), run
 
 
 def random_images(network: str, size: int) -> Dataset:

@@ -95,16 +95,21 @@ def make_optimizer(model: nn.Module, rate: float, momentum: float, decay: float)
     return torch.optim.SGD(groups, rate, momentum, nesterov=True, fused=True)
 
 
-def make(network: str, batch_size: int, dtype: str, variant: str) -> tuple[int, Callable[[int], float]]:
-    """Return the number of parameters, and steps -> loss."""
+def build(network: str, batch_size: int) -> tuple[str, nn.Module, torch.Tensor, torch.Tensor]:
+    """Return the device, a network there, images and labels."""
     torch.manual_seed(0)
     device = place()
     model = NETWORKS[network]().to(device).to(memory_format=torch.channels_last)  # pyright: ignore
-    optimizer = make_optimizer(model, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY)
-    call = compiled(model, variant, device)
     images, labels = batch(network, batch_size)
     x = torch.from_numpy(images).permute(0, 3, 1, 2).to(device, memory_format=torch.channels_last)
-    y = torch.from_numpy(labels).long().to(device)
+    return device, model, x, torch.from_numpy(labels).long().to(device)
+
+
+def make(network: str, batch_size: int, dtype: str, variant: str) -> tuple[int, Callable[[int], float]]:
+    """Return the number of parameters, and steps -> loss."""
+    device, model, x, y = build(network, batch_size)
+    optimizer = make_optimizer(model, LEARNING_RATE, MOMENTUM, WEIGHT_DECAY)
+    call = compiled(model, variant, device)
 
     def run(steps: int) -> float:
         loss = torch.tensor(float("nan"))
@@ -115,5 +120,20 @@ def make(network: str, batch_size: int, dtype: str, variant: str) -> tuple[int, 
             loss.backward()
             optimizer.step()
         return loss.item()
+
+    return sum(p.numel() for p in model.parameters()), run
+
+
+def make_inference(network: str, batch_size: int, dtype: str, variant: str) -> tuple[int, Callable[[int], float]]:
+    """Return the number of parameters, and steps -> mean logit."""
+    device, model, x, _ = build(network, batch_size)
+    call = compiled(model.eval(), variant, device)
+
+    def run(steps: int) -> float:
+        logits = x
+        with torch.inference_mode(), torch.autocast(device, torch.bfloat16, enabled=dtype == "bfloat16"):
+            for _ in range(steps):
+                logits = call(x)
+        return logits.mean().item()
 
     return sum(p.numel() for p in model.parameters()), run

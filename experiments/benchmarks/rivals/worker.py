@@ -1,7 +1,10 @@
-"""Build a rival, warm up, then run the steps that each line of input asks for: `worker.py NAME NETWORK BATCH DTYPE`.
+"""Build a rival, warm up, then run the steps that each line of input asks for.
+
+    worker.py NAME NETWORK BATCH DTYPE WORK
 
 A rival is a module here with `make(network, batch_size, dtype, variant) -> (parameters, run)`, where `run(steps)`
-returns the loss of the last step once everything is computed.
+returns the loss of the last step once everything is computed. For inference it is `make_inference`, and `run` returns
+the mean of the last logits.
 """
 
 import importlib
@@ -22,7 +25,9 @@ RIVALS = {
     "torch_eager": ("pytorch", "eager"),
     "torch_compile": ("pytorch", "compile"),
     "torch_graphs": ("pytorch", "graphs"),
+    "onnxruntime": ("onnx_file", ""),
 }
+MAKERS = {"training": "make", "inference": "make_inference"}
 WARM_UP = 2
 
 
@@ -35,12 +40,12 @@ def main() -> None:
     def answer(**values: object) -> None:
         print(json.dumps(values), file=answers, flush=True)
 
-    name, network, batch_size, dtype = sys.argv[1:]
+    name, network, batch_size, dtype, work = sys.argv[1:]
     module, variant = RIVALS[name]
     start = time.perf_counter()
     try:
         rival = importlib.import_module(module)
-        parameters, run = rival.make(network, int(batch_size), dtype, variant)
+        parameters, run = getattr(rival, MAKERS[work])(network, int(batch_size), dtype, variant)
     except ModuleNotFoundError as error:
         answer(missing=f'{error.name} is not installed; pip install -c constraints.txt -e ".[benchmarks]"')
         return
@@ -61,7 +66,7 @@ def main() -> None:
 def versions() -> dict[str, str]:
     """Return the versions of the compared frameworks."""
     found = {}
-    for package in ("jax", "flax", "keras", "torch"):
+    for package in ("jax", "flax", "keras", "torch", "onnxruntime"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

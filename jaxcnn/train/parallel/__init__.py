@@ -7,7 +7,17 @@ of them a run gets. hosts: several processes at one run.
 from jaxcnn.train.parallel.choice import choose, choose_scan, make_programs
 from jaxcnn.train.parallel.many_devices import data_parallel, sharded
 from jaxcnn.train.parallel.one_device import member_programs, single_device
-from jaxcnn.train.parallel.programs import AXIS, Arrays, Feed, Programs, Stretch, advance, stretch_length, warm_up
+from jaxcnn.train.parallel.programs import (
+    AXIS,
+    Arrays,
+    Feed,
+    Programs,
+    Stretch,
+    advance,
+    stretch_length,
+    to_host,
+    warm_up,
+)
 
 __all__ = [
     "AXIS",
@@ -24,5 +34,6 @@ __all__ = [
     "sharded",
     "single_device",
     "stretch_length",
+    "to_host",
     "warm_up",
 ]

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxcnn.tasks import Sums
-from jaxcnn.train.parallel.programs import Arrays, Feed, Programs, Stretch, compiled, copied, gather, resident
+from jaxcnn.train.parallel.programs import Arrays, Feed, Programs, Stretch, compiled, copied, gather, resident, to_host
 from jaxcnn.train.state import TrainState
 from jaxcnn.train.step import EvalStep, TrainStep
 
@@ -37,7 +37,7 @@ def _bound(train: Any, evaluate: Any, stretch: Any, scan: bool, deterministic: b
     stretch = compiled(stretch, donate_argnums=1, deterministic=deterministic, **quick)
     evaluation = compiled(evaluate, deterministic=deterministic)
     over = held(stretch) if scan else None
-    bound = {"place": copied, "fetch": jax.device_get, "feed": feed, "stretch": over}
+    bound = {"place": copied, "fetch": to_host, "feed": feed, "stretch": over}
     return Programs("jit", 1, step, evaluation, **bound, warm=set())
 
 

@@ -176,6 +176,15 @@ def warm_up(programs: Programs, state: TrainState, arrays: Arrays, batch_size: i
     return time.perf_counter() - start
 
 
+def to_host(tree: Any) -> Any:
+    """Return a tree of device arrays as arrays of NumPy.
+
+    On a CPU one by one: `jax.device_get` prepares a copy that is not needed there, and takes 5.8 ms for the state of
+    ResNet-26 where this takes 0.6; a study of small networks does it after every epoch.
+    """
+    return jax.tree.map(np.asarray, tree) if jax.default_backend() == "cpu" else jax.device_get(tree)
+
+
 def copied(state: TrainState) -> TrainState:
     """Copy a host state to the default device: the step consumes the copy, the caller's arrays stay."""
     return jax.tree.map(lambda a: jnp.array(a, copy=True), state)
