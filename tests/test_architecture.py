@@ -33,6 +33,13 @@ def test_importing_jaxcnn_starts_nothing():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def test_a_worker_of_a_study_imports_no_package_that_only_reports_need():
+    """Each takes 0.3 s or more, at the start of every command and of every worker."""
+    slow = {"matplotlib", "scipy.optimize", "scipy.stats", "sklearn", "tensorflow_datasets", "onnx", "ray"}
+    code = f"import sys, jaxcnn.study.execution.worker; found = {slow} & set(sys.modules); assert not found, found"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
 def test_every_public_name_loads():
     import jaxcnn
 

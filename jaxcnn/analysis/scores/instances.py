@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from jaxcnn.errors import InputError, require
 
@@ -71,6 +70,8 @@ def instance_scores(found: np.ndarray, truth: np.ndarray, threshold: float = 0.5
         truth: (H, W) int, likewise.
         threshold: Smallest IoU of a match.
     """
+    from scipy.optimize import linear_sum_assignment  # takes 0.35 s to import, which every run would pay
+
     require(0.0 < threshold <= 1.0, "threshold", threshold, "must be above 0 and at most 1")
     iou = instance_iou(found, truth)
     pairs = min(iou.shape)
