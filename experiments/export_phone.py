@@ -1,8 +1,8 @@
 """Networks as files for phones: sizes, accuracies and latency on one core, in float32 and in 8 bits.
 
-Runtime: three minutes of processor time on an AMD EPYC.
-Expected: ONNX 249 and 75 kB (LeNet-5), 1,082 and 313 kB (ResNet-20), equal accuracies; without VNNI 8 bits are slower:
-0.08 ms an image instead of 0.05, and 1.3 instead of 0.9. MobileNetV2 in 8 bits is refused. LiteRT: not measured.
+Runtime: two minutes on two cores of an AMD EPYC.
+Expected: docs/howto/export.md has the table. Without VNNI 8 bits are smaller, but slower. MobileNetV2 in 8 bits is
+refused.
 """
 
 import time
