@@ -20,7 +20,7 @@ def max_pool(x: jax.Array, window: Size, *, stride: Size | None = None, padding:
     Windows that neither overlap nor leave gaps nor need padding go through reshape and max: on a CPU the gradient of
     the general form (select-and-scatter) takes longer than a small network's convolutions. The two differ where a
     window holds its maximum several times: the general form, like PyTorch, sends the gradient to the first of them,
-    the reshaped one splits it equally. Behind a ReLU the usual tie is at zero, where the ReLU passes no gradient.
+    the reshaped one shares it among them. Behind a ReLU the usual tie is at zero, where the ReLU passes no gradient.
 
     Args:
         x: (N, H, W, C), floating point.
