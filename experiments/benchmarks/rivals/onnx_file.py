@@ -1,6 +1,7 @@
 """onnxruntime on the file that `jaxcnn export --to onnx` writes: inference, batch norm folded into the kernels."""
 
 from collections.abc import Callable
+from typing import Any
 
 import onnxruntime
 import optax
@@ -23,7 +24,9 @@ def make_inference(network: str, batch_size: int, dtype: str, variant: str = "")
     images, _ = batch(network, batch_size)
 
     def run(steps: int) -> float:
-        (logits,) = [session.run(None, {"images": images}) for _ in range(steps)][-1]
+        logits: Any = None
+        for _ in range(steps):
+            (logits,) = session.run(None, {"images": images})
         return float(logits.mean())
 
     return sum(p.size for p in jax.tree.leaves(variables["params"])), run
