@@ -101,7 +101,7 @@ def place(environment: Mapping[str, Any]) -> str:
     accelerators = environment.get("devices", []) if environment.get("platform") != "cpu" else []
     where = [environment.get("processor", "an unknown processor"), f"{environment.get('cores', '?')} cores"]
     where += [f"{accelerators.count(kind)} × {kind}" for kind in dict.fromkeys(accelerators)]
-    shown = ("python", "jax", "flax", "torch", "keras")
+    shown = ("python", "jax", "flax", "torch", "keras", "onnxruntime")
     found = environment.get("versions", {})
     where += [f"{name} {found[name]}" for name in shown if found.get(name, "missing") != "missing"]
     if "load" in environment:

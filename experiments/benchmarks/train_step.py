@@ -52,7 +52,7 @@ class Config:
 SMOKE = Config(("lenet5",), batch_size=8, rounds=2, seconds=0.02)
 
 
-def begin(network: str, config: Any, work: str) -> tuple[dict[str, Rival], list[str]]:
+def begin(network: str, config: Config, work: str) -> tuple[dict[str, Rival], list[str]]:
     """Start the rivals; return those that are ready, ours first, and a sentence on each of the others."""
     ready: dict[str, Rival] = {}
     absent = []
@@ -84,7 +84,7 @@ def check(network: str, ready: dict[str, Rival], work: str) -> None:
 
 
 def measure(
-    network: str, config: Any, work: str
+    network: str, config: Config, work: str
 ) -> tuple[list[list[Any]], dict[str, list[float]], list[str], dict[str, Any]]:
     """Return rows, rounds, notes and environment of one network, trained or in use."""
     ready, notes = begin(network, config, work)
@@ -108,7 +108,7 @@ def measure(
     return rows, rounds, [f"{network}: {hello['parameters']:,} parameters in every rival.", *notes], environment
 
 
-def compare(config: Any, work: Literal["training", "inference"], title: str, name: str) -> None:
+def compare(config: Config, work: Literal["training", "inference"], title: str, name: str) -> None:
     """Measure all networks of a config and store their table."""
     watch, rows, notes, environment = Watch(), [], [], {}
     rounds: dict[str, Any] = {}
