@@ -19,7 +19,7 @@ from flax import linen as nn
 
 from jaxcnn.analysis.layer_calls import Call, call_of, trace_calls
 from jaxcnn.errors import InputError
-from jaxcnn.nn.calls import set_mode
+from jaxcnn.nn.calls import set_mode, without_draws
 from jaxcnn.ops.forms import as_written
 from jaxcnn.ops.resize import SCOPE as RESIZING
 
@@ -125,7 +125,7 @@ def _counted(module: nn.Module, *input_shapes: tuple[int, ...]) -> Complexity:
 
 
 def count_params(module: nn.Module, input_shape: Sequence[int], *others: Sequence[int]) -> int:
-    """Count the trainable parameters alone, as `count` does in twice the time; same arguments and errors."""
+    """Count the trainable parameters alone, in half the time of `count`; same arguments and errors."""
     return _params(_variables(module, input_shape, *others)[0])
 
 
@@ -137,7 +137,7 @@ def _variables(module: nn.Module, *input_shapes: Sequence[int]) -> tuple[Any, li
     inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32) for shape in input_shapes]
     module, settings = set_mode(module, train=False)
     keys = {"params": jax.random.key(0), "dropout": jax.random.key(0)}
-    with as_written():
+    with as_written(), nn.intercept_methods(without_draws):
         return jax.eval_shape(lambda *inputs: module.init(keys, *inputs, **settings), *inputs), inputs
 
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 from flax import linen as nn
 
-from jaxcnn.nn.calls import infer
+from jaxcnn.nn.calls import infer, without_draws
 from jaxcnn.ops.forms import as_written
 
 MARK = "jaxcnn_layer_"
@@ -55,7 +55,7 @@ def trace_calls(module: nn.Module, variables: Any, inputs: Sequence[Any]) -> tup
         return out
 
     def apply(variables: Any, *inputs: jax.Array) -> Any:
-        with nn.intercept_methods(mark):
+        with nn.intercept_methods(without_draws), nn.intercept_methods(mark):
             return infer(module, variables, *inputs)
 
     with as_written():  # What the network is, not in which form this platform computes it.

@@ -1,7 +1,6 @@
 """Dispatch to commands, and turn errors and signals into one sentence and an exit code; help imports no JAX."""
 
 import atexit
-import gc
 import io
 import os
 import sys
@@ -133,11 +132,7 @@ def prepare_backend() -> None:
     """Make the settings that an entry point makes and a bare import does not."""
     backend.apply_cache(cache_dir() / "xla")
     backend.keep_memory()
-    # Importing and tracing make many objects and little garbage; the default thresholds cost a tenth of the time.
-    gc.set_threshold(50_000, 20, 100)
-    # Exit skips the last collection, which would visit a million objects.
-    atexit.unregister(gc.freeze)
-    atexit.register(gc.freeze)
+    backend.collect_rarely()
     os.environ.setdefault("ABSL_MIN_LOG_LEVEL", "2")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 

@@ -61,6 +61,17 @@ def _switch_fields(module: nn.Module) -> list[str]:
     return [name for name in FLAGS if isinstance(getattr(module, name, ""), bool | None)]
 
 
+def without_draws(call: Any, args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
+    """Call a layer with zeros for its initialisers, as `flax.linen.intercept_methods` wants it: only shapes count.
+
+    Tracing what the initialisers of ours and Flax's layers draw takes half the time of counting parameters.
+    """
+    for name in ("kernel_init", "bias_init", "scale_init"):
+        if hasattr(context.module, name):
+            object.__setattr__(context.module, name, nn.initializers.zeros)  # frozen; it lives for one call
+    return call(*args, **kwargs)
+
+
 @contextmanager
 def compute_in(dtype: Any) -> Iterator[None]:
     """Let Flax layers without a dtype of their own compute in 16 bits while the block lasts; others change nothing.

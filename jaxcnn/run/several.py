@@ -17,6 +17,7 @@ from rich.table import Table
 from jaxcnn.errors import require
 from jaxcnn.run.folder import RunResult
 from jaxcnn.run.runner import run
+from jaxcnn.runtime.backend import collect_rarely
 from jaxcnn.runtime.console import print_fitting
 from jaxcnn.runtime.files import write_json
 from jaxcnn.spec import RunConfig
@@ -43,7 +44,8 @@ def run_all(jobs: Sequence[tuple[RunConfig, Path]], *, workers: int = 1, progres
         return [run(config, out=folder, progress=progress) for config, folder in jobs]
     console = Console(stderr=True, quiet=not progress)
     results: dict[int, RunResult] = {}
-    with ProcessPoolExecutor(min(workers, len(jobs)), multiprocessing.get_context("spawn")) as pool:
+    count, context = min(workers, len(jobs)), multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(count, context, initializer=collect_rarely) as pool:
         # No more than the workers have in hand: what waited in the pool's queue would still be run after Ctrl-C.
         left = iter(enumerate(jobs))
         running: dict[Future[RunResult], int] = {}

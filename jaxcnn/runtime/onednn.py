@@ -58,6 +58,21 @@ def bridge() -> ctypes.CDLL | None:
         return _load()[0]
 
 
+def load_meanwhile() -> None:
+    """Load the bridge in a thread: where it is yet to be compiled (4 s), the caller does something else first.
+
+    A later call of `bridge` waits for it, and raises or warns as if it were the first.
+    """
+    if not switched_off(os.environ):
+        threading.Thread(target=_load_quietly, daemon=True).start()
+
+
+def _load_quietly() -> None:
+    with _lock, suppress(Exception), warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _load()
+
+
 def status() -> tuple[str, str]:
     """Return what computes convolutions on a CPU, such as "oneDNN 2023.2.0", and the reason if it is "XLA"."""
     if bridge() is not None:

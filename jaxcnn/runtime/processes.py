@@ -10,6 +10,7 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
@@ -17,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from jaxcnn.errors import InputError
+from jaxcnn.runtime.backend import collect_rarely
 from jaxcnn.runtime.files import locked
 
 SIGNALS = {signal.SIGINT, signal.SIGTERM}
@@ -42,6 +44,15 @@ def quiet_start(*, import_main: bool = False) -> Iterator[None]:
     finally:
         sys.modules["__main__"] = main
         signal.pthread_sigmask(signal.SIG_SETMASK, previous)
+
+
+def call_by_name(module: str, name: str, *args: Any) -> None:
+    """Import a module and call one of its functions, as a child process begins, with few collections of garbage.
+
+    A function that is pickled for a child brings its imports first, and the collections that they cause.
+    """
+    collect_rarely()
+    getattr(import_module(module), name)(*args)
 
 
 def exit_with_parent(code: int) -> None:

@@ -4,6 +4,7 @@ import difflib
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib.metadata import distribution
 from pathlib import Path
 from typing import NamedTuple
 
@@ -162,10 +163,11 @@ def digits_source(size: Size | None = None, fit: str = "squash") -> Source:
         return writer_blocks()
 
     def read() -> Iterator[Example]:
-        from sklearn.datasets import load_digits
-
-        pixels, labels = load_digits(return_X_y=True)
-        images = np.rint(np.asarray(pixels).reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
+        # Importing scikit-learn takes 2 s, reading its file 0.05 s.
+        file = distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+        table = np.loadtxt(str(file), delimiter=",")
+        pixels, labels = table[:, :-1], table[:, -1]
+        images = np.rint(pixels.reshape(-1, 8, 8, 1) * (255 / 16)).astype(np.uint8)
         for i, (image, label) in enumerate(zip(images, labels, strict=True)):
             yield Example(f"digits[{i}]", resize_array(image, size, fit), int(label))
 

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from importlib import import_module
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxcnn.errors import InputError
-from jaxcnn.runtime.processes import SIGNALS, attempt, exit_with_parent, quiet_start, raise_failure
+from jaxcnn.runtime.processes import SIGNALS, attempt, call_by_name, exit_with_parent, quiet_start, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful, interruptible
 from jaxcnn.study.execution.given import Given, importable
 from jaxcnn.study.execution.worker import work
@@ -39,8 +40,9 @@ def started_workers(given: Given, count: int) -> Iterator[Workers]:
     """
     context = multiprocessing.get_context("spawn")
     messages, ends = context.SimpleQueue(), [context.Pipe(duplex=False) for _ in range(count)]
+    begin = partial(call_by_name, __name__, _serve.__name__)
     workers = [
-        context.Process(target=_serve, args=(end, number, count, messages), daemon=True)
+        context.Process(target=begin, args=(end, number, count, messages), daemon=True)
         for number, (end, _) in enumerate(ends)
     ]
     try:
@@ -147,7 +149,10 @@ def _serve(pipe: Connection, number: int, count: int, messages: Any) -> None:
     kind, value = attempt(task)
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
     messages.put((kind, value))
-    sys.exit(kind != "done")
+    # Nothing is left to do: an exit that takes JAX down costs time, and an abort on that way would count as a death.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(kind != "done")
 
 
 def check_workers(given: Given, count: int) -> None:

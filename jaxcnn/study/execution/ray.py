@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxcnn.errors import InputError, missing_extra
+from jaxcnn.runtime.backend import collect_rarely
 from jaxcnn.runtime.environment import cores
 from jaxcnn.runtime.processes import attempt, keep_to_cores, raise_failure
 from jaxcnn.runtime.signals import Interrupted, graceful, interruptible
@@ -188,6 +189,7 @@ def serve(
                     over.set()
 
     def watched() -> Any:
+        collect_rarely()
         with suppress(OSError):  # A node may not have that folder; data named by a full path need none.
             os.chdir(home)
         if not (directory / FOLDER / f"{driver}.lock").exists() or abandoned():

@@ -11,6 +11,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+import jax
 import numpy as np
 
 from jaxcnn.data import load
@@ -23,6 +24,7 @@ from jaxcnn.run import load_result
 from jaxcnn.run.assemble import assemble
 from jaxcnn.run.data import check_data
 from jaxcnn.run.folder import RunFolder
+from jaxcnn.runtime.onednn import load_meanwhile
 from jaxcnn.runtime.signals import Interrupted
 from jaxcnn.spec import DataConfig, StepCost, StudyConfig
 from jaxcnn.study.arm import Arm
@@ -98,6 +100,8 @@ def run_study(
     config = _with_data(config, place)
     with _interruptible(), ExitStack() as stack:
         finished = all((out / name).exists() for name in FILES)
+        if not finished and config.place == "local" and jax.default_backend() == "cpu":
+            load_meanwhile()
         workers = stack.enter_context(started_workers(given, count)) if count > 1 and not finished else None
         try:
             planned = _planned_name(config, out, stored)
