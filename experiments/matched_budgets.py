@@ -1,8 +1,9 @@
 """Deeper or wider at equal parameters, at equal MACs, at equal memory and at equal time? The same depths four times.
 
 Question: does the answer hang on what is held equal? A deeper net of as many parameters needs more memory and time.
-Runtime: not measured yet.
-Expected: not measured yet.
+Runtime: 368 s on two cores of an AMD EPYC, 297 runs.
+Expected: deeper minus wider, in points: +5.6 at equal parameters, +6.3 at equal memory, both wider; +8.0 at equal MACs and
++10.9 at equal time, both inconclusive, because one run in nine of the deepest net fails.
 The budgets are what the residual net of depth 14 with 27,000 parameters costs; seconds are those of the machine below.
 """
 
@@ -43,7 +44,7 @@ def study(config: Config, skip: bool, kind: str) -> StudyResult:
     model = replace(config.base.model, options={**config.base.model.options, "skip": skip})
     tolerance = config.clock if kind == "seconds" else config.tolerance
     budget = dict.fromkeys(BUDGETS, ()) | {kind: getattr(config, kind), "tolerance": tolerance}
-    out = config.out / ("residual" if skip else "plain") / kind
+    out = config.out / f"{'residual' if skip else 'plain'}_{kind}"
     result = run_study(replace(config, base=replace(config.base, model=model), **budget), out=out)
     show_report(result, out)
     return result

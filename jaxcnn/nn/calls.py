@@ -67,7 +67,7 @@ def without_draws(call: Any, args: Any, kwargs: Any, context: nn.module.Intercep
     Tracing what the initialisers of ours and Flax's layers draw takes half the time of counting parameters.
     """
     for name in ("kernel_init", "bias_init", "scale_init"):
-        if hasattr(context.module, name):
+        if callable(getattr(context.module, name, None)):
             object.__setattr__(context.module, name, nn.initializers.zeros)  # frozen; it lives for one call
     return call(*args, **kwargs)
 

@@ -135,6 +135,26 @@ def test_modules_of_others():
     assert deterministic.params == 80
 
 
+class Own(linen.Module):
+    """A network around another, with a field that only sounds like an initialiser."""
+
+    inner: linen.Module
+    scale_init: float = 2.0
+
+    @linen.compact
+    def __call__(self, x):
+        return self.inner(x) * self.scale_init
+
+
+@pytest.mark.parametrize("layer", [linen.Conv(3, (3, 3)), nn.Conv(3)], ids=["linen", "ours"])
+def test_counting_leaves_the_initialisers_alone(layer):
+    for module in (layer, linen.Sequential([layer]), Own(layer)):
+        assert count(module, (8, 8, 1))[:2] == (30, 64 * 27)
+        assert count_params(module, (8, 8, 1)) == 30
+        leaves = jax.tree.leaves(module.init(jax.random.key(0), jnp.ones((1, 8, 8, 1))))
+        assert max(float(jnp.abs(leaf).max()) for leaf in leaves) > 0.1  # drawn
+
+
 def test_loops_and_branches():
     scanned = count(Scanned(), (4,))
     assert scanned[:2] == (3 * 20, 3 * 16)

@@ -75,6 +75,19 @@ def test_a_wrong_switch_is_one_sentence():
 
 @bridged
 @pytest.mark.slow
+@pytest.mark.parametrize("compiler", ["", "{tmp}/broken"], ids=["compiled", "broken compiler"])
+def test_a_bridge_that_loads_meanwhile_is_the_one_that_is_used(compiler, tmp_path):
+    (tmp_path / "broken").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "broken").chmod(0o755)
+    variables = {"JAXCNN_CACHE": str(tmp_path), "CXX": compiler.format(tmp=tmp_path)}
+    path, why, messages = eval(python(STATUS.format("onednn.load_meanwhile()"), **variables)[0])
+    assert path.startswith("XLA" if compiler else "oneDNN")
+    assert [why in each for each in messages] == [True] * bool(compiler)
+    assert len(list((tmp_path / "onednn").iterdir())) == (0 if compiler else 1)
+
+
+@bridged
+@pytest.mark.slow
 def test_a_damaged_bridge_is_compiled_again_and_two_processes_may_do_so_at_once(tmp_path):
     def start():
         return subprocess.Popen(

@@ -27,6 +27,12 @@ def test_children_start_with_blocked_signals_and_without_the_main_script(import_
     assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
 
 
+def test_a_function_called_by_name_meets_few_collections():
+    code = "from jaxcnn.runtime.processes import call_by_name\ncall_by_name('builtins', 'print', 'called')\n"
+    with script(code + "import gc\nprint(gc.get_threshold()[0])") as child:
+        assert child.communicate(timeout=60)[0] == "called\n50000\n"
+
+
 PARENT = """
 import multiprocessing, time
 from jaxcnn.runtime.processes import exit_with_parent

@@ -198,11 +198,11 @@ def differences(results: Sequence[StudyResult]) -> list[tuple[str, tuple[str, ..
 
 
 def names(results: Sequence[StudyResult]) -> list[str]:
-    """Name each study by its number, its data, and the differences of its data, its family and its epochs."""
-    rows = [row for row in differences(results) if row[0].startswith(("data: ", "model: ", "epochs"))]
+    """Name each study by its number, its data, and the differences of its data, family, epochs and budgets."""
+    rows = [row for row in differences(results) if row[0].startswith(("data: ", "model: ", "epochs", "budgets"))]
     named = [f"{number}: {result.data['name']}" for number, result in enumerate(results, start=1)]
     for name, values in [row for row in rows if row[0] != "data: name"][:MOST_DIFFERENCES]:
-        shown = "" if name == "model: family" else f"{name.rpartition(': ')[2]} "
+        shown = "" if name in ("model: family", "budgets") else f"{name.rpartition(': ')[2]} "
         named = [f"{start}, {shown}{value}" for start, value in zip(named, values, strict=True)]
     return named
 

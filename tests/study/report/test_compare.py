@@ -74,6 +74,7 @@ def test_the_same_bytes_every_time(studies, tmp_path):
 def test_what_differs_and_nothing_else(studies):
     assert dict(differences(studies[:2])) == {"model: skip": ("on", "off")}
     assert names(studies[:2]) == ["1: digits, skip on", "2: digits, skip off"]
+    assert names([studies[0], studies[2]])[1] == "2: glyphs, train size 500, 15,000 parameters"
     assert [name for name, _ in differences([studies[0], studies[2]])] == [
         "data: name", "data: train size", "train images", "budgets",
     ]  # fmt: skip
