@@ -2,8 +2,8 @@
 
 Question: does the answer hang on what is held equal? A deeper net of as many parameters needs more memory and time.
 Runtime: 368 s on two cores of an AMD EPYC, 297 runs.
-Expected: deeper minus wider, in points: +5.6 at equal parameters, +6.3 at equal memory, both wider; +8.0 at equal MACs and
-+10.9 at equal time, both inconclusive, because one run in nine of the deepest net fails.
+Expected: deeper minus wider, in points: +5.6 at equal parameters, +6.3 at equal memory, both wider; +8.0 at equal MACs
+and +10.9 at equal time, both inconclusive, because one run in nine of the deepest net fails.
 The budgets are what the residual net of depth 14 with 27,000 parameters costs; seconds are those of the machine below.
 """
 
