@@ -19,6 +19,7 @@ from jaxcnn.study.arm import Arm
 from jaxcnn.study.plan import Plan, make_plan
 from jaxcnn.study.schedule import StudyRun, next_runs
 from jaxcnn.study.statistics.population import Contrast, crossed
+from jaxcnn.study.statistics.seeds import power
 from jaxcnn.study.tuning import lowest, retuning, scores
 from tests.study.planted import ARMS
 
@@ -134,6 +135,16 @@ class Study(NamedTuple):
         return crossed(*self.errors, tuning=self.variances if tuned else (), draws=0, folds=folds)
 
 
+def power_promised(studies: list[Study]) -> float:
+    """Return the power that a plan promises where it knows the difference, and the variances that studies have."""
+    contrasts = [study.contrast() for study in studies]
+    difference = float(np.mean([study.chosen[0] - study.chosen[1] for study in studies]))
+    parts = [[each.standard_error**2 * share for share in each.parts.values()] for each in contrasts]
+    by_name = dict(zip(contrasts[0].parts, np.mean(parts, axis=0), strict=True))
+    seeds, floor = len(studies[0].errors[0]), math.sqrt(by_name["examples"] + by_name["tuning"])
+    return float(power(difference, math.sqrt(by_name["seeds"] * seeds / 2), seeds, floor))
+
+
 RATES = (0.02, 0.05, 0.125, 0.3125, 0.78125)
 ONE_DECAY, ONE_ROUND = Tuning(RATES, (1e-3,)), Tuning(RATES, (1e-4, 1e-3), rounds=1)
 ONE_DECAY_ROUND = replace(ONE_DECAY, rounds=1)
@@ -175,7 +186,8 @@ def row(name: str, count: int) -> str:
     percent = " | ".join(f"{100 * share:.1f}" for share in (*shares, covered))
     tuning = 100 * np.mean([each.parts["tuning"] for each in found])
     curses = " | ".join(f"{100 * np.mean([each.curse for each in some]):+.2f}" for some in (lowest_trial, studies))
-    return f"| {name} ({planted}) | {percent} | {wider:.2f} | {tuning:.0f} | {curses} |"
+    promised = f"{100 * power_promised(studies):.1f}" if planted == "planted" else ""
+    return f"| {name} ({planted}) | {percent} | {promised} | {wider:.2f} | {tuning:.0f} | {curses} |"
 
 
 if __name__ == "__main__":

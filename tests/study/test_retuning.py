@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tests.study.replays import ENDS, declared, pool_of, replay
-from tests.study.retuning import PLANTED, WORLDS, Study
+from tests.study.retuning import PLANTED, WORLDS, Study, power_promised
 
 STUDIES = 300  # those of the table in docs/study.md; python -m tests.study.retuning 1000 measures more
 
@@ -56,7 +56,9 @@ def test_a_planted_difference_is_covered_and_found(name):
     truth = float(np.mean([study.chosen[0] - study.chosen[1] for study in studies]))
     contrasts = [study.contrast() for study in studies]
     assert 0.93 <= np.mean([each.interval.low <= truth <= each.interval.high for each in contrasts]) <= 0.99
-    assert np.mean([each.p < 0.05 for each in contrasts]) >= PLANTED[name][1]
+    found = np.mean([each.p < 0.05 for each in contrasts])
+    assert found >= PLANTED[name][1]
+    assert found == pytest.approx(power_promised(studies), abs=0.05)
 
 
 def test_a_made_up_study_is_a_function_of_its_number():
