@@ -55,7 +55,10 @@ def bridge() -> ctypes.CDLL | None:
     if switched_off(os.environ):
         return None
     with _lock:
-        return _load()[0]
+        library, reason, broken = _load()
+    if broken:
+        _warn(reason)
+    return library
 
 
 def load_meanwhile() -> None:
@@ -64,12 +67,11 @@ def load_meanwhile() -> None:
     A later call of `bridge` waits for it, and raises or warns as if it were the first.
     """
     if not switched_off(os.environ):
-        threading.Thread(target=_load_quietly, daemon=True).start()
+        threading.Thread(target=_load_first).start()  # one that is compiled is finished, whatever ends the caller
 
 
-def _load_quietly() -> None:
-    with _lock, suppress(Exception), warnings.catch_warnings():
-        warnings.simplefilter("error")
+def _load_first() -> None:
+    with _lock, suppress(Exception):  # `bridge` raises it
         _load()
 
 
@@ -93,20 +95,23 @@ def switched_off(environ: Mapping[str, str]) -> bool:
 
 
 @cache
-def _load() -> tuple[ctypes.CDLL | None, str]:
-    """Return the bridge and "", or None and the reason."""
+def _load() -> tuple[ctypes.CDLL | None, str, bool]:
+    """Return the bridge, why there is none, and whether something is broken."""
     try:
         library, headers = _installed(LIBRARY, "libdnnl.so.3"), _installed(HEADERS, "oneapi/dnnl/dnnl.hpp").parents[2]
         os.environ.setdefault(*SPINCOUNT)  # read when the library is loaded
         ctypes.CDLL(str(library))  # the bridge finds it by its name among the loaded ones
-        return _register(_loaded_bridge(library, headers)), ""
+        return _register(_loaded_bridge(library, headers)), "", False
     except _Missing as reason:
-        return None, str(reason)
+        return None, str(reason), False
     except (OSError, subprocess.SubprocessError) as error:
-        reason = " ".join(str(error).split())
-        message = f"oneDNN: {reason[:300]}; convolutions are computed by XLA, slower; {SWITCH}=off hides this warning"
-        warnings.warn(message, stacklevel=4)
-        return None, reason
+        return None, " ".join(str(error).split()), True
+
+
+@cache
+def _warn(reason: str) -> None:
+    message = f"oneDNN: {reason[:300]}; convolutions are computed by XLA, slower; {SWITCH}=off hides this warning"
+    warnings.warn(message, stacklevel=4)
 
 
 def _installed(package: str, end: str) -> Path:
