@@ -14,6 +14,8 @@ from jaxcnn.spec import DataConfig, ModelSpec, RunConfig
 from jaxcnn.study import load_study, write_report
 from jaxcnn.study.statistics.smoothing import retune, smooth
 from jaxcnn.study.verify import verify
+from jaxcnn.study.verify.formulas import Curve
+from jaxcnn.study.verify.tuning import lowest_setting
 from tests.docs.pages import ROOT
 from tests.study.planted import planted_study
 
@@ -151,6 +153,14 @@ def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixtu
         (study / "away").rename(study / name)
         assert end.value.code == 2
         assert name in capsys.readouterr().err
+
+
+def test_a_tie_up_to_rounding_is_the_same_choice() -> None:
+    """The curve of one arm of matched_budgets/residual_macs is flat; which rate is lowest hangs on the last bit."""
+    flat = Curve([(0.05, 1e-3), (0.125, 1e-3)], np.ones(2), np.array([0.07, 0.07 - 1e-17]), 0.0)
+    assert [lowest_setting(flat, list(each)) for each in flat.settings] == [[0.05, 1e-3], [0.125, 1e-3]]
+    tilted = flat._replace(errors=np.array([0.07, 0.069]))
+    assert lowest_setting(tilted, [0.05, 1e-3]) == lowest_setting(tilted, [0.3, 1e-3]) == [0.125, 1e-3]
 
 
 @pytest.mark.slow

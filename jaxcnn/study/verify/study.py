@@ -37,6 +37,7 @@ from jaxcnn.study.verify.tuning import (
     curve_of,
     fold_check,
     inner_check,
+    lowest_setting,
     retuning_checks,
 )
 
@@ -84,7 +85,7 @@ def _study_checks(directory: Path, data: bool) -> list[Check]:
 
     smooth, retuned = plan.tuning.method == "smooth", rule_named(plan.rule).retuned
     curves = {label: curve_of(each["trials"]) for label, each in tuning["arms"].items() if each["trials"]}
-    lowest_of = {label: list(each.settings[int(each.errors.argmin())]) for label, each in curves.items()}
+    lowest_of = {label: lowest_setting(each, tuning["arms"][label]["setting"]) for label, each in curves.items()}
     chosen = {
         label: (lowest_of.get(label) if smooth else best_setting(each["trials"])) or each["setting"]
         for label, each in tuning["arms"].items()

@@ -26,6 +26,9 @@ from jaxcnn.study.verify.formulas import (
 )  # fmt: skip
 from jaxcnn.study.verify.stored import ArmErrors, read_json, sides_of
 
+TIE = 1e-12
+"""Largest difference of two fitted errors that may be one of rounding: where rates do not matter, a curve is flat."""
+
 
 def _scores(trials: list[dict[str, Any]]) -> dict[tuple[float, ...], tuple[float, float]]:
     """Return mean validation error and loss of each setting; a trial that diverged makes it all wrong."""
@@ -49,6 +52,13 @@ def curve_of(trials: list[dict[str, Any]]) -> Curve:
     return curve([tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000)
 
 
+def lowest_setting(found: Curve, stored: list[float]) -> list[float]:
+    """Return the setting with the lowest error by a curve: the stored one if no more than rounding parts the two."""
+    best = int(found.errors.argmin())
+    tied = [each for each, error in zip(found.settings, found.errors, strict=True) if error <= found.errors[best] + TIE]
+    return stored if tuple(stored) in tied else list(found.settings[best])
+
+
 def fold_check(tuning: dict[str, Any], runs: list[dict[str, Any]], first: int, folds: int) -> Check:
     """Check that the runs of a fold have the setting that the trials of this fold give."""
     found = []
@@ -57,8 +67,7 @@ def fold_check(tuning: dict[str, Any], runs: list[dict[str, Any]], first: int, f
         trials = [trial for trial in tuned["trials"] if trial["fold"] == fold]
         best = tuned["setting"]
         if trials:
-            each = curve_of(trials)
-            best = list(each.settings[int(each.errors.argmin())])
+            best = lowest_setting(curve_of(trials), run["setting"])
         found.append((run["setting"], best))
     return equal_check("settings of the folds", *split_pairs(found))
 
