@@ -1,5 +1,6 @@
 """A user's own families, (depth, width) -> Flax module, as one would keep them in a module."""
 
+import atexit
 import multiprocessing
 import os
 import signal
@@ -32,6 +33,13 @@ class Interrupting:
     def __del__(self):
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
+
+
+def aborting_in_workers(depth: int, width: int) -> linen.Module:
+    """The layers of `stack`; a worker process that makes them aborts where Python takes its modules down."""
+    if multiprocessing.parent_process() is not None:
+        atexit.register(os.abort)
+    return Stack(depth, width)
 
 
 def interrupted_in_workers(depth: int, width: int) -> linen.Module:

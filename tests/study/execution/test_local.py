@@ -50,6 +50,15 @@ def test_how_workers_end(errors, codes, interrupted, raised, message, capsys):
 
 
 @pytest.mark.slow
+def test_a_worker_that_would_abort_at_its_exit_has_done_its_work(tmp_path):
+    """JAX aborts where a thread of its own is still at work while it is taken down; the runs are finished by then."""
+    among = [match_width(families.aborting_in_workers, depth, params=3_000, **SHAPE, tolerance=0.1) for depth in (2, 3)]
+    settings = {"tuning": Tuning((0.1,), (1e-4,)), "seeds": Seeds(1, 1)}
+    study = small_study(tmp_path / "s", workers=2, among=among, family=families.aborting_in_workers, **settings)
+    assert len(study.runs) == 2
+
+
+@pytest.mark.slow
 def test_a_workers_sentence_reaches_the_user_once(tmp_path, capfd):
     """Something that only a run detects: a folder of somebody else's where its own should be."""
     settings = {"margin": 0.005, "tuning": Tuning(), "seeds": Seeds(1, 1)}
