@@ -132,7 +132,7 @@ def retuning(trials: tuple[Trial, ...], draws: int = DRAWS) -> Retuning:
     folds = len(by_fold(trials))
     whole = surface([trial._replace(fold=None) for trial in trials])
     one = retune(whole._replace(counts=whole.counts / folds), draws=draws)
-    return Retuning(one.variance / folds, one.others)
+    return one._replace(variance=one.variance / folds)
 
 
 def fitted(trials: Sequence[Trial]) -> dict[Setting, float]:

@@ -106,9 +106,13 @@ def replay(plan: Plan, first: Mapping[str, np.ndarray], second: Mapping[str, np.
         tuned = now.tuning.arms[arm.label]
         rows = [each for each in now.runs if (each.stage, each.arm, each.setting) == ("runs", arm, tuned.setting)]
         errors.append(np.stack([pool["wrong"][place_of(each)] for each in rows]))
-        variances.append(retune(surface(tuned.trials), draws=2000).variance)
-        chosen.append(float(pool["wrong"][places[tuned.setting]].mean()))
-        promised.append(lowest(tuned.trials))
+        again = retune(surface(tuned.trials), draws=2000)
+        variances.append(again.variance)
+        # Of the other trials, each with a validation split of its own: the runs see one split, easier than most.
+        used = [each for each in taken if (each.stage, each.arm, each.setting) == ("tuning", arm, tuned.setting)]
+        errors_of = pool["tuning"][places[tuned.setting], :, 0]
+        chosen.append(float(np.delete(errors_of, [taken[each] for each in used]).mean()))
+        promised.append(lowest(tuned.trials) + again.optimism)
     return Study(errors, variances, chosen, promised)
 
 

@@ -108,10 +108,12 @@ class World:
             ]
             chances = np.minimum(images * np.transpose(rows)[:, folds], 1)
             errors.append(np.random.default_rng([number, arm.depth, 9]).random(chances.shape) < chances)
-            variances.append(retuned(tuned.trials).variance)
+            again = retuned(tuned.trials)
+            variances.append(again.variance)
             chosen.append(float(np.mean([self.error(arm, *setting) for setting in own])))
             smooth = self.tuning.method == "smooth"
-            promised.append(lowest(tuned.trials) if smooth else scores(tuned.trials)[tuned.setting][0])
+            lowest_mean = scores(tuned.trials)[tuned.setting][0]
+            promised.append(lowest(tuned.trials) + again.optimism if smooth else lowest_mean)
         return Study(errors, variances, chosen, promised, folds if self.folds else None)
 
 
@@ -121,7 +123,7 @@ class Study(NamedTuple):
     errors: list[np.ndarray]  #: (seeds, images) of each arm.
     variances: list[float]  #: Of each arm's tuning.
     chosen: list[float]  #: Expected error of each arm at the setting that tuning gave it.
-    promised: list[float]  #: Validation error for which tuning chose it.
+    promised: list[float]  #: Validation error that its tuning promised.
     folds: np.ndarray | None = None  #: Number of the fold of each image.
 
     @property

@@ -42,10 +42,10 @@ def test_the_lowest_trial_and_an_interval_for_its_setting_alone_are_called_diffe
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["digits", "digits, steep", "letters"])
-def test_the_curve_promises_nearly_what_the_runs_keep(name):
-    """Winner's curse: about 0.2 points remain of the 1 point of the lowest trial (the test above)."""
-    assert -0.001 < np.mean([each.curse for each in made(name)]) < 0.0035
+@pytest.mark.parametrize("name", ["digits", "digits, folds", "digits, steep", "letters"])
+def test_tuning_promises_what_the_runs_keep(name):
+    """Winner's curse: a tenth of a point at most remains of the lowest trial's 1 to 2 (the test above)."""
+    assert abs(np.mean([each.curse for each in made(name)])) <= 0.001
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_an_arm_of_trained_networks_against_itself(depth):
     plan, pool = declared(), pool_of(depth)
     studies = [replay(plan, pool, pool, number) for number in range(200)]
     assert np.mean([study.contrast().p < 0.05 for study in studies]) <= 0.07
-    assert abs(np.mean([study.curse for study in studies])) <= 0.001  # a tenth of a point
+    assert abs(np.mean([study.curse for study in studies])) <= 0.001  # a tenth of a point; 0.2 without the bootstrap
     again = replay(plan, pool, pool, 0)
     assert all(np.array_equal(*both) for both in zip(again.errors, studies[0].errors, strict=True))
     first, second = ({row.tobytes() for row in errors} for errors in again.errors)

@@ -157,7 +157,7 @@ def test_a_missing_file_is_one_sentence(study: Path, capsys: pytest.CaptureFixtu
 
 def test_a_tie_up_to_rounding_is_the_same_choice() -> None:
     """The curve of one arm of matched_budgets/residual_macs is flat; which rate is lowest hangs on the last bit."""
-    flat = Curve([(0.05, 1e-3), (0.125, 1e-3)], np.ones(2), np.array([0.07, 0.07 - 1e-17]), 0.0)
+    flat = Curve([(0.05, 1e-3), (0.125, 1e-3)], np.ones(2), np.array([0.07, 0.07 - 1e-17]), 0.0, False)
     assert [lowest_setting(flat, list(each)) for each in flat.settings] == [[0.05, 1e-3], [0.125, 1e-3]]
     tilted = flat._replace(errors=np.array([0.07, 0.069]))
     assert lowest_setting(tilted, [0.05, 1e-3]) == lowest_setting(tilted, [0.3, 1e-3]) == [0.125, 1e-3]

@@ -36,6 +36,7 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             ("arm", lambda each: f"{arm_name(each.arm)}, {each.arm.budget_label}"),
             ("setting", lambda each: setting_name(each.setting)),
             ("validation error by the curve (%)", lambda each: percent(each.tuning_error)),
+            ("lower than the truth (points)", lambda each: percent(each.retuning.optimism)),
             ("that of its runs (%)", lambda each: percent(each.validation_error)),
             ("spread of another tuning (points)", lambda each: percent(each.retuning.variance**0.5)),
             ("it would pick another setting", lambda each: f"{100 * each.retuning.others:.0f} %"),
@@ -43,7 +44,8 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
         yield Paragraph(
             "Every trial had a seed and a division into training and validation images of its own. The setting is the "
             "lowest point of a curve through all trials, and a bootstrap of the trials gives what another tuning "
-            "would pick; the variance of its error is part of the verdict."
+            "would pick; the variance of its error is part of the verdict. The lowest point of a noisy curve lies "
+            "lower than the error there: the same bootstrap says by how much."
         )
         if result.plan.folds:
             yield Paragraph(
@@ -54,10 +56,13 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             columns = (*columns, ("learning rate of each fold", folds))
         yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
     if findings.curse:
+        known = [each.retuning.optimism for each in findings.arms if each.retuning]
+        mean = percent(sum(known) / len(known)) if known else ""
+        promise = f", {mean} points already added for the lowest point of a curve" if known else ""
         yield Paragraph(
             "Winner's curse: the runs at the chosen settings made "
             f"{effect(findings.curse)} points more validation errors than the trials for which the settings were "
-            "chosen had promised (mean over the arms, 95 % interval)."
+            f"chosen had promised{promise} (mean over the arms, 95 % interval)."
         )
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (

@@ -118,7 +118,9 @@ def _arm(result: StudyResult, rule: Rule, arm: Arm) -> ArmFinding:
 
 
 def _curse(arms: Sequence[ArmFinding]) -> Interval | None:
-    gaps = [each.validation_error - each.tuning_error for each in arms if not math.isnan(each.tuning_error)]
+    tuned = [each for each in arms if not math.isnan(each.tuning_error)]
+    promised = [each.tuning_error + (each.retuning.optimism if each.retuning else 0.0) for each in tuned]
+    gaps = [each.validation_error - promise for each, promise in zip(tuned, promised, strict=True)]
     return mean_interval(gaps) if gaps else None
 
 

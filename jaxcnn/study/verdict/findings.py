@@ -147,8 +147,8 @@ class Findings(NamedTuple):
     protocol: tuple[ProtocolPoint, ...]  #: The twelve points.
     #: The best interior depth against the widest arm and the deepest arm against it, two per budget with three depths.
     between: tuple[ContrastFinding, ...] = ()
-    #: Winner's curse: validation error of an arm's runs minus that for which tuning chose their setting, a share; mean
-    #: over the arms with Student's 95 % interval. None without tuning.
+    #: Winner's curse: validation error of an arm's runs minus that which its tuning promised, a share; mean over the
+    #: arms with Student's 95 % interval. The promise is `tuning_error`, plus `retuning.optimism`. None without tuning.
     curse: Interval | None = None
 
     def at(self, budget: str) -> list[ArmFinding]:

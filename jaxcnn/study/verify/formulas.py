@@ -129,6 +129,7 @@ class Curve(NamedTuple):
     counts: np.ndarray
     errors: np.ndarray
     noise: float  #: Variance of a trial.
+    spare: bool  #: Whether there are more trials than parameters.
 
 
 def curve(settings: list[tuple[float, ...]], errors: list[float], images: int) -> Curve:
@@ -145,7 +146,7 @@ def curve(settings: list[tuple[float, ...]], errors: list[float], images: int) -
     fitted, parameters = refit(np.array([[means[each] for each in kept]]), kept, counts)
     freedom = len(values) - parameters
     noise = float(np.sum((values - fitted[0][rows]) ** 2)) / freedom if freedom > 0 else sd**2
-    return Curve(kept, counts, fitted[0], noise)
+    return Curve(kept, counts, fitted[0], noise, freedom > 0)
 
 
 def refit(draws: np.ndarray, settings: list[tuple[float, ...]], counts: np.ndarray) -> tuple[np.ndarray, int]:
@@ -181,6 +182,35 @@ def another_tuning(found: Curve) -> tuple[float, float, float]:
     squares = (found.errors[chosen] - found.errors[chosen].mean()) ** 2
     heavy = squares.var() / squares.mean() ** 2 if squares.any() else 0.0
     return float(squares.mean()), float(np.mean(chosen != found.errors.argmin())), float(heavy)
+
+
+def flattery(settings: list[tuple[float, ...]], errors: list[float], images: int, folds: int) -> tuple[float, float]:
+    """Draw trials anew, with the residuals of the real ones, and fit them: how far below the truth the lowest point is.
+
+    Args:
+        settings, errors, images: The trials, as for `curve`.
+        folds: Every fold has such a share of them.
+
+    Returns:
+        Mean over draws, and its standard error.
+    """
+    real, rng = curve(settings, errors, images), np.random.default_rng(20_263)
+    means = {each: np.mean([e for s, e in zip(settings, errors, strict=True) if s == each]) for each in set(settings)}
+    truth = means | dict(zip(real.settings, real.errors, strict=True))
+    gaps = np.array([e - truth[s] for s, e in zip(settings, errors, strict=True) if s in real.settings])
+    # As many trials as settings and slopes leave no residuals: then plus or minus one standard deviation.
+    gaps = gaps - gaps.mean() if real.spare and gaps.std() > 0 else np.array([-1.0, 1.0])
+    gaps *= math.sqrt(real.noise) / gaps.std()
+    share = [each for each in sorted(means) for _ in range(max(1, round(settings.count(each) / folds)))]
+    found = np.empty(DRAWS // 4)
+    for draw in range(len(found)):
+        means = {each: [] for each in means}
+        for each in share:
+            means[each].append(truth[each] + rng.choice(gaps))
+        values = {each: min(1.0, max(0.0, float(np.mean(its)))) for each, its in means.items()}
+        again = curve(share, [values[each] for each in share], images)
+        found[draw] = truth[again.settings[int(again.errors.argmin())]] - again.errors.min()
+    return float(found.mean()), float(found.std()) / math.sqrt(len(found))
 
 
 def welch(first: np.ndarray, second: np.ndarray, step: float) -> list[Any]:

@@ -23,6 +23,7 @@ from jaxcnn.study.verify.formulas import (
     Curve,
     another_tuning,
     curve,
+    flattery,
 )  # fmt: skip
 from jaxcnn.study.verify.stored import ArmErrors, read_json, sides_of
 
@@ -48,8 +49,12 @@ def best_setting(trials: list[dict[str, Any]]) -> list[float] | None:
 
 def curve_of(trials: list[dict[str, Any]]) -> Curve:
     """Return the curve through some trials."""
+    return curve(*_points(trials))
+
+
+def _points(trials: list[dict[str, Any]]) -> tuple[list[tuple[float, ...]], list[float], int]:
     errors = [1.0 if each["diverged"] else as_number(each["validation_error"]) for each in trials]
-    return curve([tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000)
+    return [tuple(each["setting"]) for each in trials], errors, trials[0].get("images") or 1000
 
 
 def lowest_setting(found: Curve, stored: list[float]) -> list[float]:
@@ -78,12 +83,14 @@ def curse_check(
     """Compare what the settings promised with the validation errors of their runs, over the arms."""
     from scipy import stats
 
+    again = {each["arm"]["label"]: each.get("retuning") or {} for each in analysis["arms"]}
     gaps = []
     for label, its in arms.items():
         trials = tuning["arms"][label]["trials"]
         folds = {trial.get("fold") for trial in trials}
         own = [[trial for trial in trials if trial.get("fold") == fold] for fold in folds]
         promised = np.mean([curve_of(each).errors.min() if smooth else min(_scores(each).values())[0] for each in own])
+        promised += again[label].get("optimism", 0.0)  # drawn anew below; older files lack it
         gaps.append(1 - np.mean([run["metrics"][f"validation_{metric}"] for run in its.runs]) - promised)
     mean, low, high = np.mean(gaps), -math.inf, math.inf
     if len(gaps) > 1:
@@ -110,6 +117,9 @@ def retuning_checks(analysis: dict[str, Any], curves: dict[str, Curve], tuning: 
         rarely = max(1.0, 4 / DRAWN * math.sqrt(2 * heavy / (5 * DRAWS)))
         width = max(variance, found["variance"], 1e-12) * rarely
         drawn += [(found["variance"], variance, width), (found["others"], others, 1.0)]
+        if "optimism" in found:
+            mean, error = flattery(*_points(trials), len(by_fold))
+            drawn.append((found["optimism"], mean, max(4 / DRAWN * error, 1e-9)))
     if not fits:
         return []
     return [
