@@ -131,6 +131,17 @@ def test_an_edited_variance_of_tuning_is_noticed(tmp_path, undrawn):
     assert different == {"what another tuning would choose, drawn anew"}
 
 
+def test_an_edited_flattery_of_the_curve_is_noticed(tmp_path, undrawn):
+    result = study(tmp_path, {8: HIGH, 14: LOW, 20: HIGH})
+    write_report(result, tmp_path)
+    file, value = tmp_path / "analysis.json", analyse(result).arms[0].retuning.optimism
+    assert "points already added for the lowest point of a curve" in (tmp_path / "report.md").read_text()
+    text = file.read_text()
+    file.write_text(text.replace(f'"optimism": {value}', f'"optimism": {value + 0.05}', 1))
+    different = {check.name for check in verify(tmp_path, data=False) if check.equal < check.numbers}
+    assert "what another tuning would choose, drawn anew" in different
+
+
 @pytest.mark.parametrize(
     ("estimate", "p", "tost", "wanted"),
     [
