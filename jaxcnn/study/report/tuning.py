@@ -45,7 +45,7 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             "Every trial had a seed and a division into training and validation images of its own. The setting is the "
             "lowest point of a curve through all trials, and a bootstrap of the trials gives what another tuning "
             "would pick; the variance of its error is part of the verdict. The lowest point of a noisy curve lies "
-            "lower than the error there: the same bootstrap says by how much."
+            "lower than the error there: a bootstrap of the trials' residuals says by how much."
         )
         if result.plan.folds:
             yield Paragraph(

@@ -116,8 +116,8 @@ def retune(surface: Surface, *, draws: int = DRAWS, seed: int = 0) -> Retuning:
 def _optimism(surface: Surface, draws: int, rng: np.random.Generator) -> float:
     """Return how much lower the lowest point of a curve is than the error there, in the mean over trials drawn anew.
 
-    Trials are the curve and residuals of the real ones, and settings are left out as in a fit. Normal noise, and no
-    setting left out, explain a third less of the winner's curse where trials are few (docs/study.md).
+    Trials are the curve and residuals of the real ones, and settings are left out as in a fit: normal noise with no
+    setting left out says too little where trials are few.
     """
     truth = np.where(surface.kept, surface.fitted, surface.means)
     counts = np.maximum(1, np.round(surface.counts)).astype(int)
