@@ -22,6 +22,8 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 FLAGS = [
     "--xla_force_host_platform_device_count=4", "--xla_backend_optimization_level=1",
     "--xla_llvm_disable_expensive_passes=true", "--xla_cpu_parallel_codegen_split_count=1",
+    # XLA ends the process where one of four devices comes 40 s late, which a loaded machine may bring about.
+    "--xla_cpu_collective_call_terminate_timeout_seconds=600",
 ]  # fmt: skip
 GIVEN = os.environ.get("XLA_FLAGS", "").split()
 NAMES = {flag.partition("=")[0] for flag in GIVEN}

@@ -193,7 +193,7 @@ def two_processes(tmp_path_factory):
         address = f"127.0.0.1:{free.getsockname()[1]}"
     environment = {
         **os.environ, "PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu",
-        "XLA_FLAGS": "--xla_force_host_platform_device_count=2",
+        "XLA_FLAGS": "--xla_force_host_platform_device_count=2 --xla_cpu_collective_call_terminate_timeout_seconds=600",
     }  # fmt: skip
     command = [sys.executable, "-m", "tests.train.driven", address]
     started = [
