@@ -58,11 +58,10 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
     if findings.curse:
         known = [each.retuning.optimism for each in findings.arms if each.retuning]
         mean = percent(sum(known) / len(known)) if known else ""
-        promise = f", {mean} points already added for the lowest point of a curve" if known else ""
+        promise = f"; {mean} points for the lowest point of a curve are part of what they promised" if known else ""
         yield Paragraph(
-            "Winner's curse: the runs at the chosen settings made "
-            f"{effect(findings.curse)} points more validation errors than the trials for which the settings were "
-            f"chosen had promised{promise} (mean over the arms, 95 % interval)."
+            "Winner's curse: validation error of the runs at the chosen settings minus what the trials had promised: "
+            f"{effect(findings.curse)} points (mean over the arms, 95 % interval){promise}."
         )
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (

@@ -45,7 +45,7 @@ def data_parallel(train: TrainStep, evaluate: EvalStep, devices: int | Sequence[
         return jax.pmap(lambda tree: tree, devices=devices)(stacked)
 
     def fetch(state: TrainState) -> TrainState:
-        return jax.device_get(_first(state))
+        return jax.tree.map(lambda a: np.asarray(a.addressable_data(0))[0], state)
 
     def feed(arrays: Arrays) -> Feed:
         def batch(indices: np.ndarray, mask: np.ndarray) -> Batch:
@@ -155,4 +155,9 @@ def _from_host(arrays: Arrays, indices: np.ndarray, mask: np.ndarray, rows: Name
 
 
 def _first(tree: Any) -> Any:
-    return jax.tree.map(lambda a: a[0], tree)
+    """Return the first device's copy of what pmap returned, from that device alone.
+
+    a[0] is a program of all devices, which exchange the row. XLA on a CPU has as many threads as devices; a hundred such
+    programs in flight may each hold some of them, and wait for the others for ever.
+    """
+    return jax.tree.map(lambda a: a.addressable_data(0).reshape(a.shape[1:]), tree)

@@ -65,6 +65,18 @@ def test_predictions_come_back_in_order():
     assert float(sums_b["count"]) == float(sums_a["count"]) == 30
 
 
+def test_what_is_read_back_runs_no_program_of_all_devices():
+    """Dozens of them in flight, one a leaf, each waiting for all devices, can stop XLA on a CPU for ever."""
+    _, four, init = programs()
+    state, feed = four.place(jax.device_get(init(jax.random.key(0)))), four.feed(split(32))
+    state, sums = four.train(state, feed(np.arange(32, dtype=np.int32), np.ones(32, np.float32)), KEY)
+    assert {len(leaf.devices()) for leaf in jax.tree.leaves(sums)} == {1}
+    with jax.transfer_guard_host_to_device("disallow"):  # an index of an eager a[0] would be sent to the device
+        host = four.fetch(state)
+    first = jax.tree.map(lambda a: np.asarray(a)[0], state)
+    assert all(map(np.array_equal, jax.tree.leaves(host), jax.tree.leaves(first)))
+
+
 def test_the_state_given_to_place_survives():
     one, _, init = programs()
     state = init(jax.random.key(0))
