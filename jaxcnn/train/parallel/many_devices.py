@@ -157,7 +157,7 @@ def _from_host(arrays: Arrays, indices: np.ndarray, mask: np.ndarray, rows: Name
 def _first(tree: Any) -> Any:
     """Return the first device's copy of what pmap returned, from that device alone.
 
-    a[0] is a program of all devices, which exchange the row. XLA on a CPU has as many threads as devices; a hundred such
-    programs in flight may each hold some of them, and wait for the others for ever.
+    a[0] is a program of all devices, which exchange the row. XLA on a CPU has as many threads as devices; of a hundred
+    such programs in flight each may hold some of them, and wait for the others for ever.
     """
     return jax.tree.map(lambda a: a.addressable_data(0).reshape(a.shape[1:]), tree)
