@@ -17,7 +17,7 @@ BORDERS = RunConfig(
     model=ModelSpec("unet", depth=11, width=8, head="borders"),
     data=DataConfig("dsb2018_nuclei", augment=("flip", "vertical_flip", "zoom")),
     optimizer=OptimizerConfig("adam", learning_rate=0.004),
-    epochs=40,
+    epochs=150,
     batch_size=4,
     checkpoint_every=5,
 )
