@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxcnn.cli import launch
 from jaxcnn.data import load
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.models import named
 from jaxcnn.run import export_run, run
 from jaxcnn.run.export import open_file
@@ -42,7 +42,8 @@ def latency(path: Path, images: np.ndarray) -> float:
 
 
 def main(config: Config) -> None:
-    images = load(config.data).load_test()["images"][: config.timed]
+    require(len(config.models) == len(config.rates), "models", config.models, "give as many rates as models")
+    images = load(config.data).load_test()["images"][: max(2, config.timed)]
     for name, rate in zip(config.models, config.rates, strict=True):
         settings = RunConfig(named(name), config.data, OptimizerConfig(learning_rate=rate), epochs=config.epochs)
         accuracy = run(settings, out=config.out / name).metrics["test_accuracy"]

@@ -15,13 +15,12 @@ from jaxcnn.cli import launch
 from jaxcnn.data.characters import cut_characters
 from jaxcnn.data.sources.glyphs import FONTS
 from jaxcnn.data.sources.pages import LOOKS, draw_page
+from jaxcnn.errors import require
 from jaxcnn.models import named
 from jaxcnn.ops import edit_distance
 from jaxcnn.run import run
 from jaxcnn.run.read import read_pages
 from jaxcnn.spec import DataConfig, OptimizerConfig, RunConfig
-
-SGD = OptimizerConfig(learning_rate=0.02)
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,7 @@ SMOKE = Config(train_pages=2, test_pages=1, epochs=1)
 
 
 def main(config: Config) -> None:
+    require(min(config.train_pages, config.test_pages) >= 1, "train_pages, test_pages", 0, "give one page or more")
     rng = np.random.default_rng(0)
     drawn = [draw_page(rng, FONTS, look) for look in LOOKS.values() for _ in range(config.train_pages)]
     pairs = [pair for page, texts in drawn for pair in zip(cut_characters(page), texts, strict=False)]

@@ -15,6 +15,7 @@ import numpy as np
 from jaxcnn.analysis.scores.verification import roc_curve
 from jaxcnn.cli import launch
 from jaxcnn.data import load
+from jaxcnn.errors import require
 from jaxcnn.models import named
 from jaxcnn.run import predict, run
 from jaxcnn.spec import Classification, DataConfig, OptimizerConfig, RunConfig
@@ -22,8 +23,6 @@ from jaxcnn.spec import Classification, DataConfig, OptimizerConfig, RunConfig
 
 @dataclass(frozen=True)
 class Config:
-    """What to change, one line each."""
-
     models: tuple[str, ...] = ("lenet5", "resnet8")
     rates: tuple[float, ...] = (0.02, 0.1)  # learning rates
     epochs: tuple[int, ...] = (40, 15)
@@ -42,11 +41,12 @@ def smiles(directory: Path, split: dict, name: str) -> tuple[np.ndarray, np.ndar
 
 
 def main(config: Config) -> None:
+    fits = len(config.models) == len(config.rates) == len(config.epochs)
+    require(fits, "models", config.models, "give as many rates and epochs")
     data = load(config.data)
     for model, rate, epochs in zip(config.models, config.rates, config.epochs, strict=True):
-        optimizer = OptimizerConfig(learning_rate=rate)
-        settings = RunConfig(named(model), config.data, optimizer, TASK, epochs, batch_size=64, ema=0.995)
-        run(settings, out=config.out / model, dataset=data)
+        plan = RunConfig(named(model), config.data, OptimizerConfig(learning_rate=rate), TASK, epochs, 64, ema=0.995)
+        run(plan, out=config.out / model, dataset=data)
         p, smiling = smiles(config.out / model, data.validation, data.class_names[1])
         threshold = max(np.unique(p), key=lambda each: np.mean((p >= each) == smiling))
         p, smiling = smiles(config.out / model, data.load_test(), data.class_names[1])

@@ -23,7 +23,8 @@ def gallery(
     Args:
         action: add images of a name, or tell who an image shows.
         words: add: the name, then its images; who: images.
-        run: Folder of the run whose vectors are compared (head embedding); the first add needs it.
+        run: Folder of the run whose vectors are compared (head embedding); the first add needs it, later calls only if
+            it has moved.
         file: The gallery.
         json: Print JSON.
     """
@@ -39,11 +40,9 @@ def gallery(
         else:
             print(f"{file}: {', '.join(f'{name} ({count})' for name, count in entries.items())}")
         return
-    if run is not None:
-        raise InputError(f"run={str(run)!r}: the gallery knows its run; leave it out")
     if not words:
         raise InputError("IMAGE: none given; name one or more files")
-    found = who(file, words)
+    found = who(file, words, run)
     if json:
         print_json([{name: value for name, value in each.items() if name != "text"} for each in found])
     for each in () if json else found:

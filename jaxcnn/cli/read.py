@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from jaxcnn.cli.output import print_json
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 
 
 def read(
@@ -37,18 +37,23 @@ def read(
     from jaxcnn.run.folder import RunFolder
     from jaxcnn.run.read import read_lines, read_pages
 
+    files = [] if out is None else [out / f"{number:03}_{each.stem}.png" for number, each in enumerate(images, 1)]
+    if out is not None:
+        require(out.is_dir() or not out.exists(), "out", repr(str(out)), "it is a file; name a folder")
+        there = [each.name for each in files if each.exists()]
+        require(not there, "out", repr(str(out)), f"it has {'; '.join(there[:3])} already; choose another folder")
     pages = RunFolder(run).read_config()[0].task.kind == "classification"
     found = (read_pages if pages else read_lines)(run, images, checkpoint=checkpoint)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-        for number, each in enumerate(found, 1):
+        for file, each in zip(files, found, strict=True):
             if pages:
                 drawn = draw_boxes(decode_image(each["path"], 3), each["boxes"], each["labels"], each["classes"])
             else:
                 drawn = Image.fromarray(each["seen"].squeeze())
-            drawn.save(out / f"{number:03}_{each['path'].stem}.png")
+            drawn.save(file)
     if json:
         shown = ("path", "lines", "boxes") if pages else ("path", "line", "probabilities")
         print_json([{name: each[name] for name in shown} for each in found])
     for each in () if json else found:
-        print(f"{each['path']}:{chr(10) if pages else ' '}{each['text']}")
+        print(f"{each['path']}:{chr(10) if pages else ' '}{each['text'] or '(nothing was read)'}")

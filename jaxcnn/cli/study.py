@@ -96,11 +96,15 @@ def _study(flags: StudyFlags, arguments: Sequence[str], words: Sequence[str]) ->
 
 def fitted(config: StudyConfig, out: Path, fit_into: str, words: Sequence[str]) -> tuple[StudyConfig, str]:
     """Return a study with epochs and seeds that fit into a time, and the command line that gives the same study."""
+    from jaxcnn.study.execution.estimate import parse_duration
     from jaxcnn.study.execution.run_study import command_line
     from jaxcnn.study.plan import FILE, load_plan
 
     if (out / FILE).exists():  # measured again, it may fit in another way, which would be another study
         plan = load_plan(out)
+        parse_duration(fit_into)
+        chosen = "# chosen by --fit-into" in plan.command
+        require(chosen, "fit_into", repr(fit_into), f"the study in {str(out)!r} began without it; leave it out")
         print(f"--fit-into {fit_into}: {_choice(config, plan)}, as chosen when the study in {out} began")
         command = plan.command
     else:
@@ -118,7 +122,7 @@ def estimated(config: StudyConfig, out: Path, fit_into: str | None) -> tuple[Pla
     from jaxcnn.data import load
     from jaxcnn.study import make_plan, match_widths
     from jaxcnn.study.execution.estimate import duration, estimate, fit_into_time, parse_duration
-    from jaxcnn.study.execution.run_study import check_place
+    from jaxcnn.study.execution.run_study import check_place, check_resampling
     from jaxcnn.study.plan import FILE, check_settings, load_plan
 
     imported = time.process_time()  # about as long as the process exists
@@ -132,6 +136,7 @@ def estimated(config: StudyConfig, out: Path, fit_into: str | None) -> tuple[Pla
     began = time.perf_counter()
     plan = make_plan(config, match_widths(config, known=known))
     dataset = load(plan.images(plan.parts[0]))
+    check_resampling(plan)
     before = imported, imported + time.perf_counter() - began
     if limit is None:
         return plan, estimate(plan, dataset, before=before)

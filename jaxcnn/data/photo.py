@@ -41,7 +41,7 @@ def straighten_line(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     grey = np.asarray(image, np.float32).mean(axis=2)
     factor = min(1.0, WORKING_SIDE / max(grey.shape))
     if factor < 1:
-        sides = round(grey.shape[1] * factor), round(grey.shape[0] * factor)
+        sides = max(1, round(grey.shape[1] * factor)), max(1, round(grey.shape[0] * factor))
         grey = np.asarray(Image.fromarray(grey).resize(sides, Image.Resampling.BOX))
     ink = _ink(grey)
     angle = _tilt(ink)

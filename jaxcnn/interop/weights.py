@@ -183,14 +183,17 @@ def assign(
             lines += [f"- {key}: {path} has shape {shapes[path]}", f"+ {key}: the file's gives {value.shape}"]
             continue
         leaves[path] = value.astype(np.float32)
+        if not np.isfinite(leaves[path]).all():
+            raise InputError(f"weights={where!r}: {key} has values that are not finite; get the file again")
     unused = [key for key in arrays if key not in used and not key.startswith(made_new)]
     if made_new == names.top(spec):  # without its head, whatever that is
         unused = [key for key in unused if re.match(names.trunk[spec.family], key)]
     lines += [f"+ {printable(key)[:80]} {arrays[key].shape}" for key in unused]
     if lines:
         more = [f"and {len(lines) - LISTED} more"] if len(lines) > LISTED else []
+        count = f"{len(lines)} difference{'s' * (len(lines) > 1)}"
         raise InputError(
-            f"weights={where!r}: {len(lines)} differences between the network (-) and the file (+): "
+            f"weights={where!r}: {count} between the network (-) and the file (+): "
             f"{'; '.join(lines[:LISTED] + more)}; choose the model and data.size that the file was made for"
         )
     new = {path.split("/")[1]: None for path, key in keys.items() if key is None or key.startswith(made_new)}

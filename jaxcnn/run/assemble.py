@@ -181,6 +181,8 @@ def check(config: RunConfig) -> None:
     check_optimizer(config.optimizer)
     scale = config.finetune.trunk_scale
     require(0 < scale < float("inf"), "trunk_scale", scale, "must be positive; 1 leaves the rate as it is")
+    frozen = config.finetune.unfreeze_from is None
+    require(scale == 1 or not frozen, "trunk_scale", scale, "nothing of the trunk is trained; give unfreeze_from, too")
 
 
 def check_task(config: RunConfig) -> None:

@@ -96,12 +96,22 @@ def export_run(
     4.1e-07
     """
     require(to in FORMATS, "to", repr(to), f"choose {' or '.join(FORMATS)}")
-    require(not int8 or to == "onnx", "int8", int8, "only onnx files are quantised; add --to onnx")
+    require(not int8 or to == "onnx", "int8", int8, "only onnx and web files are quantised; add --to onnx")
     folder = RunFolder(Path(directory))
     network, variables = load_model(directory, checkpoint=checkpoint, model=model)
     names, shape, mean, std = described(folder)
     config = folder.read_config()[0]
     path = Path(out) if out is not None else folder.path / f"network{'_int8' if int8 else ''}{FORMATS[to]}"
+    about_file = path.with_suffix(".json")
+    for holds, remedy in (
+        (not path.is_dir(), "it is a folder; name a file"),
+        (path.suffix == FORMATS[to], f"the file's name must end in {FORMATS[to]}, so that no other file is replaced"),
+        (
+            to == "onnx" or path.exists() or not about_file.exists(),
+            f"it would replace {about_file.name}; choose another name",
+        ),
+    ):
+        require(holds, "out", repr(str(path)), remedy)
 
     def compute(images: Any) -> Any:
         return infer(network, variables, normalize(images, mean, std) if preprocess else images)
@@ -151,7 +161,7 @@ def export_run(
     with atomic_write(path) as partial:
         partial.write_bytes(content)
     if to != "onnx":
-        write_json(path.with_suffix(".json"), {name: json.loads(text) for name, text in about.items()})
+        write_json(about_file, {name: json.loads(text) for name, text in about.items()})
     return Exported(path, len(content), difference, len(images), *metrics)
 
 

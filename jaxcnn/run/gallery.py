@@ -50,16 +50,15 @@ def add_to_gallery(file: Path | str, name: str, images: Sequence[Path | str], ru
     ('Ada',)
     """
     file = Path(file)
-    require(bool(name.strip()), "name", repr(name), "give a name")
+    require(bool(name := name.strip()), "name", repr(name), "give a name")
+    require(name != "unknown", "name", repr(name), "it is the answer where no name fits; choose another one")
     require(len(images) > 0, "images", "()", "give one image of the name or more")
     if file.exists():
-        gallery = _checked(read_gallery(file), file)
-        same = run is None or Path(run).resolve() == gallery.run
-        require(same, "run", repr(str(run)), f"the gallery {str(file)!r} has vectors of {str(gallery.run)!r}; leave it")
+        gallery = _checked(read_gallery(file), file, run)
     else:
         if run is None:
             raise InputError(
-                f"file={str(file)!r}: there is no such gallery; give run, the folder of an embedding's run"
+                f"file={str(file)!r}: there is no such gallery; give run, the folder of one with the head embedding"
             )
         where = Path(run).resolve()
         gallery = Gallery(where, _seal(where), (), np.zeros((0, 0)), np.zeros(0, np.int64))
@@ -77,7 +76,7 @@ def add_to_gallery(file: Path | str, name: str, images: Sequence[Path | str], ru
     return gallery
 
 
-def who(file: Path | str, images: Sequence[Path | str]) -> list[dict[str, Any]]:
+def who(file: Path | str, images: Sequence[Path | str], run: Path | str | None = None) -> list[dict[str, Any]]:
     """Name the nearest entry of a gallery for each image, or none where all of them are too far.
 
     Too far is calibrated on the vectors of the run's test split (`calibrate_unknown`), for as many names and images as
@@ -86,6 +85,7 @@ def who(file: Path | str, images: Sequence[Path | str]) -> list[dict[str, Any]]:
     Args:
         file: The gallery.
         images: Image files.
+        run: The run's folder, where it has moved. Default: where it was.
 
     Returns:
         One mapping per image: path, name (None: unknown), nearest (the name without a threshold), distance (Euclidean,
@@ -100,7 +100,7 @@ def who(file: Path | str, images: Sequence[Path | str]) -> list[dict[str, Any]]:
     file = Path(file)
     if not file.exists():
         raise InputError(f"file={str(file)!r}: there is no such gallery; add to it first")
-    gallery = _checked(read_gallery(file), file)
+    gallery = _checked(read_gallery(file), file, run)
     limit = gallery_threshold(gallery)
     means, found = gallery.sums / gallery.counts[:, None], []
     for each in _embedded(gallery.run, images):
@@ -159,12 +159,19 @@ def _seal(run: Path) -> str:
     return sha256(run / "result.json")
 
 
-def _checked(gallery: Gallery, file: Path) -> Gallery:
-    if _seal(gallery.run) != gallery.seal:
+def _checked(gallery: Gallery, file: Path, run: Path | str | None) -> Gallery:
+    """Return a gallery whose run is where it was, or in another folder if it is the same one."""
+    where = gallery.run if run is None else Path(run).resolve()
+    if not RunFolder(where).finished:
+        remedy = "give its new place as run" if run is None else "give the folder of one"
+        raise InputError(f"run={str(where)!r}: there is no finished run; {remedy}")
+    if _seal(where) != gallery.seal:
+        if run is not None and where != gallery.run:
+            raise InputError(f"run={str(run)!r}: the vectors in {str(file)!r} are those of another one, {gallery.run}")
         raise InputError(
-            f"file={str(file)!r}: its run {str(gallery.run)!r} was trained again; make a new gallery, in another file"
+            f"file={str(file)!r}: its run {str(where)!r} was trained again; make a new gallery, in another file"
         )
-    return gallery
+    return gallery._replace(run=where)
 
 
 def _embedded(run: Path, images: Sequence[Path | str]) -> list[dict[str, Any]]:

@@ -256,6 +256,8 @@ def _read_image(path: Path | np.ndarray, shape: tuple[int, ...], fit: str) -> np
         if path.ndim != 3 or path.dtype != np.uint8 or path.shape[2] != shape[2]:
             return f"image {path.shape} {path.dtype}: give uint8 (H, W, {shape[2]})"
         return resize_array(path, (shape[0], shape[1]), fit)
+    if path.is_dir():
+        return f"image {str(path)!r}: it is a folder; give an image file"
     if not path.is_file():
         return f"image {str(path)!r}: there is no such file; check the path{similar_paths(path)}"
     try:

@@ -13,7 +13,7 @@ import numpy as np
 from jaxcnn.data import BadImage, decode_image
 from jaxcnn.data.characters import cut_characters
 from jaxcnn.data.photo import straighten_line
-from jaxcnn.errors import InputError, similar_paths
+from jaxcnn.errors import InputError, require, similar_paths
 from jaxcnn.run.folder import RunFolder
 from jaxcnn.run.predict import described, predict
 
@@ -98,6 +98,7 @@ def read_pages(
 def _naming(image: Path | str | np.ndarray) -> Iterator[None]:
     """Name the file in the errors of reading it."""
     shown = "array" if isinstance(image, np.ndarray) else repr(str(image))
+    require(isinstance(image, np.ndarray) or not Path(image).is_dir(), "image", shown, "it is a folder; give a file")
     if not isinstance(image, np.ndarray) and not Path(image).is_file():
         raise InputError(f"image {shown}: there is no such file; check the path{similar_paths(Path(image))}")
     try:

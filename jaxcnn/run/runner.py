@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import shutil
 import sys
 import time
@@ -109,6 +110,10 @@ def run(
         shorter = in_turn(lambda: shorter_run(Path(str(out)), config, record))
     folder = open_folder(config, out, own) if shorter is None else shorter
     if folder is not None and folder.finished and shorter is None:
+        if os.path.exists(config.data.name):  # files, which may have been written anew since
+            check_data(folder, load(config.data))
+        if progress:
+            print(f"{str(folder.path)!r} holds this run, finished: it is read, nothing is trained", file=sys.stderr)
         return load_result(folder.path)
     if config.weights is not None:
         check_weights(config.weights, config.model)  # before the images, which may not fit weights that do not exist

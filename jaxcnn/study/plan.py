@@ -188,6 +188,11 @@ def check_settings(config: StudyConfig) -> None:
     _check_tuning(config)
     if config.folds is not None and not (config.folds >= 2 and config.repeats >= 1):
         raise InputError(f"folds={config.folds}, repeats={config.repeats}: needs 2 or more folds and 1 or more repeats")
+    if config.folds is None and config.repeats != StudyConfig.repeats:
+        raise InputError(f"repeats={config.repeats}: it is for cross-validation; give folds, too, or leave it out")
+    if config.folds and config.folds * config.repeats > LARGEST_RUNS:
+        given = f"folds={config.folds}, repeats={config.repeats}"
+        raise InputError(f"{given}: {config.folds * config.repeats:,} runs per arm, of at most {LARGEST_RUNS:,}")
     if config.folds and not measure.counts_images:
         raise InputError(f"folds={config.folds}: cross-validation is for classifiers; leave it out")
     if config.folds and config.tuning.method != "smooth":
@@ -234,7 +239,8 @@ def _check_arms(plan: Plan) -> None:
     for budget in plan.budgets:
         depths = sorted({arm.depth for arm in plan.of(budget)})
         if len(depths) < 2 and not plan.families:
-            raise InputError(f"arms of {budget} have the depths {depths}: deeper against wider needs two or more")
+            remedy = "deeper against wider needs two depths or more"
+            raise InputError(f"depths={shortened(depths)}: {remedy}, of arms of {budget}")
 
 
 def _check_tuning(config: StudyConfig) -> None:

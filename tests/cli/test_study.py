@@ -155,6 +155,7 @@ def test_a_study_fitted_into_a_time_says_what_it_chose_and_why(tmp_path, capsys,
         code, out, error = call(capsys, *again)
         assert code == 0, error
     assert {path: path.read_bytes() for path in (tmp_path / "s").rglob("*") if path.is_file()} == before
+    assert "give a time such as 90s" in refused(capsys, *["soon" if word == "2m" else word for word in typed])
     assert len(slow_steps) == 1
     code, out, error = call(capsys, *[*typed[:-1], str(tmp_path / "new")], "--dry-run")
     assert "2 epochs instead of 8" in " ".join(out.split())
@@ -239,7 +240,9 @@ def test_status_at_every_stage(study, tmp_path, capsys):
         (["--tuning.learning-rates", "0", "0.1"], "learning rates must be positive"),
         (["--tuning.seeds", "0"], "--tuning.seeds 0"),
         (["--workers", "0"], "--workers 0"),
-        (["--depths", "2"], "deeper against wider needs two or more"),
+        (["--depths", "2"], "deeper against wider needs two depths or more"),
+        (["--repeats", "7"], "--repeats 7: it is for cross-validation; give folds, too"),
+        (["--folds", "5000"], "--folds 5000, --repeats 3: 15,000 runs per arm"),
         (["--depths", "2", "2"], "--depths 2 2: give each depth once"),
         (["--params", "2000", "2000"], "--params 2000 2000: give each budget once"),
         (["--depths", "1", "4"], "--depths 1"),

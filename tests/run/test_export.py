@@ -80,10 +80,24 @@ def test_a_file_that_disagrees_is_not_written(classifier, tmp_path, monkeypatch)
 
 
 def test_what_cannot_be_exported_is_one_sentence(classifier, capsys, tmp_path, monkeypatch):
-    assert "only onnx files are quantised" in refused(
+    assert "only onnx and web files are quantised" in refused(
         capsys, "export", classifier.directory, "--to", "stablehlo", "--int8"
     )
     assert "not a run folder" in refused(capsys, "export", tmp_path / "nowhere")
+    record = classifier.directory / "config.json"
+    before = record.read_bytes()
+    for name, to, words in (
+        (record, "onnx", "must end in .onnx"),
+        (record.with_suffix(".stablehlo"), "stablehlo", "it would replace config.json"),
+        (tmp_path, "onnx", "it is a folder"),
+    ):
+        assert words in refused(capsys, "export", classifier.directory, "--to", to, "--out", name)
+    assert record.read_bytes() == before
+    (tmp_path / "index.html").write_text("mine")
+    assert "index.html of something else" in refused(
+        capsys, "export", classifier.directory, "--to", "web", "--out", tmp_path
+    )
+    assert (tmp_path / "index.html").read_text() == "mine"
     with pytest.raises(InputError, match="choose stablehlo or onnx or litert"):
         export_run(classifier.directory, to="tflite")
     monkeypatch.setitem(__import__("sys").modules, "litert_converter", None)

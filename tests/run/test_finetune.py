@@ -177,3 +177,18 @@ def test_what_no_run_can_start_from_is_refused(folder, tmp_path):
         run(replace(config, data=DataConfig("digits")), progress=False)
     with pytest.raises(InputError, match="differences between the network"):
         run(replace(config, model=replace(SPEC, width=8)), progress=False)
+
+
+def test_a_rate_of_a_trunk_that_is_not_trained_is_refused(folder):
+    with pytest.raises(InputError, match=r"trunk_scale=0\.1: nothing of the trunk is trained; give unfreeze_from"):
+        run(replace(config_of(folder), finetune=FineTune(trunk_scale=0.1)), progress=False)
+
+
+def test_weights_that_are_not_finite_are_refused(folder, tmp_path):
+    spec = replace(SPEC, num_classes=7)
+    arrays = {torch_key(path, spec): np.ones(shape) for path, shape in variable_shapes(spec, SHAPE).items()}
+    arrays = {key: value.transpose((3, 2, 0, 1) if value.ndim == 4 else None) for key, value in arrays.items()}
+    arrays["conv1.weight"][0] = np.nan
+    save_safetensors(arrays, tmp_path / "nan.safetensors")
+    with pytest.raises(InputError, match=r"conv1\.weight has values that are not finite"):
+        run(replace(config_of(folder), weights=str(tmp_path / "nan.safetensors")), progress=False)

@@ -60,7 +60,10 @@ class World:
     def plan(self) -> Plan:
         """A study of two arms."""
         config = StudyConfig(
-            tuning=self.tuning, seeds=Seeds(self.seeds, self.seeds), folds=self.folds, repeats=self.seeds
+            tuning=self.tuning,
+            seeds=Seeds(self.seeds, self.seeds),
+            folds=self.folds,
+            repeats=self.seeds if self.folds else StudyConfig.repeats,
         )
         return make_plan(config, ARMS[:2])
 

@@ -41,10 +41,10 @@ def test_the_hypothesis_is_the_projects_question_where_none_is_given():
 @pytest.mark.parametrize(
     ("arms", "message"),
     [
-        (ARMS[:1], r"30,000 parameters have the depths \[8\]"),
+        (ARMS[:1], r"depths=\[8\]: .* of arms of 30,000 parameters"),
         ([], r"arms=\(\)"),
         ([ARMS[0], ARMS[0], ARMS[1]], "params30000_depth8_width10 more than once"),
-        ([*ARMS, ARMS[0]._replace(budget=9_000)], "9,000 parameters have the depths"),
+        ([*ARMS, ARMS[0]._replace(budget=9_000)], "depths=\\[8\\]: .* of arms of 9,000 parameters"),
     ],
 )
 def test_arms_that_cannot_be_compared(arms, message):

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +22,7 @@ from tests.docs.pages import ROOT
 from tests.study.planted import planted_study
 
 RESULTS = ROOT / "docs" / "results"
+WHOLE = "values of analysis.json, none missing"
 STUDIES = sorted(path.parent for path in RESULTS.rglob("plan.json"))
 
 
@@ -90,7 +93,35 @@ def test_an_edited_number_of_the_report_is_noticed(study: Path, name: str) -> No
     analysis = json.loads((study / "analysis.json").read_text())
     analysis["contrasts"][0][name] *= 1.01
     (study / "analysis.json").write_text(json.dumps(analysis))
-    assert len(names_that_differ(study)) == 1
+    different = names_that_differ(study)
+    assert WHOLE in different
+    assert len(different) == 2
+
+
+def rewritten(change: Callable[[dict[str, Any]], object], study: Path) -> set[str]:
+    """Change the record of the report, and return the names of the checks that notice."""
+    analysis = json.loads((study / "analysis.json").read_text())
+    change(analysis)
+    (study / "analysis.json").write_text(json.dumps(analysis))
+    return names_that_differ(study)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda it: it.update(sentence="Deeper at every budget."),
+        lambda it: it.update(contrasts=[], shared=[], fronts=[], trends=[], protocol=[]),
+        lambda it: it.pop("curse"),
+        lambda it: it.update(margin=0.2),
+        lambda it: it.update(plan="0" * 64),
+        lambda it: it["arms"][0]["arm"].update(depth=9),
+        lambda it: it["arms"][0]["setting"].update(learning_rate=0.3),
+        lambda it: it["contrasts"][0]["deeper"].update(params=1),
+    ],
+)
+def test_words_names_and_missing_parts_of_the_report_are_noticed(study: Path, change: Callable[..., object]) -> None:
+    """None of them is a number that the other checks compute."""
+    assert WHOLE in rewritten(change, study)
 
 
 def test_a_cost_that_is_not_the_measured_one_is_noticed(study: Path) -> None:
@@ -98,7 +129,7 @@ def test_a_cost_that_is_not_the_measured_one_is_noticed(study: Path) -> None:
     analysis = json.loads((study / "analysis.json").read_text())
     analysis["arms"][0]["cost"]["step"] *= 2
     (study / "analysis.json").write_text(json.dumps(analysis))
-    assert names_that_differ(study) == {"costs in the report and in their files"}
+    assert names_that_differ(study) == {"costs in the report and in their files", WHOLE}
 
 
 def test_the_command_ends_with_one_where_a_number_differs(study: Path, capsys: pytest.CaptureFixture[str]) -> None:

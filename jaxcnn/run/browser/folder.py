@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from jaxcnn.errors import InputError
+from jaxcnn.errors import InputError, require
 from jaxcnn.run.browser.page import make_page
 from jaxcnn.run.export import Exported, export_run
 from jaxcnn.run.folder import RunFolder
@@ -43,11 +43,14 @@ def export_web(
     """
     folder = RunFolder(Path(directory))
     if (kind := folder.read_config()[0].task.kind) not in SHOWN:
-        raise InputError(f"to='web': its page has nothing for the run's task, {kind}; use jaxcnn demo")
+        other = "gallery" if kind == "embedding" else "demo"
+        raise InputError(f"to='web': its page has nothing for the run's task, {kind}; use jaxcnn {other}")
     for name in RUNTIME if ort is not None else ():
         if not Path(str(ort), name).is_file():
             raise InputError(f"ort={str(ort)!r}: it has no {name}; give the folder dist of onnxruntime-web")
     out = folder.path / "web" if out is None else Path(out)
+    foreign = (out / "index.html").exists() and not (out / "network.onnx").exists()
+    require(not foreign, "out", repr(str(out)), "it has an index.html of something else; choose another folder")
     kept = {"int8": int8, "checkpoint": checkpoint, "data": data, "data_dir": data_dir}
     made = export_run(directory, to="onnx", preprocess=True, out=out / "network.onnx", **kept)
     for name in RUNTIME if ort is not None else ():

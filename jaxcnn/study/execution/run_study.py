@@ -120,10 +120,7 @@ def run_study(
             first = next_runs(plan, lambda study_run: None).pending[0]
             dataset = load(plan.images(first.fold), progress=progress)
             assemble(run_config(plan, first), dataset, given.of(first.arm))
-            if plan.resample_train:
-                every = load(replace(plan.images(first.fold), train_size=None)).sizes["train"]
-                most = f"with resample_train at most half of the {every:,} training images: choices would be alike"
-                require(2 * (plan.base.data.train_size or 0) <= every, "train_size", plan.base.data.train_size, most)
+            check_resampling(plan)
             if plan.measure.counts_images:
                 whole = load(replace(plan.images(first.fold), train_size=None)) if plan.folds else dataset
                 declared = resolution(plan, sum(whole.sizes.values()) if plan.folds else dataset.sizes["test"])
@@ -138,6 +135,18 @@ def run_study(
             except KeyboardInterrupt:
                 raise Interrupted(bar.interrupted(), resumable=True) from None
     return load_study(out)
+
+
+def check_resampling(plan: Plan) -> None:
+    """Refuse choices of training images that share most of them.
+
+    Raises:
+        InputError: They are more than half of the training images.
+    """
+    if plan.resample_train:
+        every = load(replace(plan.images(plan.parts[0]), train_size=None)).sizes["train"]
+        most = f"with resample_train at most half of the {every:,} training images: choices would be alike"
+        require(2 * (plan.base.data.train_size or 0) <= every, "train_size", plan.base.data.train_size, most)
 
 
 def check_place(config: StudyConfig, given: Given = NOTHING) -> int:

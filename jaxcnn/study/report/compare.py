@@ -15,13 +15,15 @@ from jaxcnn.records import as_record
 from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import contrast_figure
 from jaxcnn.study.report.depth import DepthAxis
-from jaxcnn.study.report.page import contrast_record, write_page
+from jaxcnn.study.report.page import write_page
 from jaxcnn.study.report.protocol import model_settings
 from jaxcnn.study.report.summary import TITLE
 from jaxcnn.study.result import StudyResult
 from jaxcnn.study.verdict.analyse import analyse
 from jaxcnn.study.verdict.findings import ContrastFinding, Findings
 from jaxcnn.study.verdict.formatting import UNKNOWN, effect, percent, plural, text
+from jaxcnn.study.verdict.record import contrast_record
+from jaxcnn.study.verdict.sentences import scope_of
 
 FORMAT = "jaxcnn joined studies 2"
 MOST_BRANCHES = 12
@@ -109,7 +111,7 @@ def _parts(members: Sequence[Member]) -> Iterator[Part]:
         "joined_contrasts",
         branches,
         lambda group: contrast_figure(group, min(margins) if len(margins) == 1 else None),
-        "Deeper minus wider with 95 % intervals: thick for new seeds and new images, thin for new seeds on the test "
+        f"Deeper minus wider with 95 % intervals: thick for {scope_of(branches[0][1])}, thin for new seeds on the test "
         "set of the study. The number is that of the study.",
         MOST_BRANCHES,
     )

@@ -23,6 +23,7 @@ from jaxcnn.study.verdict.formatting import (
     setting_name,
     signed_span,
 )
+from jaxcnn.study.verdict.sentences import scope_of
 
 DIFFERENCE = "test error, {0} minus {1} (percentage points)\n← {0} errs less        {1} errs less →"
 UNCLEAR = "no clear difference"
@@ -76,6 +77,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         return decimals(contrast.needed, 0) if contrast.needed or contrast.seeds < 2 else "more than 1,000"
 
     margin, (first, second) = result.plan.margin, result.plan.sides
+    retuned, unit = rule_named(result.plan.rule).retuned, "repeats" if result.plan.folds else "seeds"
     statistics: list[tuple[str, Callable[[ContrastFinding], str]]] = [
         ("decision (holds for)", lambda each: each.outcome),
         (f"{first} arm", lambda each: arm_name(each.deeper)),
@@ -103,10 +105,10 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
             if result.plan.measure.counts_images
             else ()
         ),
-        ("smallest difference these seeds detect (80 % power)", lambda each: detected(each.detectable)),
-        ("seeds per arm to detect the observed difference", needed),
+        (f"smallest difference these {unit} detect (80 % power)", lambda each: detected(each.detectable)),
+        (f"{unit} per arm to detect the observed difference", needed),
     ]
-    if rule_named(result.plan.rule).retuned:
+    if retuned:
         place = [name for name, _ in statistics].index("share of variance from test images") + 1
         statistics[place:place] = [
             (f"share of variance from {name}", lambda each, name=name: f"{100 * each.parts.get(name, 0):.0f} %")
@@ -114,12 +116,13 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
         ]
         statistics += [
             ("equivalence: TOST p after Holm", lambda each: probability(each.tost_holm)),
-            ("smallest difference any number of seeds detects", lambda each: detected(each.endless)),
+            (f"smallest difference any number of {unit} detects", lambda each: detected(each.endless)),
         ]
     rows = [(name, *map(cell, findings.contrasts)) for name, cell in statistics]
+    equivalent = "its 90 % interval lies within the margin" + ", after Holm's correction, too" * retuned
     caption = (
-        f"{minus(result.plan.sides)} with 95 % intervals: thick for new seeds and new images, thin "
-        "for new seeds on this test set. A contrast is equivalent if its 90 % interval lies within the margin."
+        f"{minus(result.plan.sides)} with 95 % intervals: thick for {scope_of(findings.contrasts[0])}, thin "
+        f"for new seeds on this test set. A contrast is equivalent if {equivalent}."
     )
     branches = [(contrast.budget, contrast) for contrast in findings.contrasts]
     yield Heading("Statistics of the contrasts")
@@ -136,6 +139,13 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
             "its derivative with respect to the image's weight (infinitesimal jackknife, Efron 1982)."
         )
     yield Paragraph(floors)
+    widths = [(each.fixed, each.population) for each in findings.contrasts]
+    if any(here.high - here.low > everywhere.high - everywhere.low for here, everywhere in widths):
+        yield Paragraph(
+            "An interval for this test set may be wider than one that covers more: Welch's knows the spread of few "
+            f"{unit} only, with few degrees of freedom; the other one has more of "
+            "them, from images and trials."
+        )
     yield Paragraph(f"The rule, declared before the first run: {rule_named(result.plan.rule).text}")
 
 
@@ -147,7 +157,8 @@ def contrast_figure(branches: Sequence[tuple[str, ContrastFinding]], margin: flo
         if margin is not None:
             look = {"facecolor": "#f3f3f3", "edgecolor": "#b5b5b5", "hatch": "....", "linewidth": 0.0, "zorder": 0}
             axes.axvspan(-100 * margin, 100 * margin, label="within the margin", **look)
-        labels = "population: new seeds, new images", "this test set: new seeds (Welch)"
+        scope = scope_of(branches[0][1]).replace(" and ", ", ")
+        labels = f"population: {scope}", "this test set: new seeds (Welch)"
         for row, (_, contrast) in enumerate(branches):
             _draw_row(axes, row - 0.12, contrast.population, BLUE, "s", 3.2, labels[0])
             _draw_row(axes, row + 0.2, contrast.fixed, VERMILION, "o", 1.2, labels[1])

@@ -16,8 +16,6 @@ from jaxcnn.pictures.style import Part, Picture, write_figure
 from jaxcnn.records import as_record
 from jaxcnn.runtime.console import print_fitting
 from jaxcnn.runtime.files import make_folder, write_json, write_text
-from jaxcnn.study.arm import Arm
-from jaxcnn.study.plan import study_identity
 from jaxcnn.study.report.contrasts import class_section, statistics_section
 from jaxcnn.study.report.costs import cost_section, front_section
 from jaxcnn.study.report.curves import error_section, training_section
@@ -26,13 +24,12 @@ from jaxcnn.study.report.summary import arm_section, title, verdict_section
 from jaxcnn.study.report.tuning import tuning_section
 from jaxcnn.study.report.why import why_section
 from jaxcnn.study.result import StudyResult
-from jaxcnn.study.rule import rule_named
 from jaxcnn.study.tuning import Setting
 from jaxcnn.study.verdict.analyse import analyse
-from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, Findings
+from jaxcnn.study.verdict.findings import ArmFinding, Findings
 from jaxcnn.study.verdict.formatting import percent, span
+from jaxcnn.study.verdict.record import analysis_record
 
-FORMAT = "jaxcnn study analysis 2"
 SECTIONS = (
     verdict_section,
     error_section,
@@ -64,24 +61,8 @@ def write_report(result: StudyResult, out: Path | str, findings: Findings | None
     >>> write_report(load_study("runs/study"), "runs/study")  # doctest: +SKIP
     """
     findings = findings or analyse(result)
-    record = {
-        "format": FORMAT,
-        "plan": study_identity(result.directory),
-        "command": result.plan.command,
-        "hypothesis": result.plan.hypothesis,
-        "rule": result.plan.rule,
-        "rule_text": rule_named(result.plan.rule).text,
-        "margin": result.plan.margin,
-        "data": result.data,
-        "environments": result.environments,
-        **findings._asdict(),
-        "arms": [each._asdict() | {"arm": _arm_record(each.arm)} for each in findings.arms],
-        "contrasts": [contrast_record(each) for each in findings.contrasts],
-        "shared": [contrast_record(each) for each in findings.shared],
-        "between": [contrast_record(each) for each in findings.between],
-    }
     parts = [part for section in SECTIONS for part in section(result, findings)]
-    page = write_page(Path(out), "report", title(result), parts, "analysis", record)
+    page = write_page(Path(out), "report", title(result), parts, "analysis", analysis_record(result, findings))
     write_text(Path(out) / "runs.csv", runs_csv(result))
     return page
 
@@ -129,16 +110,6 @@ def write_page(
     write_text(out / f"{name}.html", to_html(heading, blocks))
     write_json(out / f"{record_name}.json", as_record(record), allow_nan=False)
     return out / f"{name}.html"
-
-
-def contrast_record(contrast: ContrastFinding) -> dict[str, Any]:
-    """Return the record of a contrast, its arms with their labels."""
-    record = contrast._asdict() | {"deeper": _arm_record(contrast.deeper), "wider": _arm_record(contrast.wider)}
-    return {name: value for name, value in record.items() if name != "resampled" or value}
-
-
-def _arm_record(arm: Arm) -> dict[str, Any]:
-    return {"label": arm.label, "budget_label": arm.budget_label, **arm._asdict()}
 
 
 def show_report(result: StudyResult, out: Path | str) -> Path:

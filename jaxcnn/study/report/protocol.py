@@ -71,19 +71,26 @@ def repeat_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             "interval and p-value of this page from it."
         )
         return
+    retuned = any(each.retuned for each in findings.contrasts)
+    follows = "Every test error, interval and p-value of this page follows from it:"
+    if retuned:
+        follows = (
+            "Every test error of this page follows from it, every interval and p-value from it and the variance of "
+            "tuning, for which tuning.json holds the trials:"
+        )
     yield Paragraph(
         "predictions.npz holds labels (N,), the class of every test image, and predictions (runs, N), the class "
-        "predicted by every run, in the order of the runs in runs.json. Every test error, interval and p-value of this "
-        "page follows from it:"
+        f"predicted by every run, in the order of the runs in runs.json. {follows}"
         if not result.plan.folds
         else "predictions.npz holds labels (N,), the class of every image, folds (N,), the fold in which it is a test "
-        "image, and predictions (repeats, N): a row joins the runs of a repeat, each on the images of its fold. Every "
-        "test error, interval and p-value of this page follows from it:"
+        "image, and predictions (repeats, N): a row joins the runs of a repeat, each on the images of its fold. "
+        f"{follows}"
     )
     yield Code(
         "import numpy as np\n"
         'stored = np.load("predictions.npz")\n'
-        'errors = (stored["predictions"] != stored["labels"]).mean(axis=1)  # test error of every run'
+        'errors = (stored["predictions"] != stored["labels"]).mean(axis=1)  # '
+        f"test error of every {'repeat' if result.plan.folds else 'run'}"
     )
 
 
@@ -100,7 +107,9 @@ def _facts(result: StudyResult) -> list[tuple[str, str]]:
          if plan.arms[0].name
          else f"{text(model_settings(plan.arms[0]))}; only depth and width differ between arms"),
         ("Data", f"{data['name']}: {sizes}; {len(data['class_names'])} classes; image shape {shape}"),
-        ("Validation split", f"hash {data.get('validation_hash', 'not recorded')}"),
+        ("Validation split", "one for each fold; by hash: "
+                             + ", ".join(str(each["validation_hash"])[:16] for each in data["folds"])
+         if plan.folds else f"hash {data.get('validation_hash', 'not recorded')}"),
         *([("Cross-validation", f"{plural(plan.repeats, 'repeat')} of {plan.folds} folds, divided by seed "
                                 f"{plan.seeds.first}; test splits, by hash: "
                                 f"{', '.join(str(each['test_hash'])[:16] for each in data['folds'])}")]

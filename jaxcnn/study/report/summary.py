@@ -44,7 +44,8 @@ def verdict_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             ("p; after Holm", lambda each: f"{probability(each.population_p)}; {probability(each.population_holm)}"),
             ("decision", lambda each: each.decision),
         )
-        yield table(inner, findings.between, "The best interior depth, by validation images, and the ends", words=True)
+        chosen = "The middle depth" if result.plan.folds else "The best interior depth, by validation images,"
+        yield table(inner, findings.between, f"{chosen} and the ends", words=True)
     error = f" Test error is {result.plan.measure.text} over all test images." * bool(result.plan.measure.text)
     yield Paragraph(
         f"Hypothesis, stated before the first run: {result.plan.hypothesis} Below zero the {first} arm errs less, "

@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator, NullLocator
 from jaxcnn.pictures.document import Heading, Paragraph, table
 from jaxcnn.pictures.style import BLACK, VERMILION, Part, label_log, look, panels, pictures
 from jaxcnn.study.result import StudyResult
-from jaxcnn.study.tuning import Setting, scores
+from jaxcnn.study.tuning import Setting, fitted, scores
 from jaxcnn.study.verdict.findings import ArmFinding, Findings
 from jaxcnn.study.verdict.formatting import arm_name, effect, percent, plural, setting_name, short_name
 
@@ -55,18 +55,20 @@ def tuning_section(result: StudyResult, findings: Findings) -> Iterator[Part]:
             folds = lambda each: ", ".join(f"{s.learning_rate:g}" for s in result.tuning.arms[each.arm.label].folds)  # noqa: E731
             columns = (*columns, ("learning rate of each fold", folds))
         yield table(columns, findings.arms, "What tuning chose, and what another tuning would")
+    known = [each.retuning.optimism for each in findings.arms if each.retuning]
     if findings.curse:
-        known = [each.retuning.optimism for each in findings.arms if each.retuning]
         mean = percent(sum(known) / len(known)) if known else ""
         promise = f"; {mean} points for the lowest point of a curve are part of what they promised" if known else ""
         yield Paragraph(
             "Winner's curse: validation error of the runs at the chosen settings minus what the trials had promised: "
             f"{effect(findings.curse)} points (mean over the arms, 95 % interval){promise}."
         )
+    curved = ", the lowest point of the dotted curve through its trials" if known else ""
     for number, budget in enumerate(result.plan.budgets, start=1):
         caption = (
-            f"{budget}: validation error against learning rate. The ring marks the setting chosen for the arm, the "
-            "dotted line the shared rate. A cross at the upper edge is a setting that diverged."
+            f"{budget}: validation error against learning rate, the mean of the trials at each setting. The ring marks "
+            f"the setting chosen for the arm{curved}. The dashed upright marks the shared rate, a cross at the upper "
+            "edge a setting that diverged."
         )
         arms = findings.at(budget)
         yield from pictures(f"learning_rate_{number}", arms, lambda group: sensitivity_figure(result, group), caption)
@@ -118,13 +120,19 @@ def sensitivity_figure(result: StudyResult, arms: Sequence[ArmFinding]) -> Figur
         axes[0].set_yscale("log")
         axes[0].set_ylim(0.8 * lowest, 1.6 * highest)  # above the highest: crosses of settings that diverged
         for each, finding, points in zip(axes, arms, scored, strict=True):
-            _draw_sensitivity(each, finding, points, result.tuning.shared)
+            trials = result.tuning.arms[finding.arm.label].trials if finding.retuning else ()
+            pooled = fitted([trial._replace(fold=None) for trial in trials]) if trials else {}
+            _draw_sensitivity(each, finding, points, pooled, result.tuning.shared)
             label_log(each.yaxis)
     return figure
 
 
 def _draw_sensitivity(
-    axes: Axes, finding: ArmFinding, points: dict[Setting, tuple[float, float]], shared: Setting
+    axes: Axes,
+    finding: ArmFinding,
+    points: dict[Setting, tuple[float, float]],
+    curve: dict[Setting, float],
+    shared: Setting,
 ) -> None:
     rates = sorted({setting.learning_rate for setting in points})
     for number, decay in enumerate(sorted({setting.weight_decay for setting in points})):
@@ -133,6 +141,13 @@ def _draw_sensitivity(
         diverged = [rate for rate, (_, loss) in line.items() if not loss < math.inf]
         style: dict[str, Any] = look(number) | {"markersize": 4.5, "linewidth": 1.3}
         axes.plot(list(finite), list(finite.values()), label=f"weight decay {decay:g}", **style)
+        along = {
+            s.learning_rate: max(100 * curve[s], LEAST)
+            for s in sorted(curve)
+            if s.weight_decay == decay and curve[s] < math.inf
+        }
+        label = "curve" if number == 0 else "_"
+        axes.plot(list(along), list(along.values()), color=style["color"], linestyle=":", linewidth=2, label=label)
         # At the upper edge, because an error of 100 % would squeeze all other points together.
         axes.plot(diverged, [0.95] * len(diverged), "x", color=style["color"], transform=axes.get_xaxis_transform())
     chosen = points.get(finding.setting)

@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 
 from jaxcnn.study.arm import Arm
-from jaxcnn.study.rule import Decision, Scope
+from jaxcnn.study.rule import LEVEL, Decision, Scope
 from jaxcnn.study.verdict.findings import ArmFinding, ContrastFinding, TrendFinding
-from jaxcnn.study.verdict.formatting import detected, percent, short_name, signed, signed_span
+from jaxcnn.study.verdict.formatting import detected, percent, probability, short_name, signed, signed_span
 
 PARTS = {"examples": "test images", "seeds": "seeds", "tuning": "tuning"}
 """Parts of a contrast's variance in words."""
@@ -69,12 +69,21 @@ def describe(contrast: ContrastFinding, margin: float, images: int, between: Seq
     if contrast.retuned:
         here = _shares(contrast)
     if contrast.decision == "inconclusive":
-        return f"{start}: {deeper} and {wider} cannot be told apart; {effect} ({everywhere}; {here})"
+        text = f"{start}: {deeper} and {wider} cannot be told apart; {effect} ({everywhere}; {here})"
+        if _lost_to_holm(contrast):
+            alone, corrected = map(probability, (contrast.population_p, contrast.population_holm))
+            text += f"; the interval excludes zero, but its p of {alone} is {corrected} after Holm's correction"
+        return text
     better, worse = (deeper, wider) if contrast.decision == contrast.sides[0] else (wider, deeper)
     start = f"{start}: {better} makes fewer errors than {worse}"
     if contrast.scope == "population":
         return f"{start}; {effect} ({everywhere}; {here})"
     return f"{start} on this test set only; {effect} ({here}); for new images the question is open ({everywhere})"
+
+
+def _lost_to_holm(contrast: ContrastFinding) -> bool:
+    """Return whether a difference would be called one if it had been the only question."""
+    return contrast.population.bounded and contrast.population_p < LEVEL <= contrast.population_holm
 
 
 def _shares(contrast: ContrastFinding) -> str:
@@ -181,8 +190,9 @@ def _outlook_of_any_number(contrast: ContrastFinding) -> str:
     others = "test images and tuning" if contrast.retuned else "test images"
     if observed <= contrast.endless:
         needed = f"more {others.replace('tuning', 'trials')}, not more {name}"
+    alone = " These numbers are for one question alone; Holm's correction asks for more." * _lost_to_holm(contrast)
     return (
         f"{contrast.runs} per arm detect a true difference of {detected(contrast.detectable)} or more in four "
         f"studies of five, any number of {name} one of {detected(contrast.endless)}, because {others} vary, too. "
-        f"Detecting the observed difference takes {needed}."
+        f"Detecting the observed difference takes {needed}.{alone}"
     )

@@ -81,7 +81,7 @@ def read_json(path: Path, *, last_line: bool = False) -> dict[str, Any]:
     """Read a JSON file, or the last line of a file of JSON lines."""
     try:
         text = path.read_text()
-        return _pairs(json.loads(text.splitlines()[-1] if last_line and text else text))
+        return as_pairs(json.loads(text.splitlines()[-1] if last_line and text else text))
     except OSError:
         raise InputError(
             f"{path}: cannot be read; `jaxcnn report` writes analysis.json, a study or a run the others"
@@ -90,13 +90,13 @@ def read_json(path: Path, *, last_line: bool = False) -> dict[str, Any]:
         raise InputError(f"{path}: it is not JSON; {REMEDY}") from None
 
 
-def _pairs(record: Any) -> Any:
+def as_pairs(record: Any) -> Any:
     """Return a record with every setting as [learning rate, weight decay], as format 2 wrote it."""
     if isinstance(record, dict):
         if set(record) == {"learning_rate", "weight_decay"}:
             return [record["learning_rate"], record["weight_decay"]]
-        return {name: _pairs(value) for name, value in record.items()}
-    return [_pairs(value) for value in record] if isinstance(record, list) else record
+        return {name: as_pairs(value) for name, value in record.items()}
+    return [as_pairs(value) for value in record] if isinstance(record, list) else record
 
 
 def sides_of(directory: Path) -> list[str]:

@@ -18,6 +18,7 @@ from jaxcnn.study.verify.contrasts import contrast_checks, trend_checks
 from jaxcnn.study.verify.formulas import (
     combine,
 )  # fmt: skip
+from jaxcnn.study.verify.record import record_check
 from jaxcnn.study.verify.single import run_checks
 from jaxcnn.study.verify.stored import (
     REMEDY,
@@ -129,7 +130,7 @@ def _study_checks(directory: Path, data: bool) -> list[Check]:
                 verdict = [(words.get(analysis["decision"], analysis["decision"]), analysis["scope"])]
                 checks.append(equal_check("verdict over all budgets", verdict, [combine(outcomes)]))
     checks += trend_checks(analysis, arms)
-    checks += [cost_check(directory, analysis), front_check(analysis)]
+    checks += [cost_check(directory, analysis), front_check(analysis), record_check(directory, analysis)]
     if data and folds is not None and errors.labels is not None:
         each = [
             data_check(plan.images(part), its, errors.labels[own], None if groups is None else groups[own])

@@ -16,6 +16,7 @@ from jaxcnn.study.statistics.seeds import Interval
 from jaxcnn.study.statistics.smoothing import retune
 from jaxcnn.study.tuning import surface
 from jaxcnn.study.verdict.analyse import analyse, interior
+from jaxcnn.study.verdict.sentences import describe, outlook
 from jaxcnn.study.verify import verify
 from tests.study.planted import ARMS, TEN_SETTINGS, family_arms, planted_study, valley
 
@@ -120,6 +121,24 @@ def test_it_is_reported_and_verified(tmp_path, undrawn):
     assert read_sealed(tmp_path / "plan.json", "")["rule_text"] == RULES[RETUNED].text
 
 
+def test_a_difference_that_holm_takes_away_says_so(tmp_path, undrawn):
+    """p below 5 % and above after the correction for the other contrasts: the interval excludes zero."""
+    found = analyse(study(tmp_path, {8: HIGH, 14: LOW, 20: HIGH})).contrasts[0]
+    lost = found._replace(
+        decision="inconclusive",
+        scope="neither",
+        population_p=0.03,
+        population_holm=0.09,
+        endless=0.01,
+        population=Interval(0.05, 0.01, 0.09),
+    )
+    said = describe(lost, 0.005, 300)
+    assert said.endswith("; the interval excludes zero, but its p of 0.030 is 0.090 after Holm's correction")
+    assert outlook([lost], "digits").endswith("for one question alone; Holm's correction asks for more.")
+    other = lost._replace(population_holm=0.03)
+    assert "Holm" not in describe(other, 0.005, 300) + outlook([other], "digits")
+
+
 def test_an_edited_variance_of_tuning_is_noticed(tmp_path, undrawn):
     result = study(tmp_path, {8: HIGH, 14: LOW, 20: HIGH})
     write_report(result, tmp_path)
@@ -128,14 +147,16 @@ def test_an_edited_variance_of_tuning_is_noticed(tmp_path, undrawn):
     assert text.count(f'"others": {value}') >= 1
     (tmp_path / "analysis.json").write_text(text.replace(f'"others": {value}', f'"others": {1 - value}', 1))
     different = {check.name for check in verify(tmp_path, data=False) if check.equal < check.numbers}
-    assert different == {"what another tuning would choose, drawn anew"}
+    assert different == {"what another tuning would choose, drawn anew", "values of analysis.json, none missing"}
 
 
 def test_an_edited_flattery_of_the_curve_is_noticed(tmp_path, undrawn):
     result = study(tmp_path, {8: HIGH, 14: LOW, 20: HIGH})
     write_report(result, tmp_path)
     file, value = tmp_path / "analysis.json", analyse(result).arms[0].retuning.optimism
-    assert "points already added for the lowest point of a curve" in (tmp_path / "report.md").read_text()
+    assert (
+        "points for the lowest point of a curve are part of what they promised" in (tmp_path / "report.md").read_text()
+    )
     text = file.read_text()
     file.write_text(text.replace(f'"optimism": {value}', f'"optimism": {value + 0.05}', 1))
     different = {check.name for check in verify(tmp_path, data=False) if check.equal < check.numbers}
