@@ -35,7 +35,7 @@ def graceful() -> Iterator[Callable[[], bool]]:
         elif not (_importing(frame) and resend(number)):
             raise KeyboardInterrupt
 
-    with _resender() as resend, _handler(handle):
+    with _resender() as resend, _raised_in_vain(received, resend), _handler(handle):
         yield lambda: bool(received)
 
 
@@ -53,19 +53,8 @@ def interruptible() -> Iterator[list[int]]:
         received.append(number)
         raise KeyboardInterrupt
 
-    def raised_in_vain(unraisable: Any) -> None:
-        # Inside a destructor or a callback of the garbage collector, Python drops what the handler raises.
-        if received and issubclass(unraisable.exc_type, KeyboardInterrupt):
-            resend(received[-1])
-        else:
-            hook(unraisable)
-
-    hook, sys.unraisablehook = sys.unraisablehook, raised_in_vain
-    try:
-        with _resender() as resend, _handler(handle):
-            yield received
-    finally:
-        sys.unraisablehook = hook
+    with _resender() as resend, _raised_in_vain(received, resend), _handler(handle):
+        yield received
 
 
 def ignore_signals() -> None:
@@ -82,6 +71,23 @@ def _importing(frame: FrameType | None) -> bool:
             return True
         frame = frame.f_back
     return False
+
+
+@contextmanager
+def _raised_in_vain(received: list[int], resend: Callable[[int], bool]) -> Iterator[None]:
+    """Send a signal again whose exception Python dropped: in a destructor or a callback of the garbage collector."""
+
+    def dropped(unraisable: Any) -> None:
+        if received and issubclass(unraisable.exc_type, KeyboardInterrupt):
+            resend(received[-1])
+        else:
+            hook(unraisable)
+
+    hook, sys.unraisablehook = sys.unraisablehook, dropped
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
 
 
 @contextmanager

@@ -33,6 +33,23 @@ def test_sigterm_acts_like_ctrl_c_and_handlers_come_back():
     assert signal.getsignal(signal.SIGTERM) is before
 
 
+@pytest.mark.parametrize("first", [interruptible, graceful])
+def test_what_python_drops_in_a_destructor_is_raised_again(first, capsys):
+    """The signal that ends at once arrives where exceptions are printed and forgotten."""
+
+    class Slow:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(0.01)
+
+    with pytest.raises(KeyboardInterrupt), first():  # noqa: PT012
+        if first is graceful:
+            os.kill(os.getpid(), signal.SIGINT)
+        Slow()
+        time.sleep(10)
+    assert capsys.readouterr().err == ""
+
+
 def test_an_ignored_signal_stays_ignored():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

@@ -142,7 +142,7 @@ def statistics_section(result: StudyResult, findings: Findings) -> Iterator[Part
     widths = [(each.fixed, each.population) for each in findings.contrasts]
     if any(here.high - here.low > everywhere.high - everywhere.low for here, everywhere in widths):
         yield Paragraph(
-            "An interval for this test set may be wider than one that covers more: Welch's knows the spread of few "
+            "An interval for this test set may be broader than one that covers more: Welch's knows the spread of few "
             f"{unit} only, with few degrees of freedom; the other one has more of "
             "them, from images and trials."
         )
