@@ -22,8 +22,17 @@ RECORDS = "<!-- records of the studies, by docs/results/tables.py -->"
 LAST = "<!-- last batches, by docs/results/tables.py -->"
 REGULARISED = "<!-- regularisation, by docs/results/tables.py -->"
 SHORT = "<!-- regularisation in six epochs, by docs/results/tables.py -->"
+OBJECTS = "<!-- boxes and masks, by docs/results/tables.py -->"
 NAMES = ("lenet_mnist", "fashion_cnn", "emnist_cnn", "resnet_cifar10")
 LAST_BATCHES = ("last_batch", "last_batch_digits")
+# Networks that say where things are, and what the table shows of them: names of metrics.
+MEASURES = {
+    "localize_raccoon": {"mean_iou": "mean IoU"},
+    "detect_cells": {"AP50": "AP50", "AP": "AP"},
+    "segment_streets": {"mean_iou": "mean IoU", "accuracy": "pixels right"},
+    "segment_membranes": {"accuracy": "pixels right", "mean_iou": "mean IoU"},
+    "nuclei": {"instance_ap": "TP / (TP + FP + FN)", "PQ": "PQ"},
+}
 KINDS = ("none", "L2", "dropout", "norm", "all")
 # What `jaxcnn verify DIR` reads of a run, and its summary over seeds.
 RUN = (
@@ -74,6 +83,30 @@ def table() -> str:
     head = "| script | data | params | MACs | validation % | test %, mean ± sd | each seed | ms a step | min |"
     lines = [head, "|:---|:---|---:|---:|---:|---:|:---|---:|---:|", *(row(name, s) for name, s in stored.items())]
     return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(set(map(place, stored.values())))) + "."])
+
+
+def objects() -> str:
+    """Return the table of networks that say where things are: a line for each measure."""
+    lines = [
+        "| network | data | pixels | params | measure | validation % | test %, mean ± sd | each seed | min a seed |",
+        "|:---|:---|:---|---:|:---|---:|---:|:---|---:|",
+    ]
+    stored = {name: summaries((name,)) for name in MEASURES}
+    for script, found in stored.items():
+        for name, summary in found.items():
+            first = json.loads((HERE / name / f"seed{summary['seeds'][0]}" / "data.json").read_text())
+            height, width, _ = first["image_shape"]
+            minutes = sum(seconds["total"] for seconds in summary["seconds"]) / 60 / len(summary["seconds"])
+            for key, words in MEASURES[script].items():
+                test, validation = (summary["metrics"][f"{split}_{key}"] for split in ("test", "validation"))
+                runs = ", ".join(f"{100 * value:.1f}" for value in test["runs"])
+                lines.append(
+                    f"| `{name}` | {summary['data']['name']} | {height} × {width} | {summary['params']:,} | {words} "
+                    f"| {100 * validation['mean']:.1f} | **{100 * test['mean']:.1f}** ± {100 * test['sd']:.1f} "
+                    f"| {runs} | {minutes:.0f} |"
+                )
+    places = {place(summary) for found in stored.values() for summary in found.values()}
+    return "\n".join([*lines, "", "Measured on: " + "; ".join(sorted(places)) + "."])
 
 
 def last_batches() -> str:
@@ -203,7 +236,7 @@ def fill(text: str) -> str:
     contents = {
         MARK: table(), LAST: last_batches(), STUDIES: studies(shown=True), WITHDRAWN: studies(shown=False),
         RECORDS: records(), REGULARISED: regularised("regularisation"),
-        SHORT: regularised("regularisation_six_epochs"),
+        SHORT: regularised("regularisation_six_epochs"), OBJECTS: objects(),
     }  # fmt: skip
     for mark, content in contents.items():
         text = replace_between(text, mark, content)
